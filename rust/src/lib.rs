@@ -1,0 +1,23 @@
+//! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to PyO3.
+//!
+//! ```text
+//! bytes ─inflate─ json→wire ─┐
+//!                      wire ─┴─ otlp → columns ─ join → requests ─ phases + sweep → attribution
+//!                                         └───────── arrow: tables that other libraries read
+//! ```
+
+pub mod arrow;
+pub mod columns;
+pub mod error;
+pub mod inflate;
+pub mod intern;
+pub mod join;
+pub mod json;
+pub mod kube;
+pub mod otlp;
+pub mod phases;
+pub mod sweep;
+pub mod wire;
+
+#[cfg(feature = "python")]
+mod python;
