@@ -580,7 +580,7 @@ def effective(
     end: Mapping[Node, int],
     detached: Iterable[Node] = (),
 ) -> dict[Node, tuple[int, int]]:
-    """The effective interval of each node: its own, cut to its parent's; empty for detached nodes."""
+    """Cut each node's interval to its parent's; a detached node's is empty."""
     empty = set(detached)
     intervals: dict[Node, tuple[int, int]] = {}
     for node in nx.topological_sort(tree):
