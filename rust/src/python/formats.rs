@@ -1,0 +1,94 @@
+//! The door to `json` and `inflate`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::to_py_err;
+use crate::inflate::{self, Compression};
+use crate::json;
+
+/// Output of one `feed` at most, about: what a caller that keeps only a piece at a time must hold.
+const FEED_BYTES: usize = 8 << 20;
+
+fn compression(kind: &str) -> PyResult<Compression> {
+    match kind {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err(PyValueError::new_err(format!("expected \"gzip\" or \"zstd\", got {kind:?}"))),
+    }
+}
+
+/// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+fn json_to_wire<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let wire = py.detach(|| json::to_wire(data)).map_err(to_py_err)?;
+    Ok(PyBytes::new(py, &wire))
+}
+
+/// Is this JSON that breaks off: well-formed as far as it goes, but not to its end?
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+fn json_is_cut(py: Python<'_>, data: &[u8]) -> bool {
+    py.detach(|| json::is_cut(data))
+}
+
+/// All of `data`, which must be complete, inflated to at most `limit` bytes.
+#[pyfunction]
+#[pyo3(signature = (kind, data, limit, /))]
+fn inflate_all<'py>(py: Python<'py>, kind: &str, data: &[u8], limit: u64) -> PyResult<Bound<'py, PyBytes>> {
+    let kind = compression(kind)?;
+    let out = py.detach(|| inflate::inflate(kind, data, limit)).map_err(to_py_err)?;
+    Ok(PyBytes::new(py, &out))
+}
+
+/// Inflates a gzip or zstd stream that arrives in pieces, to at most `limit` bytes in all.
+#[pyclass(module = "k8strace._core")]
+struct Inflater {
+    core: inflate::Inflater,
+    waiting: Vec<u8>,
+}
+
+#[pymethods]
+impl Inflater {
+    #[new]
+    #[pyo3(signature = (kind, limit, /))]
+    fn new(kind: &str, limit: u64) -> PyResult<Self> {
+        let core = inflate::Inflater::new(compression(kind)?, limit).map_err(to_py_err)?;
+        Ok(Self { core, waiting: Vec::new() })
+    }
+
+    /// The next piece of output, about 8 MiB at most. While `pending`, there is more: feed `b""` to get it.
+    #[pyo3(signature = (chunk, /))]
+    fn feed<'py>(&mut self, py: Python<'py>, chunk: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let Self { core, waiting } = self;
+        let out = py.detach(|| {
+            waiting.extend_from_slice(chunk);
+            let mut out = Vec::new();
+            let used = core.feed(waiting, &mut out, FEED_BYTES)?;
+            waiting.drain(..used);
+            Ok(out)
+        });
+        Ok(PyBytes::new(py, &out.map_err(to_py_err)?))
+    }
+
+    /// Is there output left that needs no more input?
+    #[getter]
+    fn pending(&self) -> bool {
+        !self.waiting.is_empty() || self.core.is_pending()
+    }
+
+    /// True if the input ended where a member or frame ends, False if it was cut.
+    fn finish(&self) -> bool {
+        self.waiting.is_empty() && self.core.is_complete()
+    }
+}
+
+/// Puts this room's functions and classes into the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(json_to_wire, module)?)?;
+    module.add_function(wrap_pyfunction!(json_is_cut, module)?)?;
+    module.add_function(wrap_pyfunction!(inflate_all, module)?)?;
+    module.add_class::<Inflater>()
+}
