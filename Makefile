@@ -1,0 +1,123 @@
+# `make` alone lists the targets. Everything happens in .venv and rust/target; nothing else is touched.
+
+PYTHON  ?=
+CAPTURE ?= tests/data/k8s-1.36_etcd-3.6.otlp.zst
+
+VENV := .venv
+BIN  := $(VENV)/bin
+LOCK := requirements-dev.txt
+CORE := k8strace/_core.abi3.so
+
+RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.lock
+
+.NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
+.DELETE_ON_ERROR:
+.PHONY: help demo dev test check format-check lint types stubs rust bench docs wheel lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- what people use ------------------------------------------------------------------------------
+
+demo: $(CORE) ## where did the time go? the report on a real capture (CAPTURE=file)
+	$(BIN)/k8strace report $(CAPTURE)
+
+test: dev ## all Python tests, and every example in README, docs and docstrings (ARGS='-k join')
+	$(BIN)/pytest $(ARGS)
+
+dev: $(VENV)/.dev $(CORE) ## editable set-up: .venv with everything, and a release build of the core
+
+check: format-check lint types stubs rust test ## everything CI runs, but docs and the wheel
+
+bench: dev ## benchmarks against a release build (ARGS='--help')
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: dev ## the documentation in docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# ---- the parts of check ---------------------------------------------------------------------------
+
+format-check: $(VENV)/.dev ## formatting, Python and Rust
+	$(BIN)/ruff format --check .
+	cd rust && cargo fmt --check
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check .
+
+types: dev ## mypy --strict over the package and tests/typing
+	$(BIN)/mypy
+
+stubs: dev ## _core.pyi against the compiled module
+	$(BIN)/python -m mypy.stubtest k8strace._core --ignore-disjoint-bases
+
+rust: $(VENV)/.venv ## clippy with and without the Python door, and the tests of the core
+	@$(NEEDS_RUST)
+	cd rust && cargo clippy --locked --all-targets -- -D warnings
+	cd rust && PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --all-targets --features python -- -D warnings
+	cd rust && cargo test --locked
+
+# ---- releases and upkeep --------------------------------------------------------------------------
+
+wheel: dev ## wheel and sdist in dist/; the wheel installed in a clean environment
+	rm -rf dist build/clean
+	$(BIN)/maturin sdist --out dist
+	$(BIN)/maturin build --quiet --release --out dist
+	$(BIN)/python .ci/wheel_contents.py dist
+	$(BIN)/python -m venv build/clean
+	build/clean/bin/python -m pip install --quiet --constraint $(LOCK) dist/*.whl
+	cd build && clean/bin/k8strace --help
+	cd build && clean/bin/python -c "import k8strace, importlib.metadata as m; print('k8strace', m.version('k8strace'), 'installs')"
+
+lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --no-header \
+		--output-file $(LOCK) pyproject.toml
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) rust/target $(CORE) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# ---- how things are made --------------------------------------------------------------------------
+# One stamp file for each step in .venv, so that nothing is done twice.
+
+# The core inside the source tree and the package, editable, in .venv: always a release build.
+$(CORE): $(RUST_SOURCES) pyproject.toml $(VENV)/.build
+	@$(NEEDS_RUST)
+	@echo "building the core (release): two or three minutes the first time"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation --constraint $(LOCK) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.build
+	$(BIN)/python -m pip install --quiet --requirement $(LOCK)
+	@touch $@
+
+# Only what builds the core; the base dependencies come with the package, pinned by the same lock.
+$(VENV)/.build: $(VENV)/.venv $(LOCK)
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) maturin
+	@touch $@
+
+$(VENV)/.venv:
+	@$(NEEDS_PYTHON)
+	@$(NEEDS_RUST)
+	@"$$($(FIND_PYTHON))" -m venv --clear $(VENV)
+	@touch $@
+
+# ---- what must be there already -------------------------------------------------------------------
+
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' rust/Cargo.toml)
+
+FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done
+
+define NEEDS_PYTHON
+test -n "$$($(FIND_PYTHON))" || { \
+	echo "k8strace needs Python 3.11 or newer with its venv module: install python3 (on Debian and Ubuntu python3-venv too), or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+endef
+
+define NEEDS_RUST
+command -v cargo >/dev/null || { \
+	echo "k8strace needs Rust $(RUST_VERSION) or newer to build its core: install cargo (with rustup, or your system's packages) and put it on the PATH" >&2; exit 1; }; \
+cargo --version | awk -v need=$(RUST_VERSION) '{ split($$2, have, "."); split(need, want, "."); exit !(have[1] > want[1] || have[1] == want[1] && have[2] + 0 >= want[2] + 0) }' || { \
+	echo "k8strace needs Rust $(RUST_VERSION) or newer to build its core, and this is $$(cargo --version): update it (rustup update)" >&2; exit 1; }; \
+command -v "$${CC:-cc}" >/dev/null || { \
+	echo "k8strace needs a C compiler to build its core: install gcc or clang (on Debian and Ubuntu build-essential)" >&2; exit 1; }
+endef

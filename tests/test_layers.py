@@ -1,0 +1,146 @@
+"""Data flows one way, and the menu is what we meant."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import k8strace
+
+PACKAGE = Path(k8strace.__file__).parent
+
+# Each room imports only rooms before it. A new room, or a new order, is a change of the design.
+FLOW = [
+    "exceptions",
+    "_core",
+    "spans",
+    "formats",
+    "components",
+    "requests",
+    "calltree",
+    "attribution",
+    "views",
+    "__init__",
+    "cli",
+    "__main__",
+]
+
+PUBLIC = [
+    "Attribution",
+    "DecodeError",
+    "FormatError",
+    "K8straceError",
+    "Request",
+    "Requests",
+    "Rule",
+    "Signature",
+    "Spans",
+    "Table",
+    "Taxonomy",
+    "attribute",
+    "decode",
+    "join",
+    "read",
+    "scan",
+]
+
+
+def room(path: Path) -> str:
+    """The room a file is in: `views/html.py` is in `views`, `spans.py` and `spans.pyi` in `spans`."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".pyi").removesuffix(".py")
+
+
+def files() -> list[Path]:
+    return sorted(path for pattern in ("*.py", "*.pyi") for path in PACKAGE.rglob(pattern))
+
+
+def imported_modules(node: ast.Import | ast.ImportFrom, path: Path) -> list[str]:
+    """
+    Full names of what an import statement may import.
+
+    `from k8strace import spans` names a module or a value; both readings are returned.
+    """
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    source = node.module or ""
+    if node.level:
+        parents = ["k8strace", *path.relative_to(PACKAGE).parts][: -node.level]
+        source = ".".join([*parents, *([source] if source else [])])
+    return [f"{source}.{alias.name}" for alias in node.names]
+
+
+def imported_rooms(node: ast.Import | ast.ImportFrom, path: Path) -> set[str]:
+    """Rooms of ours that an import statement reaches; the package itself is `__init__`."""
+    ours = [name.split(".") for name in imported_modules(node, path) if name.split(".")[0] == "k8strace"]
+    return {parts[1] if len(parts) > 1 and parts[1] in FLOW else "__init__" for parts in ours}
+
+
+def imports(node: ast.AST, path: Path, function: str = "") -> Iterator[tuple[int, str]]:
+    """
+    Line and room of every import, those inside functions and `if TYPE_CHECKING` too.
+
+    One exception: `_repr_html_` may reach forward to views, so that a notebook shows what upstream made.
+    """
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            reached = imported_rooms(child, path)
+            yield from (
+                (child.lineno, name) for name in reached if (function, name) != ("_repr_html_", "views")
+            )
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imports(child, path, child.name)
+        else:
+            yield from imports(child, path, function)
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_point_upstream(path):
+    """A module imports only rooms that come before its own in the flow."""
+    here = room(path)
+    assert here in FLOW, f"{here} is a new room: give it its place in FLOW"
+    allowed = {here, *FLOW[: FLOW.index(here)]} - ({"__init__"} if here == "__init__" else set())
+    backward = [
+        (line, name) for line, name in imports(ast.parse(path.read_text()), path) if name not in allowed
+    ]
+    assert not backward
+
+
+@pytest.mark.parametrize(
+    ("statement", "rooms"),
+    [
+        ("import k8strace", {"__init__"}),
+        ("import k8strace.spans", {"spans"}),
+        ("from k8strace import spans, read", {"spans", "__init__"}),
+        ("from k8strace.spans import Spans", {"spans"}),
+        ("from .. import requests", {"requests"}),
+        ("from ..requests import Request", {"requests"}),
+        ("from . import html", {"views"}),
+        ("from .html import bar", {"views"}),
+        ("import json", set()),
+        ("from collections import abc", set()),
+    ],
+)
+def test_an_import_reaches_the_rooms_it_names(statement, rooms):
+    """The check above sees through absolute and relative imports; this is what it sees from views/text.py."""
+    (node,) = ast.parse(statement).body
+    assert imported_rooms(node, PACKAGE / "views" / "text.py") == rooms
+
+
+def test_only_repr_html_may_reach_views_from_upstream():
+    """An import inside any other function counts as one of its module."""
+    source = (
+        "def _repr_html_(self):\n from k8strace import views\ndef show(self):\n from k8strace import views"
+    )
+    assert list(imports(ast.parse(source), PACKAGE / "spans.py")) == [(4, "views")]
+
+
+def test_the_menu():
+    """The public names are these, and each is there."""
+    assert k8strace.__all__ == PUBLIC
+    assert [name for name in PUBLIC if not hasattr(k8strace, name)] == []
+
+
+def test_everything_public_says_what_it_is():
+    """Each public name has a docstring of its own."""
+    assert [name for name in PUBLIC if not vars(k8strace)[name].__doc__] == []
