@@ -313,9 +313,9 @@ struct Division {
     /// Pieces so far that left a remainder.
     remainders: u64,
     /// 1 at the rank of every leaf: finds the r-th smallest.
-    leaves: Fenwick,
+    leaves: Tally,
     /// For each remainder, 1 at the rank of the last leaf that got a nanosecond of it.
-    last_lucky: Fenwick,
+    last_lucky: Tally,
 }
 
 impl Division {
@@ -339,7 +339,7 @@ impl Division {
         self.boundaries.clear();
         self.boundaries.extend(lasting().map(|(node, span)| (span.start, node, true)));
         self.boundaries.extend(lasting().map(|(node, span)| (span.end, node, false)));
-        self.boundaries.sort_unstable();
+        self.boundaries.sort_unstable_by_key(|boundary| boundary.0);
         self.rank(spans);
         self.leaves.reset(spans.len());
         self.last_lucky.reset(spans.len());
@@ -399,12 +399,13 @@ impl Division {
         }
         if leaf {
             self.pay(node, shares);
+        } else {
+            self.nodes[node].credit = self.credit(rank as usize);
         }
         let change = if becomes { 1 } else { u64::MAX }; // −1, modulo 2⁶⁴
         self.leaf_count = self.leaf_count.wrapping_add(change);
         self.leaves.add(rank as usize, change);
         self.nodes[node].leaf = becomes;
-        self.nodes[node].credit = self.credit(rank as usize);
     }
 
     fn relabel(&mut self, cut: Cut, slot: usize, shares: &mut [u64]) {
@@ -426,31 +427,36 @@ impl Division {
     }
 }
 
-/// Counts by rank, with sums over prefixes in O(log n): a Fenwick tree.
+/// Counts by rank, with sums over prefixes in O(log n): a Fenwick tree over blocks of ranks.
 ///
 /// ```text
-/// sums[i] covers the (i & −i) ranks that end with rank i − 1:
-///
-/// sums[8] ───────────────┐
-/// sums[4] ───────┐       │
-/// sums[2] ───┐   │ [6] ──┤
-/// sums[1] ─┐ │[3]│ [5] [7]
-/// rank     0 1 2 3 4 5 6 7
+/// counts  [0 .. 31][32 .. 63][64 .. 95][96 .. 127] ...     summed within a block by scanning it
+/// sums         [1]───┐   [3]────┐                          sums[i] covers the (i & −i) blocks
+///                   [2]────────[4]                         that end with block i − 1
 /// ```
+///
+/// The blocks keep the tree small enough for the cache, where a tree over ranks would miss at every step.
 #[derive(Debug, Default)]
-struct Fenwick {
+struct Tally {
+    counts: Vec<u64>,
     sums: Vec<u64>,
 }
 
-impl Fenwick {
+const BLOCK: usize = 32;
+
+impl Tally {
     fn reset(&mut self, ranks: usize) {
+        let blocks = ranks.div_ceil(BLOCK);
+        self.counts.clear();
+        self.counts.resize(blocks * BLOCK, 0);
         self.sums.clear();
-        self.sums.resize(ranks + 1, 0);
+        self.sums.resize(blocks + 1, 0);
     }
 
     /// Adds modulo 2⁶⁴, so that `u64::MAX` takes one away.
     fn add(&mut self, rank: usize, change: u64) {
-        let mut at = rank + 1;
+        self.counts[rank] = self.counts[rank].wrapping_add(change);
+        let mut at = rank / BLOCK + 1;
         while let Some(sum) = self.sums.get_mut(at) {
             *sum = sum.wrapping_add(change);
             at += at & at.wrapping_neg();
@@ -459,7 +465,8 @@ impl Fenwick {
 
     /// Sum over the ranks below this one.
     fn before(&self, rank: usize) -> u64 {
-        let (mut at, mut total) = (rank, 0_u64);
+        let mut at = rank / BLOCK;
+        let mut total: u64 = self.counts[at * BLOCK..rank].iter().sum();
         while at > 0 {
             total = total.wrapping_add(self.sums[at]);
             at &= at - 1;
@@ -469,14 +476,19 @@ impl Fenwick {
 
     /// The rank that holds the nth one, counted from 1.
     fn nth(&self, nth: u64) -> usize {
-        let (mut rank, mut left) = (0, nth);
+        let (mut block, mut left) = (0, nth);
         let mut step = self.sums.len().next_power_of_two() >> 1;
         while step > 0 {
-            if let Some(&sum) = self.sums.get(rank + step).filter(|&&sum| sum < left) {
-                rank += step;
+            if let Some(&sum) = self.sums.get(block + step).filter(|&&sum| sum < left) {
+                block += step;
                 left -= sum;
             }
             step >>= 1;
+        }
+        let mut rank = block * BLOCK;
+        while let Some(&count) = self.counts.get(rank).filter(|&&count| count < left) {
+            rank += 1;
+            left -= count;
         }
         rank
     }
@@ -770,6 +782,22 @@ mod tests {
             prop_assert_eq!(paid(&spans), paid(&other));
         }
 
+        /// Sums over prefixes, and where they reach a given number, as by counting one by one.
+        #[test]
+        fn tally_is_counting(ranks in vec(0_usize..150, 1..300)) {
+            let mut tally = Tally::default();
+            tally.reset(150);
+            ranks.iter().for_each(|&rank| tally.add(rank, 1));
+            for rank in 0..150 {
+                prop_assert_eq!(tally.before(rank), ranks.iter().filter(|&&other| other < rank).count() as u64);
+            }
+            let mut in_order = ranks;
+            in_order.sort_unstable();
+            for (nth, rank) in (1..).zip(in_order) {
+                prop_assert_eq!(tally.nth(nth), rank);
+            }
+        }
+
         /// Scratch of an earlier request leaves no trace in a later one.
         #[test]
         fn a_used_sweep_answers_like_a_new_one(before in dirty(0_u64..4), spans in dirty(0_u64..4), cuts in cuts()) {
@@ -821,7 +849,7 @@ mod tests {
         assert_eq!(effective, [(10, 26), (10, 15), (10, 12), (23, 26), (26, 26), (26, 26), (0, 0)]);
     }
 
-    /// Eleven spans of ten touching children: nothing is left to the parent under either rule.
+    /// Ten touching children: nothing is left to the parent under either rule.
     #[test]
     fn touching_children_all_count() {
         let children = (0..10).map(|at| (0, at * 10, at * 10 + 10));
@@ -875,6 +903,14 @@ mod tests {
         let same = |end| [(0, 0, end, 9), (0, 0, end, 7), (0, 0, end, 1), (0, 0, end, 4)];
         assert_eq!(same(10).into_iter().collect::<Spans>().shares(&[]), [0, 3, 4, 3]);
         assert_eq!(same(2).into_iter().collect::<Spans>().shares(&[]), [0, 0, 1, 1]);
+    }
+
+    /// 250 ns among a hundred: 2 each, and 1 more to the fifty smallest ids, which came last.
+    #[test]
+    fn remainders_among_many() {
+        let spans: Spans = (0..=100).map(|node| (0, 0, 250, 1_000 - node)).collect();
+        let expected: Vec<u64> = (0..=100).map(|node| if node == 0 { 0 } else { 2 + node / 51 }).collect();
+        assert_eq!(spans.shares(&[]), expected);
     }
 
     /// A cut on a span that is no active leaf then names its later time but cuts nobody's: 10 ns between
@@ -939,7 +975,7 @@ mod tests {
 
     const MANY: i64 = 100_000;
 
-    /// Each span is 1 ns longer than its child at both ends.
+    /// Below the first, each span is 1 ns shorter than its parent at both ends.
     fn chain() -> Spans {
         let below = (0..MANY).map(|at| (at as u32, at, 2 * MANY - at, at as u64));
         std::iter::once((0, 0, 2 * MANY, u64::MAX)).chain(below).collect()
