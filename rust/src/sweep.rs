@@ -176,10 +176,10 @@ impl Sweep {
     /// over the children do the same:
     /// - min(E.end, t) never falls when E.end grows, so comparing it before E.end changes nothing:
     ///   the order is (E.end, −E.start, smallest id), and no longer depends on t;
-    /// - a child passed over because E.start ≥ t stays out, as t only falls; the one taken sets
-    ///   t = max(E.start, a) and so joins them; one with E.end ≤ a is out from the start, and
-    ///   so is all that follows it in this order;
-    /// - `HappensBefore` passes over E.end > t as well: out for good too, as t only falls.
+    /// - a is always E.start of the span itself: true of the root, and a child's part begins at its own
+    ///   start, which clipping put at or after a. So E.end > a holds for every child that is not empty;
+    /// - a child passed over because E.start ≥ t stays out, as t only falls, and the one taken joins them,
+    ///   as it sets t = E.start. `HappensBefore` passes over E.end > t as well: out for good too.
     pub fn critical_path(&mut self, overlap: Overlap, mut emit: impl FnMut(u32, i64, i64)) {
         self.sort_children();
         let mut stack = std::mem::take(&mut self.stack);
@@ -191,7 +191,7 @@ impl Sweep {
                 emit(visit.node, below, visit.to);
             }
             let Some(child) = child else { continue };
-            let inner = self.visit(child.node, child.start.max(visit.from), below);
+            let inner = self.visit(child.node, child.start, below);
             visit.to = inner.from;
             stack.extend([visit, inner]);
         }
@@ -270,7 +270,7 @@ struct Visit {
 impl Visit {
     fn next_child(&mut self, children: &[Child], overlap: Overlap) -> Option<Child> {
         while let Some(&child) = self.rest.next().and_then(|at| children.get(at)) {
-            if self.to <= self.from || child.end <= self.from {
+            if self.to <= self.from {
                 return None;
             }
             let in_time = overlap == Overlap::Clip || child.end <= self.to;
@@ -324,7 +324,7 @@ impl Division {
         let mut cuts = (spans.len()..).zip(cuts).peekable();
         for at in 0..self.boundaries.len() {
             let (time, node, begins) = self.boundaries[at];
-            // A cut at a boundary comes after it: its node may have just become a leaf, or stopped.
+            // At one instant the order of cuts and boundaries is free: no time passes between them.
             while let Some((slot, cut)) = cuts.next_if(|(_, cut)| cut.at < time) {
                 self.relabel(*cut, slot, shares);
             }
