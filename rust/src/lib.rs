@@ -7,15 +7,23 @@
 //! ```
 
 pub mod arrow;
+pub mod clock;
 pub mod columns;
 pub mod error;
+pub mod etcd;
+pub mod forest;
+pub mod index;
 pub mod inflate;
 pub mod intern;
 pub mod join;
 pub mod json;
 pub mod kube;
+pub mod nested;
 pub mod otlp;
 pub mod phases;
+pub mod report;
+pub mod requests;
+pub mod shapes;
 pub mod sweep;
 pub mod wire;
 

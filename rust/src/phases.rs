@@ -1,1 +1,449 @@
-//! Placeholder.
+//! Who spent the time: signatures, the table that the rules made of them, and the sums per request.
+//!
+//! A rule never sees a span. It sees a [`Signature`], once per distinct one; the table that comes of it is applied here
+//! to every span. The own time of a span is labelled with its signature's phase, and cut at events that have a rule:
+//!
+//! ```text
+//! span       |==========================|
+//! events        e1        e2
+//! label      own | after1 | after2            (own, or `before` of e1)
+//! ```
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::columns::run;
+use crate::forest::NONE;
+use crate::join::{Joined, Role, id_key};
+use crate::shapes::{CLIENT, INTERNAL, SERVER};
+use crate::sweep::{Cut, Overlap, Sweep, Tree};
+
+/// A phase's number in the table's list of names.
+pub type Phase = u16;
+
+/// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
+const NESTING: u32 = 8;
+
+/// What a rule may know of a span. Names are numbers into the columns' interner, [`NONE`] for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signature {
+    /// Index into the processes' service names.
+    pub service: u32,
+    /// Scope name.
+    pub scope: u32,
+    /// Span kind.
+    pub kind: i32,
+    /// Span name.
+    pub name: u32,
+    /// The parent's span name; [`NONE`] at a request's root and at the top of a tree.
+    pub parent: u32,
+    /// CLIENT: without a SERVER child; SERVER: without an INTERNAL child; otherwise without a child.
+    pub leaf: bool,
+    /// Verb of the innermost request (a word of the requests), [`NONE`] outside requests.
+    pub verb: u32,
+    /// The innermost request is for a resource.
+    pub resource_request: bool,
+}
+
+/// The distinct signatures of the used spans, and the distinct events seen on them.
+#[derive(Debug, Default)]
+pub struct Signatures {
+    /// Row → signature, or [`NONE`] for spans that are not used.
+    pub of_row: Vec<u32>,
+    /// In order of first appearance.
+    pub list: Vec<Signature>,
+    /// Distinct (signature, event name).
+    pub events: Vec<(u32, u32)>,
+    /// Distinct service names.
+    pub services: Vec<String>,
+}
+
+impl Signatures {
+    /// Interns the signature of every used span.
+    pub fn new(joined: &Joined) -> Self {
+        let c = &joined.columns;
+        let leaf = leaves(joined);
+        let (services, service_of) = services(joined);
+        let mut signatures = Self { of_row: vec![NONE; c.len()], services, ..Self::default() };
+        let mut known = HashMap::with_hasher(RandomState::default());
+        let mut events = HashSet::with_hasher(RandomState::default());
+        let requests = &joined.requests;
+        for &row in &joined.forest.order {
+            let at = row as usize;
+            if !matches!(joined.role[at], Role::Request | Role::Background) {
+                continue;
+            }
+            let request = requests.of_row[at];
+            let is_root = request != NONE && requests.root[request as usize] == row;
+            let above = joined.parent[at];
+            let signature = Signature {
+                service: service_of[joined.processes.of(c, at) as usize],
+                scope: c.scope_name(at),
+                kind: c.spans.kind[at],
+                name: c.spans.name[at],
+                parent: if is_root || above == NONE { NONE } else { c.spans.name[above as usize] },
+                leaf: leaf[at],
+                verb: if request == NONE { NONE } else { requests.verb[request as usize] },
+                resource_request: request != NONE && requests.resource[request as usize] != 0,
+            };
+            let number = *known.entry(signature).or_insert_with(|| {
+                signatures.list.push(signature);
+                signatures.list.len() as u32 - 1
+            });
+            signatures.of_row[at] = number;
+            for event in run(&c.spans.events_end, at) {
+                let pair = (number, c.events.name[event]);
+                if events.insert(pair) {
+                    signatures.events.push(pair);
+                }
+            }
+        }
+        signatures
+    }
+}
+
+fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
+    let mut list: Vec<String> = Vec::new();
+    let of_process = joined.processes.names.iter().map(|(service, _)| {
+        list.iter().position(|known| known == service).unwrap_or_else(|| {
+            list.push(service.clone());
+            list.len() - 1
+        }) as u32
+    });
+    let of_process = of_process.collect();
+    (list, of_process)
+}
+
+/// See [`Signature::leaf`].
+fn leaves(joined: &Joined) -> Vec<bool> {
+    let kind = &joined.columns.spans.kind;
+    let mut leaf = vec![true; kind.len()];
+    for &row in &joined.forest.order {
+        let above = joined.parent[row as usize];
+        if above != NONE {
+            let counts = match kind[above as usize] {
+                CLIENT => kind[row as usize] == SERVER,
+                SERVER => kind[row as usize] == INTERNAL,
+                _ => true,
+            };
+            leaf[above as usize] &= !counts;
+        }
+    }
+    leaf
+}
+
+/// What an event does to the label of its span's own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRule {
+    /// Label of the time before it, if it is the first event with a rule. `None`: the span's own phase.
+    pub before: Option<Phase>,
+    /// Label from it on. `None`: the span's own phase.
+    pub after: Option<Phase>,
+}
+
+/// The rules' answers.
+#[derive(Debug, Default)]
+pub struct PhaseTable {
+    /// Signature → phase.
+    pub phase: Vec<Phase>,
+    /// (signature, event name) → what the event does.
+    pub events: HashMap<(u32, u32), EventRule, RandomState>,
+    /// How many phases there are.
+    pub phases: usize,
+}
+
+/// How wall time is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The one chain of spans that the request waited for.
+    CriticalPath,
+    /// Every instant divided among the spans active in it.
+    ActiveShare,
+    /// Own time of every span; sums to more than the wall where spans overlap.
+    SelfTime,
+}
+
+/// Per request: wall time and its parts.
+#[derive(Debug, Clone, Default)]
+pub struct Attributed {
+    /// End minus start of the root, 0 when it ends before it starts.
+    pub wall_ns: Vec<u64>,
+    /// Where each request's run of parts ends.
+    pub end: Vec<u32>,
+    /// Phase of the part.
+    pub phase: Vec<Phase>,
+    /// Its time.
+    pub ns: Vec<u64>,
+}
+
+/// Divides the wall time of every request.
+pub fn attribute(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    method: Method,
+    overlap: Overlap,
+) -> Attributed {
+    let mut walker = Walker::new(joined, signatures, table);
+    let mut result = Attributed::default();
+    for request in 0..joined.requests.len() {
+        walker.load(request);
+        walker.sum(method, overlap);
+        result.wall_ns.push(walker.wall_ns());
+        walker.take_totals(&mut result);
+        result.end.push(result.phase.len() as u32);
+    }
+    result
+}
+
+/// One span of one request's tree, for people to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// Row of the span.
+    pub row: u32,
+    /// Effective start, ns since the epoch.
+    pub start: i64,
+    /// Effective end.
+    pub end: i64,
+    /// Time on the critical path.
+    pub critical_ns: u64,
+    /// Own time.
+    pub self_ns: u64,
+}
+
+/// A stretch of the critical path.
+pub type Segment = (u32, i64, i64, Phase);
+
+/// The tree of one request with the critical and own time of every span, and the critical path, earliest first.
+pub fn explain(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    request: usize,
+) -> (Vec<Node>, Vec<Segment>) {
+    let mut walker = Walker::new(joined, signatures, table);
+    walker.load(request);
+    let mut nodes: Vec<Node> = (0..walker.rows.len())
+        .map(|node| {
+            let (start, end) = walker.sweep.effective(node as u32);
+            Node { row: walker.rows[node], start, end, critical_ns: 0, self_ns: 0 }
+        })
+        .collect();
+    walker.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
+    let mut segments = Vec::new();
+    let labels = &walker.labels;
+    walker.sweep.critical_path(Overlap::Clip, |node, from, to| {
+        nodes[node as usize].critical_ns += (to - from) as u64;
+        let first = segments.len();
+        labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
+        segments[first..].reverse();
+    });
+    segments.reverse();
+    (nodes, segments)
+}
+
+/// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
+#[derive(Debug, Default)]
+struct Labels {
+    initial: Vec<Phase>,
+    end: Vec<u32>,
+    marks: Vec<(i64, Phase)>,
+}
+
+impl Labels {
+    fn clear(&mut self) {
+        self.initial.clear();
+        self.end.clear();
+        self.marks.clear();
+    }
+
+    fn marks(&self, node: u32) -> &[(i64, Phase)] {
+        &self.marks[run(&self.end, node as usize)]
+    }
+
+    /// Cuts an own segment of `node` at the marks.
+    #[inline]
+    fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
+        let marks = self.marks(node);
+        let passed = if marks.is_empty() { 0 } else { marks.partition_point(|&(at, _)| at <= from) };
+        let mut label = if passed == 0 { self.initial[node as usize] } else { marks[passed - 1].1 };
+        let mut from = from;
+        for &(at, next) in marks[passed..].iter().take_while(|&&(at, _)| at < to) {
+            if at > from {
+                emit(label, from, at);
+            }
+            (from, label) = (at, next);
+        }
+        emit(label, from, to);
+    }
+}
+
+/// Goes from request to request, with memory that is used again.
+struct Walker<'a> {
+    joined: &'a Joined,
+    signatures: &'a Signatures,
+    table: &'a PhaseTable,
+    has_events: Vec<bool>,
+    sweep: Sweep,
+    rows: Vec<u32>,
+    node_of_place: Vec<u32>,
+    parent: Vec<u32>,
+    start: Vec<i64>,
+    end: Vec<i64>,
+    id: Vec<u64>,
+    labels: Labels,
+    totals: Vec<u64>,
+    touched: Vec<Phase>,
+    cuts: Vec<(Cut, Phase)>,
+    shares: Vec<u64>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
+        let mut has_events = vec![false; signatures.list.len()];
+        for &(signature, _) in table.events.keys() {
+            has_events[signature as usize] = true;
+        }
+        Self {
+            joined,
+            signatures,
+            table,
+            has_events,
+            sweep: Sweep::default(),
+            rows: Vec::new(),
+            node_of_place: Vec::new(),
+            parent: Vec::new(),
+            start: Vec::new(),
+            end: Vec::new(),
+            id: Vec::new(),
+            labels: Labels::default(),
+            totals: vec![0; table.phases],
+            touched: Vec::new(),
+            cuts: Vec::new(),
+            shares: Vec::new(),
+        }
+    }
+
+    /// Takes one request's tree, in preorder. Requests nested too deep are left out; their time stays with the caller.
+    fn load(&mut self, request: usize) {
+        let (joined, requests) = (self.joined, &self.joined.requests);
+        let deepest = requests.level[request] + NESTING;
+        let base = joined.forest.position[requests.root[request] as usize] as usize;
+        let size = joined.forest.size[base] as usize;
+        self.clear();
+        self.node_of_place.resize(size, 0);
+        let mut place = 0;
+        while place < size {
+            let row = joined.forest.order[base + place] as usize;
+            if requests.level[requests.of_row[row] as usize] > deepest {
+                place += joined.forest.size[base + place] as usize;
+                continue;
+            }
+            self.node_of_place[place] = self.rows.len() as u32;
+            let above = joined.parent[row];
+            let is_root = place == 0;
+            let above = if is_root { 0 } else { joined.forest.position[above as usize] as usize - base };
+            self.parent.push(self.node_of_place[above]);
+            self.rows.push(row as u32);
+            self.start.push(joined.start[row]);
+            self.end.push(joined.end[row]);
+            self.id.push(id_key(joined.columns.spans.span_id[row]));
+            self.label(row);
+            place += 1;
+        }
+        let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
+        self.sweep.load(&tree);
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.node_of_place.clear();
+        self.parent.clear();
+        self.start.clear();
+        self.end.clear();
+        self.id.clear();
+        self.labels.clear();
+    }
+
+    /// Finds the marks of one span's own time.
+    #[inline]
+    fn label(&mut self, row: usize) {
+        let signature = self.signatures.of_row[row];
+        let own = self.table.phase[signature as usize];
+        self.labels.initial.push(own);
+        if self.has_events[signature as usize] {
+            self.mark(row, signature, own);
+        }
+        self.labels.end.push(self.labels.marks.len() as u32);
+    }
+
+    fn mark(&mut self, row: usize, signature: u32, own: Phase) {
+        let c = &self.joined.columns;
+        let shift = self.joined.start[row].saturating_sub_unsigned(c.spans.start_time_unix_nano[row]);
+        let first = self.labels.marks.len();
+        let mut earliest: Option<(i64, Option<Phase>)> = None;
+        for event in run(&c.spans.events_end, row) {
+            let Some(rule) = self.table.events.get(&(signature, c.events.name[event])) else { continue };
+            let at = i64::try_from(c.events.time_unix_nano[event]).unwrap_or(i64::MAX).saturating_add(shift);
+            if earliest.is_none_or(|(first, _)| at < first) {
+                earliest = Some((at, rule.before));
+            }
+            self.labels.marks.push((at, rule.after.unwrap_or(own)));
+        }
+        self.labels.marks[first..].sort_by_key(|&(at, _)| at);
+        if let (Some((_, Some(before))), 0) = (earliest, c.spans.dropped_events_count[row])
+            && let Some(initial) = self.labels.initial.last_mut()
+        {
+            *initial = before;
+        }
+    }
+
+    fn wall_ns(&self) -> u64 {
+        let (start, end) = self.sweep.effective(0);
+        (end - start) as u64
+    }
+
+    fn sum(&mut self, method: Method, overlap: Overlap) {
+        let Self { sweep, labels, totals, touched, .. } = self;
+        let mut add = |phase: Phase, from: i64, to: i64| {
+            if totals[phase as usize] == 0 {
+                touched.push(phase);
+            }
+            totals[phase as usize] += (to - from) as u64;
+        };
+        match method {
+            Method::CriticalPath => {
+                sweep.critical_path(overlap, |node, from, to| labels.cut(node, from, to, &mut add));
+            }
+            Method::SelfTime => sweep.self_time(|node, from, to| labels.cut(node, from, to, &mut add)),
+            Method::ActiveShare => self.share(),
+        }
+    }
+
+    fn share(&mut self) {
+        self.cuts.clear();
+        for node in 0..self.rows.len() as u32 {
+            self.cuts.extend(self.labels.marks(node).iter().map(|&(at, phase)| (Cut { at, node }, phase)));
+        }
+        self.cuts.sort_by_key(|(cut, _)| cut.at);
+        let cuts: Vec<Cut> = self.cuts.iter().map(|&(cut, _)| cut).collect();
+        self.sweep.active_share(&cuts, &mut self.shares);
+        let phases = self.labels.initial.iter().chain(self.cuts.iter().map(|(_, phase)| phase));
+        for (&phase, &ns) in phases.zip(&self.shares).filter(|&(_, &ns)| ns > 0) {
+            if self.totals[phase as usize] == 0 {
+                self.touched.push(phase);
+            }
+            self.totals[phase as usize] += ns;
+        }
+    }
+
+    /// Moves the sums to the result, by phase number, and clears them.
+    fn take_totals(&mut self, result: &mut Attributed) {
+        self.touched.sort_unstable();
+        for phase in self.touched.drain(..) {
+            let ns = std::mem::take(&mut self.totals[phase as usize]);
+            result.phase.push(phase);
+            result.ns.push(ns);
+        }
+    }
+}

@@ -1,1 +1,215 @@
-//! Placeholder.
+//! The protobuf wire format: varints, tags, lengths, skipping. Knows nothing of OTLP.
+//!
+//! Verdicts are those of the official parsers: tags and lengths are bounded, field number 0 and wire types 6 and 7
+//! are refused, unknown fields and well-formed groups are skipped, and nesting is limited to [`MAX_DEPTH`] messages.
+
+use crate::error::{DecodeError, Result};
+
+/// Messages and groups may nest this deep, as in the official parsers.
+pub const MAX_DEPTH: u32 = 100;
+
+/// How a field's payload is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WireType {
+    /// Base-128 integer.
+    Varint,
+    /// Eight bytes, little endian.
+    Fixed64,
+    /// Varint length, then that many bytes.
+    Len,
+    /// Start of a group, closed by an end tag with the same field number.
+    GroupStart,
+    /// End of a group.
+    GroupEnd,
+    /// Four bytes, little endian.
+    Fixed32,
+}
+
+/// A place in the input and the end of the message that is being read. Offsets are those of the whole input.
+#[derive(Debug, Clone, Copy)]
+pub struct Cursor<'a> {
+    buf: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads `buf[start..]`; the message ends where `buf` ends.
+    pub fn new(buf: &'a [u8], start: usize) -> Self {
+        Self { buf, pos: start }
+    }
+
+    /// Where the next byte is read.
+    #[inline(always)]
+    pub fn pos(&self) -> usize {
+        self.pos
+    }
+
+    /// True when the message is read to its end.
+    #[inline(always)]
+    pub fn is_done(&self) -> bool {
+        self.pos >= self.buf.len()
+    }
+
+    #[cold]
+    fn truncated(&self, expected: &'static str) -> DecodeError {
+        DecodeError::new(expected, "the end of the message", self.buf.len())
+    }
+
+    /// The next varint, of at most ten bytes; bits beyond the 64th are dropped.
+    #[inline(always)]
+    pub fn varint(&mut self) -> Result<u64> {
+        match self.buf.get(self.pos) {
+            Some(&byte) if byte < 0x80 => {
+                self.pos += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
+        let start = self.pos;
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let Some(&byte) = self.buf.get(self.pos) else {
+                return Err(self.truncated("a varint"));
+            };
+            self.pos += 1;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::new("a varint of at most 10 bytes", "a longer one", start))
+    }
+
+    /// The next field number and wire type.
+    #[inline(always)]
+    pub fn tag(&mut self) -> Result<(u32, WireType)> {
+        let start = self.pos;
+        let tag = self.varint()?;
+        let wire_type = match tag & 7 {
+            0 => WireType::Varint,
+            1 => WireType::Fixed64,
+            2 => WireType::Len,
+            3 => WireType::GroupStart,
+            4 => WireType::GroupEnd,
+            5 => WireType::Fixed32,
+            _ => return Err(bad_tag(tag, start)),
+        };
+        if tag < 8 || tag > u64::from(u32::MAX) || self.pos - start > 5 {
+            return Err(bad_tag(tag, start));
+        }
+        Ok(((tag >> 3) as u32, wire_type))
+    }
+
+    /// Reads a length and checks it; the payload is `self.pos()..end`.
+    #[inline(always)]
+    fn payload_end(&mut self) -> Result<usize> {
+        let start = self.pos;
+        let len = self.varint()?;
+        match self.pos.checked_add(len as usize) {
+            Some(end) if end <= self.buf.len() && len <= i32::MAX as u64 => Ok(end),
+            _ => Err(self.bad_length(len, start)),
+        }
+    }
+
+    /// The next length-delimited payload.
+    #[inline(always)]
+    pub fn payload(&mut self) -> Result<&'a [u8]> {
+        let start = self.pos;
+        let end = self.payload_end()?;
+        let at = std::mem::replace(&mut self.pos, end);
+        self.buf.get(at..end).ok_or_else(|| DecodeError::new("a payload", "nothing", start))
+    }
+
+    /// The next length-delimited payload as a message to read; this cursor moves past it.
+    #[inline(always)]
+    pub fn message(&mut self) -> Result<Cursor<'a>> {
+        let end = self.payload_end()?;
+        let pos = std::mem::replace(&mut self.pos, end);
+        Ok(Cursor { buf: self.buf.get(..end).unwrap_or_default(), pos })
+    }
+
+    /// Everything from here to the end of the message.
+    pub fn rest(&self) -> &'a [u8] {
+        self.buf.get(self.pos..).unwrap_or_default()
+    }
+
+    /// The next eight bytes, little endian.
+    #[inline(always)]
+    pub fn fixed64(&mut self) -> Result<u64> {
+        match self.buf.get(self.pos..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(bytes) => {
+                self.pos += 8;
+                Ok(u64::from_le_bytes(*bytes))
+            }
+            None => Err(self.truncated("8 bytes")),
+        }
+    }
+
+    /// The next four bytes, little endian.
+    #[inline(always)]
+    pub fn fixed32(&mut self) -> Result<u32> {
+        match self.buf.get(self.pos..).and_then(<[u8]>::first_chunk::<4>) {
+            Some(bytes) => {
+                self.pos += 4;
+                Ok(u32::from_le_bytes(*bytes))
+            }
+            None => Err(self.truncated("4 bytes")),
+        }
+    }
+
+    /// Skips the payload of a field that nobody asked for; `depth` is how many messages it is already inside.
+    #[inline]
+    pub fn skip(&mut self, field: u32, wire_type: WireType, depth: u32) -> Result<()> {
+        match wire_type {
+            WireType::Varint => self.varint().map(drop),
+            WireType::Fixed64 => self.fixed64().map(drop),
+            WireType::Fixed32 => self.fixed32().map(drop),
+            WireType::Len => self.payload_end().map(|end| self.pos = end),
+            WireType::GroupStart => self.skip_group(field, depth),
+            WireType::GroupEnd => Err(stray_end(self.pos)),
+        }
+    }
+
+    /// Skips to the end of group `field`, with a stack instead of recursion.
+    fn skip_group(&mut self, field: u32, depth: u32) -> Result<()> {
+        let mut open = vec![field];
+        while let Some(&innermost) = open.last() {
+            let start = self.pos;
+            match self.tag()? {
+                (number, WireType::GroupEnd) if number == innermost => drop(open.pop()),
+                (_, WireType::GroupEnd) => return Err(stray_end(start)),
+                (number, WireType::GroupStart) => open.push(number),
+                (number, wire_type) => self.skip(number, wire_type, depth)?,
+            }
+            if depth as usize + open.len() > MAX_DEPTH as usize {
+                return Err(too_deep(start));
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn bad_length(&self, len: u64, start: usize) -> DecodeError {
+        let left = self.buf.len().saturating_sub(self.pos);
+        DecodeError::new(format!("{len} bytes, as the length says"), format!("{left}"), start)
+    }
+}
+
+#[cold]
+fn bad_tag(tag: u64, at: usize) -> DecodeError {
+    DecodeError::new("a field tag", format!("the invalid tag {tag}"), at)
+}
+
+#[cold]
+fn stray_end(at: usize) -> DecodeError {
+    DecodeError::new("a field", "the end of a group that is not open", at)
+}
+
+/// Nesting beyond [`MAX_DEPTH`].
+#[cold]
+pub fn too_deep(at: usize) -> DecodeError {
+    DecodeError::new(format!("at most {MAX_DEPTH} nested messages"), "more", at)
+}

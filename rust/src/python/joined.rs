@@ -1,0 +1,304 @@
+//! Joined spans and their attribution, as Python sees them.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+
+use super::table::Table;
+use super::{SpanColumns, arrow_err};
+use crate::arrow;
+use crate::clock::Processes;
+use crate::columns::{Columns, run};
+use crate::forest::NONE;
+use crate::join::{Joined, Role};
+use crate::phases::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
+use crate::sweep::Overlap;
+use crate::{etcd, report};
+
+type Text = Option<String>;
+/// Service, scope, kind, name, parent, leaf, request verb.
+type SignatureRow = (String, String, i32, String, Text, bool, Text);
+/// Signature number, event name, `before`, `after`.
+type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
+
+/// Processes with the attributes of the first resource that they sent.
+pub fn processes(c: &Columns) -> Vec<(String, Option<String>, Vec<(String, Text)>)> {
+    let processes = Processes::new(c);
+    let table = &c.resource_attributes;
+    let attributes = |resource: usize| {
+        let rows = table.of(resource);
+        rows.map(|row| (c.keys.text(table.key[row]).to_owned(), arrow::value_text(c, table, row))).collect()
+    };
+    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
+    let described = processes.names.iter().enumerate();
+    described
+        .map(|(id, (service, instance))| {
+            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Spans joined into call trees, with their signatures.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct JoinedSpans {
+    joined: Joined,
+    signatures: Signatures,
+}
+
+/// Joins spans.
+#[pyfunction]
+fn join(py: Python<'_>, spans: &SpanColumns) -> JoinedSpans {
+    let columns = Arc::clone(&spans.0);
+    py.detach(|| {
+        let joined = crate::join::join(columns);
+        let signatures = Signatures::new(&joined);
+        JoinedSpans { joined, signatures }
+    })
+}
+
+#[pymethods]
+impl JoinedSpans {
+    /// How many requests there are.
+    fn __len__(&self) -> usize {
+        self.joined.requests.len()
+    }
+
+    /// Counts by name: traces, requests, rpc_pairs, background_calls.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let j = &self.joined;
+        vec![
+            ("traces", u64::from(j.traces)),
+            ("requests", j.requests.len() as u64),
+            ("rpc_pairs", j.rpc_pairs.len() as u64),
+            ("background_calls", j.background.len() as u64),
+        ]
+    }
+
+    /// (role, is a use, spans), in the ledger's order.
+    fn ledger(&self) -> Vec<(&'static str, bool, u64)> {
+        let counts = report::ledger(&self.joined);
+        let rows = Role::NAMES.iter().zip(counts).enumerate();
+        rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
+    }
+
+    /// One of the tables "requests", "repairs", "clock_offsets", "etcd_calls".
+    fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
+        let build = match table {
+            "requests" => report::requests,
+            "repairs" => report::repairs,
+            "clock_offsets" => report::clock_offsets,
+            "etcd_calls" => etcd::table,
+            _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
+        };
+        py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// The role of every span, as an index into the ledger's order.
+    fn roles(&self) -> Vec<u8> {
+        self.joined.role.iter().map(|&role| role as u8).collect()
+    }
+
+    /// The distinct signatures.
+    fn signatures(&self) -> Vec<SignatureRow> {
+        let (c, words) = (&self.joined.columns, &self.joined.requests.words);
+        let text = |id: u32| (id != NONE).then(|| c.names.text(id).to_owned());
+        let verb = |s: &phases::Signature| match (s.verb, s.resource_request) {
+            (NONE, _) => None,
+            (_, false) => Some("nonresource".to_owned()),
+            (verb, true) => Some(words.text(verb).to_owned()),
+        };
+        let rows = self.signatures.list.iter().map(|s| {
+            let service = self.signatures.services[s.service as usize].clone();
+            let name = |id: u32| c.names.text(id).to_owned();
+            (service, name(s.scope), s.kind, name(s.name), text(s.parent), s.leaf, verb(s))
+        });
+        rows.collect()
+    }
+
+    /// The distinct (signature number, event name number, event name).
+    fn events(&self) -> Vec<(u32, u32, String)> {
+        let names = &self.joined.columns.names;
+        self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned())).collect()
+    }
+
+    /// Divides the wall time of every request by `phase` (one per signature) and the event rules.
+    fn attribute(
+        &self,
+        py: Python<'_>,
+        phase: Vec<Phase>,
+        events: Vec<EventRow>,
+        phases: usize,
+        method: &str,
+        overlap: &str,
+    ) -> PyResult<AttributedRequests> {
+        let table = self.phase_table(phase, events, phases)?;
+        let (method, overlap) = (method_of(method)?, overlap_of(overlap)?);
+        let attributed =
+            py.detach(|| phases::attribute(&self.joined, &self.signatures, &table, method, overlap));
+        Ok(AttributedRequests(attributed))
+    }
+
+    /// The tree of one request.
+    fn explain(
+        &self,
+        request: usize,
+        phase: Vec<Phase>,
+        events: Vec<EventRow>,
+        phases: usize,
+    ) -> PyResult<Explained> {
+        if request >= self.joined.requests.len() {
+            return Err(PyIndexError::new_err(format!("request {request} of {}", self.joined.requests.len())));
+        }
+        let table = self.phase_table(phase, events, phases)?;
+        let (nodes, segments) = phases::explain(&self.joined, &self.signatures, &table, request);
+        let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
+        Ok(Explained {
+            span: rows.iter().map(|&row| self.span(row)).collect(),
+            phase: rows.iter().map(|&row| table.phase[self.signatures.of_row[row as usize] as usize]).collect(),
+            time: nodes.iter().map(|n| (n.start, n.end, n.critical_ns, n.self_ns)).collect(),
+            segments,
+        })
+    }
+
+    /// Who called whom between groups of signatures: (from, to, calls, ns).
+    fn calls(&self, group: Vec<u32>) -> PyResult<Vec<(u32, u32, u64, u64)>> {
+        if group.len() != self.signatures.list.len() {
+            return Err(PyValueError::new_err("one group per signature"));
+        }
+        Ok(report::calls(&self.joined, &self.signatures, &group))
+    }
+}
+
+impl JoinedSpans {
+    fn phase_table(&self, phase: Vec<Phase>, events: Vec<EventRow>, phases: usize) -> PyResult<PhaseTable> {
+        let known = |phase: Option<Phase>| phase.is_none_or(|phase| usize::from(phase) < phases);
+        let fits = phase.len() == self.signatures.list.len()
+            && phase.iter().all(|&phase| known(Some(phase)))
+            && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a));
+        if !fits {
+            return Err(PyValueError::new_err("one known phase per signature, and known signatures and phases"));
+        }
+        let rules = events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
+        Ok(PhaseTable { phase, events: rules.collect(), phases })
+    }
+
+    fn span(&self, row: u32) -> SpanView {
+        let (j, at) = (&self.joined, row as usize);
+        let c = &j.columns;
+        let process = &j.processes.names[j.processes.of(c, at) as usize];
+        let events = run(&c.spans.events_end, at);
+        SpanView {
+            row,
+            parent: j.parent[at],
+            span_id: arrow::hex(&c.spans.span_id[at]),
+            name: c.names.text(c.spans.name[at]).to_owned(),
+            kind: c.spans.kind[at],
+            status_code: c.spans.status_code[at],
+            status_message: c.text(c.spans.status_message[at]).to_owned(),
+            service: process.0.clone(),
+            instance: process.1.clone(),
+            start: j.start[at],
+            end: j.end[at],
+            raw_start: c.spans.start_time_unix_nano[at],
+            raw_end: c.spans.end_time_unix_nano[at],
+            events: events
+                .map(|e| (c.events.time_unix_nano[e], c.names.text(c.events.name[e]).to_owned()))
+                .collect(),
+        }
+    }
+}
+
+fn method_of(name: &str) -> PyResult<Method> {
+    match name {
+        "critical_path" => Ok(Method::CriticalPath),
+        "active_share" => Ok(Method::ActiveShare),
+        "self_time" => Ok(Method::SelfTime),
+        _ => Err(PyValueError::new_err(format!(
+            "expected method \"critical_path\", \"active_share\" or \"self_time\", got {name:?}"
+        ))),
+    }
+}
+
+fn overlap_of(name: &str) -> PyResult<Overlap> {
+    match name {
+        "clip" => Ok(Overlap::Clip),
+        "happens_before" => Ok(Overlap::HappensBefore),
+        _ => Err(PyValueError::new_err(format!("expected overlap \"clip\" or \"happens_before\", got {name:?}"))),
+    }
+}
+
+/// What people want to know of one span.
+#[pyclass(frozen, get_all, module = "k8strace._core")]
+#[derive(Clone)]
+pub struct SpanView {
+    row: u32,
+    parent: u32,
+    span_id: String,
+    name: String,
+    kind: i32,
+    status_code: i32,
+    status_message: String,
+    service: String,
+    instance: Option<String>,
+    start: i64,
+    end: i64,
+    raw_start: u64,
+    raw_end: u64,
+    events: Vec<(u64, String)>,
+}
+
+/// The tree of one request: spans in preorder, what each is, (start, end, critical ns, self ns) of each, and the
+/// critical path as (node, from, to, phase), earliest first.
+#[pyclass(frozen, get_all, module = "k8strace._core")]
+pub struct Explained {
+    span: Vec<SpanView>,
+    phase: Vec<Phase>,
+    time: Vec<(i64, i64, u64, u64)>,
+    segments: Vec<phases::Segment>,
+}
+
+/// Parts of the wall time of every request.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct AttributedRequests(Attributed);
+
+#[pymethods]
+impl AttributedRequests {
+    fn __len__(&self) -> usize {
+        self.0.wall_ns.len()
+    }
+
+    /// Wall time per request, ns.
+    fn wall_ns(&self) -> Vec<u64> {
+        self.0.wall_ns.clone()
+    }
+
+    /// (phase number, ns) of one request.
+    fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
+        let rows = run(&self.0.end, request);
+        self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
+    }
+
+    /// Sums per phase number over these requests.
+    fn totals(&self, requests: Vec<usize>, phases: usize) -> Vec<u64> {
+        let mut totals = vec![0; phases];
+        for row in requests.into_iter().flat_map(|request| run(&self.0.end, request)) {
+            totals[usize::from(self.0.phase[row])] += self.0.ns[row];
+        }
+        totals
+    }
+
+    /// Ns per request for one group of phases.
+    fn column(&self, phases: Vec<Phase>) -> Vec<u64> {
+        let sum = |request| run(&self.0.end, request).filter(|&row| phases.contains(&self.0.phase[row]));
+        (0..self.0.wall_ns.len()).map(|request| sum(request).map(|row| self.0.ns[row]).sum()).collect()
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<JoinedSpans>()?;
+    module.add_class::<AttributedRequests>()?;
+    module.add_class::<Explained>()?;
+    module.add_class::<SpanView>()?;
+    module.add_function(wrap_pyfunction!(join, module)?)
+}

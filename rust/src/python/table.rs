@@ -1,0 +1,213 @@
+//! Arrow tables and columns as Python objects that any Arrow library can take.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::types::{
+    Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array,
+};
+use arrow_schema::{ArrowError, DataType, Field};
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
+
+use super::arrow_err;
+
+fn capsule<'py, T: 'static + Send>(py: Python<'py>, value: T, name: &'static CStr) -> PyResult<Bound<'py, PyCapsule>> {
+    PyCapsule::new_with_value(py, value, name)
+}
+
+/// Named columns of equal length.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct Table(RecordBatch);
+
+impl From<RecordBatch> for Table {
+    fn from(batch: RecordBatch) -> Self {
+        Self(batch)
+    }
+}
+
+#[pymethods]
+impl Table {
+    fn __len__(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    #[getter]
+    fn column_names(&self) -> Vec<String> {
+        self.0.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    fn column(&self, name: &str) -> PyResult<Column> {
+        let column = self.0.column_by_name(name);
+        column.map(|array| Column(array.clone())).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// The rows at these places, in this order.
+    fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
+        let n = self.0.num_rows();
+        if let Some(row) = rows.iter().find(|&&row| row >= n) {
+            return Err(PyIndexError::new_err(format!("row {row} of {n}")));
+        }
+        let columns = self.0.columns().iter().map(|array| take(array, &rows));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow_err)?;
+        RecordBatch::try_new(self.0.schema(), columns).map(Self).map_err(arrow_err)
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        let schema = FFI_ArrowSchema::try_from(self.0.schema().as_ref()).map_err(arrow_err)?;
+        capsule(py, schema, c"arrow_schema")
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        let reader = RecordBatchIterator::new([Ok(self.0.clone())], self.0.schema());
+        capsule(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
+    }
+}
+
+fn take(array: &ArrayRef, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
+    let data = array.to_data();
+    let mut taken = arrow_data::transform::MutableArrayData::new(vec![&data], true, rows.len());
+    for &row in rows {
+        taken.try_extend(0, row, row + 1)?;
+    }
+    Ok(arrow_array::make_array(taken.freeze()))
+}
+
+/// One column.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct Column(ArrayRef);
+
+impl From<ArrayRef> for Column {
+    fn from(array: ArrayRef) -> Self {
+        Self(array)
+    }
+}
+
+#[pymethods]
+impl Column {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let n = self.0.len() as isize;
+        let at = if index < 0 { index + n } else { index };
+        if !(0..n).contains(&at) {
+            return Err(PyIndexError::new_err(format!("row {index} of {n}")));
+        }
+        value(py, &self.0, at as usize)
+    }
+
+    #[getter]
+    fn type_name(&self) -> String {
+        self.0.data_type().to_string()
+    }
+
+    #[getter]
+    fn null_count(&self) -> usize {
+        self.0.null_count()
+    }
+
+    fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        values(py, &self.0)
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        let schema = FFI_ArrowSchema::try_from(self.0.data_type()).map_err(arrow_err)?;
+        capsule(py, schema, c"arrow_schema")
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        let _ = requested_schema;
+        let array = capsule(py, FFI_ArrowArray::new(&self.0.to_data()), c"arrow_array")?;
+        Ok((self.__arrow_c_schema__(py)?, array))
+    }
+}
+
+/// All values; a dictionary's texts are made once.
+fn values<'py>(py: Python<'py>, array: &ArrayRef) -> PyResult<Bound<'py, PyList>> {
+    if let Some(dictionary) = array.as_dictionary_opt::<UInt32Type>() {
+        let texts = values(py, dictionary.values())?;
+        let keys = dictionary.keys().iter();
+        let items = keys.map(|key| match key {
+            Some(key) => texts.get_item(key as usize),
+            None => Ok(py.None().into_bound(py)),
+        });
+        return PyList::new(py, items.collect::<PyResult<Vec<_>>>()?);
+    }
+    PyList::new(py, (0..array.len()).map(|row| value(py, array, row)).collect::<PyResult<Vec<_>>>()?)
+}
+
+/// One value as the Python object that people expect; null is None. Recursion follows the type, not the data.
+fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'py, PyAny>> {
+    if array.is_null(row) {
+        return Ok(py.None().into_bound(py));
+    }
+    match array.data_type() {
+        DataType::Boolean => array.as_boolean().value(row).into_bound_py_any(py),
+        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into_bound_py_any(py),
+        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into_bound_py_any(py),
+        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into_bound_py_any(py),
+        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into_bound_py_any(py),
+        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into_bound_py_any(py),
+        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into_bound_py_any(py),
+        DataType::Utf8 => array.as_string::<i32>().value(row).into_bound_py_any(py),
+        DataType::Utf8View => array.as_string_view().value(row).into_bound_py_any(py),
+        DataType::BinaryView => Ok(PyBytes::new(py, array.as_binary_view().value(row)).into_any()),
+        DataType::FixedSizeBinary(_) => Ok(PyBytes::new(py, array.as_fixed_size_binary().value(row)).into_any()),
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_dictionary::<UInt32Type>();
+            value(py, dictionary.values(), dictionary.keys().value(row) as usize)
+        }
+        DataType::LargeList(_) => values(py, &array.as_list::<i64>().value(row)).map(|list| list.into_any()),
+        DataType::Struct(fields) => {
+            let dict = PyDict::new(py);
+            for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                dict.set_item(field.name(), value(py, column, row)?)?;
+            }
+            Ok(dict.into_any())
+        }
+        other => Err(PyTypeError::new_err(format!("no Python value for {other}"))),
+    }
+}
+
+/// A table of Python lists: (name, "text" | "int" | "uint" | "float" | "bool", values or None).
+#[pyfunction]
+pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult<Table> {
+    let arrays = columns.into_iter().map(|(name, kind, values)| Ok((name, array(&kind, &values)?)));
+    let named = arrays.collect::<PyResult<Vec<_>>>()?;
+    let fields: Vec<Field> = named.iter().map(|(n, a)| Field::new(n, a.data_type().clone(), true)).collect();
+    let arrays = named.into_iter().map(|(_, array)| array).collect();
+    let schema = Arc::new(arrow_schema::Schema::new(fields));
+    RecordBatch::try_new(schema, arrays).map(Table).map_err(arrow_err)
+}
+
+fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
+    Ok(match kind {
+        "text" => Arc::new(StringArray::from(values.extract::<Vec<Option<String>>>()?)),
+        "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
+        "uint" => Arc::new(UInt64Array::from(values.extract::<Vec<Option<u64>>>()?)),
+        "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
+        "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
+        other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),
+    })
+}

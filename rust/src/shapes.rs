@@ -1,0 +1,222 @@
+//! The shapes that kube-apiserver is known to send, recognised per span, and the repairs that make them usable.
+
+use crate::clock::Processes;
+use crate::columns::Columns;
+use crate::forest::NONE;
+use crate::join::{Repair, RepairKind, id_key};
+
+/// `SpanKind` numbers of the `.proto`.
+pub const INTERNAL: i32 = 1;
+/// The called side.
+pub const SERVER: i32 = 2;
+/// The calling side.
+pub const CLIENT: i32 = 3;
+
+/// Verb spans: the handlers that read or write objects.
+const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];
+
+/// A request has one verb span; more than this many under one parent are not searched for the one that fits.
+const VERBS_BESIDE: usize = 16;
+
+/// What a scope is, decided once per `ScopeSpans` message.
+#[derive(Debug, Clone, Copy, Default)]
+struct ScopeFacts {
+    apiserver: bool,
+    http: bool,
+    rpc: bool,
+}
+
+/// Names and scopes that the rules ask for, looked up once per batch of spans.
+#[derive(Debug)]
+pub struct KnownNames {
+    scopes: Vec<ScopeFacts>,
+    authentication: Option<u32>,
+    serialize: Option<u32>,
+    verbs: Vec<u32>,
+    /// Name number → it begins with the package of etcd's RPCs.
+    etcd_method: Vec<bool>,
+}
+
+impl KnownNames {
+    /// Looks the names up.
+    pub fn new(c: &Columns) -> Self {
+        let services: Vec<bool> = (0..c.resources.batch.len())
+            .map(|row| c.resource_text(row, "service.name") == Some("apiserver"))
+            .collect();
+        let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
+            apiserver: services[resource as usize],
+            http: c.names.text(name).ends_with("net/http/otelhttp"),
+            rpc: c.names.text(name).ends_with("otelgrpc"),
+        };
+        Self {
+            scopes: c.scopes.name.iter().zip(&c.scopes.resource_spans).map(facts).collect(),
+            authentication: c.names.find(b"authentication"),
+            serialize: c.names.find(b"SerializeObject"),
+            verbs: VERBS.iter().filter_map(|verb| c.names.find(verb.as_bytes())).collect(),
+            etcd_method: c.names.iter().map(|name| name.starts_with("etcdserverpb.")).collect(),
+        }
+    }
+
+    #[inline(always)]
+    fn scope(&self, c: &Columns, row: usize) -> ScopeFacts {
+        self.scopes[c.spans.scope_spans[row] as usize]
+    }
+
+    /// A SERVER span of the HTTP server scope in service `apiserver`.
+    #[inline(always)]
+    pub fn is_request(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == SERVER && {
+            let scope = self.scope(c, row);
+            scope.apiserver && scope.http
+        }
+    }
+
+    /// An HTTP call that the apiserver makes.
+    pub fn is_http_call(&self, c: &Columns, row: usize) -> bool {
+        let scope = self.scope(c, row);
+        c.spans.kind[row] == CLIENT && scope.apiserver && scope.http
+    }
+
+    /// A gRPC span, of either side.
+    #[inline(always)]
+    pub fn is_rpc(&self, c: &Columns, row: usize) -> bool {
+        self.scope(c, row).rpc
+    }
+
+    /// A call to etcd that the apiserver makes.
+    #[inline(always)]
+    pub fn is_etcd_call(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == CLIENT && self.etcd_method[c.spans.name[row] as usize] && {
+            let scope = self.scope(c, row);
+            scope.apiserver && scope.rpc
+        }
+    }
+
+    /// Sent by a process of service `apiserver`.
+    pub fn in_apiserver(&self, c: &Columns, row: usize) -> bool {
+        self.scope(c, row).apiserver
+    }
+
+    /// The `authentication` filter span.
+    #[inline(always)]
+    pub fn is_authentication(&self, c: &Columns, row: usize) -> bool {
+        Some(c.spans.name[row]) == self.authentication && self.is_inner(c, row)
+    }
+
+    /// INTERNAL, and sent by the apiserver.
+    #[inline(always)]
+    fn is_inner(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == INTERNAL && self.in_apiserver(c, row)
+    }
+
+    #[inline(always)]
+    fn is_verb(&self, c: &Columns, row: usize) -> bool {
+        self.verbs.contains(&c.spans.name[row]) && self.is_inner(c, row)
+    }
+}
+
+/// Applies the known-shape rules to `parent`. Returns the preludes as (authentication row, request row).
+pub fn repair(
+    c: &Columns,
+    names: &KnownNames,
+    processes: &Processes,
+    in_tree: &impl Fn(u32) -> bool,
+    times: (&[i64], &[i64]),
+    parent: &mut [u32],
+    repairs: &mut Vec<Repair>,
+) -> Vec<(u32, u32)> {
+    let rows: Vec<u32> = if names.authentication.is_none() && names.serialize.is_none() {
+        Vec::new()
+    } else {
+        (0..c.len() as u32).filter(|&row| in_tree(row) && parent[row as usize] != NONE).collect()
+    };
+    move_authentication_children(c, names, &rows, times, parent, repairs);
+    move_serialize_siblings(c, names, processes, &rows, times, parent, repairs);
+    take_preludes(c, names, &rows, parent, repairs)
+}
+
+/// 1.26 to 1.32: the filter ended, and what it called still hangs on it.
+///
+/// ```text
+/// request        |===============|          request        |===============|
+/// authentication  |=|                  →    authentication  |=|
+///   Create            |========|            Create              |========|
+/// ```
+fn move_authentication_children(
+    c: &Columns,
+    names: &KnownNames,
+    rows: &[u32],
+    (start, end): (&[i64], &[i64]),
+    parent: &mut [u32],
+    repairs: &mut Vec<Repair>,
+) {
+    for &row in rows {
+        let filter = parent[row as usize];
+        if !names.is_authentication(c, filter as usize) || end[filter as usize] > start[row as usize] {
+            continue;
+        }
+        let request = parent[filter as usize];
+        if request != NONE && names.is_request(c, request as usize) {
+            parent[row as usize] = request;
+            let kind = RepairKind::AuthenticationChildren;
+            repairs.push(Repair { kind, row, before: filter, after: request });
+        }
+    }
+}
+
+/// Up to 1.31: `SerializeObject` stands beside the verb span that contains it.
+fn move_serialize_siblings(
+    c: &Columns,
+    names: &KnownNames,
+    processes: &Processes,
+    rows: &[u32],
+    (start, end): (&[i64], &[i64]),
+    parent: &mut [u32],
+    repairs: &mut Vec<Repair>,
+) {
+    let is_candidate =
+        |row: u32| Some(c.spans.name[row as usize]) == names.serialize && names.is_inner(c, row as usize);
+    let candidates: Vec<u32> = rows.iter().copied().filter(|&row| is_candidate(row)).collect();
+    if candidates.is_empty() {
+        return;
+    }
+    let mut verbs: Vec<(u32, u64, u32)> = rows
+        .iter()
+        .filter(|&&row| names.is_verb(c, row as usize))
+        .map(|&row| (parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
+        .collect();
+    verbs.sort_unstable();
+    for row in candidates {
+        let (at, above) = (row as usize, parent[row as usize]);
+        let fits = |&verb: &u32| {
+            let verb = verb as usize;
+            start[verb] <= start[at] && end[at] <= end[verb] && processes.of(c, verb) == processes.of(c, at)
+        };
+        let first = verbs.partition_point(|&(up, ..)| up < above);
+        let beside = verbs[first..].iter().take(VERBS_BESIDE).take_while(|&&(up, ..)| up == above);
+        if let Some(verb) = beside.map(|&(.., verb)| verb).find(fits) {
+            parent[at] = verb;
+            repairs.push(Repair { kind: RepairKind::SerializeSibling, row, before: above, after: verb });
+        }
+    }
+}
+
+/// 1.34 and later, privileged callers: the `authentication` span covers the request and is its parent.
+fn take_preludes(
+    c: &Columns,
+    names: &KnownNames,
+    rows: &[u32],
+    parent: &mut [u32],
+    repairs: &mut Vec<Repair>,
+) -> Vec<(u32, u32)> {
+    let mut preludes = Vec::new();
+    for &row in rows {
+        let above = parent[row as usize];
+        if names.is_request(c, row as usize) && names.is_authentication(c, above as usize) {
+            parent[row as usize] = NONE;
+            repairs.push(Repair { kind: RepairKind::Prelude, row, before: above, after: NONE });
+            preludes.push((above, row));
+        }
+    }
+    preludes
+}
