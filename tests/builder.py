@@ -117,9 +117,7 @@ def _message(span: Span, trace_id: int, span_id: int, parent: int) -> trace_pb2.
     for time, name in span.events:
         message.events.add(time_unix_nano=time, name=name)
     for linked_trace, linked_span in span.links:
-        message.links.add(
-            trace_id=linked_trace.to_bytes(16, "big"), span_id=linked_span.to_bytes(8, "big")
-        )
+        message.links.add(trace_id=linked_trace.to_bytes(16, "big"), span_id=linked_span.to_bytes(8, "big"))
     return message
 
 
@@ -188,6 +186,4 @@ def etcd_internal(name: str, start: int, end: int, **fields: Any) -> Span:
 
 def webhook(kind: str, start: int, end: int, call: tuple[int, int], *served: Span) -> Span:
     """Make a `Call mutating webhook` or `Call validating webhook` with its HTTP call."""
-    return Span(
-        f"Call {kind} webhook", start, end, [Span("HTTP POST", *call, list(served), CLIENT, HTTP)]
-    )
+    return Span(f"Call {kind} webhook", start, end, [Span("HTTP POST", *call, list(served), CLIENT, HTTP)])

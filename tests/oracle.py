@@ -108,12 +108,7 @@ class Row(NamedTuple):
     @property
     def is_etcd_client(self) -> bool:
         """Whether this is an etcd call of the apiserver."""
-        return (
-            self.kind == CLIENT
-            and self.is_grpc
-            and self.is_etcd_rpc
-            and self.service == "apiserver"
-        )
+        return self.kind == CLIENT and self.is_grpc and self.is_etcd_rpc and self.service == "apiserver"
 
     @property
     def is_http(self) -> bool:
@@ -201,9 +196,7 @@ def _row(number: int, batch: int, by_resource: Any, by_scope: Any, span: Span) -
         dropped_links_count=span.dropped_links_count,
         status_code=span.status.code,
         status_message=span.status.message,
-        content=tuple(
-            part.SerializeToString(deterministic=True) for part in (resource, scope, span)
-        ),
+        content=tuple(part.SerializeToString(deterministic=True) for part in (resource, scope, span)),
     )
 
 
@@ -276,19 +269,11 @@ def join(rows: list[Row]) -> Joined:
     parents: list[int | None] = [None] * len(rows)
     for index in kept.values():
         row = rows[index]
-        parents[index] = (
-            kept.get((row.trace_id, row.parent_span_id)) if row.parent_span_id else None
-        )
+        parents[index] = kept.get((row.trace_id, row.parent_span_id)) if row.parent_span_id else None
     _cut_cycles(rows, parents, repairs)
-    cut = {
-        (repair.trace_id, repair.span_id)
-        for repair in repairs
-        if repair.kind in ("self_parent", "cycle")
-    }
+    cut = {(repair.trace_id, repair.span_id) for repair in repairs if repair.kind in ("self_parent", "cycle")}
     missing = {
-        i
-        for i in kept.values()
-        if rows[i].parent_span_id and parents[i] is None and rows[i].id not in cut
+        i for i in kept.values() if rows[i].parent_span_id and parents[i] is None and rows[i].id not in cut
     }
     _move_authentication_children(rows, parents, repairs)
     _move_serialize_siblings(rows, parents, repairs)
@@ -349,9 +334,7 @@ def _cut_cycles(rows: list[Row], parents: list[int | None], repairs: list[Repair
         _move("self_parent" if len(members) == 1 else "cycle", first, None, rows, parents, repairs)
 
 
-def _move_authentication_children(
-    rows: list[Row], parents: list[int | None], repairs: list[Repair]
-) -> None:
+def _move_authentication_children(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:
     """Move what an ended `authentication` span is said to have caused to the request.
 
     request         ├──────────────────────────────┤
@@ -373,9 +356,7 @@ def _move_authentication_children(
         _move("authentication_children", child, grandparent, rows, parents, repairs)
 
 
-def _move_serialize_siblings(
-    rows: list[Row], parents: list[int | None], repairs: list[Repair]
-) -> None:
+def _move_serialize_siblings(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:
     """Move `SerializeObject` under the verb span beside it that contains it.
 
     Create            ├──────────────────┤
@@ -389,9 +370,7 @@ def _move_serialize_siblings(
         verbs = [
             other
             for other in rows
-            if parents[other.number] == parent
-            and other.name in VERB_SPANS
-            and other.process == row.process
+            if parents[other.number] == parent and other.name in VERB_SPANS and other.process == row.process
             if other.start <= row.start and _end(row) <= _end(other)
         ]
         if verbs:
@@ -450,9 +429,7 @@ def forest(parents: list[int | None], nodes: Iterable[int]) -> nx.DiGraph[int]:
     """The graph of the given rows, edges from parent to child."""
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(sorted(nodes))
-    graph.add_edges_from(
-        (parent, node) for node in list(graph) if (parent := parents[node]) is not None
-    )
+    graph.add_edges_from((parent, node) for node in list(graph) if (parent := parents[node]) is not None)
     return graph
 
 
@@ -468,33 +445,30 @@ def _roles(
     preludes = {request.prelude for request in requests}
     called_here = {parents[request.root] for request in requests}
     called_here |= {
-        kept.get((link.trace_id, link.span_id))
-        for request in requests
-        for link in rows[request.root].links
+        kept.get((link.trace_id, link.span_id)) for request in requests for link in rows[request.root].links
     }
     with_request_below = {_top(request.root, parents) for request in requests}
 
-    def role(index: int) -> str:
-        row, top = rows[index], rows[_top(index, parents)]
-        if kept[row.id] != index:
-            return "duplicate"
+    def used_or_not(index: int) -> str:
         if index in in_request:
             return "request"
         if index in preludes:
             return "prelude"
+        top = rows[_top(index, parents)]
         if top.number in missing:
-            return (
-                "root_missing" if top.kind == INTERNAL and top.service == "apiserver" else "orphan"
-            )
+            return "root_missing" if top.kind == INTERNAL and top.service == "apiserver" else "orphan"
+        return by_top(rows[index], top)
+
+    def by_top(row: Row, top: Row) -> str:
         if top.is_etcd_client:
             return "background"
-        if index == top.number and index in called_here and _is_http_client(row):
+        if row is top and row.number in called_here and _is_http_client(row):
             return "caller"
         if top.name == "authentication" and top.number not in with_request_below:
             return "authentication"
         return "unrelated"
 
-    return [role(row.number) for row in rows]
+    return [used_or_not(row.number) if kept[row.id] == row.number else "duplicate" for row in rows]
 
 
 def _top(index: int, parents: list[int | None]) -> int:
@@ -513,10 +487,7 @@ def _pairs(rows: list[Row], parents: list[int | None]) -> list[tuple[int, int]]:
         (parent, row.number)
         for row in rows
         if (parent := parents[row.number]) is not None
-        if row.kind == SERVER
-        and row.is_grpc
-        and rows[parent].kind == CLIENT
-        and rows[parent].is_grpc
+        if row.kind == SERVER and row.is_grpc and rows[parent].kind == CLIENT and rows[parent].is_grpc
     ]
 
 
@@ -535,9 +506,7 @@ def counts(batches: list[ExportTraceServiceRequest]) -> dict[str, int]:
         return above is not None
 
     clients = [row for row in rows if row.is_etcd_client]
-    servers = [
-        row for row in rows if row.kind == SERVER and row.is_etcd_rpc and row.service == "etcd"
-    ]
+    servers = [row for row in rows if row.kind == SERVER and row.is_etcd_rpc and row.service == "etcd"]
     return {
         "batches": len(batches),
         "spans": len(rows),
@@ -549,9 +518,7 @@ def counts(batches: list[ExportTraceServiceRequest]) -> dict[str, int]:
         "etcd_clients_below_request": sum(is_below_request(row) for row in clients),
         "etcd_clients_background": sum(not row.parent_span_id for row in clients),
         "etcd_servers": len(servers),
-        "pairs": sum(
-            (above := parent(row)) is not None and above.is_etcd_client for row in servers
-        ),
+        "pairs": sum((above := parent(row)) is not None and above.is_etcd_client for row in servers),
         "etcd_servers_parent_missing": sum(
             bool(row.parent_span_id) and parent(row) is None for row in servers
         ),
@@ -595,7 +562,7 @@ def critical_path(
     tree: nx.DiGraph[Node],
     start: Mapping[Node, int],
     end: Mapping[Node, int],
-    id: Mapping[Node, Any],
+    ids: Mapping[Node, Any],
     *,
     happens_before: bool = False,
     detached: Iterable[Node] = (),
@@ -630,15 +597,11 @@ def critical_path(
             if not candidates:
                 segments.append(Segment(span, a, t))
                 break
-            furthest = max(
-                (min(interval[c][1], t), interval[c][1], -interval[c][0]) for c in candidates
-            )
+            furthest = max((min(interval[c][1], t), interval[c][1], -interval[c][0]) for c in candidates)
             tied = [
-                c
-                for c in candidates
-                if (min(interval[c][1], t), interval[c][1], -interval[c][0]) == furthest
+                c for c in candidates if (min(interval[c][1], t), interval[c][1], -interval[c][0]) == furthest
             ]
-            child = min(tied, key=lambda c: id[c])
+            child = min(tied, key=lambda c: ids[c])
             until = min(interval[child][1], t)
             if until < t:
                 segments.append(Segment(span, until, t))
@@ -652,7 +615,7 @@ def active_share(
     tree: nx.DiGraph[Node],
     start: Mapping[Node, int],
     end: Mapping[Node, int],
-    id: Mapping[Node, Any],
+    ids: Mapping[Node, Any],
 ) -> dict[Node, int]:
     """The time of each node when every instant is divided equally among the active leaves.
 
@@ -665,18 +628,14 @@ def active_share(
     boundaries = sorted({boundary for node in filled for boundary in interval[node]})
     for low, high in pairwise(boundaries):
         active = [node for node in filled if interval[node][0] <= low and high <= interval[node][1]]
-        leaves = [
-            node for node in active if not any(child in active for child in tree.successors(node))
-        ]
+        leaves = [node for node in active if not any(child in active for child in tree.successors(node))]
         each, left = divmod(high - low, len(leaves))
-        for place, node in enumerate(sorted(leaves, key=lambda node: id[node])):
+        for place, node in enumerate(sorted(leaves, key=lambda node: ids[node])):
             shares[node] += each + (place < left)
     return shares
 
 
-def self_time(
-    tree: nx.DiGraph[Node], start: Mapping[Node, int], end: Mapping[Node, int]
-) -> dict[Node, int]:
+def self_time(tree: nx.DiGraph[Node], start: Mapping[Node, int], end: Mapping[Node, int]) -> dict[Node, int]:
     """The length of each effective interval without the union of the children's."""
     interval = effective(tree, start, end)
     times = {}

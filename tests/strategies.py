@@ -33,35 +33,36 @@ class Shape(NamedTuple):
 
 ROOT = Shape("apiserver", HTTP, SERVER, "KubernetesAPI")
 AUTHENTICATION = Shape("apiserver", FILTERS, INTERNAL, "authentication")
-VERBS = [
-    Shape("apiserver", TRACING, INTERNAL, name, ("About to write a response",))
-    for name in ("Create", "Get", "List", "Update", "Patch", "Delete")
-]
+CREATE = Shape("apiserver", TRACING, INTERNAL, "Create", ("About to write a response",))
+SERIALIZE = Shape("apiserver", TRACING, INTERNAL, "SerializeObject", ("Write call succeeded",))
+HTTP_CLIENT = Shape("apiserver", HTTP, CLIENT, "HTTP POST")
+TXN_CLIENT = Shape("apiserver", GRPC, CLIENT, "etcdserverpb.KV/Txn", ("message",))
+TXN_SERVER = Shape("etcd", GRPC, SERVER, "etcdserverpb.KV/Txn")
 SHAPES = [
     ROOT,
     AUTHENTICATION,
-    *VERBS,
+    CREATE,
+    SERIALIZE,
+    HTTP_CLIENT,
+    TXN_CLIENT,
+    TXN_SERVER,
+    *(CREATE._replace(name=name) for name in ("Get", "List", "Update", "Patch", "Delete")),
     Shape("apiserver", FILTERS, INTERNAL, "authorization"),
-    Shape("apiserver", TRACING, INTERNAL, "SerializeObject", ("Write call succeeded",)),
     Shape("apiserver", TRACING, INTERNAL, "Create etcd3", ("About to Encode", "Encode succeeded")),
     Shape("apiserver", TRACING, INTERNAL, "Call mutating webhook", ("Request completed",)),
-    Shape("apiserver", HTTP, CLIENT, "HTTP POST"),
-    Shape("apiserver", GRPC, CLIENT, "etcdserverpb.KV/Txn", ("message",)),
     Shape("apiserver", GRPC, CLIENT, "etcdserverpb.KV/Range"),
-    Shape("etcd", GRPC, SERVER, "etcdserverpb.KV/Txn"),
     Shape("etcd", GRPC, SERVER, "etcdserverpb.KV/Range"),
     Shape("etcd", ETCD_SCOPE, INTERNAL, "txn", ("Send raft proposal", "Receive raft result")),
     Shape("webhook", HTTP, SERVER, "POST /validate"),
     Shape("", "", 0, ""),
 ]
-BY_NAME = {shape.name: shape for shape in SHAPES}
 BELOW = {
-    "": ["HTTP POST", "authentication", "etcdserverpb.KV/Txn"],
-    "HTTP POST": ["KubernetesAPI"],
-    "KubernetesAPI": ["authentication", "Create", "SerializeObject"],
-    "authentication": ["KubernetesAPI", "Create", "SerializeObject"],
-    "Create": ["Create etcd3", "SerializeObject", "Call mutating webhook"],
-    "Call mutating webhook": ["HTTP POST"],
+    "": [ROOT, ROOT, AUTHENTICATION, HTTP_CLIENT, TXN_CLIENT],
+    "HTTP POST": [ROOT],
+    "KubernetesAPI": [AUTHENTICATION, CREATE, SERIALIZE],
+    "authentication": [ROOT, CREATE, SERIALIZE],
+    "Create": [TXN_CLIENT, SERIALIZE, HTTP_CLIENT],
+    "etcdserverpb.KV/Txn": [TXN_SERVER],
 }
 TARGETS = [
     ("GET", "/api/v1/namespaces/default/pods/a"),
@@ -143,8 +144,8 @@ def dirty_batches(draw: st.DrawFn, max_spans: int = 16, full: bool = False) -> R
         start = draw(when)
         end = draw(st.one_of(when, st.just(start)))
         sent.append(_draw_span(draw, shape, trace_id, number, parent, (start, end), full))
-    for copied in draw(st.lists(st.sampled_from(sent), max_size=3)) if sent else []:
-        sent.append(_draw_copy(draw, copied))
+    copied = draw(st.lists(st.sampled_from(sent), max_size=3)) if sent else []
+    sent += [_draw_copy(draw, each) for each in copied]
     _draw_cycles(draw, sent)
     return _envelopes(draw, draw(st.permutations(sent)))
 
@@ -164,7 +165,7 @@ def _draw_parent(draw: st.DrawFn, sent: list[_Sent]) -> tuple[bytes, bytes, str]
 def _draw_shape(draw: st.DrawFn, above: str) -> Shape:
     """Choose a shape, half of the time one that belongs below the parent."""
     if above in BELOW and draw(st.booleans()):
-        return BY_NAME[draw(st.sampled_from(BELOW[above]))]
+        return draw(st.sampled_from(BELOW[above]))
     return draw(st.sampled_from(SHAPES))
 
 
@@ -274,9 +275,7 @@ payloads = dirty_batches(max_spans=4, full=True).map(
 def damaged_bytes(draw: st.DrawFn, whole: st.SearchStrategy[bytes] = payloads) -> bytes:
     """Bytes that were a message once: cut short, bits flipped, or pieces of another put in."""
     data = bytearray(draw(whole))
-    for damage in draw(
-        st.lists(st.sampled_from(["cut", "flip", "splice"]), min_size=1, max_size=3)
-    ):
+    for damage in draw(st.lists(st.sampled_from(["cut", "flip", "splice"]), min_size=1, max_size=3)):
         at = draw(st.integers(0, len(data)))
         if damage == "cut":
             del data[at:]
