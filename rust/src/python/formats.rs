@@ -1,5 +1,8 @@
 //! The door to `json` and `inflate`.
+//!
+//! Input is any contiguous buffer of bytes. It is copied once: the GIL is released, and the owner may change it meanwhile.
 
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -22,24 +25,31 @@ fn compression(kind: &str) -> PyResult<Compression> {
 /// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
-fn json_to_wire<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let wire = py.detach(|| json::to_wire(data)).map_err(to_py_err)?;
+fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
+    let data = data.to_vec(py)?;
+    let wire = py.detach(|| json::to_wire(&data)).map_err(to_py_err)?;
     Ok(PyBytes::new(py, &wire))
 }
 
 /// Is this JSON that breaks off: well-formed as far as it goes, but not to its end?
 #[pyfunction]
 #[pyo3(signature = (data, /))]
-fn json_is_cut(py: Python<'_>, data: &[u8]) -> bool {
-    py.detach(|| json::is_cut(data))
+fn json_is_cut(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<bool> {
+    let data = data.to_vec(py)?;
+    Ok(py.detach(|| json::is_cut(&data)))
 }
 
 /// All of `data`, which must be complete, inflated to at most `limit` bytes.
 #[pyfunction]
 #[pyo3(signature = (kind, data, limit, /))]
-fn inflate_all<'py>(py: Python<'py>, kind: &str, data: &[u8], limit: u64) -> PyResult<Bound<'py, PyBytes>> {
-    let kind = compression(kind)?;
-    let out = py.detach(|| inflate::inflate(kind, data, limit)).map_err(to_py_err)?;
+fn inflate_all<'py>(
+    py: Python<'py>,
+    kind: &str,
+    data: PyBuffer<u8>,
+    limit: u64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (kind, data) = (compression(kind)?, data.to_vec(py)?);
+    let out = py.detach(|| inflate::inflate(kind, &data, limit)).map_err(to_py_err)?;
     Ok(PyBytes::new(py, &out))
 }
 
@@ -61,10 +71,12 @@ impl Inflater {
 
     /// The next piece of output, about 8 MiB at most. While `pending`, there is more: feed `b""` to get it.
     #[pyo3(signature = (chunk, /))]
-    fn feed<'py>(&mut self, py: Python<'py>, chunk: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    fn feed<'py>(&mut self, py: Python<'py>, chunk: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
         let Self { core, waiting } = self;
+        let start = waiting.len();
+        waiting.resize(start + chunk.item_count(), 0);
+        chunk.copy_to_slice(py, &mut waiting[start..])?;
         let out = py.detach(|| {
-            waiting.extend_from_slice(chunk);
             let mut out = Vec::new();
             let used = core.feed(waiting, &mut out, FEED_BYTES)?;
             waiting.drain(..used);
