@@ -1,0 +1,191 @@
+"""
+Any file, stream or payload → `Spans`: sniffing, framing, JSON, compression.
+
+    stored bytes ── gzip or zstd? ──→ content ── framing ──→ payloads ── zstd? JSON? ──→ wire bytes ──→ Spans
+    └───────────── content.py ─────────────┘ └ framing.py ┘ └─────────── wire.py ───────────┘
+
+Formats are told by content, never by name:
+
+    proto-frames   u32 length, big-endian, then one protobuf request; repeated
+    zstd-frames    the same, but each request, protobuf or JSON, is compressed by itself
+    proto          one protobuf request
+    json           one OTLP JSON document over several lines
+    json-lines     one OTLP JSON document per line
+
+Each may lie inside one gzip or zstd stream, which its magic number tells. For the rest, `sniffing.py` looks at
+the first 64 KiB of content and no further, so that file and pipe, `read` and `scan` come to one answer:
+
+* Nothing but white space: no batches.
+* JSON: the first character is `{` or `[`, after `{` comes `"` or `}`, and there are no control characters.
+  If the first line breaks off within the document it is `json`, else `json-lines`.
+* Frames: each frame in sight begins with a request (or with zstd's magic number), and there is one.
+  A request is a row of fields 1 (byte 0a), each within the frame and a ResourceSpans as far as can be seen.
+* Protobuf: the content itself is such a row. A frame under 16 MiB begins with 00, which no protobuf message
+  does. A longer one can begin with 0a; then both rules are put to every field in sight.
+
+Exactly one rule must fit, else `FormatError`. What comes later is checked as it is read.
+
+Only the end of a source may be torn, as by a writer that was killed: what came before it is kept, and an
+`Issue` says so. Anything else that is malformed raises `DecodeError`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from k8strace.exceptions import DecodeError
+from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Progress, Readable
+from k8strace.formats.sniffing import FORMATS
+from k8strace.formats.wire import SCAN_LIMIT_BYTES, Issue, Item, Message, Source, messages, placed
+from k8strace.spans import Spans, decode_batches
+
+__all__ = [
+    "BATCH_BYTES",
+    "FORMATS",
+    "MESSAGE_LIMIT_BYTES",
+    "READ_LIMIT_BYTES",
+    "SCAN_LIMIT_BYTES",
+    "Issue",
+    "Message",
+    "Source",
+    "messages",
+    "read",
+    "scan",
+]
+
+READ_LIMIT_BYTES: Final = 8 << 30
+"""What `read` inflates at most, all sources together. It holds all of it: who has the memory can say so."""
+
+BATCH_BYTES: Final = 16 << 20
+"""Messages per `Spans` of `scan`: so many that a call's cost vanishes, so few that any machine holds them."""
+
+
+def read(
+    source: Readable | Iterable[Readable],
+    *,
+    format: str = "auto",  # noqa: A002
+    strict: bool = False,
+    progress: Progress = None,
+    limit_bytes: int = READ_LIMIT_BYTES,
+) -> Spans:
+    """
+    Reads everything into one `Spans`.
+
+    Args:
+        source: A path, a glob pattern, bytes, a binary file object, or an iterable of these.
+        format: One of `FORMATS`; "auto" looks at each source's content.
+        strict: Raise on a torn end too, instead of keeping what came before it.
+        progress: True for a tqdm bar, or a function of (bytes done, bytes in all or None): stored bytes.
+        limit_bytes: How much may come out of compressed sources, all together.
+
+    Returns:
+        The spans. Their `sources` say what was read and guessed, their `issues` which ends were torn.
+
+    Raises:
+        FormatError: No format fits, or several do: what was seen, and which `format=` to give.
+        DecodeError: Malformed content, or more than a limit. The path begins with the source's name,
+            the offset is in its inflated content (of corrupt compression: in the stored bytes).
+        ModuleNotFoundError: `progress=True` without tqdm.
+        OSError: A file cannot be read, or no file matches a pattern.
+
+    Examples:
+        >>> import k8strace
+        >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
+        >>> len(spans)
+        16766
+        >>> spans.sources[0].format, spans.sources[0].batches
+        ('proto-frames+zstd', 39)
+    """
+    items = messages(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes)
+    return _spans(list(items))
+
+
+def scan(
+    source: Readable | Iterable[Readable],
+    *,
+    format: str = "auto",  # noqa: A002
+    strict: bool = False,
+    progress: Progress = None,
+    batch_bytes: int = BATCH_BYTES,
+    limit_bytes: int = SCAN_LIMIT_BYTES,
+) -> Iterator[Spans]:
+    """
+    Reads piece by piece: together the same spans, sources and issues as from `read`.
+
+    Memory is bounded by `batch_bytes` and the largest message, however large the sources are.
+
+    Args:
+        source: As for `read`.
+        format: As for `read`.
+        strict: As for `read`.
+        progress: As for `read`.
+        batch_bytes: Wire bytes per piece; the message that reaches it is the piece's last.
+        limit_bytes: As for `read`.
+
+    Returns:
+        An iterator of `Spans`. What a source without batches has to say is on the piece that follows or ends.
+
+    Raises:
+        ValueError: `batch_bytes` is not above 0. The rest is as for `read`, while iterating.
+
+    Examples:
+        >>> import k8strace
+        >>> sum(len(spans) for spans in k8strace.scan("tests/data/*.zst"))
+        37543
+    """
+    if batch_bytes <= 0:
+        raise ValueError(f"expected batch_bytes above 0, got {batch_bytes}")
+    items = messages(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes)
+    return map(_spans, _parts(items, batch_bytes))
+
+
+def _parts(items: Iterable[Item], batch_bytes: int) -> Iterator[list[Item]]:
+    """Cuts before the message that comes once a part is full: a source's end stays with its last message."""
+    part: list[Item] = []
+    held = 0
+    for item in items:
+        if isinstance(item, Message):
+            if held >= batch_bytes:
+                full, part, held = part, [], 0
+                yield full
+                del full
+            held += len(item.wire)
+        part.append(item)
+    if part:
+        yield part
+
+
+def _spans(items: Sequence[Item]) -> Spans:
+    requests = [item for item in items if isinstance(item, Message)]
+    issues = tuple(item for item in items if isinstance(item, Issue))
+    try:
+        return decode_batches([each.wire for each in requests], sources=_sources(items), issues=issues)
+    except DecodeError:
+        _blame(requests)
+        raise
+
+
+def _sources(items: Iterable[Item]) -> tuple[Source, ...]:
+    """One row per source: the sum of its messages and of the `Source` that ends it, if it ends here."""
+    rows: list[Source] = []
+    ended = True
+    for item in items:
+        if isinstance(item, Issue):
+            continue
+        row = Source(item.source, item.format, item.size, 1) if isinstance(item, Message) else item
+        if not ended:
+            last = rows.pop()
+            row = row._replace(bytes=last.bytes + row.bytes, batches=last.batches + row.batches)
+        rows.append(row)
+        ended = isinstance(item, Source)
+    return tuple(rows)
+
+
+def _blame(requests: Iterable[Message]) -> None:
+    """Decodes one by one until one fails, and raises its error with the place in its source."""
+    for request in requests:
+        try:
+            decode_batches([request.wire])
+        except DecodeError as error:
+            stored_as_is = request.format.partition("+")[0] in ("proto", "proto-frames")
+            offset = request.offset + (error.offset if stored_as_is else 0)
+            raise placed(error, offset, request.source) from None
