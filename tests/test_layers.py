@@ -14,11 +14,12 @@ PACKAGE = Path(k8strace.__file__).parent
 FLOW = [
     "exceptions",
     "_core",
+    "tables",
     "spans",
     "formats",
     "components",
-    "requests",
     "calltree",
+    "requests",
     "attribution",
     "views",
     "__init__",

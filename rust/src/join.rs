@@ -158,7 +158,8 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let names = shapes::KnownNames::new(c);
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     let processes = clock::Processes::new(c);
-    let prelude = shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
+    let mut prelude = shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
+    prelude.sort_unstable();
     let forest = forest::lay_out(&parent, in_tree, key);
     let rpc_pairs = rpc_pairs(&names, c, &forest, &parent);
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, &start, &end);
@@ -232,7 +233,19 @@ fn same_content(c: &Columns, a: usize, b: usize) -> bool {
         && c.text(s.status_message[a]) == c.text(s.status_message[b])
         && same_attributes(c, &c.span_attributes, a, b)
         && same_events(c, a, b)
-        && run(&s.links_end, a).len() == run(&s.links_end, b).len()
+        && same_links(c, a, b)
+        && c.scope_name(a) == c.scope_name(b)
+        && same_attributes(c, &c.resource_attributes, c.resource_of(a), c.resource_of(b))
+}
+
+fn same_links(c: &Columns, a: usize, b: usize) -> bool {
+    let (a, b) = (run(&c.spans.links_end, a), run(&c.spans.links_end, b));
+    a.len() == b.len()
+        && a.zip(b).all(|(a, b)| {
+            c.links.trace_id[a] == c.links.trace_id[b]
+                && c.links.span_id[a] == c.links.span_id[b]
+                && same_attributes(c, &c.link_attributes, a, b)
+        })
 }
 
 fn same_attributes(c: &Columns, table: &crate::columns::Attributes, a: usize, b: usize) -> bool {
@@ -299,13 +312,21 @@ fn assign_roles(
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
         let called = has_request || called.binary_search(&top).is_ok();
-        let of_top = role_of_top(names, c, top as usize, missing[top as usize], called);
+        let is_prelude = prelude.binary_search_by_key(&top, |&(above, _)| above).is_ok();
+        let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
+            Role::Authentication if has_request || is_prelude => Role::Unrelated,
+            role => role,
+        };
         let mut request_end = at;
         for (place, &row) in (at..).zip(rows) {
             if names.is_request(c, row as usize) {
                 request_end = request_end.max(place + forest.size[place] as usize);
             }
-            role[row as usize] = if place < request_end { Role::Request } else { of_top };
+            role[row as usize] = match of_top {
+                _ if place < request_end => Role::Request,
+                Role::Caller if row != top => Role::Unrelated,
+                _ => of_top,
+            };
         }
         at += rows.len();
     }

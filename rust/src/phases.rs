@@ -35,7 +35,7 @@ pub struct Signature {
     pub kind: i32,
     /// Span name.
     pub name: u32,
-    /// The parent's span name; [`NONE`] at a request's root and at the top of a tree.
+    /// The parent's span name; [`NONE`] at the root of a request that is in no other, and at the top of a tree.
     pub parent: u32,
     /// CLIENT: without a SERVER child; SERVER: without an INTERNAL child; otherwise without a child.
     pub leaf: bool,
@@ -74,14 +74,16 @@ impl Signatures {
                 continue;
             }
             let request = requests.of_row[at];
-            let is_root = request != NONE && requests.root[request as usize] == row;
+            let at_root = request != NONE
+                && requests.root[request as usize] == row
+                && requests.outer[request as usize] == NONE;
             let above = joined.parent[at];
             let signature = Signature {
                 service: service_of[joined.processes.of(c, at) as usize],
                 scope: c.scope_name(at),
                 kind: c.spans.kind[at],
                 name: c.spans.name[at],
-                parent: if is_root || above == NONE { NONE } else { c.spans.name[above as usize] },
+                parent: if at_root || above == NONE { NONE } else { c.spans.name[above as usize] },
                 leaf: leaf[at],
                 verb: if request == NONE { NONE } else { requests.verb[request as usize] },
                 resource_request: request != NONE && requests.resource[request as usize] != 0,

@@ -150,18 +150,23 @@ fn move_authentication_children(
     parent: &mut [u32],
     repairs: &mut Vec<Repair>,
 ) {
-    for &row in rows {
+    let ended = |row: u32| end[row as usize].max(start[row as usize]);
+    let moves = rows.iter().filter_map(|&row| {
         let filter = parent[row as usize];
-        if !names.is_authentication(c, filter as usize) || end[filter as usize] > start[row as usize] {
-            continue;
-        }
         let request = parent[filter as usize];
-        if request != NONE && names.is_request(c, request as usize) {
-            parent[row as usize] = request;
-            let kind = RepairKind::AuthenticationChildren;
-            repairs.push(Repair { kind, row, before: filter, after: request });
-        }
+        let left = names.is_authentication(c, filter as usize)
+            && ended(filter) <= start[row as usize]
+            && request != NONE
+            && names.is_request(c, request as usize);
+        let kind = RepairKind::AuthenticationChildren;
+        left.then_some(Repair { kind, row, before: filter, after: request })
+    });
+    // All moves are found before the first is made, so that their order does not matter.
+    let moves: Vec<Repair> = moves.collect();
+    for repair in &moves {
+        parent[repair.row as usize] = repair.after;
     }
+    repairs.extend(moves);
 }
 
 /// Up to 1.31: `SerializeObject` stands beside the verb span that contains it.
@@ -190,7 +195,10 @@ fn move_serialize_siblings(
         let (at, above) = (row as usize, parent[row as usize]);
         let fits = |&verb: &u32| {
             let verb = verb as usize;
-            start[verb] <= start[at] && end[at] <= end[verb] && processes.of(c, verb) == processes.of(c, at)
+            let ended = |row: usize| end[row].max(start[row]);
+            start[verb] <= start[at]
+                && ended(at) <= ended(verb)
+                && processes.of(c, verb) == processes.of(c, at)
         };
         let first = verbs.partition_point(|&(up, ..)| up < above);
         let beside = verbs[first..].iter().take(VERBS_BESIDE).take_while(|&&(up, ..)| up == above);
@@ -209,14 +217,47 @@ fn take_preludes(
     parent: &mut [u32],
     repairs: &mut Vec<Repair>,
 ) -> Vec<(u32, u32)> {
-    let mut preludes = Vec::new();
-    for &row in rows {
-        let above = parent[row as usize];
-        if names.is_request(c, row as usize) && names.is_authentication(c, above as usize) {
-            parent[row as usize] = NONE;
-            repairs.push(Repair { kind: RepairKind::Prelude, row, before: above, after: NONE });
-            preludes.push((above, row));
-        }
+    let above = |row: u32| parent[row as usize];
+    let candidates = rows.iter().copied().filter(|&row| {
+        names.is_request(c, row as usize) && names.is_authentication(c, above(row) as usize)
+    });
+    let candidates: Vec<(u32, u32)> = candidates.map(|row| (above(row), row)).collect();
+    let mut inside = Inside::new(c, names);
+    let preludes: Vec<(u32, u32)> =
+        candidates.into_iter().filter(|&(filter, _)| !inside.a_request(parent, filter)).collect();
+    for &(before, row) in &preludes {
+        parent[row as usize] = NONE;
+        repairs.push(Repair { kind: RepairKind::Prelude, row, before, after: NONE });
     }
     preludes
+}
+
+/// Asks whether spans are below a request, walking each edge once however often it is asked.
+struct Inside<'a> {
+    c: &'a Columns,
+    names: &'a KnownNames,
+    known: hashbrown::HashMap<u32, bool, foldhash::fast::RandomState>,
+}
+
+impl<'a> Inside<'a> {
+    fn new(c: &'a Columns, names: &'a KnownNames) -> Self {
+        Self { c, names, known: hashbrown::HashMap::default() }
+    }
+
+    fn a_request(&mut self, parent: &[u32], row: u32) -> bool {
+        let (mut at, mut path) = (row, Vec::new());
+        let answer = loop {
+            if let Some(&known) = self.known.get(&at) {
+                break known;
+            }
+            path.push(at);
+            match parent[at as usize] {
+                NONE => break false,
+                above if self.names.is_request(self.c, above as usize) => break true,
+                above => at = above,
+            }
+        };
+        self.known.extend(path.into_iter().map(|row| (row, answer)));
+        answer
+    }
 }

@@ -283,15 +283,11 @@ impl AttributedRequests {
     fn totals(&self, requests: Vec<usize>, phases: usize) -> Vec<u64> {
         let mut totals = vec![0; phases];
         for row in requests.into_iter().flat_map(|request| run(&self.0.end, request)) {
-            totals[usize::from(self.0.phase[row])] += self.0.ns[row];
+            if let Some(total) = totals.get_mut(usize::from(self.0.phase[row])) {
+                *total += self.0.ns[row];
+            }
         }
         totals
-    }
-
-    /// Ns per request for one group of phases.
-    fn column(&self, phases: Vec<Phase>) -> Vec<u64> {
-        let sum = |request| run(&self.0.end, request).filter(|&row| phases.contains(&self.0.phase[row]));
-        (0..self.0.wall_ns.len()).map(|request| sum(request).map(|row| self.0.ns[row]).sum()).collect()
     }
 }
 

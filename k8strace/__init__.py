@@ -1,0 +1,47 @@
+"""
+Where did this Kubernetes API request's time go?
+
+>>> import k8strace
+>>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+>>> k8strace.attribute(requests).components(requests.slowest(1)[0].request)
+{'apiserver': 10439116, 'etcd': 1390190, 'webhook': 2516406219}
+"""
+
+from k8strace import _core
+from k8strace.attribution import Attribution, attribute
+from k8strace.components import Rule, Signature, Taxonomy
+from k8strace.exceptions import DecodeError, FormatError, K8straceError
+from k8strace.formats import read, scan
+from k8strace.requests import Request, Requests, join
+from k8strace.spans import Spans, decode
+from k8strace.tables import Table
+
+__all__ = [
+    "Attribution",
+    "DecodeError",
+    "FormatError",
+    "K8straceError",
+    "Request",
+    "Requests",
+    "Rule",
+    "Signature",
+    "Spans",
+    "Table",
+    "Taxonomy",
+    "attribute",
+    "decode",
+    "join",
+    "read",
+    "scan",
+]
+
+__version__ = _core.__version__
+
+if _core.DEBUG:
+    import warnings as _warnings
+
+    _warnings.warn(
+        "k8strace was built without optimisation and will be many times slower; build it in release mode",
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,219 @@
+"""
+The typed face of the compiled core. Columns cross this border; spans do not.
+
+Private: import from `k8strace`. All times are integer nanoseconds.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, final
+
+from _typeshed import ReadableBuffer
+
+__all__ = [
+    "DEBUG",
+    "AttributedRequests",
+    "Column",
+    "Explained",
+    "Inflater",
+    "JoinedSpans",
+    "SpanColumns",
+    "SpanView",
+    "Table",
+    "__version__",
+    "decode",
+    "inflate_all",
+    "join",
+    "json_is_cut",
+    "json_to_wire",
+    "make_table",
+]
+
+DEBUG: Final[bool]
+"""True for a build without optimisation."""
+
+__version__: Final[str]
+
+@final
+class Table:
+    """Named columns of equal length, read by other libraries through the Arrow PyCapsule interface."""
+
+    def __len__(self) -> int: ...
+    @property
+    def column_names(self) -> list[str]: ...
+    def column(self, name: str) -> Column:
+        """One column. Raises KeyError."""
+    def take(self, rows: Sequence[int]) -> Table:
+        """The rows at these places, in this order. Raises IndexError."""
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+@final
+class Column:
+    """One column, read by other libraries through the Arrow PyCapsule interface."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+    @property
+    def type_name(self) -> str:
+        """Arrow's name of the type."""
+    @property
+    def null_count(self) -> int: ...
+    def to_pylist(self) -> list[Any]:
+        """All values as Python objects; null is None."""
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+@final
+class SpanColumns:
+    """Decoded spans."""
+
+    def __len__(self) -> int: ...
+    def counts(self) -> list[tuple[str, int]]:
+        """Counts by name: batches, spans, attributes, events, links and so on."""
+    @property
+    def nbytes(self) -> tuple[int, int]:
+        """Bytes held: (columns, retained wire)."""
+    @staticmethod
+    def column_names(table: str) -> list[str]:
+        """Names of the columns of one table. Raises KeyError."""
+    def table(self, table: str) -> Table:
+        """One of "spans", "scopes", "resources", "odd_ids". Raises KeyError."""
+    def column(self, name: str) -> Column:
+        """One column of the span table. Raises KeyError."""
+    def attribute(self, key: str) -> Column:
+        """The values of one attribute key, one per span."""
+    def attribute_keys(self) -> list[str]:
+        """Distinct attribute keys, in order of first appearance."""
+    def attributes_of(self, row: int) -> list[tuple[str, str | None]]:
+        """The attributes of one span as (key, text)."""
+    def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
+        """Distinct processes: (service, instance id, resource attributes as text)."""
+
+@final
+class JoinedSpans:
+    """Spans joined into call trees, with their signatures."""
+
+    def __len__(self) -> int: ...
+    def counts(self) -> list[tuple[str, int]]:
+        """Counts by name: traces, requests, rpc_pairs, background_calls."""
+    def ledger(self) -> list[tuple[str, bool, int]]:
+        """(role, is a use, spans), in the ledger's order."""
+    def roles(self) -> Sequence[int]:
+        """The role of every span, as a place in the ledger's order."""
+    def table(self, table: str) -> Table:
+        """One of "requests", "repairs", "clock_offsets", "etcd_calls". Raises ValueError."""
+    def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None]]:
+        """Distinct (service, scope, kind, name, parent, leaf, request verb)."""
+    def events(self) -> list[tuple[int, int, str]]:
+        """Distinct (signature number, event name number, event name)."""
+    def attribute(
+        self,
+        phase: Sequence[int],
+        events: Sequence[tuple[int, int, int | None, int | None]],
+        phases: int,
+        method: str,
+        overlap: str,
+    ) -> AttributedRequests:
+        """Divides every request's wall time. Raises ValueError."""
+    def explain(
+        self,
+        request: int,
+        phase: Sequence[int],
+        events: Sequence[tuple[int, int, int | None, int | None]],
+        phases: int,
+    ) -> Explained:
+        """The tree of one request. Raises IndexError, ValueError."""
+    def calls(self, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Calls between groups of signatures: (from, to, calls, ns). Raises ValueError."""
+
+@final
+class SpanView:
+    """What people want to know of one span."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def parent(self) -> int:
+        """Row of the parent; 4294967295 for none."""
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def status_message(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def instance(self) -> str | None: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def raw_start(self) -> int: ...
+    @property
+    def raw_end(self) -> int: ...
+    @property
+    def events(self) -> list[tuple[int, str]]:
+        """(time, name), in the order of the message."""
+
+@final
+class Explained:
+    """The tree of one request, in preorder."""
+
+    @property
+    def span(self) -> list[SpanView]: ...
+    @property
+    def phase(self) -> Sequence[int]:
+        """Phase number of each span's own time."""
+    @property
+    def time(self) -> list[tuple[int, int, int, int]]:
+        """(effective start, effective end, critical ns, self ns) of each span."""
+    @property
+    def segments(self) -> list[tuple[int, int, int, int]]:
+        """The critical path, earliest first: (place of the span, from, to, phase number)."""
+
+@final
+class AttributedRequests:
+    """Parts of the wall time of every request."""
+
+    def __len__(self) -> int: ...
+    def wall_ns(self) -> list[int]: ...
+    def parts(self, request: int) -> list[tuple[int, int]]:
+        """(phase number, ns) of one request; empty for one that there is not."""
+    def totals(self, requests: Sequence[int], phases: int) -> list[int]:
+        """Sums per phase number over these requests."""
+
+@final
+class Inflater:
+    """Inflates a gzip or zstd stream that arrives in pieces, to at most `limit` bytes in all."""
+
+    def __new__(cls, kind: str, limit: int, /) -> Inflater: ...
+    def feed(self, chunk: ReadableBuffer, /) -> bytes:
+        """The next piece of output. While `pending`, there is more: feed `b""`. Raises DecodeError."""
+    @property
+    def pending(self) -> bool: ...
+    def finish(self) -> bool:
+        """True if the input ended where a member or frame ends, False if it was cut."""
+
+def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:
+    """Decodes one request per buffer into one set of columns. Raises DecodeError."""
+
+def join(spans: SpanColumns) -> JoinedSpans:
+    """Joins spans into call trees."""
+
+def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
+    """A table of (name, "text" | "int" | "uint" | "float" | "bool", values or None). Raises TypeError."""
+
+def json_to_wire(data: ReadableBuffer, /) -> bytes:
+    """One OTLP JSON document as wire bytes. Raises DecodeError."""
+
+def json_is_cut(data: ReadableBuffer, /) -> bool:
+    """Is this JSON that breaks off: well-formed as far as it goes, but not to its end?"""
+
+def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
+    """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""

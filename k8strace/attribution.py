@@ -1,0 +1,333 @@
+"""
+`attribute`: Requests → `Attribution`, exact integer nanoseconds per request and phase.
+
+Three ways to divide a request's wall time, defined in the reference ("Attribution"):
+
+* `critical_path` (the default): the one chain of spans that the request waited for. Sums to the wall time.
+* `active_share`: every instant divided among the spans active in it. Sums to the wall time.
+* `self_time`: own time of every span. Sums to more than the wall where spans overlap; the quotient is parallelism.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+from k8strace import _core
+from k8strace.components import component_of
+from k8strace.requests import Requests
+from k8strace.tables import ArrowExport
+
+__all__ = ["Attribution", "Band", "Breakdown", "Group", "attribute"]
+
+Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
+Overlap: TypeAlias = Literal["clip", "happens_before"]
+
+
+class Attribution(ArrowExport):
+    """
+    Where the time of some requests went.
+
+    An Arrow table by itself: one row per request and phase, with the request's identity beside it.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> attribution = k8strace.attribute(requests)
+        >>> attribution
+        Attribution(1411 requests by critical_path: apiserver, etcd, webhook)
+        >>> request = requests.slowest(1)[0]
+        >>> attribution.components(request.request)
+        {'apiserver': 10439116, 'etcd': 1390190, 'webhook': 2516406219}
+        >>> sum(attribution.phases(request.request).values()) == request.wall_ns
+        True
+    """
+
+    def __init__(self, requests: Requests, method: Method, overlap: Overlap) -> None:
+        table = requests._joined.phase_table
+        self._requests = requests
+        self._method = method
+        self._names = table.names
+        self._core = requests._joined.core.attribute(table.phase, table.events, len(table.names), method, overlap)
+
+    @property
+    def requests(self) -> Requests:
+        """The requests whose time was divided."""
+        return self._requests
+
+    @property
+    def method(self) -> Method:
+        """How it was divided."""
+        return self._method
+
+    @cached_property
+    def phase_names(self) -> tuple[str, ...]:
+        """All phases that took time in these requests, in alphabetical order."""
+        return tuple(name for name, ns in zip(self._names, self._sum(self._requests._rows), strict=True) if ns)
+
+    @cached_property
+    def component_names(self) -> tuple[str, ...]:
+        """All components that took time in these requests, in alphabetical order."""
+        return tuple(sorted({component_of(name) for name in self.phase_names}))
+
+    def phases(self, request: int) -> dict[str, int]:
+        """Phase → ns of one request (its index, `Request.request`)."""
+        return {self._names[phase]: ns for phase, ns in self._core.parts(request)}
+
+    def components(self, request: int) -> dict[str, int]:
+        """Component → ns of one request (its index, `Request.request`)."""
+        return _by_component(self.phases(request))
+
+    def totals(self) -> dict[str, int]:
+        """Phase → ns, over all these requests."""
+        return self._named(self._sum(self._requests._rows))
+
+    def _sum(self, rows: Sequence[int]) -> list[int]:
+        return self._core.totals(list(rows), len(self._names))
+
+    def _named(self, sums: Sequence[int]) -> dict[str, int]:
+        return {name: ns for name, ns in zip(self._names, sums, strict=True) if ns}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def _arrow(self) -> _core.Table:
+        keys = ("trace_id", "span_id", "verb", "resource")
+        known = {key: self._requests._joined.column(key) for key in keys}
+        parts = [(row, phase, ns) for row in self._requests._rows for phase, ns in self._core.parts(row)]
+        texts = [(key, "text", [known[key][row] for row, *_ in parts]) for key in keys]
+        names = [self._names[phase] for _, phase, _ in parts]
+        return _core.make_table(
+            [
+                ("request", "uint", [row for row, *_ in parts]),
+                *texts,
+                ("component", "text", [component_of(name) for name in names]),
+                ("phase", "text", names),
+                ("ns", "uint", [ns for *_, ns in parts]),
+            ]
+        )
+
+    def by(
+        self,
+        *keys: str,
+        quantiles: Sequence[float] = (0.5, 0.9, 0.99),
+        long_running: bool = False,
+    ) -> Breakdown:
+        """
+        Groups the requests and says, per group, how long they took and what that time was made of.
+
+        Args:
+            keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
+            quantiles: Of the wall time, by nearest rank: each is the wall time of a real request. Each also opens a
+                band: the requests from its rank up to the next quantile's, or to the slowest.
+            long_running: Keep watches and other requests that stay open by their nature.
+
+        Returns:
+            The groups, most total time first.
+
+        Raises:
+            KeyError: There is no such column.
+            ValueError: A quantile is not in (0, 1], or they do not ascend.
+
+        Examples:
+            >>> import k8strace
+            >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
+            >>> attribution = k8strace.attribute(k8strace.join(spans))
+            >>> slow = attribution.by("verb", "resource")[0]
+            >>> slow.keys, slow.requests
+            ({'verb': 'create', 'resource': 'configmaps'}, 298)
+            >>> slow.quantile(0.99).wall_ns
+            2509219823
+        """
+        if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
+            raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
+        requests = self._requests if long_running else self._requests.where(long_running=False)
+        columns = [requests._joined.column(key) for key in keys]
+        members: dict[tuple[Any, ...], list[int]] = {}
+        for row in requests._rows:
+            members.setdefault(tuple(column[row] for column in columns), []).append(row)
+        groups = [self._group(dict(zip(keys, values, strict=True)), rows, quantiles) for values, rows in members.items()]
+        groups.sort(key=lambda group: (-group.all.wall_ns, str(group.keys)))
+        return Breakdown(tuple(keys), tuple(quantiles), tuple(groups))
+
+    def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
+        wall = self._requests._joined.column("wall_ns")
+        ranked = sorted(rows, key=lambda row: (wall[row], row))
+        first = [math.ceil(q * len(ranked)) - 1 for q in quantiles]
+        bands = {
+            q: self._band(ranked[at : max(end, at + 1)], ranked[at])
+            for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
+        }
+        return Group(keys, self._band(ranked, ranked[-1]), bands)
+
+    def _band(self, rows: list[int], exemplar: int) -> Band:
+        column = self._requests._joined.column
+        phases = self._named(self._sum(rows))
+        return Band(
+            requests=len(rows),
+            wall_ns=sum(column("wall_ns")[row] for row in rows),
+            phases=phases,
+            exemplar=column("trace_id")[exemplar],
+            exemplar_wall_ns=column("wall_ns")[exemplar],
+        )
+
+    def __repr__(self) -> str:
+        return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import attribution_html
+
+        return attribution_html(self)
+
+
+def _by_component(phases: dict[str, int]) -> dict[str, int]:
+    components: dict[str, int] = {}
+    for phase, ns in phases.items():
+        components[component_of(phase)] = components.get(component_of(phase), 0) + ns
+    return components
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some requests of a group and what their time was made of. The parts sum to `wall_ns` for conserving methods."""
+
+    requests: int
+    """How many."""
+    wall_ns: int
+    """Sum of their wall times."""
+    phases: dict[str, int]
+    """Phase → sum of ns."""
+    exemplar: str
+    """Trace id of one of them: the slowest of all, or the one at the quantile."""
+    exemplar_wall_ns: int
+    """Its wall time."""
+
+    @property
+    def components(self) -> dict[str, int]:
+        """Component → sum of ns."""
+        return _by_component(self.phases)
+
+    @property
+    def mean_wall_ns(self) -> float:
+        """Mean wall time."""
+        return self.wall_ns / self.requests
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """A quantile of a group's wall time, with the requests from there to the next one."""
+
+    wall_ns: int
+    """The quantile: the wall time of a real request."""
+    band: Band
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Requests with equal keys."""
+
+    keys: dict[str, Any]
+    """Column → value."""
+    all: Band
+    """All of them; the exemplar is the slowest."""
+    bands: dict[float, Band]
+    """Quantile → the requests from its rank to the next quantile's; the exemplar is the one at the quantile."""
+
+    @property
+    def requests(self) -> int:
+        """How many."""
+        return self.all.requests
+
+    def quantile(self, q: float) -> Quantile:
+        """
+        One of the quantiles that were asked for.
+
+        Raises:
+            KeyError: It was not.
+        """
+        band = self.bands[q]
+        return Quantile(band.exemplar_wall_ns, band)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Breakdown(ArrowExport, Sequence[Group]):
+    """
+    Groups of requests, most total time first.
+
+    An Arrow table by itself: one row per group and band ("all", "p50", …) with `requests`, `wall_ns` (sum),
+    `exemplar_wall_ns` (of band "p50": the median), `exemplar_trace_id` and one column of summed ns per phase.
+    """
+
+    keys: tuple[str, ...]
+    quantiles: tuple[float, ...]
+    groups: tuple[Group, ...]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.groups[index]
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def _arrow(self) -> _core.Table:
+        rows = [
+            (group, name, band)
+            for group in self.groups
+            for name, band in [("all", group.all), *((f"p{q * 100:g}", band) for q, band in group.bands.items())]
+        ]
+        phases = sorted({phase for *_, band in rows for phase in band.phases})
+        return _core.make_table(
+            [
+                *((key, *_typed([group.keys[key] for group, *_ in rows])) for key in self.keys),
+                ("band", "text", [name for _, name, _ in rows]),
+                ("requests", "uint", [band.requests for *_, band in rows]),
+                ("wall_ns", "uint", [band.wall_ns for *_, band in rows]),
+                ("exemplar_wall_ns", "uint", [band.exemplar_wall_ns for *_, band in rows]),
+                ("exemplar_trace_id", "text", [band.exemplar for *_, band in rows]),
+                *((phase, "uint", [band.phases.get(phase, 0) for *_, band in rows]) for phase in phases),
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return f"Breakdown({len(self)} groups by {', '.join(self.keys) or 'nothing'})"
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import breakdown_html
+
+        return breakdown_html(self)
+
+
+def _typed(values: list[Any]) -> tuple[str, list[Any]]:
+    """A key column's type, told by its values."""
+    kinds = {type(value) for value in values if value is not None}
+    kind = {frozenset({bool}): "bool", frozenset({int}): "int"}.get(frozenset(kinds), "text")
+    return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
+
+
+def attribute(requests: Requests, *, method: Method = "critical_path", overlap: Overlap = "clip") -> Attribution:
+    """
+    Divides the wall time of every request among components and phases, in integer nanoseconds.
+
+    Args:
+        requests: Joined requests. Not changed.
+        method: "critical_path", "active_share" or "self_time".
+        overlap: What the critical path does with a child that overlaps a later sibling: "clip" counts its part
+            before it, "happens_before" ignores it, as Jaeger and CRISP do.
+
+    Raises:
+        ValueError: An unknown method or overlap.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> etcd = k8strace.attribute(requests.where(verb="get", resource="pods")).totals()
+        >>> sorted(phase for phase in etcd if phase.startswith("etcd."))
+        ['etcd.server', 'etcd.transport']
+    """
+    return Attribution(requests, method, overlap)

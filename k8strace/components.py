@@ -1,0 +1,314 @@
+"""
+The taxonomy: who spent the time, and on what.
+
+Every nanosecond of a request belongs to one *phase*, such as `apiserver.storage.encode`; its *component* is the part
+before the first dot. Phases come from one table of rules, applied once per distinct *signature* and never per span:
+
+    Signature(service, scope, kind, name, parent, leaf, request_verb)  ──rules, first match wins──→  phase
+    (signature, event name)                                            ──the same rule's events──→  phase from there on
+
+So a rule of your own is a Python object, or a Python function, and costs nothing per span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple, TypeAlias
+
+__all__ = ["CLIENT", "INTERNAL", "SERVER", "UNATTRIBUTED", "Mark", "Rule", "Signature", "Taxonomy", "component_of"]
+
+INTERNAL: Final = 1
+SERVER: Final = 2
+CLIENT: Final = 3
+"""`SpanKind` numbers of the `.proto`."""
+
+UNATTRIBUTED: Final = "unattributed"
+"""Phase of what no rule explains. Always shown, never spread over the others."""
+
+
+class Signature(NamedTuple):
+    """What a rule may know of a span."""
+
+    service: str
+    """`service.name` of the resource."""
+    scope: str
+    """Instrumentation scope name."""
+    kind: int
+    """`SpanKind` number: 1 internal, 2 server, 3 client."""
+    name: str
+    """Span name."""
+    parent: str | None
+    """Name of the parent span, after repairs. None at the root of an outermost request and at the top of a tree."""
+    leaf: bool
+    """CLIENT: no SERVER span below it; SERVER: no INTERNAL span below it; otherwise: no child."""
+    request_verb: str | None
+    """Kubernetes verb of the innermost request, "nonresource" for `/healthz` and the like, None outside requests."""
+
+
+class Mark(NamedTuple):
+    """What an event does to the phase of its span's own time. None stands for the span's own phase."""
+
+    before: str | None = None
+    """Phase of the time before it, if it is the first event with a rule and the sender dropped none."""
+    after: str | None = None
+    """Phase from it on, up to the next event with a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    One line of the taxonomy: spans that look like this spend their own time on that.
+
+    A condition that is None is not asked. Text conditions are shell patterns and tell case; event names do not.
+
+    Examples:
+        >>> from k8strace import Rule, Signature
+        >>> rule = Rule("mesh.sidecar", service="envoy")
+        >>> rule(Signature("envoy", "", 2, "ingress", None, True, "get"))
+        'mesh.sidecar'
+    """
+
+    phase: str
+    """Dotted name; the part before the first dot is the component."""
+    name: str | None = None
+    """Pattern of the span name."""
+    service: str | None = None
+    """Pattern of the service name."""
+    scope: str | None = None
+    """Pattern of the scope name."""
+    kind: int | None = None
+    """`SpanKind` number."""
+    parent: str | None = None
+    """Pattern of the parent's name; a span without a parent does not match."""
+    leaf: bool | None = None
+    """See `Signature.leaf`."""
+    request_verb: str | None = None
+    """Pattern of the request's verb; a span outside requests does not match."""
+    events: Mapping[str, Mark] = field(default_factory=dict)
+    """Event name → what it changes."""
+
+    def __call__(self, signature: Signature) -> str | None:
+        """The phase, if the signature fits."""
+        return self.phase if self._fits(signature) else None
+
+    def _fits(self, signature: Signature) -> bool:
+        texts = (
+            (self.name, signature.name),
+            (self.service, signature.service),
+            (self.scope, signature.scope),
+            (self.parent, signature.parent),
+            (self.request_verb, signature.request_verb),
+        )
+        return (
+            self.kind in (None, signature.kind)
+            and self.leaf in (None, signature.leaf)
+            and all(pattern is None or (text is not None and fnmatchcase(text, pattern)) for pattern, text in texts)
+        )
+
+
+RuleFunction: TypeAlias = Callable[[Signature], str | None]
+"""A rule may be any function from a signature to a phase, or None where it has nothing to say."""
+
+
+def component_of(phase: str) -> str:
+    """
+    The component of a phase: the part before the first dot.
+
+    Examples:
+        >>> component_of("etcd.raft")
+        'etcd'
+    """
+    return phase.partition(".")[0]
+
+
+def _api(phase: str, name: str, events: Mapping[str, Mark] | None = None, **more: object) -> Rule:
+    """A rule for an inner span of the apiserver."""
+    return Rule(f"apiserver.{phase}", name=name, service="apiserver", kind=INTERNAL, events=events or {}, **more)  # type: ignore[arg-type]
+
+
+def _from(phase: str | None) -> Mark:
+    """The event begins a phase of the apiserver; None: what follows is the span's own."""
+    return Mark(after=phase and f"apiserver.{phase}")
+
+
+def _both(before: str, after: str | None = None) -> Mark:
+    """The event ends one phase and begins another."""
+    return Mark(f"apiserver.{before}", after and f"apiserver.{after}")
+
+
+_READ_BODY = {"limitedReadBody succeeded": _both("read_body"), "limitedReadBody failed": _both("read_body")}
+_WRITE_RESPONSE = {"About to write a response": _from("response"), "Writing http response done": _from(None)}
+_DECODE = {
+    "About to convert to expected version": _from("decode"),
+    "Conversion done": _from(None),
+}
+_WATCH_CACHE = {
+    "Ready": _from("watchcache.wait"),
+    "watchCache locked acquired": _from("watchcache.wait"),
+    "watchCache fresh enough": _from("watchcache"),
+    "Listed items from cache": _from("watchcache"),
+}
+_ENCODE = {
+    "About to Encode": _from("storage.encode"),
+    "Encode succeeded": _from("storage.transform"),
+    "TransformToStorage succeeded": _from("storage"),
+}
+_KMS = {
+    "About to decrypt DEK using remote service": Mark(after="kms.decrypt"),
+    "DEK decryption succeeded": _from("storage.transform"),
+    "DEK decryption failed": _from("storage.transform"),
+}
+
+_ROOT: Final = "*net/http/otelhttp"
+_GRPC: Final = "*otelgrpc"
+
+_RULES: Final[tuple[RuleFunction, ...]] = (
+    # The request's SERVER span: the filter chain around the handler, and the handler itself where it has no span.
+    Rule("apiserver.watch", service="apiserver", scope=_ROOT, kind=SERVER, request_verb="watch"),
+    Rule("apiserver.handler", service="apiserver", scope=_ROOT, kind=SERVER, request_verb="nonresource"),
+    Rule("apiserver.filters", service="apiserver", scope=_ROOT, kind=SERVER),
+    # Filters. From 1.34 on they are nested, and the innermost, authorization, also holds handlers without a span.
+    _api("authentication", "authentication"),
+    _api("audit", "audit"),
+    _api("impersonation", "*impersonation"),
+    _api("flowcontrol", "priorityandfairness"),
+    _api("watch", "authorization", request_verb="watch"),
+    _api("handler", "authorization", request_verb="nonresource"),
+    _api("authorization", "authorization"),
+    # Handlers.
+    _api(
+        "unattributed",
+        "Create",
+        _READ_BODY
+        | _DECODE
+        | {
+            "About to store object in database": _from("admission"),
+            "Write to database call succeeded": _from(None),
+            "Write to database call failed": _from(None),
+        }
+        | _WRITE_RESPONSE,
+    ),
+    _api("unattributed", "Update", _READ_BODY | _DECODE | _WRITE_RESPONSE),
+    _api("unattributed", "Patch", _READ_BODY | _WRITE_RESPONSE),
+    _api(
+        "unattributed",
+        "Delete",
+        _READ_BODY | {"Decoded delete options": _both("decode")} | _WRITE_RESPONSE,
+    ),
+    _api("unattributed", "Get", _WATCH_CACHE | _WRITE_RESPONSE),
+    _api(
+        "unattributed",
+        "List",
+        {"Listing from storage done": _from("response"), "Writing http response done": _from(None)},
+    ),
+    _api("watch", "WatchList"),
+    _api("watch", "WatchServer.HandleHTTP"),
+    _api(
+        "serialize.encode",
+        "SerializeObject",
+        {
+            "About to start writing response": _from("serialize.write"),
+            "Write call succeeded": _from("serialize.write"),
+            "Write call failed": _from("serialize.write"),
+        },
+    ),
+    # The watch cache. Waiting for freshness is told from reading.
+    _api("watchcache", "cacher*", _WATCH_CACHE),
+    # Storage. In an update, admission runs inside GuaranteedUpdate, before the object is encoded.
+    _api(
+        "storage",
+        "Create etcd3",
+        _ENCODE | {"Txn call succeeded": _from("storage.decode"), "decode succeeded": _from(None)},
+    ),
+    _api(
+        "storage",
+        "GuaranteedUpdate etcd3",
+        _ENCODE
+        | {
+            "initial value restored": _from("admission"),
+            "Retry value restored": _from("admission"),
+            "Transaction committed": _from("storage.decode"),
+            "decode succeeded": _from(None),
+        },
+    ),
+    _api("storage.list", "List(recursive=*) etcd3"),
+    _api(
+        "storage",
+        "Get etcd3",
+        {
+            "Get call succeeded": _from("storage.transform"),
+            "TransformFromStorage succeeded": _from("storage.decode"),
+            "decode succeeded": _from(None),
+        },
+    ),
+    _api("storage.transform", "Transform*Storage with envelopeTransformer", _KMS),
+    # Webhooks: the apiserver's span around the call, the HTTP call, and the webhook's own server span.
+    Rule("webhook.mutating", name="Call mutating webhook", service="apiserver", kind=INTERNAL),
+    Rule("webhook.validating", name="Call validating webhook", service="apiserver", kind=INTERNAL),
+    Rule("webhook.mutating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call mutating webhook"),
+    Rule("webhook.validating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call validating webhook"),
+    # Other calls out of the apiserver.
+    Rule("aggregator", service="apiserver", kind=CLIENT, scope=_ROOT),
+    Rule("egress.dial", name="Proxy via *", service="apiserver", kind=INTERNAL),
+    # etcd. Without its SERVER span a call cannot be told from the network.
+    Rule("etcd.opaque", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT, leaf=True),
+    Rule("etcd.transport", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT),
+    Rule("etcd.server", name="etcdserverpb.*", scope=_GRPC, kind=SERVER, leaf=True),
+    Rule("etcd.grpc", name="etcdserverpb.*", scope=_GRPC, kind=SERVER),
+    Rule("etcd.read", name="range*", scope="go.etcd.io/etcd*", kind=INTERNAL),
+    Rule(
+        "etcd.apply",
+        scope="go.etcd.io/etcd*",
+        kind=INTERNAL,
+        events={"Send raft proposal": Mark(after="etcd.raft"), "Receive raft result": Mark()},
+    ),
+)
+
+
+class Taxonomy:
+    """
+    An ordered table of rules; the first that answers wins. Frozen: `with_rule` gives a new one.
+
+    Examples:
+        >>> import k8strace
+        >>> taxonomy = k8strace.Taxonomy().with_rule(k8strace.Rule("mesh.sidecar", service="envoy"))
+        >>> taxonomy.phase(k8strace.Signature("envoy", "", 2, "ingress", None, True, "get"))
+        'mesh.sidecar'
+
+        A rule may also be a function, for what patterns cannot say:
+
+        >>> taxonomy = taxonomy.with_rule(lambda s: "etcd.compaction" if "Compact" in s.name else None)
+    """
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, rules: Sequence[RuleFunction] = _RULES) -> None:
+        self._rules = tuple(rules)
+
+    @property
+    def rules(self) -> tuple[RuleFunction, ...]:
+        """The rules, in the order in which they are asked."""
+        return self._rules
+
+    def with_rule(self, rule: RuleFunction) -> Taxonomy:
+        """A taxonomy that asks `rule` before all others."""
+        return Taxonomy((rule, *self._rules))
+
+    def phase(self, signature: Signature) -> str:
+        """The phase of a signature; `UNATTRIBUTED` if no rule answers."""
+        return self._ask(signature)[1]
+
+    def mark(self, signature: Signature, event: str) -> Mark | None:
+        """What an event of this name does on a span of this signature; None: nothing."""
+        rule, _ = self._ask(signature)
+        marks = rule.events if isinstance(rule, Rule) else {}
+        return {name.casefold(): mark for name, mark in marks.items()}.get(event.casefold())
+
+    def _ask(self, signature: Signature) -> tuple[RuleFunction | None, str]:
+        answers = ((rule, rule(signature)) for rule in self._rules)
+        return next(((rule, phase) for rule, phase in answers if phase is not None), (None, UNATTRIBUTED))
+
+    def __repr__(self) -> str:
+        return f"Taxonomy({len(self._rules)} rules)"

@@ -1,0 +1,43 @@
+"""What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
+
+__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError"]
+
+
+class K8straceError(Exception):
+    """Base of all errors that k8strace raises on its own account."""
+
+
+class DecodeError(K8straceError, ValueError):
+    """
+    Malformed bytes: what was expected, what came, and where.
+
+    Examples:
+        >>> import k8strace
+        >>> try:
+        ...     k8strace.decode(bytes([0x0A, 0x05, 0x12]))
+        ... except k8strace.DecodeError as error:
+        ...     print(error)
+        expected 5 bytes, as the length says, got 1 - at the top level (byte 1)
+    """
+
+    def __init__(self, expected: str, got: str, path: str, offset: int) -> None:
+        super().__init__(expected, got, path, offset)
+        self.expected = expected
+        """What the format calls for at this place."""
+        self.got = got
+        """What was found instead."""
+        self.path = path
+        """Field path in the `.proto`'s words, outermost first; empty at the top."""
+        self.offset = offset
+        """Byte offset in the input."""
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}, got {self.got} - at {self.path or 'the top level'} (byte {self.offset})"
+
+
+class FormatError(K8straceError, ValueError):
+    """The content fits no known format, or more than one. The message says what was seen and which `format=` to give."""
+
+
+class MissingExtraError(K8straceError, ModuleNotFoundError):
+    """A library that only one feature needs is not installed. The message names the extra that brings it."""

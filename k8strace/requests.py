@@ -1,0 +1,428 @@
+"""`join`: Spans → `Requests`, one row per API request, with its repairs and the ledger of every span."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+
+from k8strace import _core
+from k8strace.calltree import build_call_tree
+from k8strace.components import Mark, Signature, Taxonomy, component_of
+from k8strace.spans import Spans
+from k8strace.tables import ArrowExport, Table
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
+
+
+class Ledger(NamedTuple):
+    """Every span has one place: `spans` = sum of `used` + sum of `set_aside`."""
+
+    spans: int
+    """Spans in."""
+    used: dict[str, int]
+    """Use → spans: in a request's tree, above it as its prelude, in the tree of a background call."""
+    set_aside: dict[str, int]
+    """Reason → spans."""
+
+
+class EtcdCall(NamedTuple):
+    """One call of the apiserver to etcd."""
+
+    request: int | None
+    """Index of the innermost request that made it; None for background calls."""
+    role: str
+    """Role of its CLIENT span in the ledger."""
+    trace_id: str
+    span_id: str
+    """Of the CLIENT span."""
+    method: str
+    """Service and method, such as "KV/Txn"."""
+    key: str | None
+    """Key without the storage prefix, where the version tells it."""
+    status: str | None
+    """gRPC status name, such as "OK"."""
+    start_unix_nano: int
+    client_ns: int
+    """Duration of the CLIENT span."""
+    server_ns: int | None
+    """Duration of etcd's SERVER span; None if it is not here."""
+    transport_ns: int | None
+    """client_ns − server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One API request: a SERVER span of the apiserver and everything below it."""
+
+    request: int
+    """Index among all joined requests, by (start, trace id, span id)."""
+    trace_id: str
+    span_id: str
+    """Of the SERVER span, in hex."""
+    name: str
+    """Name of the SERVER span."""
+    verb: str | None
+    """Kubernetes verb: get, list, watch, create, …; the HTTP method in lower case off the resources."""
+    api_group: str | None
+    """None for the core group."""
+    api_version: str | None
+    resource: str | None
+    """Plural name, such as "pods"; None for `/healthz` and the like."""
+    subresource: str | None
+    namespace: str | None
+    object_name: str | None
+    http_method: str | None
+    http_status: int | None
+    target: str | None
+    """Request URI, or its path where the version tells no more."""
+    user_agent: str | None
+    instance: str | None
+    """`service.instance.id` of the apiserver."""
+    start_unix_nano: int
+    wall_ns: int
+    """End minus start of the SERVER span; 0 if it ends before it starts."""
+    prelude_ns: int | None
+    """Time from the start of an `authentication` span above the request to the request's start. Not in `wall_ns`."""
+    pre_start_ns: int
+    """How long before the request's start its earliest span began. Cut off, so not in any sum."""
+    async_tail_ns: int
+    """How long after the request's end its last span ended. Cut off, so not in any sum."""
+    spans: int
+    """Spans in its tree, those of requests inside it included."""
+    etcd_call_count: int
+    """etcd calls in its tree."""
+    outer_request: int | None
+    """Index of the request that this one happened in."""
+    long_running: bool
+    """It stays open by its nature (watch, exec, log, …) and is left out of latency statistics."""
+    complete: bool
+    """Nothing is known to be missing from its tree."""
+    incomplete_cause: str | None
+    """"etcd_not_traced": an etcd call without a SERVER span; "parent_missing": its trace has spans without parent."""
+    _requests: Requests = field(compare=False)
+
+    @property
+    def tree(self) -> nx.DiGraph[str]:
+        """Its call tree, made when asked for. See `k8strace.calltree.build_call_tree` for what the nodes carry."""
+        return self._requests._tree(self.request)
+
+    @property
+    def etcd_calls(self) -> list[EtcdCall]:
+        """The etcd calls that it made itself, by start."""
+        return self._requests._calls.get(self.request, [])
+
+    @property
+    def repairs(self) -> list[dict[str, Any]]:
+        """What was repaired in it: rows of `Requests.repairs`."""
+        return self._requests._repairs.get(self.request, [])
+
+    @property
+    def what(self) -> str:
+        """What it asked for, in a few words: "list pods -n kube-system"."""
+        parts = [self.verb or self.name, self.resource or (self.target or "").partition("?")[0]]
+        if self.subresource:
+            parts[1] += f"/{self.subresource}"
+        if self.namespace:
+            parts.append(f"-n {self.namespace}")
+        return " ".join(part for part in parts if part)
+
+    def __repr__(self) -> str:
+        ms = self.wall_ns / 1e6
+        return f"Request({self.what}, {ms:.3f} ms, {self.spans} spans, {self.etcd_call_count} etcd calls)"
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import request_html
+
+        return request_html(self)
+
+
+_COLUMN_OF: Final = {"etcd_call_count": "etcd_calls"}
+_FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTable:
+    """The taxonomy's answers for one set of signatures, as the core takes them."""
+
+    names: tuple[str, ...]
+    """Phases in alphabetical order; their numbers are places in this list."""
+    phase: list[int]
+    """One per signature."""
+    events: list[tuple[int, int, int | None, int | None]]
+    """(signature, event name, before, after)."""
+
+
+class _Joined:
+    """What all selections of one join share."""
+
+    def __init__(self, spans: Spans, taxonomy: Taxonomy) -> None:
+        self.spans = spans
+        self.taxonomy = taxonomy
+        self.core = _core.join(spans._columns)
+
+    @cached_property
+    def table(self) -> _core.Table:
+        return self.core.table("requests")
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        return {}
+
+    def column(self, name: str) -> list[Any]:
+        if name not in self.columns:
+            self.columns[name] = self.table.column(_COLUMN_OF.get(name, name)).to_pylist()
+        return self.columns[name]
+
+    @cached_property
+    def phase_table(self) -> PhaseTable:
+        return _phase_table(self.core, self.taxonomy)
+
+    @cached_property
+    def calls(self) -> dict[int | None, list[EtcdCall]]:
+        grouped: dict[int | None, list[EtcdCall]] = {}
+        for row in Table(self.core.table("etcd_calls")):
+            call = EtcdCall(**row)
+            grouped.setdefault(call.request, []).append(call)
+        return grouped
+
+    @cached_property
+    def repairs(self) -> dict[int | None, list[dict[str, Any]]]:
+        grouped: dict[int | None, list[dict[str, Any]]] = {}
+        for row in Table(self.core.table("repairs")):
+            grouped.setdefault(row["request"], []).append(row)
+        return grouped
+
+
+def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
+    signatures = [Signature(*row) for row in core.signatures()]
+    phases = [taxonomy.phase(signature) for signature in signatures]
+    asked = ((s, event, taxonomy.mark(signatures[s], name)) for s, event, name in core.events())
+    marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
+    names = sorted({*phases, *(phase for *_, mark in marks for phase in mark if phase)})
+    number = {name: at for at, name in enumerate(names)}
+    return PhaseTable(
+        names=tuple(names),
+        phase=[number[phase] for phase in phases],
+        events=[(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
+    )
+
+
+class Requests(ArrowExport):
+    """
+    The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
+
+    An Arrow table by itself, one row per request; the columns are the fields of `Request`.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> requests
+        Requests(1411 requests in 2338 traces, 1413 etcd calls, 161 of them in the background)
+        >>> requests.where(verb="list", resource="configmaps").slowest(2)
+        Requests(2 of 1411 requests)
+        >>> requests.where(verb="create", wall_ns=lambda ns: ns > 2_000_000_000)
+        Requests(1 of 1411 requests)
+    """
+
+    __slots__ = ("_joined", "_rows")
+
+    def __init__(self, joined: _Joined, rows: Sequence[int] | None = None) -> None:
+        self._joined = joined
+        self._rows = range(len(joined.core)) if rows is None else rows
+
+    def _arrow(self) -> _core.Table:
+        table = self._joined.table
+        return table if len(self._rows) == len(self._joined.core) else table.take(list(self._rows))
+
+    @property
+    def spans(self) -> Spans:
+        """The spans that were joined."""
+        return self._joined.spans
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Who spent the time: the rules that `tree`, `graph` and `attribute` go by."""
+        return self._joined.taxonomy
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (self._request(row) for row in self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Requests: ...
+    def __getitem__(self, index: int | slice) -> Request | Requests:
+        if isinstance(index, slice):
+            return Requests(self._joined, self._rows[index])
+        return self._request(self._rows[index])
+
+    def _request(self, row: int) -> Request:
+        values = {name: self._joined.column(name)[row] for name in _FIELDS}
+        return Request(**values, _requests=self)
+
+    def find(self, trace_id: str) -> Requests:
+        """The requests of a trace, by its id in hex or the beginning of it."""
+        return self.where(trace_id=lambda known: known.startswith(trace_id.lower()))
+
+    def where(self, **conditions: Any) -> Requests:
+        """
+        The requests that fit all conditions, in the same order.
+
+        Args:
+            conditions: Column name → a value that it equals, a collection of values that it is in,
+                or a function that says whether a value fits.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
+        return Requests(self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)])
+
+    def slowest(self, count: int | None = None) -> Requests:
+        """The longest requests first, at most `count`; of equally long ones the earlier first."""
+        wall = self._joined.column("wall_ns")
+        return Requests(self._joined, sorted(self._rows, key=lambda row: (-wall[row], row))[:count])
+
+    def column(self, name: str) -> list[Any]:
+        """
+        One column as a list, in the order of these requests.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        values = self._joined.column(name)
+        return [values[row] for row in self._rows]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many traces, requests, rpc_pairs and background_calls were joined, selected or not."""
+        return dict(self._joined.core.counts())
+
+    @property
+    def ledger(self) -> Ledger:
+        """
+        What became of every span.
+
+        Examples:
+            >>> import k8strace
+            >>> ledger = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst")).ledger
+            >>> ledger.spans == sum(ledger.used.values()) + sum(ledger.set_aside.values())
+            True
+            >>> ledger.set_aside["orphan"]
+            52
+        """
+        rows = self._joined.core.ledger()
+        return Ledger(
+            spans=sum(count for *_, count in rows),
+            used={name: count for name, is_use, count in rows if is_use},
+            set_aside={name: count for name, is_use, count in rows if not is_use},
+        )
+
+    @property
+    def repairs(self) -> Table:
+        """Every change to structure: kind, request, trace and span id, name, parent before and after (span ids)."""
+        return Table(self._joined.core.table("repairs"))
+
+    @property
+    def clock_offsets(self) -> Table:
+        """
+        Clock offsets of called processes against their callers, in ns, with bounds and the RPC pairs used.
+
+        An offset of 0 means that the clocks agree within the bounds. Contradicting bounds (low above high) mean
+        drift, or several processes under one name; nothing is corrected then.
+        """
+        return Table(self._joined.core.table("clock_offsets"))
+
+    def etcd_calls(self) -> Table:
+        """Every etcd call of the apiserver, in requests and in the background. See `EtcdCall` for the columns."""
+        return Table(self._joined.core.table("etcd_calls"))
+
+    def graph(self) -> nx.DiGraph[str]:
+        """
+        Who called whom: a graph of components, over all joined spans.
+
+        Each edge carries `calls` and `total_ns`, the sum of the called spans' durations.
+
+        Examples:
+            >>> import k8strace
+            >>> graph = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).graph()
+            >>> graph.edges["apiserver", "etcd"]["calls"]
+            1252
+        """
+        import networkx as nx  # see calltree
+
+        table = self._joined.phase_table
+        components = sorted({component_of(phase) for phase in table.names})
+        group = [components.index(component_of(table.names[phase])) for phase in table.phase]
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        for caller, called, calls, total_ns in self._joined.core.calls(group):
+            graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
+        return graph
+
+    @property
+    def _calls(self) -> dict[int | None, list[EtcdCall]]:
+        return self._joined.calls
+
+    @property
+    def _repairs(self) -> dict[int | None, list[dict[str, Any]]]:
+        return self._joined.repairs
+
+    def _tree(self, request: int) -> nx.DiGraph[str]:
+        table = self._joined.phase_table
+        explained = self._joined.core.explain(request, table.phase, table.events, len(table.names))
+        return build_call_tree(explained, table.names)
+
+    def __repr__(self) -> str:
+        total = len(self._joined.core)
+        if len(self) < total:
+            return f"Requests({len(self)} of {total} requests)"
+        counts = self.counts
+        calls = len(self.etcd_calls())
+        return (
+            f"Requests({total} requests in {counts['traces']} traces, {calls} etcd calls, "
+            f"{counts['background_calls']} of them in the background)"
+        )
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import requests_html
+
+        return requests_html(self)
+
+
+def _test(wanted: Any) -> Callable[[Any], bool]:
+    if callable(wanted):
+        return lambda value: bool(wanted(value))
+    if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
+        return lambda value: value in wanted
+    return lambda value: bool(operator.eq(value, wanted))
+
+
+def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
+    """
+    Joins apiserver spans with the etcd spans they caused: one call tree per API request.
+
+    Parents are found by (trace id, parent span id), over all batches, in any order. Known shapes of kube-apiserver
+    are repaired, each repair is a row, and the ledger accounts for every span.
+
+    Args:
+        spans: Decoded spans. Not changed.
+        taxonomy: Rules for who spent the time; None for k8strace's own.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.27_etcd-3.5.otlp.zst"))
+        >>> requests.slowest(1)[0]
+        Request(create configmaps -n load-0, 2532.246 ms, 10 spans, 1 etcd calls)
+        >>> requests.counts["rpc_pairs"]
+        1308
+    """
+    return Requests(_Joined(spans, taxonomy or Taxonomy()))

@@ -1,0 +1,181 @@
+"""Bytes → `Spans`: one column per span field, and nothing of the message lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+from k8strace import _core
+from k8strace.tables import ArrowExport, Table
+
+if TYPE_CHECKING:
+    from k8strace.formats import Issue, Source
+
+__all__ = ["Spans", "decode", "decode_batches"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@runtime_checkable
+class _Message(Protocol):
+    """A protobuf message, such as `ExportTraceServiceRequest`."""
+
+    def SerializeToString(self) -> bytes: ...  # noqa: N802
+
+
+class Spans(ArrowExport):
+    """
+    Decoded spans, one row each, in order of arrival.
+
+    An Arrow table by itself: `polars.DataFrame(spans)`, `pyarrow.table(spans)`, DuckDB and pandas take it as it is.
+    Columns, types and null rules are in the reference, "Columns". Text columns are views into the wire bytes, which
+    live as long as the spans or any table made of them.
+
+    Examples:
+        >>> import k8strace
+        >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
+        >>> spans
+        Spans(16766 spans in 39 batches, 2 processes: apiserver, etcd)
+        >>> spans.column("name")[0]
+        'etcdserverpb.Watch/Watch'
+        >>> spans.attributes("http.target")[-1] is None
+        True
+    """
+
+    __slots__ = ("_columns", "_issues", "_sources")
+
+    def __init__(
+        self, columns: _core.SpanColumns, sources: Sequence[Source] = (), issues: Sequence[Issue] = ()
+    ) -> None:
+        self._columns = columns
+        self._sources = tuple(sources)
+        self._issues = tuple(issues)
+
+    def _arrow(self) -> _core.Table:
+        return self._columns.table("spans")
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many batches, spans, attributes, events, links and so on were decoded."""
+        return dict(self._columns.counts())
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What was read: path, format as found, bytes, batches. Empty after `decode`."""
+        return self._sources
+
+    @property
+    def issues(self) -> tuple[Issue, ...]:
+        """Damage that reading survived, such as a torn last frame."""
+        return self._issues
+
+    @property
+    def nbytes(self) -> tuple[int, int]:
+        """Bytes held: (columns, wire bytes that the text columns point into)."""
+        return self._columns.nbytes
+
+    @property
+    def processes(self) -> list[dict[str, Any]]:
+        """
+        The processes that sent the spans: `service`, `instance` (None if not sent) and resource `attributes`.
+
+        A process is told by service name and `service.instance.id`, or by the whole resource if there is no id.
+        """
+        return [
+            {"service": service, "instance": instance, "attributes": dict(attributes)}
+            for service, instance, attributes in self._columns.processes()
+        ]
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns of the span table, in order."""
+        return self._columns.column_names("spans")
+
+    def column(self, name: str) -> _core.Column:
+        """
+        One column of the span table, without making the others.
+
+        Raises:
+            KeyError: There is none of this name.
+        """
+        return self._columns.column(name)
+
+    def attributes(self, key: str) -> _core.Column:
+        """
+        The values of one attribute key, one per span.
+
+        The type is that of the values; text if they are of several types, with nested values as JSON.
+        Null where a span has no such attribute. Of a key that a span repeats the last value counts.
+        """
+        return self._columns.attribute(key)
+
+    @property
+    def scopes(self) -> Table:
+        """One row per `ScopeSpans` message; the span column `scope_spans` points here."""
+        return Table(self._columns.table("scopes"))
+
+    @property
+    def resources(self) -> Table:
+        """One row per `ResourceSpans` message; the scope column `resource_spans` points here."""
+        return Table(self._columns.table("resources"))
+
+    @property
+    def odd_ids(self) -> Table:
+        """Ids of a wrong length, which the span table shows as null: row of the span, field, bytes."""
+        return Table(self._columns.table("odd_ids"))
+
+    def __repr__(self) -> str:
+        processes = self.processes
+        services = ", ".join(sorted({process["service"] or "unnamed" for process in processes}))
+        return (
+            f"Spans({len(self)} spans in {self.counts['batches']} batches, {len(processes)} processes"
+            f"{': ' if services else ''}{services})"
+        )
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import spans_html
+
+        return spans_html(self)
+
+
+def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
+    """
+    Decodes OTLP trace requests.
+
+    Args:
+        data: One `ExportTraceServiceRequest` as a buffer or as the object of opentelemetry-proto, or an iterable of
+            them. Several requests concatenated in one buffer are one valid request. The bytes are copied.
+
+    Returns:
+        The spans, in order of arrival. Unknown fields are skipped; everything else is kept.
+
+    Raises:
+        DecodeError: The bytes are not protobuf, or text is not UTF-8: what was expected, what came, and where.
+
+    Examples:
+        >>> import k8strace
+        >>> from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        >>> request = ExportTraceServiceRequest()
+        >>> _ = request.resource_spans.add().scope_spans.add().spans.add(name="Get", kind=1)
+        >>> k8strace.decode(request)
+        Spans(1 spans in 1 batches, 1 processes: unnamed)
+        >>> len(k8strace.decode([request, request.SerializeToString()]))
+        2
+    """
+    if isinstance(data, (bytes, bytearray, memoryview, _Message)):
+        return decode_batches([_wire(data)])
+    return decode_batches([_wire(part) for part in data])
+
+
+def _wire(data: Buffer | _Message) -> Buffer:
+    return data.SerializeToString() if isinstance(data, _Message) else data
+
+
+def decode_batches(
+    messages: Sequence[Buffer], *, sources: Sequence[Source] = (), issues: Sequence[Issue] = ()
+) -> Spans:
+    """Decodes one request per buffer into one `Spans`, and notes where they came from."""
+    return Spans(_core.decode(messages), sources, issues)
