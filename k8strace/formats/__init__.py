@@ -12,7 +12,7 @@ Formats are told by content, never by name:
     json           one OTLP JSON document over several lines
     json-lines     one OTLP JSON document per line
 
-Each may lie inside one gzip or zstd stream, which its magic number tells. For the rest, `sniffing.py` looks at
+Each may lie inside one gzip or zstd stream, told by its magic number. For the rest, `sniffing.py` looks at
 the first 64 KiB of content and no further, so that file and pipe, `read` and `scan` come to one answer:
 
 * Nothing but white space: no batches.
@@ -84,7 +84,7 @@ def read(
         FormatError: No format fits, or several do: what was seen, and which `format=` to give.
         DecodeError: Malformed content, or more than a limit. The path begins with the source's name,
             the offset is in its inflated content (of corrupt compression: in the stored bytes).
-        ModuleNotFoundError: `progress=True` without tqdm.
+        MissingExtraError: `progress=True` without tqdm.
         OSError: A file cannot be read, or no file matches a pattern.
 
     Examples:

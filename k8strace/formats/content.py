@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, NoReturn, TypeAlias
 
 from k8strace._core import Inflater
-from k8strace.exceptions import DecodeError
+from k8strace.exceptions import DecodeError, MissingExtraError
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
 """One message at most, stored and inflated. Protobuf itself ends at 2 GiB, receivers at 64 MiB or less."""
@@ -255,5 +255,5 @@ def _bar(total: int | None) -> Any:
         message = (
             "progress=True needs tqdm: pip install 'k8strace[progress]', or pass a function (done, total)"
         )
-        raise ModuleNotFoundError(message, name=error.name) from None
+        raise MissingExtraError(message, name=error.name) from None
     return tqdm(total=total, unit="B", unit_scale=True, desc="reading")

@@ -12,7 +12,7 @@ HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
 
 FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines")
-"""What `format=` takes besides "auto". With "+gzip" or "+zstd", as in `Source.format`, it insists on that too."""
+"""What `format=` takes besides "auto". "+gzip" or "+zstd" behind it, as in `Source.format`, is checked."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTROL = bytes(set(range(0x20)) - set(SPACE))

@@ -166,7 +166,7 @@ def _to_wire(base: str, payload: Slice, offset: int, allowance: Allowance) -> Sl
     """
     The payload as protobuf.
 
-    An error within a message that was compressed by itself is placed at its start: the content lacks its byte.
+    An error within a message that was compressed by itself is placed at its start.
     """
     try:
         if base == "zstd-frames":
