@@ -91,21 +91,26 @@ class Rule:
 
     def __call__(self, signature: Signature) -> str | None:
         """The phase, if the signature fits."""
-        return self.phase if self._fits(signature) else None
-
-    def _fits(self, signature: Signature) -> bool:
-        texts = (
-            (self.name, signature.name),
-            (self.service, signature.service),
-            (self.scope, signature.scope),
-            (self.parent, signature.parent),
-            (self.request_verb, signature.request_verb),
-        )
-        return (
+        fits = (
             self.kind in (None, signature.kind)
             and self.leaf in (None, signature.leaf)
-            and all(pattern is None or (text is not None and fnmatchcase(text, pattern)) for pattern, text in texts)
+            and _like(self.name, signature.name)
+            and _like(self.service, signature.service)
+            and _like(self.scope, signature.scope)
+            and _like(self.parent, signature.parent)
+            and _like(self.request_verb, signature.request_verb)
         )
+        return self.phase if fits else None
+
+
+def _like(pattern: str | None, text: str | None) -> bool:
+    if pattern is None or pattern == text:
+        return True
+    return text is not None and _is_pattern(pattern) and fnmatchcase(text, pattern)
+
+
+def _is_pattern(text: str) -> bool:
+    return "*" in text or "?" in text or "[" in text
 
 
 RuleFunction: TypeAlias = Callable[[Signature], str | None]
@@ -282,10 +287,15 @@ class Taxonomy:
         >>> taxonomy = taxonomy.with_rule(lambda s: "etcd.compaction" if "Compact" in s.name else None)
     """
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_by_name", "_general", "_rules")
 
     def __init__(self, rules: Sequence[RuleFunction] = _RULES) -> None:
         self._rules = tuple(rules)
+        # Most rules ask for one name: the others need not be asked about spans of that name, nor these about others.
+        names = {rule.name for rule in rules if isinstance(rule, Rule)} - {None}
+        exact = [name for name in names if name is not None and not _is_pattern(name)]
+        self._by_name = {name: tuple(rule for rule in rules if _may_fit(rule, name)) for name in exact}
+        self._general = tuple(rule for rule in rules if _may_fit(rule, None))
 
     @property
     def rules(self) -> tuple[RuleFunction, ...]:
@@ -298,17 +308,26 @@ class Taxonomy:
 
     def phase(self, signature: Signature) -> str:
         """The phase of a signature; `UNATTRIBUTED` if no rule answers."""
-        return self._ask(signature)[1]
+        return self.resolve(signature)[0]
 
-    def mark(self, signature: Signature, event: str) -> Mark | None:
-        """What an event of this name does on a span of this signature; None: nothing."""
-        rule, _ = self._ask(signature)
-        marks = rule.events if isinstance(rule, Rule) else {}
-        return {name.casefold(): mark for name, mark in marks.items()}.get(event.casefold())
-
-    def _ask(self, signature: Signature) -> tuple[RuleFunction | None, str]:
-        answers = ((rule, rule(signature)) for rule in self._rules)
-        return next(((rule, phase) for rule, phase in answers if phase is not None), (None, UNATTRIBUTED))
+    def resolve(self, signature: Signature) -> tuple[str, Mapping[str, Mark]]:
+        """The phase of a signature, and what events do on it: event name in lower case → mark."""
+        for rule in self._by_name.get(signature.name, self._general):
+            phase = rule(signature)
+            if phase is not None:
+                return phase, _marks(rule)
+        return UNATTRIBUTED, {}
 
     def __repr__(self) -> str:
         return f"Taxonomy({len(self._rules)} rules)"
+
+
+def _may_fit(rule: RuleFunction, name: str | None) -> bool:
+    """Whether the rule can fit a span of this name; None: a name that no rule spells out."""
+    if not isinstance(rule, Rule) or rule.name is None:
+        return True
+    return _is_pattern(rule.name) if name is None else _like(rule.name, name)
+
+
+def _marks(rule: RuleFunction) -> Mapping[str, Mark]:
+    return {name.casefold(): mark for name, mark in rule.events.items()} if isinstance(rule, Rule) else {}

@@ -200,9 +200,9 @@ class _Joined:
 
 
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    signatures = [Signature(*row) for row in core.signatures()]
-    phases = [taxonomy.phase(signature) for signature in signatures]
-    asked = ((s, event, taxonomy.mark(signatures[s], name)) for s, event, name in core.events())
+    answers = [taxonomy.resolve(Signature(*row)) for row in core.signatures()]
+    phases = [phase for phase, _ in answers]
+    asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
     names = sorted({*phases, *(phase for *_, mark in marks for phase in mark if phase)})
     number = {name: at for at, name in enumerate(names)}
