@@ -51,7 +51,7 @@ def frames(payloads):
 
 
 def zstd(data):
-    return zstandard.compress(data, 1)
+    return zstandard.ZstdCompressor(1, write_checksum=True).compress(data)
 
 
 def lines(documents):
@@ -188,9 +188,8 @@ def test_scan_and_read_come_to_the_same_answer(name, batch_bytes, contents, tmp_
 def test_json_means_what_protobuf_means(batches):
     """Any request, through OTLP JSON and our reader, is the same message for the official classes."""
     parsed, _, _ = found(lines(otlp_json(request) for request in batches), format="json-lines")
-    assert [each.SerializeToString(deterministic=True) for each in parsed] == [
-        each.SerializeToString(deterministic=True) for each in batches
-    ]
+    # As text, because JSON has but one NaN, and text compares it.
+    assert list(map(str, parsed)) == list(map(str, batches))
 
 
 def test_the_sdk_s_own_json_file_is_read(tmp_path):
@@ -425,14 +424,14 @@ def test_damaged_lines_raise_with_their_place():
     assert error.value.path == "<bytes>: resourceSpans.scopeSpans.spans.kind"
 
 
-@pytest.mark.parametrize(("wrapping", "at"), [("+gzip", -8), ("+zstd", 5000)])
-def test_corrupt_compression_raises_with_its_place(wrapping, at, contents):
-    """A wrong checksum, a broken block: damage is no torn end. The offset is in the stored bytes."""
-    stored = bytearray(WRAPPINGS[wrapping](contents["proto-frames"][0]))
-    stored[at : at + 8] = b"\xff" * 8
+@pytest.mark.parametrize(("wrapping", "checksum_bytes"), [("+gzip", 8), ("+zstd", 4)])
+def test_corrupt_compression_raises_with_its_place(wrapping, checksum_bytes, contents):
+    """A wrong checksum is damage and no torn end. The offset is in the stored bytes."""
+    stored = WRAPPINGS[wrapping](contents["proto-frames"][0])
+    broken = stored[:-checksum_bytes] + bytes(0xFF ^ byte for byte in stored[-checksum_bytes:])
     with pytest.raises(k8strace.DecodeError, match=f"sound {wrapping[1:]} stream") as error:
-        k8strace.read(bytes(stored))
-    assert error.value.offset <= len(stored)
+        k8strace.read(broken)
+    assert 0 < error.value.offset <= len(stored)
     assert error.value.path == "<bytes>"
 
 
