@@ -24,6 +24,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 VERB_SPANS = frozenset(("Create", "Get", "List", "Update", "Patch", "Delete"))
+UPDATES = frozenset(("GuaranteedUpdate etcd3",))
+CONTAINERS = {  # spans sent beside the span they happened in -> names of what contains them
+    "SerializeObject": VERB_SPANS,
+    "Call mutating webhook": UPDATES,
+    "Call validating webhook": UPDATES,
+}
 VERBS = {
     "POST": "create",
     "GET": "get",
@@ -176,7 +182,7 @@ class Trees:
         self._cut_cycles()
         self._repair_authentication()
         self.children = self._by_parent()
-        self._repair_serialization()
+        self._repair_siblings()
         self.children = self._by_parent()
         self.requests = [number for number in sorted(self.by_id.values()) if read[number].is_request]
 
@@ -214,23 +220,24 @@ class Trees:
                 moved[number] = request
         self.parents.update(moved)
 
-    def _repair_serialization(self) -> None:
+    def _repair_siblings(self) -> None:
         moved = {}
         for number, parent in self.parents.items():
             span = self.spans[number]
-            if span.name == "SerializeObject":
-                verbs = [c for c in self.children[parent] if self._is_verb_around(c, span)]
-                if verbs:
-                    moved[number] = min(verbs, key=lambda c: self.spans[c].span_id)
+            names = CONTAINERS.get(span.name)
+            if names:
+                around = [c for c in self.children[parent] if self._is_around(c, span, names)]
+                if around:
+                    moved[number] = min(around, key=lambda c: self.spans[c].span_id)
         self.parents.update(moved)
 
-    def _is_verb_around(self, number: int, span: Span) -> bool:
-        verb = self.spans[number]
+    def _is_around(self, number: int, span: Span, names: frozenset[str]) -> bool:
+        outer = self.spans[number]
         return (
-            verb.name in VERB_SPANS
-            and verb.start <= span.start
-            and max(span.start, span.end) <= max(verb.start, verb.end)
-            and _process(verb) == _process(span)
+            outer.name in names
+            and outer.start <= span.start
+            and max(span.start, span.end) <= max(outer.start, outer.end)
+            and _process(outer) == _process(span)
         )
 
     def _by_parent(self) -> dict[int, list[int]]:

@@ -31,7 +31,9 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
     views = explained.span
     ids = {view.row: view.span_id for view in views}
     tree: nx.DiGraph[str] = nx.DiGraph()
-    for view, phase, (start, end, critical_ns, self_ns) in zip(views, explained.phase, explained.time, strict=True):
+    for view, phase, (start, end, critical_ns, self_ns) in zip(
+        views, explained.phase, explained.time, strict=True
+    ):
         tree.add_node(
             view.span_id,
             name=view.name,

@@ -17,7 +17,17 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["CLIENT", "INTERNAL", "SERVER", "UNATTRIBUTED", "Mark", "Rule", "Signature", "Taxonomy", "component_of"]
+__all__ = [
+    "CLIENT",
+    "INTERNAL",
+    "SERVER",
+    "UNATTRIBUTED",
+    "Mark",
+    "Rule",
+    "Signature",
+    "Taxonomy",
+    "component_of",
+]
 
 INTERNAL: Final = 1
 SERVER: Final = 2
@@ -128,9 +138,18 @@ def component_of(phase: str) -> str:
     return phase.partition(".")[0]
 
 
-def _api(phase: str, name: str, events: Mapping[str, Mark] | None = None, **more: object) -> Rule:
+def _api(
+    phase: str, name: str, events: Mapping[str, Mark] | None = None, request_verb: str | None = None
+) -> Rule:
     """A rule for an inner span of the apiserver."""
-    return Rule(f"apiserver.{phase}", name=name, service="apiserver", kind=INTERNAL, events=events or {}, **more)  # type: ignore[arg-type]
+    return Rule(
+        f"apiserver.{phase}",
+        name=name,
+        service="apiserver",
+        kind=INTERNAL,
+        request_verb=request_verb,
+        events=events or {},
+    )
 
 
 def _from(phase: str | None) -> Mark:
@@ -253,7 +272,9 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     Rule("webhook.mutating", name="Call mutating webhook", service="apiserver", kind=INTERNAL),
     Rule("webhook.validating", name="Call validating webhook", service="apiserver", kind=INTERNAL),
     Rule("webhook.mutating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call mutating webhook"),
-    Rule("webhook.validating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call validating webhook"),
+    Rule(
+        "webhook.validating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call validating webhook"
+    ),
     # Other calls out of the apiserver.
     Rule("aggregator", service="apiserver", kind=CLIENT, scope=_ROOT),
     Rule("egress.dial", name="Proxy via *", service="apiserver", kind=INTERNAL),

@@ -36,7 +36,7 @@ class DecodeError(K8straceError, ValueError):
 
 
 class FormatError(K8straceError, ValueError):
-    """The content fits no known format, or more than one. The message says what was seen and which `format=` to give."""
+    """The content fits no known format, or several. The message says what was seen and which `format=` to give."""
 
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):

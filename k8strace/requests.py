@@ -53,7 +53,7 @@ class EtcdCall(NamedTuple):
     server_ns: int | None
     """Duration of etcd's SERVER span; None if it is not here."""
     transport_ns: int | None
-    """client_ns − server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
+    """client_ns - server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -285,12 +285,21 @@ class Requests(ArrowExport):
             KeyError: There is no such column.
         """
         tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
-        return Requests(self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)])
+        return Requests(
+            self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
+        )
 
-    def slowest(self, count: int | None = None) -> Requests:
-        """The longest requests first, at most `count`; of equally long ones the earlier first."""
+    def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
+        """
+        The longest requests first; of equally long ones the earlier first.
+
+        Args:
+            count: At most so many; None for all.
+            long_running: Keep watches and other requests that stay open by their nature.
+        """
         wall = self._joined.column("wall_ns")
-        return Requests(self._joined, sorted(self._rows, key=lambda row: (-wall[row], row))[:count])
+        rows = self._rows if long_running else self.where(long_running=False)._rows
+        return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
 
     def column(self, name: str) -> list[Any]:
         """
@@ -421,7 +430,7 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
         >>> import k8strace
         >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.27_etcd-3.5.otlp.zst"))
         >>> requests.slowest(1)[0]
-        Request(create configmaps -n load-0, 2532.246 ms, 10 spans, 1 etcd calls)
+        Request(create pods -n load-2, 2056.176 ms, 13 spans, 1 etcd calls)
         >>> requests.counts["rpc_pairs"]
         1308
     """

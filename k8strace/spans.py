@@ -37,7 +37,7 @@ class Spans(ArrowExport):
         >>> spans
         Spans(16766 spans in 39 batches, 2 processes: apiserver, etcd)
         >>> spans.column("name")[0]
-        'etcdserverpb.Watch/Watch'
+        'etcdserverpb.Maintenance/Status'
         >>> spans.attributes("http.target")[-1] is None
         True
     """

@@ -16,9 +16,9 @@ from k8strace import _core
 from k8strace.exceptions import MissingExtraError
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
-    import pyarrow
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 __all__ = ["ArrowExport", "Table", "require"]
 
@@ -52,18 +52,21 @@ class ArrowExport(ABC):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self._arrow().__arrow_c_stream__(requested_schema)
 
-    def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self) -> pa.Table:
         """The rows as a `pyarrow.Table`. Needs the extra `k8strace[arrow]`."""
-        return require("pyarrow", "arrow").table(self)
+        table: pa.Table = require("pyarrow", "arrow").table(self)
+        return table
 
-    def to_polars(self) -> polars.DataFrame:
+    def to_polars(self) -> pl.DataFrame:
         """The rows as a `polars.DataFrame`. Needs the extra `k8strace[polars]`."""
-        return require("polars", "polars").DataFrame(self)
+        frame: pl.DataFrame = require("polars", "polars").DataFrame(self)
+        return frame
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> pd.DataFrame:
         """The rows as a `pandas.DataFrame`. Needs the extra `k8strace[pandas]`."""
         require("pandas", "pandas")
-        return require("pyarrow", "pandas").table(self).to_pandas()
+        frame: pd.DataFrame = require("pyarrow", "pandas").table(self).to_pandas()
+        return frame
 
 
 class Table(ArrowExport):
@@ -76,7 +79,7 @@ class Table(ArrowExport):
         >>> import k8strace
         >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
         >>> spans.resources
-        Table(78 rows: batch, resource_present, attributes, dropped_attributes_count, entity_refs, schema_url)
+        Table(39 rows: batch, resource_present, attributes, dropped_attributes_count, entity_refs, schema_url)
         >>> spans.resources.column("batch")[-1]
         38
     """

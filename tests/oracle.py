@@ -22,6 +22,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 INTERNAL, SERVER, CLIENT = Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 VERB_SPANS = {"Create", "Get", "List", "Update", "Patch", "Delete"}
+BESIDE = {
+    "serialize_sibling": ({"SerializeObject"}, VERB_SPANS),
+    "webhook_sibling": ({"Call mutating webhook", "Call validating webhook"}, {"GuaranteedUpdate etcd3"}),
+}
+"""Rule -> (names of spans sent beside the span they happened in, names of what contains them)."""
 USED = ("request", "prelude", "background")
 SET_ASIDE = ("duplicate", "orphan", "root_missing", "caller", "authentication", "unrelated")
 
@@ -276,7 +281,8 @@ def join(rows: list[Row]) -> Joined:
         i for i in kept.values() if rows[i].parent_span_id and parents[i] is None and rows[i].id not in cut
     }
     _move_authentication_children(rows, parents, repairs)
-    _move_serialize_siblings(rows, parents, repairs)
+    for kind in BESIDE:
+        _move_siblings(kind, rows, parents, repairs)
     requests = _requests(rows, parents, set(kept.values()), repairs)
     roles = _roles(rows, parents, kept, missing, requests)
     counted = Counter(roles)
@@ -356,27 +362,28 @@ def _move_authentication_children(rows: list[Row], parents: list[int | None], re
         _move("authentication_children", child, grandparent, rows, parents, repairs)
 
 
-def _move_serialize_siblings(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:
-    """Move `SerializeObject` under the verb span beside it that contains it.
+def _move_siblings(kind: str, rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:
+    """Move a span under the one beside it that contains it.
 
     Create            ├──────────────────┤
     SerializeObject            ├──────┤                → below Create
     """
+    moved, containers = BESIDE[kind]
     moves: list[tuple[int, int]] = []
     for child, parent in enumerate(parents):
         row = rows[child]
-        if parent is None or row.name != "SerializeObject":
+        if parent is None or row.name not in moved:
             continue
-        verbs = [
+        fits = [
             other
             for other in rows
-            if parents[other.number] == parent and other.name in VERB_SPANS and other.process == row.process
+            if parents[other.number] == parent and other.name in containers and other.process == row.process
             if other.start <= row.start and _end(row) <= _end(other)
         ]
-        if verbs:
-            moves.append((child, min(verbs, key=lambda other: other.span_id).number))
-    for child, verb in moves:
-        _move("serialize_sibling", child, verb, rows, parents, repairs)
+        if fits:
+            moves.append((child, min(fits, key=lambda other: other.span_id).number))
+    for child, container in moves:
+        _move(kind, child, container, rows, parents, repairs)
 
 
 def _move(

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow_array::builder::make_view;
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array,
-    Int64Array, LargeListArray, RecordBatch, StringArray, StringViewArray, StructArray, UInt8Array, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array,
+    Int32Array, Int64Array, LargeListArray, RecordBatch, StringArray, StringViewArray, StructArray,
+    UInt8Array, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
@@ -139,7 +139,10 @@ fn view(c: &Columns, text: TextRef) -> u128 {
     make_view(text.of(&c.arena), (text.start() >> 30) as u32, (text.start() & ((1 << 30) - 1)) as u32)
 }
 
-fn views(c: &Columns, texts: impl Iterator<Item = Option<TextRef>>) -> (ScalarBuffer<u128>, Option<NullBuffer>) {
+fn views(
+    c: &Columns,
+    texts: impl Iterator<Item = Option<TextRef>>,
+) -> (ScalarBuffer<u128>, Option<NullBuffer>) {
     let (views, valid): (Vec<u128>, Vec<bool>) =
         texts.map(|text| (view(c, text.unwrap_or_default()), text.is_some())).unzip();
     let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
@@ -178,7 +181,8 @@ fn per_span_text(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> {
 }
 
 fn list(end: &[u32], items: StructArray) -> Result<ArrayRef, ArrowError> {
-    let offsets = OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
+    let offsets =
+        OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
     let item = Arc::new(Field::new("item", items.data_type().clone(), true));
     Ok(Arc::new(LargeListArray::try_new(item, offsets, Arc::new(items), None)?))
 }
@@ -204,11 +208,20 @@ fn attributes_column(c: &Columns, table: &Attributes) -> Result<ArrayRef, ArrowE
         ("key", name_column(&c.keys, &table.key)?),
         ("type", Arc::new(UInt8Array::from_iter_values(table.kind.iter().map(|&kind| kind as u8)))),
         ("string_value", strings_column(c, rows.clone().map(|row| string(row).map(TextRef::from_bits)))?),
-        ("bool_value", Arc::new(BooleanArray::from_iter(rows.clone().map(|row| boolean(row).map(|v| v != 0))))),
+        (
+            "bool_value",
+            Arc::new(BooleanArray::from_iter(rows.clone().map(|row| boolean(row).map(|v| v != 0)))),
+        ),
         ("int_value", Arc::new(Int64Array::from_iter(rows.clone().map(|row| int(row).map(|v| v as i64))))),
-        ("double_value", Arc::new(Float64Array::from_iter(rows.clone().map(|row| double(row).map(f64::from_bits))))),
+        (
+            "double_value",
+            Arc::new(Float64Array::from_iter(rows.clone().map(|row| double(row).map(f64::from_bits)))),
+        ),
         ("bytes_value", bytes_column(c, rows.clone().map(bytes))?),
-        ("string_value_strindex", Arc::new(Int32Array::from_iter(rows.map(|row| index(row).map(|v| v as i32))))),
+        (
+            "string_value_strindex",
+            Arc::new(Int32Array::from_iter(rows.map(|row| index(row).map(|v| v as i32)))),
+        ),
         ("key_strindex", Arc::new(Int32Array::from(key_strindex))),
     ])?;
     list(&table.end, items)
@@ -219,10 +232,7 @@ fn events_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
         ("time_unix_nano", Arc::new(UInt64Array::from(c.events.time_unix_nano.clone()))),
         ("name", name_column(&c.names, &c.events.name)?),
         ("attributes", attributes_column(c, &c.event_attributes)?),
-        (
-            "dropped_attributes_count",
-            Arc::new(UInt32Array::from(c.events.dropped_attributes_count.clone())),
-        ),
+        ("dropped_attributes_count", Arc::new(UInt32Array::from(c.events.dropped_attributes_count.clone()))),
     ])?;
     list(&c.spans.events_end, items)
 }
@@ -246,7 +256,8 @@ fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
     let end: Vec<u32> = (0..c.resources.batch.len() as u32)
         .map(|row| refs.partition_point(|&(owner, _)| owner <= row) as u32)
         .collect();
-    let offsets = OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
+    let offsets =
+        OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
     let values = bytes_column(c, refs.iter().map(|&(_, text)| Some(text)))?;
     let item = Arc::new(Field::new("item", values.data_type().clone(), true));
     Ok(Arc::new(LargeListArray::try_new(item, offsets, values, None)?))
@@ -269,7 +280,9 @@ pub fn attribute_column(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> 
         [ValueKind::Double] => Arc::new(Float64Array::from_iter(values.map(|v| v.map(f64::from_bits)))),
         [ValueKind::Bool] => Arc::new(BooleanArray::from_iter(values.map(|v| v.map(|v| v != 0)))),
         [ValueKind::Bytes] => bytes_column(c, values.map(|v| v.map(TextRef::from_bits)))?,
-        _ => Arc::new(StringArray::from_iter(rows.iter().map(|row| row.and_then(|row| value_text(c, table, row))))),
+        _ => Arc::new(StringArray::from_iter(
+            rows.iter().map(|row| row.and_then(|row| value_text(c, table, row))),
+        )),
     })
 }
 
@@ -306,7 +319,11 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Words of an interner as a dictionary column; `null` tells which words stand for nothing.
-pub fn word_column(words: &Interner, ids: &[u32], null: impl Fn(u32) -> bool) -> Result<ArrayRef, ArrowError> {
+pub fn word_column(
+    words: &Interner,
+    ids: &[u32],
+    null: impl Fn(u32) -> bool,
+) -> Result<ArrayRef, ArrowError> {
     let values: ArrayRef = Arc::new(StringArray::from_iter_values(words.iter()));
     let ids = UInt32Array::from_iter(ids.iter().map(|&id| (!null(id)).then_some(id)));
     Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(ids, values)?))

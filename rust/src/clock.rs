@@ -31,7 +31,8 @@ impl Processes {
         let mut processes = Self::default();
         for row in 0..c.resources.batch.len() {
             let service = c.resource_text(row, "service.name").unwrap_or_default().to_owned();
-            let instance = c.resource_text(row, "service.instance.id").filter(|id| !id.is_empty()).map(str::to_owned);
+            let instance =
+                c.resource_text(row, "service.instance.id").filter(|id| !id.is_empty()).map(str::to_owned);
             let rest = if instance.is_some() { String::new() } else { describe_resource(c, row) };
             let next = known.len() as u32;
             let id = *known.entry((service.clone(), instance.clone(), rest)).or_insert(next);
@@ -133,8 +134,11 @@ pub fn correct(
     start: &mut [i64],
     end: &mut [i64],
 ) {
-    let moved: BTreeMap<(u32, u32), i64> =
-        offsets.iter().filter(|o| o.offset_ns() != 0).map(|o| ((o.client, o.server), o.offset_ns())).collect();
+    let moved: BTreeMap<(u32, u32), i64> = offsets
+        .iter()
+        .filter(|o| o.offset_ns() != 0)
+        .map(|o| ((o.client, o.server), o.offset_ns()))
+        .collect();
     if moved.is_empty() {
         return;
     }

@@ -86,12 +86,16 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
     let key = c.keys.find(b"key");
-    let request = |call: &EtcdCall| Some(joined.requests.of_row[call.client as usize]).filter(|&at| at != NONE);
+    let request =
+        |call: &EtcdCall| Some(joined.requests.of_row[call.client as usize]).filter(|&at| at != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| c.names.text(c.spans.name[call.client as usize]).trim_start_matches("etcdserverpb.");
+    let name = |call: &EtcdCall| {
+        c.names.text(c.spans.name[call.client as usize]).trim_start_matches("etcdserverpb.")
+    };
     let role = |call: &EtcdCall| Role::NAMES[joined.role[call.client as usize] as usize];
     let client_ns = |call: &EtcdCall| length(joined, call.client);
-    let transport = |call: &EtcdCall| server(call).map(|row| client_ns(call) as i64 - length(joined, row) as i64);
+    let transport =
+        |call: &EtcdCall| server(call).map(|row| client_ns(call) as i64 - length(joined, row) as i64);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     arrow::named(vec![
         ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
@@ -100,10 +104,23 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[call.client as usize][..]))),
         ("method", text(calls.iter().map(name).collect())),
         ("key", arrow::strings_column(c, calls.iter().map(|call| key_of(joined, key, call.client)))?),
-        ("status", Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, call.client as usize))))),
-        ("start_unix_nano", Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[call.client as usize])))),
+        (
+            "status",
+            Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, call.client as usize)))),
+        ),
+        (
+            "start_unix_nano",
+            Arc::new(Int64Array::from_iter_values(
+                calls.iter().map(|call| joined.start[call.client as usize]),
+            )),
+        ),
         ("client_ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(client_ns)))),
-        ("server_ns", Arc::new(UInt64Array::from_iter(calls.iter().map(|call| server(call).map(|row| length(joined, row)))))),
+        (
+            "server_ns",
+            Arc::new(UInt64Array::from_iter(
+                calls.iter().map(|call| server(call).map(|row| length(joined, row))),
+            )),
+        ),
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
     ])
 }

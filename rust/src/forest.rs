@@ -69,11 +69,8 @@ impl Children {
 pub fn lay_out(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Forest {
     let n = parent.len();
     let children = Children::new(parent, &in_tree, key);
-    let mut forest = Forest {
-        order: Vec::with_capacity(n),
-        position: vec![NONE; n],
-        size: Vec::with_capacity(n),
-    };
+    let mut forest =
+        Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
     let mut stack = Vec::new();
     for top in (0..n as u32).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
         stack.push(top);

@@ -89,14 +89,23 @@ pub enum RepairKind {
     AuthenticationChildren,
     /// `SerializeObject` beside its verb span moved under it.
     SerializeSibling,
+    /// A webhook call beside the storage update that it happened in moved under it.
+    WebhookSibling,
     /// The `authentication` span above a request became its prelude.
     Prelude,
 }
 
 impl RepairKind {
     /// The names, in the order of the variants.
-    pub const NAMES: [&'static str; 6] =
-        ["duplicate", "conflict", "cycle", "authentication_children", "serialize_sibling", "prelude"];
+    pub const NAMES: [&'static str; 7] = [
+        "duplicate",
+        "conflict",
+        "cycle",
+        "authentication_children",
+        "serialize_sibling",
+        "webhook_sibling",
+        "prelude",
+    ];
 }
 
 /// The joined spans.
@@ -158,7 +167,8 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let names = shapes::KnownNames::new(c);
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     let processes = clock::Processes::new(c);
-    let mut prelude = shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
+    let mut prelude =
+        shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
     prelude.sort_unstable();
     let forest = forest::lay_out(&parent, in_tree, key);
     let rpc_pairs = rpc_pairs(&names, c, &forest, &parent);
@@ -250,7 +260,8 @@ fn same_links(c: &Columns, a: usize, b: usize) -> bool {
 
 fn same_attributes(c: &Columns, table: &crate::columns::Attributes, a: usize, b: usize) -> bool {
     let (a, b) = (table.of(a), table.of(b));
-    a.len() == b.len() && a.zip(b).all(|(a, b)| table.key[a] == table.key[b] && table.same_value(&c.arena, a, b))
+    a.len() == b.len()
+        && a.zip(b).all(|(a, b)| table.key[a] == table.key[b] && table.same_value(&c.arena, a, b))
 }
 
 fn same_events(c: &Columns, a: usize, b: usize) -> bool {

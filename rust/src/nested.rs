@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use crate::columns::ValueKind;
 use crate::wire::{Cursor, WireType};
 
+/// How deep a value is below the value it is in does not matter any more: the decoder has seen to that.
+const CHECKED: u32 = 0;
+
 /// An array or key-value list as JSON: lists and objects, bytes as lower-case hex, numbers as numbers.
 /// Recursion is bounded by the decoder's limit on depth.
 pub fn to_json(bytes: &[u8], kind: ValueKind) -> Value {
@@ -22,7 +25,7 @@ fn messages(bytes: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
         while !cursor.is_done() {
             match cursor.tag().ok()? {
                 (field, WireType::Len) if field == number => return cursor.payload().ok(),
-                (field, wire_type) => cursor.skip(field, wire_type, 0).ok()?,
+                (field, wire_type) => cursor.skip(field, wire_type, CHECKED).ok()?,
             }
         }
         None

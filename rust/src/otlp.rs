@@ -11,15 +11,13 @@ use crate::intern::Interner;
 use crate::wire::WireType::{Fixed32, Fixed64, Len, Varint};
 use crate::wire::{Cursor, MAX_DEPTH, too_deep};
 
-/// How many messages an attribute's value is inside: request, resource spans, scope spans, span, event, key value.
-const VALUE_DEPTH: u32 = 6;
-
 /// Decodes the requests that stand at `ranges` of `arena`, in that order.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
     if arena.len() > TextRef::MAX_ARENA {
         return Err(DecodeError::new("at most 64 GiB in one call", format!("{} bytes", arena.len()), 0));
     }
-    let mut decoder = Decoder { buf: &arena, extra: Vec::new(), columns: Columns::default(), predicted: Vec::new() };
+    let mut decoder =
+        Decoder { buf: &arena, extra: Vec::new(), columns: Columns::default(), predicted: Vec::new() };
     for (index, range) in ranges.iter().enumerate() {
         let buf = arena.get(..range.end).unwrap_or_default();
         decoder.request(Cursor::new(buf, range.start)).map_err(|mut error| {
@@ -42,6 +40,21 @@ enum Owner {
     Link,
     Scope,
     Resource,
+}
+
+impl Owner {
+    /// How many messages below the request its attributes are.
+    #[inline(always)]
+    fn attribute_depth(self) -> u32 {
+        match self {
+            // resource_spans, resource, attributes
+            Owner::Resource => 3,
+            // resource_spans, scope_spans, scope or spans, attributes
+            Owner::Scope | Owner::Span => 4,
+            // resource_spans, scope_spans, spans, events or links, attributes
+            Owner::Event | Owner::Link => 5,
+        }
+    }
 }
 
 struct Decoder<'a> {
@@ -393,7 +406,7 @@ impl Decoder<'_> {
         let buf = self.buf;
         let message = outer.message()?;
         let (table, keys, extra) = self.table(owner);
-        key_value(message, buf, table, keys, extra, shift).map_err(|e| e.within("attributes"))
+        key_value(message, buf, table, keys, extra, shift, owner.attribute_depth()).map_err(|e| e.within("attributes"))
     }
 }
 
@@ -405,6 +418,7 @@ fn key_value(
     keys: &mut Interner,
     extra: &mut Vec<u8>,
     shift: u32,
+    depth: u32,
 ) -> Result<()> {
     let row = table.key.len() as u32;
     let (mut key, mut kind, mut value) = (None, ValueKind::Absent, 0u64);
@@ -423,14 +437,14 @@ fn key_value(
             }
             (2, Len) => {
                 let message = cursor.message()?;
-                any_value(message, buf, extra, &mut kind, &mut value).map_err(|e| e.within("value"))?;
+                any_value(message, buf, extra, (&mut kind, &mut value), depth + 1).map_err(|e| e.within("value"))?;
             }
             (3, Varint) => {
                 let index = cursor.varint()? as i32;
-                table.key_strindex.retain(|&(at, _)| at != row);
+                table.key_strindex.pop_if(|&mut (at, _)| at == row);
                 table.key_strindex.push((row, index));
             }
-            (field, wire_type) => cursor.skip(field, wire_type, 5)?,
+            (field, wire_type) => cursor.skip(field, wire_type, depth)?,
         }
     }
     let key = match key {
@@ -449,29 +463,27 @@ fn any_value(
     mut cursor: Cursor<'_>,
     buf: &[u8],
     extra: &mut Vec<u8>,
-    kind: &mut ValueKind,
-    value: &mut u64,
+    (kind, value): (&mut ValueKind, &mut u64),
+    depth: u32,
 ) -> Result<()> {
     if *kind == ValueKind::Absent {
         *kind = ValueKind::Empty;
     }
     while !cursor.is_done() {
         (*kind, *value) = match cursor.tag()? {
-            (1, Len) => {
-                (ValueKind::String, text(&mut cursor).map_err(|e| e.within("string_value"))?.bits())
-            }
+            (1, Len) => (ValueKind::String, text(&mut cursor).map_err(|e| e.within("string_value"))?.bits()),
             (2, Varint) => (ValueKind::Bool, u64::from(cursor.varint()? != 0)),
             (3, Varint) => (ValueKind::Int, cursor.varint()?),
             (4, Fixed64) => (ValueKind::Double, cursor.fixed64()?),
-            (5, Len) => nested(&mut cursor, buf, extra, ValueKind::Array, (*kind, *value))?,
-            (6, Len) => nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value))?,
+            (5, Len) => nested(&mut cursor, buf, extra, ValueKind::Array, (*kind, *value), depth + 1)?,
+            (6, Len) => nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value), depth + 1)?,
             (7, Len) => {
                 let bytes = cursor.payload().map_err(|e| e.within("bytes_value"))?;
                 (ValueKind::Bytes, TextRef::new(cursor.pos() - bytes.len(), cursor.pos())?.bits())
             }
             (8, Varint) => (ValueKind::Strindex, cursor.varint()? as i32 as u64),
             (field, wire_type) => {
-                cursor.skip(field, wire_type, VALUE_DEPTH)?;
+                cursor.skip(field, wire_type, depth)?;
                 (*kind, *value)
             }
         };
@@ -488,10 +500,11 @@ fn nested(
     extra: &mut Vec<u8>,
     kind: ValueKind,
     before: (ValueKind, u64),
+    depth: u32,
 ) -> Result<(ValueKind, u64)> {
     let start = {
         let message = cursor.message()?;
-        check_nested(message, kind).map_err(|e| e.within(nested_name(kind)))?;
+        check_nested(message, kind, depth).map_err(|e| e.within(nested_name(kind)))?;
         message.pos()
     };
     let here = TextRef::new(start, cursor.pos())?;
@@ -499,12 +512,14 @@ fn nested(
         return Ok((kind, here.bits()));
     }
     let earlier = TextRef::from_bits(before.1);
-    let at = extra.len();
-    if earlier.start() >= buf.len() {
-        extra.extend_from_within(earlier.start() - buf.len()..earlier.start() - buf.len() + earlier.len());
-    } else {
-        extra.extend_from_slice(earlier.of(buf));
+    if earlier.len() + here.len() > TextRef::MAX_LEN || buf.len() + extra.len() > TextRef::MAX_ARENA / 2 {
+        return Err(DecodeError::new("merged values of at most 256 MiB", "more", start));
     }
+    // What was merged before stands at the end of `extra`, so a thousand parts are not copied a thousand times.
+    let at = earlier.start().checked_sub(buf.len()).unwrap_or_else(|| {
+        extra.extend_from_slice(earlier.of(buf));
+        extra.len() - earlier.len()
+    });
     extra.extend_from_slice(here.of(buf));
     Ok((kind, TextRef::new(buf.len() + at, buf.len() + extra.len())?.bits()))
 }
@@ -538,10 +553,13 @@ impl Shape {
 }
 
 /// Reads a nested value through, with a stack instead of recursion: structure, text and depth.
-fn check_nested(message: Cursor<'_>, kind: ValueKind) -> Result<()> {
+/// `depth` is how many messages below the request it is.
+fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> {
     let shape = if kind == ValueKind::Array { Shape::Array } else { Shape::KvList };
     let mut open = vec![(message, shape)];
-    while let Some((cursor, shape)) = open.last_mut() {
+    while let depth = depth + open.len() as u32 - 1
+        && let Some((cursor, shape)) = open.last_mut()
+    {
         if cursor.is_done() {
             open.pop();
             continue;
@@ -551,15 +569,12 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind) -> Result<()> {
             (Len, Some(Some(inner))) => {
                 let message = cursor.message()?;
                 open.push((message, inner));
-                if open.len() as u32 + VALUE_DEPTH > MAX_DEPTH {
+                if depth + 1 > MAX_DEPTH {
                     return Err(too_deep(message.pos()));
                 }
             }
             (Len, Some(None)) => drop(text(cursor)?),
-            _ => {
-                let cursor_depth = VALUE_DEPTH;
-                cursor.skip(field, wire_type, cursor_depth)?;
-            }
+            _ => cursor.skip(field, wire_type, depth)?,
         }
     }
     Ok(())

@@ -35,9 +35,8 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
-        (above != NONE).then(|| {
-            (joined.start[r.root[at] as usize] - joined.start[above as usize]).max(0) as u64
-        })
+        (above != NONE)
+            .then(|| (joined.start[r.root[at] as usize] - joined.start[above as usize]).max(0) as u64)
     };
     let some = |texts: &[crate::columns::TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
@@ -55,7 +54,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("namespace", word(&r.namespace)?),
         ("object_name", word(&r.object_name)?),
         ("http_method", word(&r.http_method)?),
-        ("http_status", Arc::new(Int64Array::from_iter(r.http_status.iter().map(|&s| Some(s).filter(|&s| s != 0))))),
+        (
+            "http_status",
+            Arc::new(Int64Array::from_iter(r.http_status.iter().map(|&s| Some(s).filter(|&s| s != 0)))),
+        ),
         ("target", some(&r.target)?),
         ("user_agent", some(&r.user_agent)?),
         ("instance", Arc::new(StringArray::from_iter(roots().map(instance)))),
@@ -151,8 +153,14 @@ pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("trace_id", hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
         ("span_id", hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
         ("name", word_column(&c.names, &names, |_| false)?),
-        ("before", Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.before))))),
-        ("after", Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.after))))),
+        (
+            "before",
+            Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.before)))),
+        ),
+        (
+            "after",
+            Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.after)))),
+        ),
     ])
 }
 

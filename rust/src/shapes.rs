@@ -15,8 +15,26 @@ pub const CLIENT: i32 = 3;
 /// Verb spans: the handlers that read or write objects.
 const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];
 
-/// A request has one verb span; more than this many under one parent are not searched for the one that fits.
-const VERBS_BESIDE: usize = 16;
+/// Spans that are sent beside the span that they happened in: (rule, their names, names of what contains them).
+///
+/// ```text
+/// List             |==========|           List             |==========|
+/// SerializeObject       |====|     →        SerializeObject     |====|
+/// ```
+///
+/// `SerializeObject` up to 1.31; webhooks of an update in all versions, since admission runs inside the storage
+/// call that retries on conflict.
+const BESIDE: [(RepairKind, &[&str], &[&str]); 2] = [
+    (RepairKind::SerializeSibling, &["SerializeObject"], &VERBS),
+    (
+        RepairKind::WebhookSibling,
+        &["Call mutating webhook", "Call validating webhook"],
+        &["GuaranteedUpdate etcd3"],
+    ),
+];
+
+/// A parent has one or two spans that can contain others; more than this many are not searched for one that fits.
+const CONTAINERS: usize = 16;
 
 /// What a scope is, decided once per `ScopeSpans` message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,8 +49,10 @@ struct ScopeFacts {
 pub struct KnownNames {
     scopes: Vec<ScopeFacts>,
     authentication: Option<u32>,
-    serialize: Option<u32>,
-    verbs: Vec<u32>,
+    /// Name number → index into [`BESIDE`] plus one of the rule that moves spans of that name; 0 for none.
+    moved_by: Vec<u8>,
+    /// The same for the names that can contain them.
+    contains_for: Vec<u8>,
     /// Name number → it begins with the package of etcd's RPCs.
     etcd_method: Vec<bool>,
 }
@@ -51,8 +71,8 @@ impl KnownNames {
         Self {
             scopes: c.scopes.name.iter().zip(&c.scopes.resource_spans).map(facts).collect(),
             authentication: c.names.find(b"authentication"),
-            serialize: c.names.find(b"SerializeObject"),
-            verbs: VERBS.iter().filter_map(|verb| c.names.find(verb.as_bytes())).collect(),
+            moved_by: rule_of_name(c, |(_, moved, _)| moved),
+            contains_for: rule_of_name(c, |(_, _, containers)| containers),
             etcd_method: c.names.iter().map(|name| name.starts_with("etcdserverpb.")).collect(),
         }
     }
@@ -108,11 +128,13 @@ impl KnownNames {
     fn is_inner(&self, c: &Columns, row: usize) -> bool {
         c.spans.kind[row] == INTERNAL && self.in_apiserver(c, row)
     }
+}
 
-    #[inline(always)]
-    fn is_verb(&self, c: &Columns, row: usize) -> bool {
-        self.verbs.contains(&c.spans.name[row]) && self.is_inner(c, row)
-    }
+type Rule = (RepairKind, &'static [&'static str], &'static [&'static str]);
+
+fn rule_of_name(c: &Columns, names: fn(&Rule) -> &'static [&'static str]) -> Vec<u8> {
+    let rule = |name: &str| BESIDE.iter().position(|rule| names(rule).contains(&name));
+    c.names.iter().map(|name| rule(name).map_or(0, |at| at as u8 + 1)).collect()
 }
 
 /// Applies the known-shape rules to `parent`. Returns the preludes as (authentication row, request row).
@@ -125,13 +147,10 @@ pub fn repair(
     parent: &mut [u32],
     repairs: &mut Vec<Repair>,
 ) -> Vec<(u32, u32)> {
-    let rows: Vec<u32> = if names.authentication.is_none() && names.serialize.is_none() {
-        Vec::new()
-    } else {
-        (0..c.len() as u32).filter(|&row| in_tree(row) && parent[row as usize] != NONE).collect()
-    };
+    let rows: Vec<u32> =
+        (0..c.len() as u32).filter(|&row| in_tree(row) && parent[row as usize] != NONE).collect();
     move_authentication_children(c, names, &rows, times, parent, repairs);
-    move_serialize_siblings(c, names, processes, &rows, times, parent, repairs);
+    move_siblings(c, names, processes, &rows, times, parent, repairs);
     take_preludes(c, names, &rows, parent, repairs)
 }
 
@@ -169,8 +188,8 @@ fn move_authentication_children(
     repairs.extend(moves);
 }
 
-/// Up to 1.31: `SerializeObject` stands beside the verb span that contains it.
-fn move_serialize_siblings(
+/// Moves spans under the one beside them that contains them, by [`BESIDE`]; of several, the smallest span id.
+fn move_siblings(
     c: &Columns,
     names: &KnownNames,
     processes: &Processes,
@@ -179,32 +198,33 @@ fn move_serialize_siblings(
     parent: &mut [u32],
     repairs: &mut Vec<Repair>,
 ) {
-    let is_candidate =
-        |row: u32| Some(c.spans.name[row as usize]) == names.serialize && names.is_inner(c, row as usize);
-    let candidates: Vec<u32> = rows.iter().copied().filter(|&row| is_candidate(row)).collect();
-    if candidates.is_empty() {
-        return;
-    }
-    let mut verbs: Vec<(u32, u64, u32)> = rows
+    let rule_of = |rules: &[u8], row: u32| match rules[c.spans.name[row as usize] as usize] {
+        0 => None,
+        rule if names.is_inner(c, row as usize) => Some(rule),
+        _ => None,
+    };
+    let mut containers: Vec<(u8, u32, u64, u32)> = rows
         .iter()
-        .filter(|&&row| names.is_verb(c, row as usize))
-        .map(|&row| (parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
+        .filter_map(|&row| rule_of(&names.contains_for, row).map(|rule| (rule, row)))
+        .map(|(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
         .collect();
-    verbs.sort_unstable();
-    for row in candidates {
+    containers.sort_unstable();
+    let ended = |row: usize| end[row].max(start[row]);
+    for &row in rows {
+        let Some(rule) = rule_of(&names.moved_by, row) else { continue };
         let (at, above) = (row as usize, parent[row as usize]);
-        let fits = |&verb: &u32| {
-            let verb = verb as usize;
-            let ended = |row: usize| end[row].max(start[row]);
-            start[verb] <= start[at]
-                && ended(at) <= ended(verb)
-                && processes.of(c, verb) == processes.of(c, at)
+        let fits = |&span: &u32| {
+            let span = span as usize;
+            start[span] <= start[at]
+                && ended(at) <= ended(span)
+                && processes.of(c, span) == processes.of(c, at)
         };
-        let first = verbs.partition_point(|&(up, ..)| up < above);
-        let beside = verbs[first..].iter().take(VERBS_BESIDE).take_while(|&&(up, ..)| up == above);
-        if let Some(verb) = beside.map(|&(.., verb)| verb).find(fits) {
-            parent[at] = verb;
-            repairs.push(Repair { kind: RepairKind::SerializeSibling, row, before: above, after: verb });
+        let first = containers.partition_point(|&(r, up, ..)| (r, up) < (rule, above));
+        let beside =
+            containers[first..].iter().take(CONTAINERS).take_while(|&&(r, up, ..)| (r, up) == (rule, above));
+        if let Some(span) = beside.map(|&(.., span)| span).find(fits) {
+            parent[at] = span;
+            repairs.push(Repair { kind: BESIDE[usize::from(rule) - 1].0, row, before: above, after: span });
         }
     }
 }
@@ -218,9 +238,10 @@ fn take_preludes(
     repairs: &mut Vec<Repair>,
 ) -> Vec<(u32, u32)> {
     let above = |row: u32| parent[row as usize];
-    let candidates = rows.iter().copied().filter(|&row| {
-        names.is_request(c, row as usize) && names.is_authentication(c, above(row) as usize)
-    });
+    let candidates = rows
+        .iter()
+        .copied()
+        .filter(|&row| names.is_request(c, row as usize) && names.is_authentication(c, above(row) as usize));
     let candidates: Vec<(u32, u32)> = candidates.map(|row| (above(row), row)).collect();
     let mut inside = Inside::new(c, names);
     let preludes: Vec<(u32, u32)> =

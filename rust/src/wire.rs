@@ -103,13 +103,13 @@ impl<'a> Cursor<'a> {
         Ok(((tag >> 3) as u32, wire_type))
     }
 
-    /// Reads a length and checks it; the payload is `self.pos()..end`.
+    /// Reads a length, of at most five bytes, and checks it; the payload is `self.pos()..end`.
     #[inline(always)]
     fn payload_end(&mut self) -> Result<usize> {
         let start = self.pos;
         let len = self.varint()?;
         match self.pos.checked_add(len as usize) {
-            Some(end) if end <= self.buf.len() && len <= i32::MAX as u64 => Ok(end),
+            Some(end) if end <= self.buf.len() && len <= i32::MAX as u64 && self.pos - start <= 5 => Ok(end),
             _ => Err(self.bad_length(len, start)),
         }
     }
@@ -178,14 +178,14 @@ impl<'a> Cursor<'a> {
         let mut open = vec![field];
         while let Some(&innermost) = open.last() {
             let start = self.pos;
+            if depth as usize + open.len() > MAX_DEPTH as usize {
+                return Err(too_deep(start));
+            }
             match self.tag()? {
                 (number, WireType::GroupEnd) if number == innermost => drop(open.pop()),
                 (_, WireType::GroupEnd) => return Err(stray_end(start)),
                 (number, WireType::GroupStart) => open.push(number),
                 (number, wire_type) => self.skip(number, wire_type, depth)?,
-            }
-            if depth as usize + open.len() > MAX_DEPTH as usize {
-                return Err(too_deep(start));
             }
         }
         Ok(())
@@ -193,6 +193,9 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn bad_length(&self, len: u64, start: usize) -> DecodeError {
+        if self.pos - start > 5 {
+            return DecodeError::new("a length of at most 5 bytes", "a longer one", start);
+        }
         let left = self.buf.len().saturating_sub(self.pos);
         DecodeError::new(format!("{len} bytes, as the length says"), format!("{left}"), start)
     }

@@ -148,14 +148,20 @@ impl JoinedSpans {
         phases: usize,
     ) -> PyResult<Explained> {
         if request >= self.joined.requests.len() {
-            return Err(PyIndexError::new_err(format!("request {request} of {}", self.joined.requests.len())));
+            return Err(PyIndexError::new_err(format!(
+                "request {request} of {}",
+                self.joined.requests.len()
+            )));
         }
         let table = self.phase_table(phase, events, phases)?;
         let (nodes, segments) = phases::explain(&self.joined, &self.signatures, &table, request);
         let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
         Ok(Explained {
             span: rows.iter().map(|&row| self.span(row)).collect(),
-            phase: rows.iter().map(|&row| table.phase[self.signatures.of_row[row as usize] as usize]).collect(),
+            phase: rows
+                .iter()
+                .map(|&row| table.phase[self.signatures.of_row[row as usize] as usize])
+                .collect(),
             time: nodes.iter().map(|n| (n.start, n.end, n.critical_ns, n.self_ns)).collect(),
             segments,
         })
@@ -177,9 +183,12 @@ impl JoinedSpans {
             && phase.iter().all(|&phase| known(Some(phase)))
             && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a));
         if !fits {
-            return Err(PyValueError::new_err("one known phase per signature, and known signatures and phases"));
+            return Err(PyValueError::new_err(
+                "one known phase per signature, and known signatures and phases",
+            ));
         }
-        let rules = events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
+        let rules =
+            events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
         Ok(PhaseTable { phase, events: rules.collect(), phases })
     }
 
@@ -224,7 +233,9 @@ fn overlap_of(name: &str) -> PyResult<Overlap> {
     match name {
         "clip" => Ok(Overlap::Clip),
         "happens_before" => Ok(Overlap::HappensBefore),
-        _ => Err(PyValueError::new_err(format!("expected overlap \"clip\" or \"happens_before\", got {name:?}"))),
+        _ => Err(PyValueError::new_err(format!(
+            "expected overlap \"clip\" or \"happens_before\", got {name:?}"
+        ))),
     }
 }
 

@@ -80,8 +80,7 @@ impl SpanColumns {
     /// One column of the span table.
     fn column(&self, py: Python<'_>, name: &str) -> PyResult<Column> {
         let builder = arrow::SPANS.iter().find(|(known, _)| *known == name);
-        let (_, build) =
-            builder.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?;
+        let (_, build) = builder.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?;
         py.detach(|| build(&self.0)).map(Column::from).map_err(arrow_err)
     }
 
