@@ -41,7 +41,7 @@ if _core.DEBUG:
     import warnings as _warnings
 
     _warnings.warn(
-        "k8strace was built without optimisation and will be many times slower; build it in release mode",
+        "this is a debug build of k8strace, many times slower than a release build",
         RuntimeWarning,
         stacklevel=2,
     )

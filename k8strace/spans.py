@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from k8strace import _core
 from k8strace.tables import ArrowExport, Table
 
-if TYPE_CHECKING:
-    from k8strace.formats import Issue, Source
-
-__all__ = ["Spans", "decode", "decode_batches"]
+__all__ = ["Issue", "Source", "Spans", "decode", "decode_batches"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Source(NamedTuple):
+    """One source, or the part of it that some spans come from: the parts' numbers add up."""
+
+    path: str
+    """Path, the file object's name, "<bytes>" or "<stream>"."""
+    format: str
+    """As guessed or given, such as "proto-frames+zstd". Blank content that nobody named is "empty"."""
+    bytes: int
+    """Bytes of inflated content, framing and a torn end included."""
+    batches: int
+    """Messages: each one `ExportTraceServiceRequest`."""
+
+
+class Issue(NamedTuple):
+    """Damage that was survived: the end of a source is missing."""
+
+    code: Literal["torn_message", "torn_compression"]
+    source: str
+    offset: int
+    """Byte offset: of the torn message in the content, or of the end of the stored compressed bytes."""
+    message: str
 
 
 @runtime_checkable

@@ -35,8 +35,8 @@ from typing import Final
 from k8strace.exceptions import DecodeError
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Progress, Readable
 from k8strace.formats.sniffing import FORMATS
-from k8strace.formats.wire import SCAN_LIMIT_BYTES, Issue, Item, Message, Source, messages, placed
-from k8strace.spans import Spans, decode_batches
+from k8strace.formats.wire import SCAN_LIMIT_BYTES, Item, Message, messages, placed
+from k8strace.spans import Issue, Source, Spans, decode_batches
 
 __all__ = [
     "BATCH_BYTES",

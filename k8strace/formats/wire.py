@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from k8strace._core import inflate_all, json_is_cut, json_to_wire
 from k8strace.exceptions import DecodeError, FormatError
@@ -22,32 +22,10 @@ from k8strace.formats.content import (
 )
 from k8strace.formats.framing import PIECES, TornError
 from k8strace.formats.sniffing import FORMATS, HEAD_BYTES, sniff
+from k8strace.spans import Issue, Source
 
 SCAN_LIMIT_BYTES: Final = 1 << 40
 """What `scan` and `messages` inflate at most. They hold a piece at a time: this bounds hours, not memory."""
-
-
-class Source(NamedTuple):
-    """One source, or the part of it that some spans come from: the parts' numbers add up."""
-
-    path: str
-    """Path, the file object's name, "<bytes>" or "<stream>"."""
-    format: str
-    """As guessed or given, such as "proto-frames+zstd". Blank content that nobody named is "empty"."""
-    bytes: int
-    """Bytes of inflated content, framing and a torn end included."""
-    batches: int
-    """Messages: each one `ExportTraceServiceRequest`."""
-
-
-class Issue(NamedTuple):
-    """Damage that was survived: the end of a source is missing."""
-
-    code: Literal["torn_message", "torn_compression"]
-    source: str
-    offset: int
-    """Byte offset: of the torn message in the content, or of the end of the stored compressed bytes."""
-    message: str
 
 
 class Message(NamedTuple):
