@@ -15,7 +15,7 @@ use arrow_array::{
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
 
-use crate::columns::{Attributes, Columns, TextRef, ValueKind, present};
+use crate::columns::{Attributes, Columns, OddId, TextRef, ValueKind, present, run};
 use crate::intern::Interner;
 
 /// A column of a table: its name and how it is made.
@@ -78,22 +78,38 @@ pub const RESOURCES: &[Builder] = &[
     ("schema_url", |c| text_column(c, &c.resources.schema_url)),
 ];
 
-/// The odd ids: ids whose length is not 16 or 8 bytes, which the span table shows as null.
+/// The odd ids: ids whose length is not 16 or 8 bytes, which the span table shows as null. Those of links come last.
 pub const ODD_IDS: &[Builder] = &[
-    ("span", |c| Ok(Arc::new(UInt32Array::from_iter_values(c.spans.odd_ids.iter().map(|odd| odd.row))))),
+    ("span", |c| {
+        let of_links = c.links.odd_ids.iter().map(|odd| span_of_link(c, odd.row));
+        let of_spans = c.spans.odd_ids.iter().map(|odd| odd.row);
+        Ok(Arc::new(UInt32Array::from_iter_values(of_spans.chain(of_links))))
+    }),
+    ("link", |c| {
+        let position =
+            |link: u32| link - run(&c.spans.links_end, span_of_link(c, link) as usize).start as u32;
+        let of_links = c.links.odd_ids.iter().map(|odd| Some(position(odd.row)));
+        Ok(Arc::new(UInt32Array::from_iter(c.spans.odd_ids.iter().map(|_| None).chain(of_links))))
+    }),
     ("field", |c| {
         let name = |field| match field {
             crate::columns::IdField::Trace => "trace_id",
             crate::columns::IdField::Span => "span_id",
             crate::columns::IdField::Parent => "parent_span_id",
         };
-        Ok(Arc::new(StringArray::from_iter_values(c.spans.odd_ids.iter().map(|odd| name(odd.field)))))
+        Ok(Arc::new(StringArray::from_iter_values(odd_ids(c).map(|odd| name(odd.field)))))
     }),
-    ("value", |c| {
-        let values: Vec<TextRef> = c.spans.odd_ids.iter().map(|odd| odd.value).collect();
-        bytes_column(c, values.iter().map(|&value| Some(value)))
-    }),
+    ("value", |c| bytes_column(c, odd_ids(c).map(|odd| Some(odd.value)))),
 ];
+
+fn odd_ids(c: &Columns) -> impl Iterator<Item = &OddId> {
+    c.spans.odd_ids.iter().chain(&c.links.odd_ids)
+}
+
+/// The span that a row of the links is of.
+fn span_of_link(c: &Columns, link: u32) -> u32 {
+    c.spans.links_end.partition_point(|&end| end <= link) as u32
+}
 
 /// Builds a whole table.
 pub fn table(c: &Columns, builders: &[Builder]) -> Result<RecordBatch, ArrowError> {
@@ -264,12 +280,13 @@ fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
 }
 
 /// The column of one attribute key over all spans: the type that its values have, text when they are mixed.
-/// Null where a span has no such attribute; the last value counts when a key is repeated.
+/// Null where a span has no such attribute or one without value; the last one counts when a key is repeated.
 pub fn attribute_column(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> {
     let table = &c.span_attributes;
     let key = c.keys.find(key.as_bytes());
-    let rows: Vec<Option<usize>> =
-        (0..c.len()).map(|span| key.and_then(|key| table.find(span, key))).collect();
+    let unset = |row: &usize| matches!(table.kind[*row], ValueKind::Empty | ValueKind::Absent);
+    let find = |span| key.and_then(|key| table.find(span, key)).filter(|row| !unset(row));
+    let rows: Vec<Option<usize>> = (0..c.len()).map(find).collect();
     let mut kinds: Vec<ValueKind> = rows.iter().flatten().map(|&row| table.kind[row]).collect();
     kinds.sort_unstable_by_key(|&kind| kind as u8);
     kinds.dedup();

@@ -152,7 +152,12 @@ impl Attributes {
 
     /// Bytes held.
     pub fn nbytes(&self) -> usize {
-        4 * self.end.capacity() + 4 * self.key.capacity() + self.kind.capacity() + 8 * self.value.capacity()
+        let rare = size_of::<(u32, i32)>() * self.key_strindex.capacity();
+        4 * self.end.capacity()
+            + 4 * self.key.capacity()
+            + self.kind.capacity()
+            + 8 * self.value.capacity()
+            + rare
     }
 }
 
@@ -389,7 +394,9 @@ impl Columns {
             &self.resource_attributes,
         ];
         let attributes: usize = attributes.iter().map(|a| a.nbytes()).sum();
+        let odd_ids = size_of::<OddId>() * (self.spans.odd_ids.capacity() + self.links.odd_ids.capacity());
+        let entity_refs = size_of::<(u32, TextRef)>() * self.resources.entity_refs.capacity();
         let interned = self.names.nbytes() + self.keys.nbytes();
-        (spans + events + links + scopes + attributes + interned, self.arena.len())
+        (spans + events + links + scopes + attributes + odd_ids + entity_refs + interned, self.arena.len())
     }
 }

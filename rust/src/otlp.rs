@@ -406,7 +406,8 @@ impl Decoder<'_> {
         let buf = self.buf;
         let message = outer.message()?;
         let (table, keys, extra) = self.table(owner);
-        key_value(message, buf, table, keys, extra, shift, owner.attribute_depth()).map_err(|e| e.within("attributes"))
+        key_value(message, buf, table, keys, extra, shift, owner.attribute_depth())
+            .map_err(|e| e.within("attributes"))
     }
 }
 
@@ -437,7 +438,8 @@ fn key_value(
             }
             (2, Len) => {
                 let message = cursor.message()?;
-                any_value(message, buf, extra, (&mut kind, &mut value), depth + 1).map_err(|e| e.within("value"))?;
+                any_value(message, buf, extra, (&mut kind, &mut value), depth + 1)
+                    .map_err(|e| e.within("value"))?;
             }
             (3, Varint) => {
                 let index = cursor.varint()? as i32;
@@ -512,7 +514,8 @@ fn nested(
         return Ok((kind, here.bits()));
     }
     let earlier = TextRef::from_bits(before.1);
-    if earlier.len() + here.len() > TextRef::MAX_LEN || buf.len() + extra.len() > TextRef::MAX_ARENA / 2 {
+    let (len, arena) = (earlier.len() + here.len(), buf.len() + extra.len());
+    if len > TextRef::MAX_LEN || arena + len > TextRef::MAX_ARENA {
         return Err(DecodeError::new("merged values of at most 256 MiB", "more", start));
     }
     // What was merged before stands at the end of `extra`, so a thousand parts are not copied a thousand times.
@@ -557,11 +560,11 @@ impl Shape {
 fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> {
     let shape = if kind == ValueKind::Array { Shape::Array } else { Shape::KvList };
     let mut open = vec![(message, shape)];
-    while let depth = depth + open.len() as u32 - 1
-        && let Some((cursor, shape)) = open.last_mut()
-    {
+    let mut depth = depth;
+    while let Some((cursor, shape)) = open.last_mut() {
         if cursor.is_done() {
             open.pop();
+            depth -= 1;
             continue;
         }
         let (field, wire_type) = cursor.tag()?;
@@ -569,7 +572,8 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> 
             (Len, Some(Some(inner))) => {
                 let message = cursor.message()?;
                 open.push((message, inner));
-                if depth + 1 > MAX_DEPTH {
+                depth += 1;
+                if depth > MAX_DEPTH {
                     return Err(too_deep(message.pos()));
                 }
             }
