@@ -1,0 +1,446 @@
+//! OTLP JSON → protobuf wire bytes, so that there is one decoder only.
+//!
+//! OTLP JSON is not protobuf JSON: ids are hex, enums are integers, keys are lowerCamelCase only.
+//! What a message may hold is a table ([`Field`]); one walker reads every table. Nothing is built in between:
+//! values are written to the wire as the parser meets them. A nested message's length is not known before its end,
+//! so five bytes are kept for it and patched: a padded varint, which protobuf allows.
+//!
+//! ```text
+//! {"name":"a","kind":2}   →   2a 01 61 30 02
+//! {"resource":{}}         →   0a 80 80 80 80 00
+//! ```
+//!
+//! `null` is absent (as an array's element: the default, so that positions stay), unknown keys are ignored at any depth,
+//! of a key given twice the later scalar wins and messages merge, as everywhere in protobuf.
+
+mod fields;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+
+use fields::{Field, Kind, TOP};
+
+use crate::error::{DecodeError, Result};
+
+const TOP_EXPECTED: &str = "an OTLP JSON object with the key resourceSpans or result";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
+///
+/// Also accepts Jaeger's `{"result":{"resourceSpans":…}}`, the keys of OTLP before 1.0, and a byte order mark.
+/// `{}` is an empty request. Depth is bounded by the parser: at most 127 nested objects and arrays.
+///
+/// Errors: not JSON, not one document, no known key at the top, or a value of the wrong kind. The path has the keys
+/// as written (`resourceSpans.scopeSpans.spans.traceId`), the offset is where reading stopped: just past the value.
+pub fn to_wire(json: &[u8]) -> Result<Vec<u8>> {
+    let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    let mut walk = Walk::default();
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let read = Value { walk: &mut walk, field: &TOP, element: false }.deserialize(&mut parser);
+    match read.and_then(|()| parser.end()) {
+        Err(error) => Err(walk.explain(&error, text, json.len() - text.len())),
+        Ok(()) => walk.finish(),
+    }
+}
+
+/// Is this JSON that breaks off: well-formed as far as it goes, but not to its end?
+pub fn is_cut(json: &[u8]) -> bool {
+    let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.classify() == Category::Eof)
+}
+
+/// What a value should have been, and what it was.
+struct Fault {
+    expected: &'static str,
+    got: Cow<'static, str>,
+}
+
+/// The wire written so far and where in the document we are. The path is not unwound on error: it is the error's path.
+#[derive(Default)]
+struct Walk {
+    out: Vec<u8>,
+    path: Vec<&'static str>,
+    fault: Option<Fault>,
+    known_at_top: bool,
+    unknown_at_top: Option<String>,
+}
+
+impl Walk {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.out.push(value as u8);
+    }
+
+    fn tag(&mut self, number: u32, wire_type: u32) {
+        self.varint(u64::from(number << 3 | wire_type));
+    }
+
+    fn number(&mut self, field: &Field, value: u64) {
+        self.tag(field.number, 0);
+        self.varint(value);
+    }
+
+    fn fixed64(&mut self, field: &Field, value: u64) {
+        self.tag(field.number, 1);
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn fixed32(&mut self, field: &Field, value: u32) {
+        self.tag(field.number, 5);
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, field: &Field, value: &[u8]) {
+        self.tag(field.number, 2);
+        self.varint(value.len() as u64);
+        self.out.extend_from_slice(value);
+    }
+
+    /// Starts a message whose length is not yet known; gives the place to patch.
+    fn open(&mut self, field: &Field) -> usize {
+        self.tag(field.number, 2);
+        let at = self.out.len();
+        self.out.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0]);
+        at
+    }
+
+    fn close(&mut self, at: usize) {
+        let len = self.out.len() - at - 5;
+        for (index, byte) in self.out[at..at + 5].iter_mut().enumerate() {
+            *byte |= (len >> (7 * index)) as u8 & 0x7f;
+        }
+    }
+
+    /// An array's `null` element: written as the default, so that the elements after it keep their position.
+    fn default_element(&mut self, field: &Field) {
+        self.bytes(field, b"");
+    }
+
+    fn scalar(&mut self, field: &Field, value: &Scalar<'_>) -> std::result::Result<(), Fault> {
+        let wrong = || Fault { expected: expectation(field.kind), got: value.describe() };
+        match (field.kind, value) {
+            (Kind::Text, Scalar::Text(text)) => self.bytes(field, text.as_bytes()),
+            (Kind::Hex, Scalar::Text(text)) => self.bytes(field, &hex(text).ok_or_else(wrong)?),
+            (Kind::Base64, Scalar::Text(text)) => self.bytes(field, &base64(text).ok_or_else(wrong)?),
+            (Kind::Bool, Scalar::Bool(value)) => self.number(field, u64::from(*value)),
+            (Kind::Enum, Scalar::Text(_)) => return Err(wrong()),
+            (Kind::Enum | Kind::Int32, _) => {
+                self.number(field, i64::from(value.integer::<i32>().ok_or_else(wrong)?) as u64);
+            }
+            (Kind::Uint32, _) => self.number(field, value.integer::<u32>().ok_or_else(wrong)?.into()),
+            (Kind::Int64, _) => self.number(field, value.integer::<i64>().ok_or_else(wrong)? as u64),
+            (Kind::Fixed32, _) => self.fixed32(field, value.integer().ok_or_else(wrong)?),
+            (Kind::Fixed64, _) => self.fixed64(field, value.integer().ok_or_else(wrong)?),
+            (Kind::Double, _) => self.fixed64(field, value.double().ok_or_else(wrong)?.to_bits()),
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+
+    /// The parser's error in our words. `skipped` bytes came before `text`.
+    #[cold]
+    fn explain(self, error: &serde_json::Error, text: &[u8], skipped: usize) -> DecodeError {
+        let offset = skipped + offset_of(text, error.line(), error.column());
+        let (expected, got) = match (self.fault, error.classify()) {
+            (Some(fault), _) => (fault.expected, fault.got),
+            (None, Category::Eof) => ("the rest of the JSON document", "its end".into()),
+            (None, _) => ("JSON", without_position(&error.to_string()).into()),
+        };
+        self.path.iter().rev().fold(DecodeError::new(expected, got, offset), |error, key| error.within(key))
+    }
+
+    fn finish(self) -> Result<Vec<u8>> {
+        match self.unknown_at_top {
+            Some(key) if !self.known_at_top => {
+                Err(DecodeError::new(TOP_EXPECTED, format!("an object with the key {key:?}"), 0))
+            }
+            _ => Ok(self.out),
+        }
+    }
+}
+
+/// The byte offset of serde_json's line (from 1) and column (bytes from the line's start).
+fn offset_of(text: &[u8], line: usize, column: usize) -> usize {
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let start = std::iter::once(0).chain(ends).nth(line.saturating_sub(1)).unwrap_or(0);
+    (start + column).min(text.len())
+}
+
+fn without_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
+}
+
+fn expectation(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Message(_) => "an object",
+        Kind::Wrapper(_) => TOP_EXPECTED,
+        Kind::Text => "a string",
+        Kind::Hex => "an id as a string of hexadecimal digits",
+        Kind::Base64 => "bytes as a base64 string",
+        Kind::Bool => "true or false",
+        Kind::Enum => "an integer (OTLP JSON has enums as integers, not as names)",
+        Kind::Int32 => "an integer of 32 bits",
+        Kind::Uint32 | Kind::Fixed32 => "an unsigned integer of 32 bits",
+        Kind::Int64 => "an integer of 64 bits, as a number or a string",
+        Kind::Fixed64 => "an unsigned integer of 64 bits, as a number or a string",
+        Kind::Double => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"",
+    }
+}
+
+/// A JSON value that is neither array, object nor null.
+enum Scalar<'a> {
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl Scalar<'_> {
+    /// The integer of a number or a decimal string. A fraction has none, nor has a float above 2^53: its digits are lost.
+    fn integer<T: TryFrom<i128>>(&self) -> Option<T> {
+        let wide = match *self {
+            Scalar::Unsigned(value) => i128::from(value),
+            Scalar::Signed(value) => i128::from(value),
+            Scalar::Float(value) if value.fract() == 0.0 && value.abs() <= (1u64 << 53) as f64 => {
+                value as i128
+            }
+            Scalar::Text(text) if !text.starts_with('+') => text.parse().ok()?,
+            _ => return None,
+        };
+        T::try_from(wide).ok()
+    }
+
+    fn double(&self) -> Option<f64> {
+        match *self {
+            Scalar::Unsigned(value) => Some(value as f64),
+            Scalar::Signed(value) => Some(value as f64),
+            Scalar::Float(value) => Some(value),
+            Scalar::Text("NaN") => Some(f64::NAN),
+            Scalar::Text("Infinity") => Some(f64::INFINITY),
+            Scalar::Text("-Infinity") => Some(f64::NEG_INFINITY),
+            // Rust would also read "inf" and "nan", in any case.
+            Scalar::Text(text) if !text.contains(['n', 'N']) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn describe(&self) -> Cow<'static, str> {
+        match self {
+            Scalar::Bool(value) => format!("{value}"),
+            Scalar::Unsigned(value) => format!("the number {value}"),
+            Scalar::Signed(value) => format!("the number {value}"),
+            Scalar::Float(value) => format!("the number {value}"),
+            Scalar::Text(text) => format!("the string {:?}", clip(text)),
+        }
+        .into()
+    }
+}
+
+/// At most 40 characters of it: an error must not carry a megabyte.
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    let pair = |pair: &[u8]| match *pair {
+        [high, low] => Some((nibble(high)? << 4 | nibble(low)?) as u8),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
+/// Bits left over at the end are dropped, as protobuf's own JSON readers do.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let body = text.trim_end_matches('=');
+    if text.len() - body.len() > 2 || body.len() % 4 == 1 {
+        return None;
+    }
+    let mut out = Vec::with_capacity(body.len() / 4 * 3 + 2);
+    let (mut bits, mut held) = (0u32, 0);
+    for byte in body.bytes() {
+        bits = bits << 6 | sextet(byte)?;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held) as u8);
+        }
+    }
+    Some(out)
+}
+
+fn sextet(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    }))
+}
+
+/// The value of `field`; `element` when it stands in that field's array.
+struct Value<'w> {
+    walk: &'w mut Walk,
+    field: &'static Field,
+    element: bool,
+}
+
+impl Value<'_> {
+    fn fail<E: serde::de::Error>(self, expected: &'static str, got: Cow<'static, str>) -> E {
+        self.walk.fault = Some(Fault { expected, got });
+        E::custom("")
+    }
+
+    /// Is an array due here, and not its element?
+    fn wants_array(&self) -> bool {
+        self.field.many && !self.element
+    }
+
+    fn scalar<E: serde::de::Error>(self, value: &Scalar<'_>) -> std::result::Result<(), E> {
+        if self.wants_array() {
+            return Err(self.fail("an array", value.describe()));
+        }
+        match self.walk.scalar(self.field, value) {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.fail(fault.expected, fault.got)),
+        }
+    }
+
+    /// Every key of an object, each known one with its value.
+    fn fields<'de, A: MapAccess<'de>>(
+        walk: &mut Walk,
+        fields: &'static [Field],
+        map: &mut A,
+    ) -> std::result::Result<(), A::Error> {
+        while let Some(known) = map.next_key_seed(Key { walk, fields })? {
+            let Some(field) = known else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            walk.path.push(field.key);
+            map.next_value_seed(Value { walk, field, element: false })?;
+            walk.path.pop();
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> std::result::Result<(), D::Error> {
+        parser.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(expectation(self.field.kind))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> std::result::Result<(), E> {
+        self.scalar(&Scalar::Bool(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> std::result::Result<(), E> {
+        self.scalar(&Scalar::Unsigned(value))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> std::result::Result<(), E> {
+        self.scalar(&Scalar::Signed(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<(), E> {
+        self.scalar(&Scalar::Float(value))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> std::result::Result<(), E> {
+        self.scalar(&Scalar::Text(value))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<(), E> {
+        match (self.field.kind, self.element) {
+            (Kind::Wrapper(_), _) if self.walk.path.is_empty() => Err(self.fail(TOP_EXPECTED, "null".into())),
+            (_, true) => {
+                self.walk.default_element(self.field);
+                Ok(())
+            }
+            (_, false) => Ok(()),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        if !self.wants_array() {
+            let expected = expectation(self.field.kind);
+            return Err(self.fail(expected, "an array".into()));
+        }
+        let Value { walk, field, .. } = self;
+        while seq.next_element_seed(Value { walk: &mut *walk, field, element: true })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        match self.field.kind {
+            _ if self.wants_array() => Err(self.fail("an array", "an object".into())),
+            Kind::Wrapper(fields) => Self::fields(self.walk, fields, &mut map),
+            Kind::Message(fields) => {
+                let at = self.walk.open(self.field);
+                Self::fields(self.walk, fields, &mut map)?;
+                self.walk.close(at);
+                Ok(())
+            }
+            kind => Err(self.fail(expectation(kind), "an object".into())),
+        }
+    }
+}
+
+/// An object's key: its row in the table, `None` if it has none.
+struct Key<'w> {
+    walk: &'w mut Walk,
+    fields: &'static [Field],
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<&'static Field>;
+
+    fn deserialize<D: Deserializer<'de>>(self, parser: D) -> std::result::Result<Self::Value, D::Error> {
+        parser.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<&'static Field>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<Self::Value, E> {
+        let found = self.fields.iter().find(|field| field.key == key);
+        if self.walk.path.is_empty() {
+            match found {
+                Some(_) => self.walk.known_at_top = true,
+                None => drop(self.walk.unknown_at_top.get_or_insert_with(|| clip(key))),
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;
