@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from k8strace import _core
 from k8strace.tables import ArrowExport, Table
 
+if TYPE_CHECKING:
+    from array import array
+    from mmap import mmap
+
 __all__ = ["Issue", "Source", "Spans", "decode", "decode_batches"]
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | mmap"
 
 
 class Source(NamedTuple):
@@ -144,7 +148,11 @@ class Spans(ArrowExport):
 
     @property
     def odd_ids(self) -> Table:
-        """Ids of a wrong length, which the span table shows as null: row of the span, field, bytes."""
+        """
+        Ids of a wrong length, which the span table shows as null: row of the span, field, bytes.
+
+        `link` is null for the span's own ids, else it tells which of the span's links, counted from 0.
+        """
         return Table(self._columns.table("odd_ids"))
 
     def __repr__(self) -> str:
@@ -174,6 +182,7 @@ def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
 
     Raises:
         DecodeError: The bytes are not protobuf, or text is not UTF-8: what was expected, what came, and where.
+        TypeError: This is neither bytes nor a message nor an iterable of them.
 
     Examples:
         >>> import k8strace
@@ -185,13 +194,32 @@ def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
         >>> len(k8strace.decode([request, request.SerializeToString()]))
         2
     """
-    if isinstance(data, (bytes, bytearray, memoryview, _Message)):
-        return decode_batches([_wire(data)])
-    return decode_batches([_wire(part) for part in data])
+    parts: Iterable[Any] = data if _is_series(data) else [data]
+    return decode_batches([_wire(part) for part in parts])
 
 
-def _wire(data: Buffer | _Message) -> Buffer:
-    return data.SerializeToString() if isinstance(data, _Message) else data
+def _is_series(data: Any) -> bool:
+    return isinstance(data, Iterable) and not (isinstance(data, (str, _Message)) or _is_buffer(data))
+
+
+def _is_buffer(data: Any) -> bool:
+    try:
+        memoryview(data)
+    except TypeError:
+        return False
+    return True
+
+
+def _wire(data: Any) -> bytes | memoryview:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, _Message):
+        return data.SerializeToString()
+    if not _is_buffer(data):
+        message = f"expected bytes, another buffer or an ExportTraceServiceRequest, got {type(data).__name__}"
+        raise TypeError(message)
+    view = memoryview(data)
+    return view if view.format == "B" else view.cast("B")
 
 
 def decode_batches(
