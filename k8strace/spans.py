@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from k8strace import _core
 from k8strace.tables import ArrowExport, Table
@@ -198,7 +198,7 @@ def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
     return decode_batches([_wire(part) for part in parts])
 
 
-def _is_series(data: Any) -> bool:
+def _is_series(data: object) -> TypeGuard[Iterable[Any]]:
     return isinstance(data, Iterable) and not (isinstance(data, (str, _Message)) or _is_buffer(data))
 
 
