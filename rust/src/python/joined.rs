@@ -22,8 +22,11 @@ type SignatureRow = (String, String, i32, String, Text, bool, Text);
 /// Signature number, event name, `before`, `after`.
 type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 
-/// Processes with the attributes of the first resource that they sent.
-pub fn processes(c: &Columns) -> Vec<(String, Option<String>, Vec<(String, Text)>)> {
+/// A process: service name, instance id, attributes of the first resource that it sent.
+pub type Process = (String, Text, Vec<(String, Text)>);
+
+/// All processes.
+pub fn processes(c: &Columns) -> Vec<Process> {
     let processes = Processes::new(c);
     let table = &c.resource_attributes;
     let attributes = |resource: usize| {

@@ -103,7 +103,7 @@ impl SpanColumns {
     }
 
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
-    fn processes(&self) -> Vec<(String, Option<String>, Vec<(String, Option<String>)>)> {
+    fn processes(&self) -> Vec<joined::Process> {
         joined::processes(&self.0)
     }
 }
