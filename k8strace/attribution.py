@@ -260,8 +260,7 @@ class Group:
         return Quantile(band.exemplar_wall_ns, band)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Breakdown(ArrowExport, Sequence[Group]):
+class Breakdown(ArrowExport):
     """
     Groups of requests, most total time first.
 
@@ -269,18 +268,36 @@ class Breakdown(ArrowExport, Sequence[Group]):
     `exemplar_wall_ns` (of band "p50": the median), `exemplar_trace_id` and one column of summed ns per phase.
     """
 
-    keys: tuple[str, ...]
-    quantiles: tuple[float, ...]
-    groups: tuple[Group, ...]
+    def __init__(
+        self, keys: tuple[str, ...], quantiles: tuple[float, ...], groups: tuple[Group, ...]
+    ) -> None:
+        self._keys = keys
+        self._quantiles = quantiles
+        self._groups = groups
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that the requests were grouped by."""
+        return self._keys
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that were asked for."""
+        return self._quantiles
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, most total time first."""
+        return self._groups
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return len(self._groups)
 
-    def __getitem__(self, index: Any) -> Any:
-        return self.groups[index]
+    def __getitem__(self, index: int) -> Group:
+        return self._groups[index]
 
     def __iter__(self) -> Iterator[Group]:
-        return iter(self.groups)
+        return iter(self._groups)
 
     def _arrow(self) -> _core.Table:
         rows = [
