@@ -7,7 +7,8 @@
 //! server       s1 |===========| s2
 //! ```
 //!
-//! All pairs of the same two processes are intersected. If 0 fits, the clocks agree and nothing moves. Otherwise the
+//! A caller that gave up (status ERROR: cancelled, deadline exceeded) did not wait for the end: such a call bounds θ
+//! from above only. All pairs of the same two processes are intersected. If 0 fits, the clocks agree and nothing moves. Otherwise the
 //! point nearest 0 is used. An empty intersection (drift, or two processes under one name) corrects nothing.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use std::collections::BTreeMap;
 use crate::columns::{Columns, ValueKind};
 use crate::forest::{Forest, NONE};
 use crate::join::LATEST;
+
+/// `StatusCode` of the `.proto`.
+const STATUS_ERROR: i32 = 2;
 
 /// Which process sent which resource.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +110,9 @@ pub fn measure(
         let (c_row, s_row) = (client as usize, server as usize);
         let key = (processes.of(c, c_row), processes.of(c, s_row));
         let sane = start[c_row] <= end[c_row] && start[s_row] <= end[s_row];
-        if key.0 == key.1 || !sane || end[s_row] - start[s_row] > end[c_row] - start[c_row] {
+        let gave_up = c.spans.status_code[c_row] == STATUS_ERROR;
+        let longer = end[s_row] - start[s_row] > end[c_row] - start[c_row];
+        if key.0 == key.1 || !sane || longer && !gave_up {
             continue;
         }
         let bounds = offsets.entry(key).or_insert(ClockOffset {
@@ -116,7 +122,9 @@ pub fn measure(
             high_ns: i64::MAX,
             pairs: 0,
         });
-        bounds.low_ns = bounds.low_ns.max(end[s_row].saturating_sub(end[c_row]));
+        if !gave_up {
+            bounds.low_ns = bounds.low_ns.max(end[s_row].saturating_sub(end[c_row]));
+        }
         bounds.high_ns = bounds.high_ns.min(start[s_row].saturating_sub(start[c_row]));
         bounds.pairs += 1;
     }
