@@ -180,7 +180,7 @@ def _add_requests(commands: argparse._SubParsersAction[_Parser]) -> None:
         "  k8strace requests traces.json --json > requests.jsonl\n",
     )
     command.add_argument(
-        "--slowest", type=_natural, metavar="N", help="only the N slowest requests, slowest first"
+        "--slowest", type=_natural, metavar="N", help="only the N slowest requests, slowest first; no watches"
     )
     command.add_argument(
         "--limit", type=_natural, default=50, metavar="N", help="rows of the table; 0 for all (default 50)"
@@ -308,9 +308,11 @@ def _report(asked: argparse.Namespace) -> None:
 
 
 def _requests(asked: argparse.Namespace) -> None:
+    from k8strace.views.facts import longest
+
     selected = _selected(join(_read(asked)), asked.where)
     if asked.slowest is not None or not asked.json:
-        selected = selected.slowest(asked.slowest)
+        selected = longest(selected, asked.slowest)
     attribution = attribute(selected, method=asked.method)
     if asked.json:
         from k8strace.views.records import request_records
@@ -431,7 +433,7 @@ def _why_no_request(joined: Requests, prefix: str) -> str:
     if not roles:
         return f"no trace begins with {prefix}"
     told = ", ".join(f"{role} {number_of:,}" for role, number_of in roles.most_common())
-    return f"what begins with {prefix} has no API request; its spans: {told}"
+    return f"no API request in what begins with {prefix}; its spans: {told}"
 
 
 # ── Writing ───────────────────────────────────────────────────────────────────────────────────────

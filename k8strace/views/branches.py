@@ -10,7 +10,7 @@ One request in the terminal: what it was, what its time was made of, its call tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.text import Text
@@ -88,9 +88,9 @@ def request_lines(
     parts = attribution.components(request.request)
     return [
         title,
-        Text(hang + " · ".join(_particulars(request)), style="dim"),
+        _fitting(hang, (Text(piece, style="dim") for piece in _particulars(request)), look.width),
         Text(hang) + component_bar(parts, sum(parts.values()), look),
-        Text(hang) + _phases(phases, look.width - len(hang)),
+        _fitting(hang, _phases(phases), look.width),
         *_tree(request, look, hang, limit),
     ]
 
@@ -109,14 +109,19 @@ def _particulars(request: Request) -> Iterator[str]:
         yield f"authentication {duration(request.prelude_ns)} before it"
 
 
-def _phases(phases: Mapping[str, int], width: int) -> Text:
-    """The largest phases with their time, as many as fit on a line."""
-    line = Text()
+def _phases(phases: Mapping[str, int]) -> Iterator[Text]:
     for phase, ns in largest_first(phases):
-        piece = Text.assemble((clean(phase), component_colour(component_of(phase))), f" {duration(ns)}")
-        if line.cell_len + piece.cell_len + 3 > width:
+        yield Text.assemble((clean(phase), component_colour(component_of(phase))), f" {duration(ns)}")
+
+
+def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
+    """The first pieces on one line, as many as fit whole."""
+    line = Text(hang)
+    for piece in pieces:
+        between = " · " if line.cell_len > len(hang) else ""
+        if between and line.cell_len + len(between) + piece.cell_len > width:
             break
-        line = Text.assemble(line, " · " if line else "", piece)
+        line = Text.assemble(line, (between, "dim"), piece)
     return line
 
 
@@ -139,7 +144,7 @@ def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Te
         numbers = f" {duration(node['duration_ns']):>{_NUMBER}} {waited:>{_NUMBER}}  "
         lines.append(Text.assemble(hang, name, numbers, bars.bar(row.span_id)))
     left_out = len(tree) - len(rows)
-    return [*lines, Text(f"{hang}… {count(left_out, 'span')} more", style="dim")] if left_out else lines
+    return [*lines, Text(f"{hang}… {left_out:,} more spans", style="dim")] if left_out else lines
 
 
 def _header(hang: str, width: int, cells: int, wall_ns: int) -> Text:

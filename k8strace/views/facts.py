@@ -19,6 +19,7 @@ __all__ = [
     "Finding",
     "Process",
     "findings",
+    "longest",
     "processes",
     "roles_in_trace",
     "spans_per_source",
@@ -145,6 +146,12 @@ def webhook_names(request: Request) -> dict[str, str]:
     return {span_id: name for span_id, attributes in told if (name := attributes.get("webhook"))}
 
 
+def longest(requests: Requests, most: int | None) -> Requests:
+    """The longest first, at most so many. Those that stay open by nature only where there are no others."""
+    usual = requests.slowest(most)
+    return usual if len(requests.where(long_running=False)) else requests.slowest(most, long_running=True)
+
+
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -202,11 +209,10 @@ def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
     missing, calls = servers.null_count, len(servers)
     if not missing:
         return
-    what = "All" if missing == calls else f"{missing:,} of"
     yield Finding(
         "etcd_not_traced",
         missing,
-        f"{what} {count(calls, 'etcd call')} came without etcd's own span: etcd was not traced, or its spans"
+        f"{missing:,} of {count(calls, 'etcd call')} came without etcd's own span: etcd was not traced, or its spans"
         " were lost. Their time is etcd.opaque: etcd and the network together.",
     )
 
@@ -261,9 +267,9 @@ def _set_aside(requests: Requests) -> Iterator[Finding]:
 
 def _root_missing(requests: Requests, number_of: int) -> Finding:
     text = (
-        f"{count(number_of, 'span')} ({top_names(requests, 'root_missing')}) belong to requests whose own span"
-        " never arrived. A request's own span is sent last: these were still open when the recording ended, or"
-        " their spans were lost. They are in no sum."
+        f"{count(number_of, 'span')} of requests whose own span never arrived: {top_names(requests, 'root_missing')}."
+        " A request's own span is sent last: these were still open when the recording ended, or their spans were"
+        " lost. They are in no sum."
     )
     return Finding("root_missing", number_of, text)
 
@@ -277,8 +283,8 @@ def _orphans(requests: Requests, number_of: int) -> Finding:
         )
         return Finding("orphan", number_of, text, wrong=False)
     text = (
-        f"{count(number_of, 'span')} ({top_names(requests, 'orphan')}) hang below spans that never arrived:"
-        " lost on the way, or outside the recording. They are in no sum."
+        f"{count(number_of, 'span')} below spans that never arrived: {top_names(requests, 'orphan')}."
+        " Those were lost on the way, or lie outside the recording. They are in no sum."
     )
     return Finding("orphan", number_of, text)
 
@@ -339,22 +345,24 @@ def _outside(requests: Requests) -> Iterator[Finding]:
 
 
 _MOVED: Final = (
-    "moved from below `authentication`, over before they began, to their request."
+    "{were} moved from below `authentication`, which was over, to the request."
     " That is how kube-apiserver up to 1.33 sends them."
 )
 _PRELUDE: Final = (
-    "that had `authentication` above them: it comes before the request and is in no sum."
+    "had `authentication` above {them}: it comes before the request and is in no sum."
     " That is how kube-apiserver sends them from 1.34 on."
 )
-_BESIDE: Final = "moved below the span that ran them: kube-apiserver sends them side by side."
+_BESIDE: Final = "{were} moved below the span that ran {them}: kube-apiserver sends them side by side."
 
 _REPAIRS: Final = {
     "authentication_children": (_MOVED, False),
-    "serialize_sibling": (f"(`SerializeObject`) {_BESIDE}", False),
+    "serialize_sibling": (f"(SerializeObject) {_BESIDE}", False),
     "webhook_sibling": (f"(webhook calls) {_BESIDE}", False),
     "prelude": (_PRELUDE, False),
-    "self_parent": ("that named themselves as their parent: cut loose.", True),
-    "cycle": ("that were their own ancestors: the circle was cut at the earliest start.", True),
+    "cycle": (
+        "{were} cut from the span above: the parents ran in a circle, now cut at the earliest start.",
+        True,
+    ),
 }
 """Kind → what was done and why, and whether that is a defect of this recording."""
 
@@ -364,6 +372,7 @@ def _repaired(requests: Requests) -> Iterator[Finding]:
     for kind, number_of in sorted(kinds.items()):
         if kind in ("duplicate", "conflict"):  # the ledger has them
             continue
-        text, wrong = _REPAIRS.get(kind, (f"repaired: {clean(kind)}.", False))
+        text, wrong = _REPAIRS.get(kind, ("{were} repaired.", False))
+        words = {"were": "was", "them": "it"} if number_of == 1 else {"were": "were", "them": "them"}
         noun = "request" if kind == "prelude" else "span"
-        yield Finding(kind, number_of, f"{count(number_of, noun)} {text}", wrong)
+        yield Finding(kind, number_of, f"{count(number_of, noun)} {text.format(**words)}", wrong)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from k8strace.attribution import Attribution, Group
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
-from k8strace.views.facts import findings, processes, spans_per_source
+from k8strace.views.facts import findings, longest, processes, spans_per_source
 
 __all__ = ["report_record", "request_records", "tree_record"]
 
@@ -134,14 +134,8 @@ def report_record(
         "long_running": len(attribution.requests.where(long_running=True)),
         "by": list(by),
         "groups": [_group(group) for group in attribution.by(*by, quantiles=QUANTILES)],
-        "slowest": [_slow(request, attribution) for request in _usual(attribution).slowest(slowest)],
+        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, slowest)],
     }
-
-
-def _usual(attribution: Attribution) -> Requests:
-    """Without those that stay open by nature, unless there are only such."""
-    usual = attribution.requests.where(long_running=False)
-    return usual if len(usual) else attribution.requests
 
 
 def _sources(joined: Requests) -> list[dict[str, Any]]:

@@ -12,7 +12,16 @@ from rich.text import Text
 from k8strace.attribution import Attribution, Band, Group
 from k8strace.requests import Requests
 from k8strace.views.branches import request_lines, title_of
-from k8strace.views.facts import REASONS, USES, Process, findings, processes, spans_per_source, top_names
+from k8strace.views.facts import (
+    REASONS,
+    USES,
+    Process,
+    findings,
+    longest,
+    processes,
+    spans_per_source,
+    top_names,
+)
 from k8strace.views.palette import component_colour, in_order
 from k8strace.views.text import (
     Look,
@@ -23,8 +32,8 @@ from k8strace.views.text import (
     count,
     duration,
     largest_first,
-    number,
     percent,
+    size,
     wrapped,
 )
 
@@ -81,7 +90,7 @@ def _heading(title: str, rest: str = "") -> Text:
 def _headline(attribution: Attribution, joined: Requests, look: Look) -> list[Text]:
     overall = _overall(attribution)
     if overall is None:
-        return [Text("No request to report on." if len(joined) else "No API requests.", style="bold")]
+        return [Text(_why_nothing(attribution, joined), style="bold")]
     chosen = f" of {len(joined):,}" if len(attribution) < len(joined) else ""
     what = f"{overall.requests:,}{chosen} API request{'s' if overall.requests != 1 else ''}"
     parts = dict(largest_first(overall.components))
@@ -93,6 +102,14 @@ def _headline(attribution: Attribution, joined: Requests, look: Look) -> list[Te
         ),
         bar(parts, look.width, look),
     ]
+
+
+def _why_nothing(attribution: Attribution, joined: Requests) -> str:
+    if not len(joined):
+        return "No API requests."
+    if not len(attribution):
+        return f"None of {count(len(joined), 'API request')} is selected."
+    return f"{count(len(attribution), 'API request')}, none of which is measured by its duration."
 
 
 def _overall(attribution: Attribution) -> Band | None:
@@ -116,7 +133,7 @@ def _sources(joined: Requests, look: Look) -> list[Text]:
         (
             clean(source.path),
             clean(source.format),
-            f"{number(source.bytes / 1e6)} MB",
+            size(source.bytes),
             count(source.batches, "batch"),
             count(spans, "span"),
         )
@@ -127,10 +144,10 @@ def _sources(joined: Requests, look: Look) -> list[Text]:
 
 def _many_sources(joined: Requests, look: Look) -> list[Text]:
     formats = Counter(source.format for source in joined.spans.sources)
-    size = sum(source.bytes for source in joined.spans.sources)
+    total = sum(source.bytes for source in joined.spans.sources)
     told = ", ".join(f"{clean(name)} {number_of:,}" for name, number_of in formats.most_common())
     files = count(len(joined.spans.sources), "source")
-    return wrapped(f"{files}, {number(size / 1e6)} MB: {told}", look)
+    return wrapped(f"{files}, {size(total)}: {told}", look)
 
 
 def _processes(joined: Requests, look: Look, most: int = 8) -> list[Text]:
@@ -185,7 +202,7 @@ def _reason(joined: Requests, reason: str) -> str:
 def _breakdown(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
     overall = _overall(attribution)
     if overall is None:
-        return [*_left_out(attribution)]
+        return _left_out(attribution)
     names = list(in_order(overall.components))
     wide = look.width >= 110
     header = [*wanted.by, "count", "p50", "p90", "p99", "total", *names, *([""] if wide else [])]
@@ -279,9 +296,7 @@ def _left_out(attribution: Attribution) -> list[Text]:
 
 
 def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]]:
-    requests = attribution.requests
-    usual = requests.where(long_running=False)
-    slowest = list((usual if len(usual) else requests).slowest(most))
+    slowest = list(longest(attribution.requests, most))
     if not slowest:
         return []
     key = "█ on the critical path: the request waits for it   ─ open, not waited for"
@@ -308,7 +323,7 @@ def requests_lines(attribution: Attribution, look: Look, limit: int | None) -> l
         rows.append([duration(request.wall_ns), status, title_of(request), request.trace_id[:12], *shares])
     lines = columns(rows, look, align="rrll" + "r" * len(names), elastic=2, indent=0)
     more = len(requests) - len(rows) + 1
-    return [*lines, Text(f"… {count(more, 'request')} more", style="dim")] if more > 0 else lines
+    return [*lines, Text(f"… {more:,} more requests", style="dim")] if more > 0 else lines
 
 
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
@@ -317,9 +332,10 @@ def requests_lines(attribution: Attribution, look: Look, limit: int | None) -> l
 def _what_is_wrong(joined: Requests, look: Look) -> list[Text]:
     found = findings(joined.spans, joined)
     lines = [_heading("What is wrong with the data")]
-    wrong = [finding for finding in found if finding.wrong]
-    if not wrong:
-        lines.append(Text("  Nothing: every span found its place."))
+    if not found:
+        lines.append(Text("  Nothing."))
+    elif not any(finding.wrong for finding in found):
+        lines.append(Text("  Nothing. Normal, or put right:"))
     for finding in found:
         mark = Text("! ", style="bold red") if finding.wrong else Text("· ", style="dim")
         lines.extend(wrapped(finding.text, look, mark=mark))

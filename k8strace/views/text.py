@@ -30,6 +30,7 @@ __all__ = [
     "percent",
     "render",
     "shade_of",
+    "size",
     "spread",
     "to_ascii",
     "wrapped",
@@ -116,6 +117,22 @@ def number(value: float) -> str:
     """
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:,.{digits}f}"
+
+
+def size(number_of_bytes: int) -> str:
+    """
+    Bytes in the unit that suits them.
+
+    Examples:
+        >>> size(734), size(4_906_343)
+        ('734 B', '4.91 MB')
+    """
+    scaled = float(number_of_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if scaled < 999.5 or unit == "GB":
+            break
+        scaled /= 1000
+    return f"{number_of_bytes} B" if unit == "B" else f"{number(scaled)} {unit}"
 
 
 def percent(part: int, whole: int) -> str:
