@@ -344,10 +344,13 @@ class Requests(ArrowExport):
     @property
     def clock_offsets(self) -> Table:
         """
-        Clock offsets of called processes against their callers, in ns, with bounds and the RPC pairs used.
+        Offsets of called processes' clocks against their callers', measured from the calls between them.
 
-        An offset of 0 means that the clocks agree within the bounds. Contradicting bounds (low above high) mean
-        drift, or several processes under one name; nothing is corrected then.
+        One row per pair of processes: `client`, `server`, `verdict`, `offset_ns` (what was taken off the server's
+        times, at `at_unix_nano`), its bounds `low_ns` and `high_ns` (null: unbounded), `drift_ppm`, `pairs` used.
+        Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing
+        offset fits) and "contradiction" (none does: several processes under one name, or a stepped clock;
+        nothing was moved).
         """
         return Table(self._joined.core.table("clock_offsets"))
 

@@ -54,7 +54,10 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
         .filter(kept)
         .map(|client| EtcdCall { client, server: server[client as usize] })
         .collect();
-    calls.sort_by_key(|call| (joined.start[call.client as usize], c.spans.span_id[call.client as usize]));
+    calls.sort_by_key(|call| {
+        let row = call.client as usize;
+        (joined.start[row], c.spans.trace_id[row], c.spans.span_id[row])
+    });
     calls
 }
 

@@ -12,8 +12,10 @@ use crate::clock::{self, ClockOffset};
 use crate::columns::{Columns, present, run};
 use crate::forest::{self, Forest, NONE};
 use crate::index::Index;
+use crate::processes::Processes;
 use crate::requests::RequestColumns;
 use crate::shapes;
+use crate::twins::{self, Twin};
 
 /// What became of a span. The first three are used, the rest are set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,7 @@ pub struct Joined {
     /// Row → end.
     pub end: Vec<i64>,
     /// Row → its process.
-    pub processes: clock::Processes,
+    pub processes: Processes,
     /// Measured clock offsets between processes.
     pub clock_offsets: Vec<ClockOffset>,
     /// CLIENT rows of etcd calls whose SERVER span is here, as (client, server).
@@ -166,7 +168,7 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     }
     let names = shapes::KnownNames::new(c);
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
-    let processes = clock::Processes::new(c);
+    let processes = Processes::new(c);
     let mut prelude =
         shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
     prelude.sort_unstable();
@@ -196,82 +198,45 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     }
 }
 
-/// Enters every span under its id. Repeats get their role here and take no further part.
+/// Enters every span under its id. Of several with one id only one takes further part.
 fn index_spans<'a>(c: &'a Columns, role: &mut [Role], repairs: &mut Vec<Repair>) -> Index<'a> {
     let spans = &c.spans;
     let mut index = Index::new(&spans.trace_id, &spans.span_id);
+    let mut twins: Vec<(u32, u32)> = Vec::new();
     const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
     for row in 0..c.len() as u32 {
         let at = row as usize;
         if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
             role[at] = Role::InvalidId;
-            continue;
+        } else if let Some(first) = index.insert(row) {
+            twins.push((first, row));
         }
-        let Some(earlier) = index.insert(row) else { continue };
-        if same_content(c, earlier as usize, at) {
-            role[at] = Role::Duplicate;
-            repairs.push(Repair { kind: RepairKind::Duplicate, row, before: earlier, after: earlier });
-            continue;
-        }
-        let (stays, goes) =
-            if richness(c, at) > richness(c, earlier as usize) { (row, earlier) } else { (earlier, row) };
-        index.replace(stays);
-        role[goes as usize] = Role::Conflict;
-        repairs.push(Repair { kind: RepairKind::Conflict, row: goes, before: stays, after: stays });
+    }
+    twins.sort_unstable();
+    for same_id in twins.chunk_by(|a, b| a.0 == b.0) {
+        let mut rows: Vec<u32> = same_id.iter().map(|&(_, row)| row).collect();
+        rows.push(same_id[0].0);
+        set_twins_aside(c, &mut rows, &mut index, role, repairs);
     }
     index
 }
 
-/// Which of two spans with one id says more: more attributes, events and links, then the later end.
-fn richness(c: &Columns, row: usize) -> (usize, u64, u64, i32, &str) {
-    let s = &c.spans;
-    let parts =
-        c.span_attributes.of(row).len() + run(&s.events_end, row).len() + run(&s.links_end, row).len();
-    (parts, s.end_time_unix_nano[row], s.start_time_unix_nano[row], s.kind[row], c.names.text(s.name[row]))
-}
-
-fn same_content(c: &Columns, a: usize, b: usize) -> bool {
-    let s = &c.spans;
-    s.start_time_unix_nano[a] == s.start_time_unix_nano[b]
-        && s.end_time_unix_nano[a] == s.end_time_unix_nano[b]
-        && s.name[a] == s.name[b]
-        && s.kind[a] == s.kind[b]
-        && s.parent_span_id[a] == s.parent_span_id[b]
-        && s.status_code[a] == s.status_code[b]
-        && s.flags[a] == s.flags[b]
-        && c.text(s.trace_state[a]) == c.text(s.trace_state[b])
-        && c.text(s.status_message[a]) == c.text(s.status_message[b])
-        && same_attributes(c, &c.span_attributes, a, b)
-        && same_events(c, a, b)
-        && same_links(c, a, b)
-        && c.scope_name(a) == c.scope_name(b)
-        && same_attributes(c, &c.resource_attributes, c.resource_of(a), c.resource_of(b))
-}
-
-fn same_links(c: &Columns, a: usize, b: usize) -> bool {
-    let (a, b) = (run(&c.spans.links_end, a), run(&c.spans.links_end, b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| {
-            c.links.trace_id[a] == c.links.trace_id[b]
-                && c.links.span_id[a] == c.links.span_id[b]
-                && same_attributes(c, &c.link_attributes, a, b)
-        })
-}
-
-fn same_attributes(c: &Columns, table: &crate::columns::Attributes, a: usize, b: usize) -> bool {
-    let (a, b) = (table.of(a), table.of(b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| table.key[a] == table.key[b] && table.same_value(&c.arena, a, b))
-}
-
-fn same_events(c: &Columns, a: usize, b: usize) -> bool {
-    let (a, b) = (run(&c.spans.events_end, a), run(&c.spans.events_end, b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| {
-            c.events.time_unix_nano[a] == c.events.time_unix_nano[b]
-                && c.events.name[a] == c.events.name[b]
-                && same_attributes(c, &c.event_attributes, a, b)
-        })
+fn set_twins_aside(
+    c: &Columns,
+    rows: &mut [u32],
+    index: &mut Index<'_>,
+    role: &mut [Role],
+    repairs: &mut Vec<Repair>,
+) {
+    let stays = twins::judge(c, rows, |row, verdict, stays| {
+        let (aside, kind) = match verdict {
+            Twin::Duplicate => (Role::Duplicate, RepairKind::Duplicate),
+            Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
+        };
+        role[row as usize] = aside;
+        repairs.push(Repair { kind, row, before: stays, after: stays });
+    });
+    index.replace(stays);
 }
 
 /// Row → parent row; and whether the row names a parent that is not here.
@@ -316,16 +281,16 @@ fn assign_roles(
     prelude: &[(u32, u32)],
     role: &mut [Role],
 ) {
-    let called = called_by_link(c, names, index);
+    let called = called_by_requests(c, names, index, forest);
     let mut at = 0;
     while at < forest.order.len() {
         let top = forest.order[at];
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let called = has_request || called.binary_search(&top).is_ok();
-        let is_prelude = prelude.binary_search_by_key(&top, |&(above, _)| above).is_ok();
+        let called = called.binary_search(&top).is_ok();
+        let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
         let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
-            Role::Authentication if has_request || is_prelude => Role::Unrelated,
+            Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
             role => role,
         };
         let mut request_end = at;
@@ -346,12 +311,22 @@ fn assign_roles(
     }
 }
 
-/// Rows that a request here names in a span link, sorted.
-fn called_by_link(c: &Columns, names: &shapes::KnownNames, index: &Index<'_>) -> Vec<u32> {
+/// Rows that a request here has as its parent or names in a span link, sorted.
+fn called_by_requests(
+    c: &Columns,
+    names: &shapes::KnownNames,
+    index: &Index<'_>,
+    forest: &Forest,
+) -> Vec<u32> {
+    let is_kept = |row: usize| forest.position[row] != NONE;
     let mut rows: Vec<u32> = (0..c.len())
-        .filter(|&row| names.is_request(c, row))
-        .flat_map(|row| run(&c.spans.links_end, row))
-        .filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]))
+        .filter(|&row| names.is_request(c, row) && is_kept(row))
+        .flat_map(|row| {
+            let s = &c.spans;
+            let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
+            links.chain([(&s.trace_id[row], &s.parent_span_id[row])])
+        })
+        .filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
         .collect();
     rows.sort_unstable();
     rows
@@ -373,7 +348,7 @@ fn count_traces(spans: &crate::columns::SpanColumns) -> u32 {
     let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
     let mut last = None;
     for (id, bits) in spans.trace_id.iter().zip(&spans.present) {
-        if bits & present::TRACE_ID != 0 && last != Some(id) {
+        if bits & present::TRACE_ID != 0 && *id != [0; 16] && last != Some(id) {
             seen.insert(*id);
             last = Some(id);
         }

@@ -21,10 +21,12 @@ pub mod kube;
 pub mod nested;
 pub mod otlp;
 pub mod phases;
+pub mod processes;
 pub mod report;
 pub mod requests;
 pub mod shapes;
 pub mod sweep;
+pub mod twins;
 pub mod wire;
 
 #[cfg(feature = "python")]

@@ -1,9 +1,9 @@
 //! The shapes that kube-apiserver is known to send, recognised per span, and the repairs that make them usable.
 
-use crate::clock::Processes;
 use crate::columns::Columns;
 use crate::forest::NONE;
 use crate::join::{Repair, RepairKind, id_key};
+use crate::processes::Processes;
 
 /// `SpanKind` numbers of the `.proto`.
 pub const INTERNAL: i32 = 1;
