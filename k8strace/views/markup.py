@@ -211,7 +211,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numbers: str 
     body = [_row("td", row, sides, f"border-top:{RULE}") for row in rows]
     whole = element(
         "table",
-        element("thead", _row("th", heads, sides, "white-space:nowrap")),
+        element("thead", _row("th", heads, sides, "")),
         element("tbody", *body),
         style="border-collapse:collapse;border:0;margin:0;table-layout:auto;font-size:inherit;"
         "font-variant-numeric:tabular-nums;overflow-wrap:anywhere",
@@ -221,9 +221,15 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numbers: str 
 
 def _row(kind: str, cells: Sequence[Content], sides: Sequence[str], style: str) -> Html:
     # Notebooks and documentation themes have ideas of their own about table cells: each is told.
-    cell = "padding:3px 14px 3px 0;border:0;vertical-align:middle;max-width:34em"
+    cell = "padding:3px 12px 3px 0;border:0;vertical-align:middle;max-width:34em"
     written = [
-        element(kind, content, style=f"{cell};text-align:{side}")
+        element(kind, content, style=f"{cell};text-align:{side}{_unbroken(content)}")
         for content, side in zip(cells, sides, strict=True)
     ]
     return element("tr", *written, style=f"background:transparent;border:0;{style}")
+
+
+def _unbroken(content: Content) -> str:
+    """Words are not broken, unless they are long: then the table would be as wide as somebody likes."""
+    short = isinstance(content, str) and not isinstance(content, Html) and len(content) <= 32
+    return ";white-space:nowrap" if short else ""

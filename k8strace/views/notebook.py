@@ -41,7 +41,7 @@ __all__ = ["attribution_html", "breakdown_html", "request_html", "requests_html"
 MOST_ROWS: Final = 10
 """Rows of a table that stands for more."""
 
-MOST_GROUPS: Final = 20
+MOST_GROUPS: Final = 15
 
 MOST_DRAWN: Final = 20_000
 """Spans of a request whose tree is drawn; of a larger one the composition is shown."""
@@ -290,7 +290,7 @@ def _group_row(group: Group, breakdown: Breakdown) -> list[Content]:
     ]
 
 
-def _share_bar(band: Band, width: int = 104) -> Html:
+def _share_bar(band: Band, width: int = 96) -> Html:
     return element("div", bar(parts_of(band.components), 10, f"{width}px"), style=f"width:{width}px")
 
 
