@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from k8strace.requests import Request, Requests
@@ -59,10 +59,7 @@ def spans_per_source(spans: Spans) -> list[int]:
     per_batch: Counter[int] = Counter()
     for resource, number_of in _spans_per_resource(spans).items():
         per_batch[batch_of[resource]] += number_of
-    starts = [0, *ends[:-1]]
-    return [
-        sum(per_batch[batch] for batch in range(start, end)) for start, end in zip(starts, ends, strict=True)
-    ]
+    return [sum(per_batch[batch] for batch in range(*part)) for part in pairwise([0, *ends])]
 
 
 def _spans_per_resource(spans: Spans) -> Counter[int]:
