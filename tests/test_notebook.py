@@ -328,6 +328,7 @@ def test_a_huge_tree_is_not_drawn(monkeypatch):
     page = Page(request._repr_html_())
     assert "Its 205 spans are too many to draw here." in page.texts
     assert list(page.bars()) == [request.wall_ns]
+    assert list(Page(request._requests._repr_html_()).bars()) == [request.wall_ns]
 
 
 def test_large_objects_stay_small(capture):

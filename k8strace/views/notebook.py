@@ -125,11 +125,12 @@ def requests_html(requests: Requests) -> str:
         if len(requests) == counts["requests"]
         else f"{len(requests):,} of {count(counts['requests'], 'request')}"
     )
-    slowest = [(request, _components(_phases(request))) for request in shown.slowest(MOST_ROWS)]
-    rows = [_request_row(request, components) for request, components in slowest]
+    slowest = shown.slowest(MOST_ROWS)
+    compositions = _compositions(slowest)
+    rows = [_request_row(*pair) for pair in zip(slowest, compositions, strict=True)]
     return page(
         facts(title, count(counts["traces"], "trace"), count(counts["background_calls"], "background call")),
-        swatches(parts_of({component: 1 for _, components in slowest for component in components})),
+        swatches(parts_of({component: 1 for parts in compositions for component in parts})),
         table(("slowest", "status", "wall", "etcd calls", "where the time went"), rows, "lrrrl"),
         _more(len(shown) - len(rows), "request"),
         _long_running(len(requests) - len(short) if len(short) else 0),
@@ -148,6 +149,14 @@ def _request_row(request: Request, components: Mapping[str, int]) -> tuple[Conte
     )
 
 
+def _compositions(slowest: Requests) -> list[dict[str, int]]:
+    """Component → ns of each. Small trees are quick; for others the core divides the time of all requests at once."""
+    if max(slowest.column("spans"), default=0) <= MOST_DRAWN // MOST_ROWS:
+        return [_components(_critical(request.tree.graph["critical_path"])) for request in slowest]
+    attribution = attribute(slowest)
+    return [attribution.components(request.request) for request in slowest]
+
+
 def _ledger(title: str, counts: Mapping[str, int]) -> Html:
     known = [f"{name} {number:,}" for name, number in counts.items() if number]
     return element("div", f"Spans {title}: {', '.join(known) or 'none'}.", style=f"{FAINT};font-size:12px")
@@ -161,7 +170,9 @@ def request_html(request: Request) -> str:
     if request.spans > MOST_DRAWN:
         note = f"Its {request.spans:,} spans are too many to draw here."
         return page(
-            _request_facts(request), _composition(_phases(request)), element("div", note, style=FAINT)
+            _request_facts(request),
+            _composition(attribute(request._requests).phases(request.request)),
+            element("div", note, style=FAINT),
         )
     tree = request.tree
     phases = _critical(tree.graph["critical_path"])
@@ -192,13 +203,6 @@ def _request_facts(request: Request) -> Html:
 def _composition(phases: Mapping[str, int]) -> Html:
     parts = parts_of(phases)
     return join(bar(parts), legend(parts))
-
-
-def _phases(request: Request) -> dict[str, int]:
-    """Phase → ns. A tree is quick when it is small; for the others the core divides all requests at once."""
-    if request.spans > MOST_DRAWN:
-        return attribute(request._requests).phases(request.request)
-    return _critical(request.tree.graph["critical_path"])
 
 
 def _critical(path: Iterable[tuple[str, int, int, str]]) -> dict[str, int]:
