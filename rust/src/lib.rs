@@ -19,6 +19,7 @@ pub mod join;
 pub mod json;
 pub mod kube;
 pub mod nested;
+pub mod operations;
 pub mod otlp;
 pub mod phases;
 pub mod processes;
