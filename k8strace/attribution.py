@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -164,7 +165,7 @@ class Attribution(ArrowExport):
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._requests._joined.column("wall_ns")
         ranked = sorted(rows, key=lambda row: (wall[row], row))
-        first = [math.ceil(q * len(ranked)) - 1 for q in quantiles]
+        first = [_nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
             q: self._band(ranked[at : max(end, at + 1)], ranked[at])
             for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
@@ -189,6 +190,11 @@ class Attribution(ArrowExport):
         from k8strace.views.notebook import attribution_html
 
         return attribution_html(self)
+
+
+def _nearest_rank(q: float, count: int) -> int:
+    """Place of a quantile among so many sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01."""
+    return math.ceil(Fraction(str(q)) * count) - 1
 
 
 def _by_component(phases: dict[str, int]) -> dict[str, int]:
