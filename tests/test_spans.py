@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import mmap
+import re
 import sys
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -412,6 +414,32 @@ def test_no_spans_make_an_empty_table_of_the_same_schema(spans: k8strace.Spans):
     empty = k8strace.decode(b"")
     assert pa.table(spans).schema == pa.table(empty).schema
     assert 0 == pl.DataFrame(empty).height == len(empty.to_pandas()) == duckdb.sql("from empty").shape[0]
+
+
+def _listed(heading: str) -> list[tuple[str, str]]:
+    """Name and type of every column in one table of the reference."""
+    page = Path(__file__).parents[1] / "docs" / "reference" / "columns.md"
+    section = re.split(
+        r"^#+ ", page.read_text(encoding="utf-8").split(f"# {heading}\n")[1], flags=re.MULTILINE
+    )[0]
+    return re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section, flags=re.MULTILINE)
+
+
+def _has(schema: Iterable[pa.Field]) -> list[tuple[str, str]]:
+    return [(field.name, str(field.type).partition("<")[0]) for field in schema]
+
+
+def test_the_reference_lists_every_column_with_its_type(spans: k8strace.Spans):
+    table = pa.table(spans)
+    assert _listed("Spans") == _has(table.schema)
+    for heading, other in [
+        ("Scopes", spans.scopes),
+        ("Resources", spans.resources),
+        ("Odd ids", spans.odd_ids),
+    ]:
+        assert _listed(heading) == _has(pa.table(other).schema)
+    for heading in ("Attributes", "Events", "Links"):
+        assert _listed(heading) == _has(table.schema.field(heading.lower()).type.value_type)
 
 
 def test_a_slice_keeps_the_bytes_that_it_shows(batches: Requests):
