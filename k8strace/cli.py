@@ -8,7 +8,6 @@ rich, is imported by the commands that show it.
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import re
@@ -81,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
-        # Nobody reads any more. What is still buffered must not be tried again at exit.
+    if isinstance(error, OSError):
+        # If it was the output that failed: what is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
     _complain(_said(error))
     return USAGE if isinstance(error, UsageError) else FAILED

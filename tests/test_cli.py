@@ -442,3 +442,36 @@ def test_the_module_and_the_command_are_one():
         pytest.skip("the command is not installed beside this Python")
     done = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == run("--version").stdout
+
+
+def test_output_that_cannot_be_written_is_one_line():
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*K8STRACE, "report", CAPTURE], stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"k8strace: No space left on device\n")
+
+
+# ── Documentation ─────────────────────────────────────────────────────────────────────────────────
+
+PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text()
+
+
+def test_the_reference_names_every_option():
+    shown = "".join(run(*command, "--help").stdout for command in ([], ["report"], ["requests"], ["tree"]))
+    assert not [option for option in set(re.findall(r"--[a-z-]+", shown)) if f"`{option}" not in PAGE]
+
+
+def test_the_reference_names_every_key():
+    (report,) = records(run("report", CAPTURE, "--json").stdout)
+    request = records(run("requests", CAPTURE, "--json").stdout)[0]
+    (finding, *_), (group, *_) = report["issues"], report["groups"]
+    assert not [
+        key for key in {**report, **request, **finding, **group} if f"`{key}`" not in PAGE and key != "count"
+    ]
+
+
+def test_the_reference_shows_the_real_report():
+    """What is printed in the documentation is what the command prints."""
+    command, shown = re.search(r"\$ k8strace (report tests/.*)\n([\s\S]*?)```", PAGE).groups()
+    assert run(*command.split()).stdout == shown

@@ -32,6 +32,7 @@ __all__ = [
     "shade_of",
     "size",
     "spread",
+    "tenths",
     "to_ascii",
     "wrapped",
 ]
@@ -153,6 +154,20 @@ def percent(part: int, whole: int) -> str:
     return f"{share:.0f}%" if share >= 9.95 else f"{share:.1f}%"
 
 
+def tenths(part: int, whole: int) -> str:
+    """
+    A share to a tenth of a percent, so that few shares seen together add up.
+
+    Examples:
+        >>> tenths(616, 1000), tenths(1, 10_000), tenths(9_999, 10_000)
+        ('61.6%', '<0.1%', '>99.9%')
+    """
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.05:
+        return "<0.1%"
+    return ">99.9%" if 99.95 <= share < 100 else f"{share:.1f}%"
+
+
 def largest_first(parts: Mapping[str, int]) -> list[tuple[str, int]]:
     """The parts that are there, largest first, of equal ones by name."""
     return sorted(((name, ns) for name, ns in parts.items() if ns), key=lambda part: (-part[1], part[0]))
@@ -217,7 +232,7 @@ def component_bar(parts: Mapping[str, int], whole: int, look: Look) -> Text:
             " ",
             (clean(name), "bold"),
             " ",
-            percent(ns, whole),
+            tenths(ns, whole),
         )
         for name, ns in largest_first(parts)
     ]
