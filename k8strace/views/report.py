@@ -299,7 +299,7 @@ def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]
     slowest = list(longest(attribution.requests, most))
     if not slowest:
         return []
-    key = "█ on the critical path: the request waits for it   ─ open, not waited for"
+    key = "█ waited for: on the critical path   ─ open, not waited for"
     first, *others = (
         request_lines(request, attribution, look, rank=rank, limit=TREE_LIMIT)
         for rank, request in enumerate(slowest, 1)
