@@ -153,9 +153,9 @@ def test_long_batches_cut_here_and_there_have_the_official_verdict(capture: Path
 
 
 def test_a_batch_with_any_bit_flipped_has_the_official_verdict(capture: Path):
-    """Each bit of the first 64 bytes, and one bit of every other byte."""
+    """Each bit of the first 64 bytes, and one bit of every byte up to 1,200, which is all of the 1.36 batch."""
     data = batches(capture)[0]
-    flips = [(at, bit) for at in range(len(data)) for bit in (range(8) if at < 64 else [at % 8])]
+    flips = [(at, bit) for at in range(min(len(data), 1_200)) for bit in (range(8) if at < 64 else [at % 8])]
     refused = 0
     for at, bit in flips:
         flipped = bytearray(data)
