@@ -23,6 +23,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from k8strace import K8straceError, Request, Requests, __version__, attribute, join, read
+from k8strace.setup import cli as setup
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -70,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         asked = _parser().parse_args(arguments)
-        _run(asked)
+        code = _run(asked)
         sys.stdout.flush()
     except (UsageError, NotFoundError, K8straceError, OSError, MemoryError, KeyboardInterrupt) as error:
         return _failed(error)
-    return OK
+    return code
 
 
 def _failed(error: BaseException) -> int:
@@ -103,9 +104,10 @@ def _complain(message: str) -> None:
     print(f"k8strace: {clean(message, 2000)}", file=sys.stderr)
 
 
-def _run(asked: argparse.Namespace) -> None:
-    run: Callable[[argparse.Namespace], None] = asked.run
-    run(asked)
+def _run(asked: argparse.Namespace) -> int:
+    """The exit code; a command that returns nothing went well."""
+    run: Callable[[argparse.Namespace], int | None] = asked.run
+    return run(asked) or OK
 
 
 # ── Arguments ─────────────────────────────────────────────────────────────────────────────────────
@@ -135,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_requests(commands)
     _add_tree(commands)
+    setup.add_commands(commands)
     return parser
 
 

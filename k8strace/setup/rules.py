@@ -9,7 +9,7 @@ from typing import Final
 from k8strace.setup import versions
 from k8strace.setup.findings import Finding
 from k8strace.setup.flags import GATE, without_gate
-from k8strace.setup.kubeadm import CONFIG, FOLDER
+from k8strace.setup.kubeadm import CONFIG
 from k8strace.setup.recognise import Argument, Found, Server, Tracing
 from k8strace.setup.settings import endpoint_problem
 from k8strace.setup.versions import ALL_ETCD_FLAGS, Etcd, Gate, Kubernetes, Name, Records
@@ -179,13 +179,12 @@ def _gate_setting(gates: list[Argument]) -> tuple[Argument | None, str]:
 def _mounted(server: Server, config: Argument) -> Findings:
     if server.mounts is None or any(covers(mount, config.value) for mount in server.mounts):
         return
-    folder = config.value.rpartition("/")[0] or FOLDER
     yield Finding(
         server.file,
         config.line,
         "file-not-mounted",
         f"no volume is mounted at {config.value[:120]}: kube-apiserver does not find the file and does not start",
-        f"add a hostPath volume for {folder[:120]} and a mount of it (extraVolumes in a ClusterConfiguration)",
+        f"add a hostPath volume of {config.value[:120]} and a mount of it there (for kubeadm: extraVolumes)",
     )
 
 
