@@ -84,8 +84,9 @@ def whole_segments(tree: Any) -> list[tuple[str, int, int]]:
     for span_id, start, end, _ in tree.graph["critical_path"]:
         if whole and whole[-1][0] == span_id:
             assert whole[-1][2] == start
-            start = whole.pop()[1]
-        whole.append((span_id, start, end))
+            whole[-1] = (span_id, whole[-1][1], end)
+        else:
+            whole.append((span_id, start, end))
     return whole
 
 
