@@ -1,6 +1,6 @@
 """The contenders: one job each, and a process that does it when told to.
 
-    python benchmarks/contenders.py NAME FILE    # then, line by line: answers, run, run SECONDS
+    python benchmarks/contenders.py NAME FILE [no-gc]    # then, line by line: answers, run, run SECONDS
 
 Each line is answered by one line of JSON. A process does the job of one contender on one file, so that
 what another leaves behind in memory or in caches of Python is not its concern.
@@ -204,8 +204,10 @@ def memory() -> dict[str, int]:
     return {name.rstrip(":"): int(kib) * 1024 for name, kib, _ in fields}
 
 
-def main(name: str, path: Path) -> None:
+def main(name: str, path: Path, *options: str) -> None:
     """Do what the lines of standard input say."""
+    if "no-gc" in options:
+        gc.disable()
     contender = CONTENDERS[name]()
     for line in sys.stdin:
         order, *seconds = line.split()
@@ -214,4 +216,4 @@ def main(name: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

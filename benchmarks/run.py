@@ -1,6 +1,6 @@
 """How fast is the main job? k8strace beside the same job in plain Python, in one run.
 
-    make bench                                  all captures and 100,000 generated spans: about two minutes
+    make bench                                  all captures and 100,000 generated spans: a minute or two
     make bench ARGS='--quick --check'           one capture and fewer spans; fails below the floors
     make bench ARGS='--json benchmarks/results/NAME.json'
 
@@ -62,8 +62,14 @@ class Spread(NamedTuple):
 class Child:
     """The process of one contender on one file."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        command = [sys.executable, str(HERE / "contenders.py"), name, str(path)]
+    def __init__(self, name: str, path: Path, *, collect: bool = True) -> None:
+        command = [
+            sys.executable,
+            str(HERE / "contenders.py"),
+            name,
+            str(path),
+            *([] if collect else ["no-gc"]),
+        ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, order: str) -> dict[str, Any]:
@@ -114,10 +120,10 @@ class DifferentAnswersError(Exception):
     """The contenders disagree, so their times mean nothing."""
 
 
-def measure(name: str, path: Path, rounds: int, seconds: float) -> Measured:
+def measure(name: str, path: Path, rounds: int, seconds: float, *, collect: bool = True) -> Measured:
     """Compare all answers of the contenders on a file; if they are equal, time them."""
     with ExitStack() as stack:
-        children = {each: stack.enter_context(Child(each, path)) for each in CONTENDERS}
+        children = {each: stack.enter_context(Child(each, path, collect=collect)) for each in CONTENDERS}
         first = {each: child.ask("answers") for each, child in children.items()}
         check_equal(name, first)
         measured = Measured(name, first["k8strace"]["facts"]["spans"], path.stat().st_size, first)
@@ -230,6 +236,7 @@ def as_json(
         "machine": facts,
         "rounds": options.rounds,
         "seed": options.seed,
+        "garbage_collector": not options.no_gc,
         "unit": "ns per span, medians over the rounds",
         "workloads": [
             {
@@ -276,6 +283,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=0, help="of the generated workload (default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, help="how many (default: 9)")
+    parser.add_argument("--no-gc", action="store_true", help="switch Python's garbage collector off")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store the result too")
     options = parser.parse_args(arguments)
@@ -304,7 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, one_core():
         for name, path in files(options, Path(folder)):
             try:
-                results.append(measure(name, path, options.rounds, 0.1 if options.quick else 0.4))
+                seconds = 0.1 if options.quick else 0.4
+                results.append(measure(name, path, options.rounds, seconds, collect=not options.no_gc))
             except DifferentAnswersError as error:
                 print(error, file=sys.stderr)
                 return 1

@@ -370,7 +370,8 @@ def main() -> None:
     print(f"{'':30} {'workload':>12} {'1.36 capture':>12}")
     real = shape(baseline.load(CAPTURE_136))
     for name, made, recorded in zip(Shape._fields, shape(messages), real, strict=True):
-        print(f"{name.replace('_', ' '):30} {made:12,.5g} {recorded:12,.5g}")
+        digits = "," if isinstance(made, int) else ",.2f"
+        print(f"{name.replace('_', ' '):30} {made:12{digits}} {recorded:12{digits}}")
     if options.file:
         write(options.file, messages)
 
