@@ -132,8 +132,8 @@ def _unsampled(seen: Circumstances) -> list[str]:
     if seen.kubernetes and seen.kubernetes.honours_traceparent:
         return [
             (
-                "nothing was sampled in this time: the caller is neither in system:masters nor in system:monitoring, and "
-                "the rate is low or unset"
+                "nothing was sampled in this time: the caller is neither in system:masters nor in system:monitoring, "
+                "and the rate is low or unset"
             )
         ]
     return ["nothing was sampled in this time: the rate is low or unset, and the traceparent may not count"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from k8strace.setup.documents import items, rows, table
 from k8strace.setup.findings import Finding
 from k8strace.setup.recognise import Argument, Found, Kind, Kubeadm
 from k8strace.setup.rules import covers
@@ -27,7 +28,7 @@ def kubeadm_rules(kubeadm: Kubeadm, rules: Kubernetes | None) -> Findings:
         yield Finding(
             kubeadm.file, line, "kubeadm-version", problem, "write kubeadm.k8s.io/v1beta3, arguments as a map"
         )
-    for holder in (content.get("apiServer"), (content.get("etcd") or {}).get("local")):
+    for holder in (content.get("apiServer"), table(content.get("etcd")).get("local")):
         if form and hasattr(holder, "get"):
             yield from _form(kubeadm, holder, form)
 
@@ -60,7 +61,7 @@ def _not_text(arguments: Any) -> Iterator[tuple[Any, Any]]:
     if hasattr(arguments, "items"):
         yield from ((key, value) for key, value in arguments.items() if not isinstance(value, str))
     else:
-        for at, item in enumerate(arguments or ()):
+        for at, item in enumerate(items(arguments)):
             if hasattr(item, "get") and not isinstance(item.get("value", ""), str):
                 yield at, item["value"]
 
@@ -79,13 +80,13 @@ def kind_rules(kind: Kind, found: Found) -> Findings:
 
 def _brought_in(kind: Kind, config: Argument) -> Findings:
     """The file must be in the node before kubeadm can mount it into the container."""
-    nodes: Any = kind.document.content.get("nodes") or ({},)
+    nodes = rows(kind.document.content.get("nodes")) or [{}]
     servers = [node for node in nodes if node.get("role", "control-plane") == "control-plane"]
     without = [
         node
         for node in servers
         if not any(
-            covers(str(m.get("containerPath", "")), config.value) for m in node.get("extraMounts") or ()
+            covers(str(m.get("containerPath", "")), config.value) for m in rows(node.get("extraMounts"))
         )
     ]
     if without:
@@ -104,7 +105,7 @@ def _replaced(kind: Kind) -> Findings:
     content = kind.document.content
     own = [key for key in ("featureGates", "runtimeConfig") if content.get(key)]
     for patch in kind.patches:
-        arguments = (patch.content.get("apiServer") or {}).get("extraArgs")
+        arguments = table(patch.content.get("apiServer")).get("extraArgs")
         if own and isinstance(arguments, list):
             names = {item.get("name") for item in arguments if hasattr(item, "get")}
             lost = [
