@@ -28,10 +28,13 @@ impl Interner {
     /// The text of `id`, as bytes; empty when there is no such id.
     #[inline]
     pub fn bytes(&self, id: u32) -> &[u8] {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.end.get(id - 1).copied().unwrap_or(0) };
-        let end = self.end.get(id).map_or(start, |&end| end);
-        self.text.get(start..end).unwrap_or_default()
+        text_of(&self.text, &self.end, id)
+    }
+
+    /// True when `bytes` is the text of `id`.
+    #[inline(always)]
+    pub fn is(&self, id: u32, bytes: &[u8]) -> bool {
+        self.bytes(id) == bytes
     }
 
     /// The text of `id`.
@@ -58,17 +61,22 @@ impl Interner {
         self.find(text.as_bytes()).unwrap_or_else(|| self.insert(text.as_bytes()))
     }
 
+    /// Takes memory for so many strings at once.
+    pub fn reserve(&mut self, strings: usize) {
+        const TYPICAL_LEN: usize = 24;
+        self.text.reserve(strings * TYPICAL_LEN);
+        self.end.reserve(strings);
+        let (text, end, state) = (&self.text, &self.end, &self.state);
+        self.table.reserve(strings, |&id| state.hash_one(text_of(text, end, id)));
+    }
+
     #[cold]
     fn insert(&mut self, bytes: &[u8]) -> u32 {
         let id = self.end.len() as u32;
         self.text.extend_from_slice(bytes);
         self.end.push(self.text.len());
         let (table, text, end, state) = (&mut self.table, &self.text, &self.end, &self.state);
-        let bytes_of = |id: u32| {
-            let start = if id == 0 { 0 } else { end[id as usize - 1] };
-            &text[start..end[id as usize]]
-        };
-        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(bytes_of(other)));
+        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(text_of(text, end, other)));
         id
     }
 
@@ -83,9 +91,63 @@ impl Interner {
     }
 }
 
+#[inline]
+fn text_of<'a>(text: &'a [u8], end: &[usize], id: u32) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { end.get(id - 1).copied().unwrap_or(0) };
+    let end = end.get(id).map_or(start, |&end| end);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Guesses each string from the one before it. Spans and events come in sequences that repeat, and comparing with a
+/// guess is cheaper than hashing.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    last: u32,
+    /// String → what followed it last time.
+    next: Vec<u32>,
+}
+
+impl Sequence {
+    /// What [`Interner::intern`] does.
+    #[inline(always)]
+    pub fn intern<E>(
+        &mut self,
+        strings: &mut Interner,
+        bytes: &[u8],
+        check: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        self.last = match self.next.get(self.last as usize) {
+            Some(&guess) if strings.is(guess, bytes) => guess,
+            _ => self.learn(strings.intern(bytes, check)?),
+        };
+        Ok(self.last)
+    }
+
+    #[inline(never)]
+    fn learn(&mut self, id: u32) -> u32 {
+        let last = self.last as usize;
+        if last >= self.next.len() {
+            self.next.resize(last + 1, id);
+        }
+        self.next[last] = id;
+        id
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_gives_the_numbers_that_the_interner_gives() {
+        let (mut guessed, mut asked, mut sequence) =
+            (Interner::default(), Interner::default(), Sequence::default());
+        for name in ["a", "b", "a", "b", "a", "c", "", "a", "b"] {
+            let id = sequence.intern(&mut guessed, name.as_bytes(), |_| Ok::<_, ()>(()));
+            assert_eq!(Ok(asked.intern_str(name)), id);
+        }
+    }
 
     #[test]
     fn equal_strings_share_a_number_and_keep_their_text() {

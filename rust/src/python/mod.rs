@@ -16,7 +16,7 @@ use crate::error::DecodeError;
 use table::{Column, Table};
 
 /// Raises `k8strace.exceptions.DecodeError`.
-pub(crate) fn to_py_err(error: DecodeError) -> PyErr {
+pub(crate) fn to_py_err(error: Box<DecodeError>) -> PyErr {
     Python::attach(|py| {
         let make = || {
             let kind = py.import("k8strace.exceptions")?.getattr("DecodeError")?;
