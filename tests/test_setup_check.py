@@ -292,6 +292,14 @@ def test_each_release_reads_the_configurations_of_the_table(row):
         assert [each.code for each in found] == ([] if version in accepted else ["config-version"])
 
 
+def test_localhost_inside_a_node_is_found():
+    """Beside a kind configuration or a minikube script the default endpoint leads nowhere."""
+    for text, name in ((KIND, "kind.yaml"), (MINIKUBE, "start.sh")):
+        for tracing in (TRACING, TRACING.replace("endpoint: localhost:4317\n", "")):
+            found = check([(name, text), ("t.yaml", tracing)]).findings
+            assert [each.code for each in found if each.file == "t.yaml"] == ["endpoint-local"]
+
+
 def test_two_members_with_one_id_are_found():
     report = check([("a.yaml", ETCD), ("b.yaml", ETCD)])
     assert [(each.file, each.code) for each in report.findings] == [

@@ -221,7 +221,7 @@ def test_silence_has_its_causes(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "no spans came at all" in out
     assert "1. the gate APIServerTracing is not set, and Kubernetes 1.25 has it off by default" in out
-    assert f"does not lead to {tmp_path / 'nothing'}" in out
+    assert f"does not lead to the receiver that writes {tmp_path / 'nothing'}" in out
 
 
 def test_a_store_is_read_as_it_grows(tmp_path, capsys):

@@ -379,7 +379,9 @@ def test_the_patches_do_what_patching_does(tmp_path):
     plain = (DATA / "own" / "kube-apiserver.yaml").read_text()
     plain = re.sub(r"^ +- --(feature-gates|tracing).*\n", "", plain, flags=re.MULTILINE)
     (tmp_path / "before" / "kube-apiserver.yaml").write_text(plain)
-    commands = re.findall(r"^ +(kubectl patch .*kube-apiserver.*)$", files["README.md"].text, re.MULTILINE)
+    commands = re.findall(
+        r"^ +(?:sudo )?(kubectl patch .*kube-apiserver.*)$", files["README.md"].text, re.MULTILINE
+    )
     for command in commands:
         line = command.replace("/root/before-tracing", "before")
         subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True, capture_output=True, timeout=60)

@@ -350,16 +350,23 @@ def _probe(asked: argparse.Namespace) -> int:
         verify=not asked.insecure_skip_tls_verify,
     )
     with Store(asked.store) if asked.store else Receiver(asked.listen) as source:
+        _warn_of(asked)
         answer = ask(to, asked.path)
         version = version_of(to)
         outcome = wait(source, answer, timeout=asked.timeout)
     kubernetes = given or _known(version)
-    where = str(asked.store or asked.listen)
+    where = f"the receiver that writes {asked.store}" if asked.store else asked.listen
     seen = Circumstances(answer.status, kubernetes, etcd, where, outcome.waited)
     likely = causes(outcome.reason, seen)
     facts = {"status": answer.status, "version": version, "trace_id": answer.trace_id, "where": where}
     (_show_json if asked.json else _show)(outcome, likely, facts)
     return OK if outcome.reason is Reason.FOUND else FOUND
+
+
+def _warn_of(asked: argparse.Namespace) -> None:
+    """An open receiver is open to all who reach it."""
+    if not asked.store and asked.listen.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        _complain(f"note: whoever reaches {asked.listen} can send spans to it while the probe waits")
 
 
 def _known(version: str | None) -> Any:

@@ -11,7 +11,7 @@ from k8strace.setup.recognise import Argument, Found, Kind, Kubeadm
 from k8strace.setup.rules import covers
 from k8strace.setup.versions import ALL_ETCD_FLAGS, Kubernetes
 
-__all__ = ["kind_rules", "kubeadm_rules"]
+__all__ = ["kind_rules", "kubeadm_rules", "local_endpoints"]
 
 Findings = Iterator[Finding]
 
@@ -67,7 +67,7 @@ def _not_text(arguments: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def kind_rules(kind: Kind, found: Found) -> Findings:
-    """Traps of kind: files that stay outside the node, lists that replace, endpoints that lead nowhere."""
+    """Traps of kind: files that stay outside the node, and lists that replace."""
     for server in (
         each for each in found.servers if each.file == kind.file and each.component == "kube-apiserver"
     ):
@@ -75,7 +75,6 @@ def kind_rules(kind: Kind, found: Found) -> Findings:
         if config:
             yield from _brought_in(kind, config)
     yield from _replaced(kind)
-    yield from _local_endpoints(kind, found)
 
 
 def _brought_in(kind: Kind, config: Argument) -> Findings:
@@ -119,11 +118,23 @@ def _replaced(kind: Kind) -> Findings:
                 yield Finding(kind.file, line, "kind-list", problem, "repeat them in the patch's list")
 
 
-def _local_endpoints(kind: Kind, found: Found) -> Findings:
-    for server in (each for each in found.servers if each.file == kind.file):
+def local_endpoints(found: Found) -> Findings:
+    """Endpoints on localhost where that is the inside of a node that is a container or a virtual machine."""
+    if not found.inside_node:
+        return
+    better = "write the host as the node sees it: the gateway of kind's network, or host.minikube.internal"
+    for file, line, endpoint in _endpoints(found):
+        if endpoint.rpartition(":")[0].rpartition("/")[2] in ("localhost", "127.0.0.1", "[::1]"):
+            problem = f"{endpoint[:80]} is inside the node, where no receiver listens"
+            yield Finding(file, line, "endpoint-local", problem, better)
+
+
+def _endpoints(found: Found) -> Iterator[tuple[str, int, str]]:
+    for server in found.servers:
         for argument in server.arguments:
-            host = argument.value.rpartition(":")[0].rpartition("/")[2]
-            if ALL_ETCD_FLAGS.get(argument.name) == "address" and host in ("localhost", "127.0.0.1", "[::1]"):
-                problem = f"{argument.value} is inside kind's node, where no receiver listens"
-                better = "write the gateway of kind's network, such as 172.18.0.1:4317"
-                yield Finding(kind.file, argument.line, "endpoint-local", problem, better)
+            if ALL_ETCD_FLAGS.get(argument.name) == "address":
+                yield server.file, argument.line, argument.value
+    for tracing in found.tracing:
+        content = tracing.document.content
+        line = tracing.document.line(content, "endpoint")
+        yield tracing.file, line, str(content.get("endpoint", "localhost:4317"))

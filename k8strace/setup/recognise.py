@@ -82,6 +82,8 @@ class Found:
     kinds: list[Kind] = field(default_factory=list)
     recognised: list[Recognised] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)
+    inside_node: bool = False
+    """The control plane runs in a node that is a container or a virtual machine: kind, minikube."""
 
 
 def recognise(file: str, text: str, found: Found) -> None:
@@ -234,6 +236,7 @@ def _kind(file: str, document: Document, found: Found) -> str:
     patches = tuple(_embedded(file, document, content, found))
     patches += tuple(patch for node in nodes for patch in _embedded(file, document, node, found))
     found.kinds.append(Kind(file, document, patches))
+    found.inside_node = True
     for patch in patches:
         if patch.content.get("kind") == "ClusterConfiguration":
             _cluster(file, patch, found, kind_version=version, kind=True)
@@ -338,4 +341,5 @@ def _minikube(file: str, text: str, found: Found) -> bool:
                 Server(component, file, begin, tuple(arguments), mounts, version, whole=True)  # type: ignore[arg-type]
             )
     found.recognised.append(Recognised(file, begin, "minikube start"))
+    found.inside_node = True
     return True

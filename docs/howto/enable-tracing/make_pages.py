@@ -73,8 +73,22 @@ The exit code is 1 if there is an error, so that CI stops; `--strict` counts war
 
 ## 4. See the first request
 
+The probe takes certificates as files.
+From kubeadm's kubeconfig, on a control-plane node (before 1.29 it is `admin.conf`):
+
 ```sh
-k8strace setup probe --server https://10.0.0.11:6443 --ca-file ca.crt --client-cert admin.crt --client-key admin.key
+umask 077
+sudo cat /etc/kubernetes/super-admin.conf > super-admin.conf
+for name in certificate-authority client-certificate client-key; do
+  awk -v key="$name-data:" '$1 == key {{ print $2 }}' super-admin.conf | base64 -d > "$name.pem"
+done
+rm super-admin.conf
+```
+
+Then:
+
+```sh
+k8strace setup probe --server https://10.0.0.11:6443 --ca-file certificate-authority.pem --client-cert client-certificate.pem --client-key client-key.pem
 ```
 
 The probe opens a receiver on 127.0.0.1:4317 (`--listen` for another place), sends one GET with a sampled `traceparent` and a user agent like no other, waits for its spans, and prints where its time went.
