@@ -74,7 +74,7 @@ The exit code is 1 if there is an error, so that CI stops; `--strict` counts war
 ## 4. See the first request
 
 The probe takes certificates as files.
-From kubeadm's kubeconfig, on a control-plane node (before 1.29 it is `admin.conf`):
+From kubeadm's kubeconfig, on the node where `kubeadm init` ran (before 1.29 the file is `admin.conf`):
 
 ```sh
 umask 077
