@@ -56,6 +56,20 @@ impl Interner {
         Ok(self.insert(bytes))
     }
 
+    /// The same, for strings that come in sequence.
+    #[inline(always)]
+    pub fn intern_next<E>(
+        &mut self,
+        sequence: &mut Sequence,
+        bytes: &[u8],
+        check: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        match sequence.guess() {
+            Some(guess) if self.is(guess, bytes) => Ok(sequence.follow(guess)),
+            _ => Ok(sequence.learn(self.intern(bytes, check)?)),
+        }
+    }
+
     /// The id of a string that is known to be UTF-8.
     pub fn intern_str(&mut self, text: &str) -> u32 {
         self.find(text.as_bytes()).unwrap_or_else(|| self.insert(text.as_bytes()))
@@ -99,39 +113,39 @@ fn text_of<'a>(text: &'a [u8], end: &[usize], id: u32) -> &'a [u8] {
     text.get(start..end).unwrap_or_default()
 }
 
-/// Guesses each string from the one before it. Spans and events come in sequences that repeat, and comparing with a
-/// guess is cheaper than hashing.
+/// Guesses each number from the one before it: what followed that one last time. Spans, events and their names come
+/// in sequences that repeat, and comparing with a guess is cheaper than hashing.
 #[derive(Debug, Default)]
 pub struct Sequence {
     last: u32,
-    /// String → what followed it last time.
+    /// Number → what followed it.
     next: Vec<u32>,
 }
 
 impl Sequence {
-    /// What [`Interner::intern`] does.
+    /// What is likely to come now; always a number that came before.
     #[inline(always)]
-    pub fn intern<E>(
-        &mut self,
-        strings: &mut Interner,
-        bytes: &[u8],
-        check: impl FnOnce(&[u8]) -> Result<(), E>,
-    ) -> Result<u32, E> {
-        self.last = match self.next.get(self.last as usize) {
-            Some(&guess) if strings.is(guess, bytes) => guess,
-            _ => self.learn(strings.intern(bytes, check)?),
-        };
-        Ok(self.last)
+    pub fn guess(&self) -> Option<u32> {
+        self.next.get(self.last as usize).copied()
     }
 
+    /// The guess was right.
+    #[inline(always)]
+    pub fn follow(&mut self, guess: u32) -> u32 {
+        self.last = guess;
+        guess
+    }
+
+    /// It was wrong, and this came instead.
     #[inline(never)]
-    fn learn(&mut self, id: u32) -> u32 {
+    pub fn learn(&mut self, came: u32) -> u32 {
         let last = self.last as usize;
         if last >= self.next.len() {
-            self.next.resize(last + 1, id);
+            self.next.resize(last + 1, came);
         }
-        self.next[last] = id;
-        id
+        self.next[last] = came;
+        self.last = came;
+        came
     }
 }
 
@@ -144,7 +158,7 @@ mod tests {
         let (mut guessed, mut asked, mut sequence) =
             (Interner::default(), Interner::default(), Sequence::default());
         for name in ["a", "b", "a", "b", "a", "c", "", "a", "b"] {
-            let id = sequence.intern(&mut guessed, name.as_bytes(), |_| Ok::<_, ()>(()));
+            let id = guessed.intern_next(&mut sequence, name.as_bytes(), |_| Ok::<_, ()>(()));
             assert_eq!(Ok(asked.intern_str(name)), id);
         }
     }

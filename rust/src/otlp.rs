@@ -372,7 +372,7 @@ impl Decoder<'_> {
     fn name(&mut self, cursor: &mut Cursor<'_>) -> Result<u32> {
         let bytes = cursor.payload()?;
         let end = cursor.pos();
-        self.names.intern(&mut self.columns.names, bytes, |bytes| check_utf8(bytes, end))
+        self.columns.names.intern_next(&mut self.names, bytes, |bytes| check_utf8(bytes, end))
     }
 
     fn event(&mut self, mut cursor: Cursor<'_>, empty: u32) -> Result<()> {
