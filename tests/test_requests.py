@@ -691,7 +691,7 @@ def test_the_arrow_table_of_a_selection_has_its_rows(capture_131: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_131)).where(verb="list").slowest(5)
     table = k8strace.Table(requests._arrow())
     assert [row["span_id"] for row in table] == [request.span_id for request in requests]
-    assert [row["etcd_calls"] for row in table] == [request.etcd_call_count for request in requests]
+    assert [row["etcd_call_count"] for row in table] == [request.etcd_call_count for request in requests]
 
 
 # ── A million ─────────────────────────────────────────────────────────────────────────────────────

@@ -70,7 +70,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("pre_start_ns", numbers(pre.into_iter())),
         ("async_tail_ns", numbers(tail.into_iter())),
         ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
-        ("etcd_calls", numbers(calls.into_iter())),
+        ("etcd_call_count", numbers(calls.into_iter())),
         ("outer_request", index_or_null(&r.outer)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|&cause| Some(cause == 0))))),

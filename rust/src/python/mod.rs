@@ -94,14 +94,6 @@ impl SpanColumns {
         self.0.keys.iter().map(str::to_owned).collect()
     }
 
-    /// The attributes of one span as (key, text), for people to read.
-    fn attributes_of(&self, row: usize) -> Vec<(String, Option<String>)> {
-        let c = &self.0;
-        let table = &c.span_attributes;
-        let rows = if row < c.len() { table.of(row) } else { 0..0 };
-        rows.map(|at| (c.keys.text(table.key[at]).to_owned(), arrow::value_text(c, table, at))).collect()
-    }
-
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
     fn processes(&self) -> Vec<joined::Process> {
         joined::processes(&self.0)
