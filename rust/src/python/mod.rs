@@ -16,7 +16,7 @@ use crate::error::DecodeError;
 use table::{Column, Table};
 
 /// Raises `k8strace.exceptions.DecodeError`.
-pub(crate) fn to_py_err(error: Box<DecodeError>) -> PyErr {
+pub(crate) fn to_py_err(error: &DecodeError) -> PyErr {
     Python::attach(|py| {
         let make = || {
             let kind = py.import("k8strace.exceptions")?.getattr("DecodeError")?;
@@ -120,7 +120,7 @@ fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumn
         append(py, buffer, &mut arena)?;
         ranges.push(start..arena.len());
     }
-    let columns = py.detach(|| crate::otlp::decode(arena, &ranges)).map_err(to_py_err)?;
+    let columns = py.detach(|| crate::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
     Ok(SpanColumns(Arc::new(columns)))
 }
 
