@@ -29,6 +29,7 @@ pub mod shapes;
 pub mod sweep;
 pub mod twins;
 pub mod wire;
+pub mod words;
 
 #[cfg(feature = "python")]
 mod python;
