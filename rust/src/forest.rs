@@ -28,14 +28,14 @@ impl Forest {
     }
 }
 
-/// Children of every row, in order of (start, span id), as one array with offsets.
+/// Children of every row, as one array with offsets.
 struct Children {
     first: Vec<u32>,
     rows: Vec<u32>,
 }
 
 impl Children {
-    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Self {
+    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool) -> Self {
         let n = parent.len();
         let mut first = vec![0u32; n + 2];
         let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
@@ -51,34 +51,40 @@ impl Children {
             rows[*at as usize] = row;
             *at += 1;
         }
-        for i in 0..n {
-            let run = &mut rows[first[i] as usize..first[i + 1] as usize];
-            if run.len() > 1 {
-                run.sort_unstable_by_key(|&row| (key(row), row));
-            }
-        }
         Self { first, rows }
     }
 
-    fn of(&self, row: u32) -> &[u32] {
-        &self.rows[self.first[row as usize] as usize..self.first[row as usize + 1] as usize]
+    /// The children of a row, brought into order; asked once for each row.
+    fn sorted(&mut self, row: u32, key: impl Fn(u32) -> (i64, u64)) -> &[u32] {
+        let run = self.first[row as usize] as usize..self.first[row as usize + 1] as usize;
+        let run = &mut self.rows[run];
+        if run.len() > 1 {
+            run.sort_unstable_by_key(|&row| (key(row), row));
+        }
+        run
     }
 }
 
 /// Lays all trees out. `parent` must be free of cycles among the rows that are `in_tree`.
 pub fn lay_out(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Forest {
     let n = parent.len();
-    let children = Children::new(parent, &in_tree, key);
+    let mut children = Children::new(parent, &in_tree);
     let mut forest =
         Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
     let mut stack = Vec::new();
     for top in (0..n as u32).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
-        stack.push(top);
-        while let Some(row) = stack.pop() {
+        let mut next = Some(top);
+        while let Some(row) = next {
             forest.position[row as usize] = forest.order.len() as u32;
             forest.order.push(row);
             forest.size.push(1);
-            stack.extend(children.of(row).iter().rev());
+            next = match children.sorted(row, &key) {
+                [] => stack.pop(),
+                [first, others @ ..] => {
+                    stack.extend(others.iter().rev());
+                    Some(*first)
+                }
+            };
         }
     }
     for at in (0..forest.order.len()).rev() {
