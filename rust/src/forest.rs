@@ -35,7 +35,7 @@ struct Children {
 }
 
 impl Children {
-    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Self {
+    fn new<K: Ord>(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Self {
         let n = parent.len();
         let mut first = vec![0u32; n + 2];
         let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
@@ -65,8 +65,8 @@ impl Children {
     }
 }
 
-/// Lays all trees out. `parent` must be free of cycles among the rows that are `in_tree`.
-pub fn lay_out(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Forest {
+/// Lays all trees out, children in order of `key`. `parent` must be free of cycles among the rows that are `in_tree`.
+pub fn lay_out<K: Ord>(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Forest {
     let n = parent.len();
     let children = Children::new(parent, &in_tree, key);
     let mut forest =

@@ -1,7 +1,7 @@
 //! Spans → call trees: duplicates, parents, cycles, the known shapes of kube-apiserver, roles and the ledger.
 //!
 //! ```text
-//! index ids ─ parents ─ cut cycles ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
+//! ids ─ parents ─ cycles ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
 //! ```
 //!
 //! Every change to what was sent is a [`Repair`] row; every span gets exactly one [`Role`], so the counts add up.
@@ -9,10 +9,13 @@
 use std::sync::Arc;
 
 use crate::clock::{self, ClockOffset};
-use crate::columns::{Columns, present, run};
+use crate::columns::Columns;
 use crate::forest::{self, Forest, NONE};
+use crate::identity;
 use crate::index::Index;
+use crate::repair::{Change, Repair, RepairKind};
 use crate::requests::RequestColumns;
+use crate::roles;
 use crate::shapes;
 
 /// What became of a span. The first three are used, the rest are set aside.
@@ -62,52 +65,6 @@ impl Role {
     pub const USED: usize = 3;
 }
 
-/// A change that made a known shape usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repair {
-    /// Which rule.
-    pub kind: RepairKind,
-    /// The span that was changed.
-    pub row: u32,
-    /// Its parent before, or [`NONE`].
-    pub before: u32,
-    /// Its parent after, or [`NONE`].
-    pub after: u32,
-}
-
-/// The rules that change structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RepairKind {
-    /// An exact repeat was merged.
-    Duplicate,
-    /// The same id came with other content; the richer span stays.
-    Conflict,
-    /// A span was its own parent, or in a cycle of parents.
-    Cycle,
-    /// A child of an `authentication` span that had ended moved to the request.
-    AuthenticationChildren,
-    /// `SerializeObject` beside its verb span moved under it.
-    SerializeSibling,
-    /// A webhook call beside the storage update that it happened in moved under it.
-    WebhookSibling,
-    /// The `authentication` span above a request became its prelude.
-    Prelude,
-}
-
-impl RepairKind {
-    /// The names, in the order of the variants.
-    pub const NAMES: [&'static str; 7] = [
-        "duplicate",
-        "conflict",
-        "cycle",
-        "authentication_children",
-        "serialize_sibling",
-        "webhook_sibling",
-        "prelude",
-    ];
-}
-
 /// The joined spans.
 #[derive(Debug)]
 pub struct Joined {
@@ -117,6 +74,8 @@ pub struct Joined {
     pub role: Vec<Role>,
     /// Row → its parent's row after repairs, or [`NONE`].
     pub parent: Vec<u32>,
+    /// Row → it names a parent that is not here, and nothing took its place.
+    pub missing: Vec<bool>,
     /// All trees.
     pub forest: Forest,
     /// Row → start, after clock correction, in ns since the epoch; at most [`LATEST`].
@@ -157,31 +116,40 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let mut end: Vec<i64> = spans.end_time_unix_nano.iter().map(saturate).collect();
     let mut repairs = Vec::new();
     let mut role = vec![Role::Unrelated; c.len()];
-    let index = index_spans(c, &mut role, &mut repairs);
-    let (mut parent, missing) = find_parents(c, &index, &role);
+    let index = identity::index_spans(c, &mut role, &mut repairs);
+    let (mut parent, mut missing) = find_parents(c, &index, &role);
     let key = |row: u32| (start[row as usize], id_key(spans.span_id[row as usize]));
     for row in forest::cut_cycles(&mut parent, key) {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
-        repairs.push(Repair { kind: RepairKind::Cycle, row, before: before.unwrap_or(NONE), after: NONE });
+        repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
     let names = shapes::KnownNames::new(c);
-    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     let processes = clock::Processes::new(c);
-    let mut prelude =
-        shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
-    prelude.sort_unstable();
-    let forest = forest::lay_out(&parent, in_tree, key);
-    let rpc_pairs = rpc_pairs(&names, c, &forest, &parent);
+    let traces = shapes::Traces::new(c, &role);
+    let times = shapes::Times { start: &start, end: &end };
+    let seen = shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times };
+    adopt_orphans(seen, &index, &mut parent, &mut missing, &mut repairs);
+    let prelude = shapes::repair(seen, &mut parent, &mut repairs);
+    let traces = traces.len() as u32;
+    for repair in &repairs {
+        if let Change::End { after, .. } = repair.change {
+            end[repair.row as usize] = after;
+        }
+    }
+    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
+    // Children of two traces can have one span id.
+    let place = |row: u32| (key(row), spans.trace_id[row as usize]);
+    let forest = forest::lay_out(&parent, in_tree, place);
+    let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, &start, &end);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
-    assign_roles(&names, c, &index, &forest, &missing, &prelude, &mut role);
-    let requests = RequestColumns::new(c, &names, &forest, &role, &prelude, (&start, &end));
+    roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
+    let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
     let background = etcd_calls(c, &names).filter(|&row| role[row as usize] == Role::Background).collect();
-    let traces = count_traces(spans);
-    repairs.sort_by_key(|repair| (repair.kind as u8, repair.row));
     Joined {
         role,
         parent,
+        missing,
         forest,
         start,
         end,
@@ -196,82 +164,21 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     }
 }
 
-/// Enters every span under its id. Repeats get their role here and take no further part.
-fn index_spans<'a>(c: &'a Columns, role: &mut [Role], repairs: &mut Vec<Repair>) -> Index<'a> {
-    let spans = &c.spans;
-    let mut index = Index::new(&spans.trace_id, &spans.span_id);
-    const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
-    for row in 0..c.len() as u32 {
-        let at = row as usize;
-        if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
-            role[at] = Role::InvalidId;
-            continue;
-        }
-        let Some(earlier) = index.insert(row) else { continue };
-        if same_content(c, earlier as usize, at) {
-            role[at] = Role::Duplicate;
-            repairs.push(Repair { kind: RepairKind::Duplicate, row, before: earlier, after: earlier });
-            continue;
-        }
-        let (stays, goes) =
-            if richness(c, at) > richness(c, earlier as usize) { (row, earlier) } else { (earlier, row) };
-        index.replace(stays);
-        role[goes as usize] = Role::Conflict;
-        repairs.push(Repair { kind: RepairKind::Conflict, row: goes, before: stays, after: stays });
+/// Puts orphans where they can only belong; they are missing their parent no more. A request is no orphan.
+fn adopt_orphans(
+    seen: shapes::Seen<'_>,
+    index: &Index<'_>,
+    parent: &mut [u32],
+    missing: &mut [bool],
+    repairs: &mut Vec<Repair>,
+) {
+    let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
+    let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
+    let adopted = shapes::orphans::adopt(seen, index, &orphans, parent);
+    for repair in &adopted {
+        missing[repair.row as usize] = false;
     }
-    index
-}
-
-/// Which of two spans with one id says more: more attributes, events and links, then the later end.
-fn richness(c: &Columns, row: usize) -> (usize, u64, u64, i32, &str) {
-    let s = &c.spans;
-    let parts =
-        c.span_attributes.of(row).len() + run(&s.events_end, row).len() + run(&s.links_end, row).len();
-    (parts, s.end_time_unix_nano[row], s.start_time_unix_nano[row], s.kind[row], c.names.text(s.name[row]))
-}
-
-fn same_content(c: &Columns, a: usize, b: usize) -> bool {
-    let s = &c.spans;
-    s.start_time_unix_nano[a] == s.start_time_unix_nano[b]
-        && s.end_time_unix_nano[a] == s.end_time_unix_nano[b]
-        && s.name[a] == s.name[b]
-        && s.kind[a] == s.kind[b]
-        && s.parent_span_id[a] == s.parent_span_id[b]
-        && s.status_code[a] == s.status_code[b]
-        && s.flags[a] == s.flags[b]
-        && c.text(s.trace_state[a]) == c.text(s.trace_state[b])
-        && c.text(s.status_message[a]) == c.text(s.status_message[b])
-        && same_attributes(c, &c.span_attributes, a, b)
-        && same_events(c, a, b)
-        && same_links(c, a, b)
-        && c.scope_name(a) == c.scope_name(b)
-        && same_attributes(c, &c.resource_attributes, c.resource_of(a), c.resource_of(b))
-}
-
-fn same_links(c: &Columns, a: usize, b: usize) -> bool {
-    let (a, b) = (run(&c.spans.links_end, a), run(&c.spans.links_end, b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| {
-            c.links.trace_id[a] == c.links.trace_id[b]
-                && c.links.span_id[a] == c.links.span_id[b]
-                && same_attributes(c, &c.link_attributes, a, b)
-        })
-}
-
-fn same_attributes(c: &Columns, table: &crate::columns::Attributes, a: usize, b: usize) -> bool {
-    let (a, b) = (table.of(a), table.of(b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| table.key[a] == table.key[b] && table.same_value(&c.arena, a, b))
-}
-
-fn same_events(c: &Columns, a: usize, b: usize) -> bool {
-    let (a, b) = (run(&c.spans.events_end, a), run(&c.spans.events_end, b));
-    a.len() == b.len()
-        && a.zip(b).all(|(a, b)| {
-            c.events.time_unix_nano[a] == c.events.time_unix_nano[b]
-                && c.events.name[a] == c.events.name[b]
-                && same_attributes(c, &c.event_attributes, a, b)
-        })
+    repairs.extend(adopted);
 }
 
 /// Row → parent row; and whether the row names a parent that is not here.
@@ -296,87 +203,4 @@ fn find_parents(c: &Columns, index: &Index<'_>, role: &[Role]) -> (Vec<u32>, Vec
 /// CLIENT rows of etcd calls made by the apiserver.
 pub fn etcd_calls(c: &Columns, names: &shapes::KnownNames) -> impl Iterator<Item = u32> {
     (0..c.len() as u32).filter(move |&row| names.is_etcd_call(c, row as usize))
-}
-
-/// Pairs every etcd CLIENT span with the SERVER span below it.
-fn rpc_pairs(names: &shapes::KnownNames, c: &Columns, forest: &Forest, parent: &[u32]) -> Vec<(u32, u32)> {
-    let server = |row: u32| names.is_rpc(c, row as usize) && c.spans.kind[row as usize] == shapes::SERVER;
-    let client = |row: u32| names.is_rpc(c, row as usize) && c.spans.kind[row as usize] == shapes::CLIENT;
-    let rows = forest.order.iter().copied().filter(|&row| server(row));
-    rows.map(|row| (parent[row as usize], row)).filter(|&(up, _)| up != NONE && client(up)).collect()
-}
-
-/// Gives every span that is still undecided its role, tree by tree.
-fn assign_roles(
-    names: &shapes::KnownNames,
-    c: &Columns,
-    index: &Index<'_>,
-    forest: &Forest,
-    missing: &[bool],
-    prelude: &[(u32, u32)],
-    role: &mut [Role],
-) {
-    let called = called_by_link(c, names, index);
-    let mut at = 0;
-    while at < forest.order.len() {
-        let top = forest.order[at];
-        let rows = &forest.order[at..at + forest.size[at] as usize];
-        let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let called = has_request || called.binary_search(&top).is_ok();
-        let is_prelude = prelude.binary_search_by_key(&top, |&(above, _)| above).is_ok();
-        let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
-            Role::Authentication if has_request || is_prelude => Role::Unrelated,
-            role => role,
-        };
-        let mut request_end = at;
-        for (place, &row) in (at..).zip(rows) {
-            if names.is_request(c, row as usize) {
-                request_end = request_end.max(place + forest.size[place] as usize);
-            }
-            role[row as usize] = match of_top {
-                _ if place < request_end => Role::Request,
-                Role::Caller if row != top => Role::Unrelated,
-                _ => of_top,
-            };
-        }
-        at += rows.len();
-    }
-    for &(above, _) in prelude {
-        role[above as usize] = Role::Prelude;
-    }
-}
-
-/// Rows that a request here names in a span link, sorted.
-fn called_by_link(c: &Columns, names: &shapes::KnownNames, index: &Index<'_>) -> Vec<u32> {
-    let mut rows: Vec<u32> = (0..c.len())
-        .filter(|&row| names.is_request(c, row))
-        .flat_map(|row| run(&c.spans.links_end, row))
-        .filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]))
-        .collect();
-    rows.sort_unstable();
-    rows
-}
-
-fn role_of_top(names: &shapes::KnownNames, c: &Columns, top: usize, missing: bool, called: bool) -> Role {
-    let inner = c.spans.kind[top] == shapes::INTERNAL && names.in_apiserver(c, top);
-    match missing {
-        true if inner => Role::RootMissing,
-        true => Role::Orphan,
-        false if names.is_etcd_call(c, top) => Role::Background,
-        false if called && names.is_http_call(c, top) => Role::Caller,
-        false if names.is_authentication(c, top) => Role::Authentication,
-        false => Role::Unrelated,
-    }
-}
-
-fn count_traces(spans: &crate::columns::SpanColumns) -> u32 {
-    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
-    let mut last = None;
-    for (id, bits) in spans.trace_id.iter().zip(&spans.present) {
-        if bits & present::TRACE_ID != 0 && last != Some(id) {
-            seen.insert(*id);
-            last = Some(id);
-        }
-    }
-    seen.len() as u32
 }
