@@ -107,16 +107,27 @@ def run(
     batches_bytes: Iterable[bytes], classify: Classify, event_phase: EventPhase = lambda *_: None
 ) -> Result:
     """Attribute the time of each request in serialized ExportTraceServiceRequest messages."""
-    read = [span for data in batches_bytes for span in spans(data)]
-    joined = Trees(read)
-    phases = Phases(joined, classify, event_phase)
-    requests = [phases.request(root) for root in joined.requests]
+    trees = Trees(read(batches_bytes))
+    requests = attribute(trees, classify, event_phase)
     groups: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for request in requests:
         group = groups[request.verb, request.resource]
         for phase, ns in request.phases.items():
             group[phase] += ns
-    return Result(len(read), requests, {key: dict(group) for key, group in groups.items()})
+    return Result(len(trees.spans), requests, {key: dict(group) for key, group in groups.items()})
+
+
+def read(batches_bytes: Iterable[bytes]) -> list[Span]:
+    """Read all spans of the messages."""
+    return [span for data in batches_bytes for span in spans(data)]
+
+
+def attribute(
+    trees: Trees, classify: Classify, event_phase: EventPhase = lambda *_: None
+) -> list[RequestTime]:
+    """Divide the wall time of every request."""
+    phases = Phases(trees, classify, event_phase)
+    return [phases.request(root) for root in trees.requests]
 
 
 # ── Reading ───────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -166,7 +167,7 @@ class Attribution(ArrowExport):
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._requests._joined.column("wall_ns")
         ranked = sorted(rows, key=lambda row: (wall[row], row))
-        first = [math.ceil(q * len(ranked)) - 1 for q in quantiles]
+        first = [_nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
             q: self._band(ranked[at : max(end, at + 1)], ranked[at])
             for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
@@ -191,6 +192,11 @@ class Attribution(ArrowExport):
         from k8strace.views.notebook import attribution_html
 
         return attribution_html(self)
+
+
+def _nearest_rank(q: float, count: int) -> int:
+    """Place of a quantile among so many sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01."""
+    return math.ceil(Fraction(str(q)) * count) - 1
 
 
 def _by_component(phases: dict[str, int]) -> dict[str, int]:
@@ -262,8 +268,7 @@ class Group:
         return Quantile(band.exemplar_wall_ns, band)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Breakdown(ArrowExport, Sequence[Group]):
+class Breakdown(ArrowExport):
     """
     Groups of requests, most total time first.
 
@@ -271,18 +276,36 @@ class Breakdown(ArrowExport, Sequence[Group]):
     `exemplar_wall_ns` (of band "p50": the median), `exemplar_trace_id` and one column of summed ns per phase.
     """
 
-    keys: tuple[str, ...]
-    quantiles: tuple[float, ...]
-    groups: tuple[Group, ...]
+    def __init__(
+        self, keys: tuple[str, ...], quantiles: tuple[float, ...], groups: tuple[Group, ...]
+    ) -> None:
+        self._keys = keys
+        self._quantiles = quantiles
+        self._groups = groups
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that the requests were grouped by."""
+        return self._keys
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that were asked for."""
+        return self._quantiles
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, most total time first."""
+        return self._groups
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return len(self._groups)
 
-    def __getitem__(self, index: Any) -> Any:
-        return self.groups[index]
+    def __getitem__(self, index: int) -> Group:
+        return self._groups[index]
 
     def __iter__(self) -> Iterator[Group]:
-        return iter(self.groups)
+        return iter(self._groups)
 
     def _arrow(self) -> _core.Table:
         rows = [

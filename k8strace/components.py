@@ -275,6 +275,7 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     Rule(
         "webhook.validating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call validating webhook"
     ),
+    Rule("webhook.server", scope=_ROOT, kind=SERVER, parent="HTTP POST"),
     # Other calls out of the apiserver.
     Rule("aggregator", service="apiserver", kind=CLIENT, scope=_ROOT),
     Rule("egress.dial", name="Proxy via *", service="apiserver", kind=INTERNAL),

@@ -43,6 +43,8 @@ class EtcdCall(NamedTuple):
     """Of the CLIENT span."""
     method: str
     """Service and method, such as "KV/Txn"."""
+    operation: str
+    """What it was for, see `Requests.etcd_calls`."""
     key: str | None
     """Key without the storage prefix, where the version tells it."""
     status: str | None
@@ -393,16 +395,65 @@ class Requests(ArrowExport):
     @property
     def clock_offsets(self) -> Table:
         """
-        Clock offsets of called processes against their callers, in ns, with bounds and the RPC pairs used.
+        Offsets of called processes' clocks against their callers', measured from the calls between them.
 
-        An offset of 0 means that the clocks agree within the bounds. Contradicting bounds (low above high) mean
-        drift, or several processes under one name; nothing is corrected then.
+        One row per pair of processes: `client`, `server`, `verdict`, `offset_ns` (what was taken off the server's
+        times, at `at_unix_nano`), its bounds `low_ns` and `high_ns` (null: unbounded), `drift_ppm`, `pairs` used.
+        Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing
+        offset fits) and "contradiction" (none does: several processes under one name, or a stepped clock;
+        nothing was moved).
         """
         return Table(self._joined.core.table("clock_offsets"))
 
     def etcd_calls(self) -> Table:
-        """Every etcd call of the apiserver, in requests and in the background. See `EtcdCall` for the columns."""
+        """
+        Every etcd call of the apiserver, in requests and in the background. See `EtcdCall` for the columns.
+
+        `operation` has the classes of etcd's own coverage tests: get, list, count, keys, optimistic_put,
+        optimistic_delete, lease, compaction, health, and watch and status. Before etcd 3.7 the key of a call is not
+        known on etcd's side: a call that no span of the apiserver explains is a plain `range` or `txn`.
+        """
         return Table(self._joined.core.table("etcd_calls"))
+
+    def etcd_usage(self, *keys: str) -> Table:
+        """
+        How these requests use etcd: calls and their latency, per group of requests and operation.
+
+        Args:
+            keys: Columns of requests; none for all requests together.
+
+        Returns:
+            One row per group and operation, most calls first: the keys, `operation`, `requests` that made such
+            calls, `calls`, `total_ns` of their CLIENT spans, and `p50_ns` and `p99_ns` by nearest rank.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> usage = requests.etcd_usage("verb")
+            >>> [(row["verb"], row["operation"], row["calls"]) for row in usage][:2]
+            [('create', 'optimistic_put', 508), ('get', 'get', 260)]
+        """
+        columns = [self._joined.column(key) for key in keys]
+        groups: dict[tuple[Any, ...], list[EtcdCall]] = {}
+        for row in self._rows:
+            for call in self._calls.get(row, ()):
+                group = (*(column[row] for column in columns), call.operation)
+                groups.setdefault(group, []).append(call)
+        rows = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
+        latency = [sorted(call.client_ns for call in calls) for _, calls in rows]
+        return Table(
+            _core.make_table(
+                [
+                    *((key, "text", [_text(group[at]) for group, _ in rows]) for at, key in enumerate(keys)),
+                    ("operation", "text", [group[-1] for group, _ in rows]),
+                    ("requests", "uint", [len({call.request for call in calls}) for _, calls in rows]),
+                    ("calls", "uint", [len(calls) for _, calls in rows]),
+                    ("total_ns", "uint", [sum(ns) for ns in latency]),
+                    ("p50_ns", "uint", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
+                    ("p99_ns", "uint", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
+                ]
+            )
+        )
 
     def graph(self) -> nx.DiGraph[str]:
         """
@@ -458,6 +509,10 @@ class Requests(ArrowExport):
 
 def _where(issue: Issue) -> str:
     return f"{issue.source}, byte {issue.offset}: {issue.message}"
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _test(wanted: Any) -> Callable[[Any], bool]:

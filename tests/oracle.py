@@ -7,9 +7,11 @@ half-open; an interval that ends at or before its start is empty.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -28,7 +30,7 @@ BESIDE = {
 }
 """Rule -> (names of spans sent beside the span they happened in, names of what contains them)."""
 USED = ("request", "prelude", "background")
-SET_ASIDE = ("duplicate", "orphan", "root_missing", "caller", "authentication", "unrelated")
+SET_ASIDE = ("duplicate", "invalid_id", "orphan", "root_missing", "caller", "authentication", "unrelated")
 
 Node = TypeVar("Node", bound=Hashable)
 Id = tuple[bytes, bytes]
@@ -95,6 +97,16 @@ class Row(NamedTuple):
         return self.trace_id, self.span_id
 
     @property
+    def has_id(self) -> bool:
+        """Whether trace and span have an id of the right length that is not all zeros."""
+        return _usable(self.trace_id, 16) and _usable(self.span_id, 8)
+
+    @property
+    def parent_id(self) -> bytes:
+        """The parent's span id, empty when it is absent, of a wrong length or all zeros."""
+        return self.parent_span_id if _usable(self.parent_span_id, 8) else b""
+
+    @property
     def service(self) -> Any:
         """The resource's service.name, or None."""
         return self.resource.get("service.name")
@@ -109,6 +121,11 @@ class Row(NamedTuple):
     def is_request(self) -> bool:
         """Whether this is the root of a request."""
         return self.kind == SERVER and self.is_http and self.service == "apiserver"
+
+    @property
+    def is_authentication(self) -> bool:
+        """Whether this is the apiserver's authentication filter."""
+        return self.kind == INTERNAL and self.name == "authentication" and self.service == "apiserver"
 
     @property
     def is_etcd_client(self) -> bool:
@@ -129,6 +146,10 @@ class Row(NamedTuple):
     def is_etcd_rpc(self) -> bool:
         """Whether the name is that of an etcd RPC."""
         return self.name.startswith("etcdserverpb.")
+
+
+def _usable(id: bytes, length: int) -> bool:
+    return len(id) == length and any(id)
 
 
 def load(path: str | Path) -> list[ExportTraceServiceRequest]:
@@ -274,12 +295,10 @@ def join(rows: list[Row]) -> Joined:
     parents: list[int | None] = [None] * len(rows)
     for index in kept.values():
         row = rows[index]
-        parents[index] = kept.get((row.trace_id, row.parent_span_id)) if row.parent_span_id else None
+        parents[index] = kept.get((row.trace_id, row.parent_id))
     _cut_cycles(rows, parents, repairs)
     cut = {(repair.trace_id, repair.span_id) for repair in repairs if repair.kind in ("self_parent", "cycle")}
-    missing = {
-        i for i in kept.values() if rows[i].parent_span_id and parents[i] is None and rows[i].id not in cut
-    }
+    missing = {i for i in kept.values() if rows[i].parent_id and parents[i] is None and rows[i].id not in cut}
     _move_authentication_children(rows, parents, repairs)
     for kind in BESIDE:
         _move_siblings(kind, rows, parents, repairs)
@@ -301,11 +320,18 @@ def join(rows: list[Row]) -> Joined:
     )
 
 
+@cache
+def joined_capture(path: Path) -> Joined:
+    """Join a capture, once for all tests."""
+    return join(spans(load(path)))
+
+
 def _identify(rows: list[Row], repairs: list[Repair]) -> tuple[dict[Id, int], list[int]]:
     """Choose one row per identity, the richest; all others are set aside."""
     copies: dict[Id, list[int]] = {}
     for row in rows:
-        copies.setdefault(row.id, []).append(row.number)
+        if row.has_id:
+            copies.setdefault(row.id, []).append(row.number)
     kept: dict[Id, int] = {}
     duplicates: list[int] = []
     for identity, indices in copies.items():
@@ -316,15 +342,17 @@ def _identify(rows: list[Row], repairs: list[Repair]) -> tuple[dict[Id, int], li
         for index in indices:
             if index != kept[identity]:
                 kind = "conflict" if index in distinct.values() else "duplicate"
-                before = rows[index].parent_span_id or None
+                before = rows[index].parent_id or None
                 repairs.append(Repair(kind, *identity, before, None))
                 duplicates.append(index)
     return kept, sorted(duplicates)
 
 
-def _richness(row: Row) -> tuple[int, int, tuple[bytes, ...]]:
-    """Rank a copy by attributes, events and links, then by end, then by the content itself."""
-    return len(row.attributes) + len(row.events) + len(row.links), row.end, row.content
+def _richness(row: Row) -> tuple[Any, ...]:
+    """Rank a copy by attributes, events and links, then by end and start, then by all of its content."""
+    parts = len(row.attributes) + len(row.events) + len(row.links)
+    events = [(event.time, event.name) for event in row.events]
+    return parts, row.end, row.start, row.kind, row.name, row.parent_id, events, row.content
 
 
 def _cut_cycles(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:
@@ -349,7 +377,7 @@ def _move_authentication_children(rows: list[Row], parents: list[int | None], re
     """
     moves: list[tuple[int, int]] = []
     for child, parent in enumerate(parents):
-        if parent is None or rows[parent].name != "authentication":
+        if parent is None or not rows[parent].is_authentication:
             continue
         grandparent = parents[parent]
         if (
@@ -421,9 +449,7 @@ def _requests(
     for root in roots:
         above = parents[root]
         prelude = (
-            above
-            if above is not None and rows[above].name == "authentication" and above not in inside
-            else None
+            above if above is not None and rows[above].is_authentication and above not in inside else None
         )
         if prelude is not None:
             repairs.append(Repair("prelude", *rows[root].id, rows[prelude].span_id, None))
@@ -471,11 +497,16 @@ def _roles(
             return "background"
         if row is top and row.number in called_here and _is_http_client(row):
             return "caller"
-        if top.name == "authentication" and top.number not in with_request_below:
+        if top.is_authentication and top.number not in with_request_below:
             return "authentication"
         return "unrelated"
 
-    return [used_or_not(row.number) if kept[row.id] == row.number else "duplicate" for row in rows]
+    def role(row: Row) -> str:
+        if not row.has_id:
+            return "invalid_id"
+        return used_or_not(row.number) if kept[row.id] == row.number else "duplicate"
+
+    return [role(row) for row in rows]
 
 
 def _top(index: int, parents: list[int | None]) -> int:
@@ -674,3 +705,51 @@ def wall_ns(joined: Joined, request: Request) -> int:
     """The duration of a request's root, 0 when it ends before it starts."""
     root = joined.rows[request.root]
     return _end(root) - root.start
+
+
+# ── Clocks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def clock_offsets(joined: Joined) -> dict[tuple[Any, Any], int]:
+    """How far the clock of a called process is ahead of its caller's, for pairs that do not agree.
+
+    A call is sent before it is served, and served before it is answered:
+
+    client   c1 ├───────────────┤ c2          s2 - c2 <= offset <= s1 - c1
+    server       s1 ├──────┤ s2
+
+    Of what all pairs allow, the offset is the point nearest 0; when they allow nothing, it is 0.
+    A caller that gave up, which is an ERROR, did not wait for the end of s: it bounds only from above.
+    Otherwise a server span longer than its client span allows nothing by itself, and is not asked.
+    """
+    bounds: dict[tuple[Any, Any], list[tuple[float, float]]] = {}
+    for client, server in ((joined.rows[a], joined.rows[b]) for a, b in joined.pairs):
+        if client.process == server.process or client.end < client.start or server.end < server.start:
+            continue
+        low, high = server.end - client.end, server.start - client.start
+        if client.status_code == 2 or low <= high:
+            low = -math.inf if client.status_code == 2 else low
+            bounds.setdefault((client.process, server.process), []).append((low, high))
+    offsets = {}
+    for processes, known in bounds.items():
+        low, high = max(low for low, _ in known), min(high for _, high in known)
+        offsets[processes] = int(max(low, 0) or min(high, 0)) if low <= high else 0
+    return {processes: offset for processes, offset in offsets.items() if offset}
+
+
+def on_one_clock(joined: Joined) -> Joined:
+    """The same with every tree's times, events included, moved to the clock of its top.
+
+    A prelude is not in its request's tree. Times never fall below 0.
+    """
+    offsets, rows, shifts = clock_offsets(joined), list(joined.rows), dict[int, int]()
+    cut = {request.root for request in joined.requests if request.prelude is not None}
+    for number in nx.topological_sort(forest(joined.parents, range(len(rows)))):
+        row, above = rows[number], joined.parents[number]
+        shifts[number] = 0
+        if above is not None and number not in cut:
+            shifts[number] = shifts[above] - offsets.get((rows[above].process, row.process), 0)
+        start, end = (max(0, time + shifts[number]) for time in (row.start, row.end))
+        events = tuple(event._replace(time=event.time + start - row.start) for event in row.events)
+        rows[number] = row._replace(start=start, end=end, events=events)
+    return joined._replace(rows=rows)

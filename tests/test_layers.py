@@ -23,6 +23,7 @@ FLOW = [
     "attribution",
     "views",
     "__init__",
+    "setup",
     "cli",
     "__main__",
 ]

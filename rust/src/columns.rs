@@ -141,15 +141,6 @@ impl Attributes {
         matches!(self.kind[row], String | Bytes | Array | KvList).then(|| TextRef::from_bits(self.value[row]))
     }
 
-    /// True when two rows hold the same value.
-    pub fn same_value(&self, arena: &[u8], a: usize, b: usize) -> bool {
-        self.kind[a] == self.kind[b]
-            && match (self.text_ref(a), self.text_ref(b)) {
-                (Some(a), Some(b)) => a.of(arena) == b.of(arena),
-                _ => self.value[a] == self.value[b],
-            }
-    }
-
     /// Bytes held.
     pub fn nbytes(&self) -> usize {
         let rare = size_of::<(u32, i32)>() * self.key_strindex.capacity();

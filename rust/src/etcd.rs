@@ -9,6 +9,7 @@ use crate::arrow;
 use crate::columns::{Columns, TextRef};
 use crate::forest::NONE;
 use crate::join::{Joined, Role};
+use crate::operations::operation;
 use crate::shapes::KnownNames;
 
 /// gRPC's status codes by number.
@@ -54,7 +55,10 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
         .filter(kept)
         .map(|client| EtcdCall { client, server: server[client as usize] })
         .collect();
-    calls.sort_by_key(|call| (joined.start[call.client as usize], c.spans.span_id[call.client as usize]));
+    calls.sort_by_key(|call| {
+        let row = call.client as usize;
+        (joined.start[row], c.spans.trace_id[row], c.spans.span_id[row])
+    });
     calls
 }
 
@@ -110,6 +114,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let name = |call: &EtcdCall| {
         c.names.text(c.spans.name[call.client as usize]).trim_start_matches("etcdserverpb.")
     };
+    let operation = |call: &EtcdCall| operation(joined, call.client, call.server, name(call));
     let role = |call: &EtcdCall| Role::NAMES[joined.role[call.client as usize] as usize];
     let client_ns = |call: &EtcdCall| length(joined, call.client);
     let transport =
@@ -121,6 +126,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("trace_id", arrow::hex_column(calls.iter().map(|call| &c.spans.trace_id[call.client as usize][..]))),
         ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[call.client as usize][..]))),
         ("method", text(calls.iter().map(name).collect())),
+        ("operation", text(calls.iter().map(operation).collect())),
         ("key", arrow::strings_column(c, calls.iter().map(|call| key_of(joined, key, call.client)))?),
         (
             "status",

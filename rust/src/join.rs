@@ -9,14 +9,15 @@
 use std::sync::Arc;
 
 use crate::clock::{self, ClockOffset};
-use crate::columns::Columns;
+use crate::columns::{Columns, present};
 use crate::forest::{self, Forest, NONE};
-use crate::identity;
 use crate::index::Index;
+use crate::processes::Processes;
 use crate::repair::{Change, Repair, RepairKind};
 use crate::requests::RequestColumns;
 use crate::roles;
 use crate::shapes;
+use crate::twins::{self, Twin};
 
 /// What became of a span. The first three are used, the rest are set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub struct Joined {
     /// Row → end.
     pub end: Vec<i64>,
     /// Row → its process.
-    pub processes: clock::Processes,
+    pub processes: Processes,
     /// Measured clock offsets between processes.
     pub clock_offsets: Vec<ClockOffset>,
     /// CLIENT rows of etcd calls whose SERVER span is here, as (client, server).
@@ -116,7 +117,7 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let mut end: Vec<i64> = spans.end_time_unix_nano.iter().map(saturate).collect();
     let mut repairs = Vec::new();
     let mut role = vec![Role::Unrelated; c.len()];
-    let index = identity::index_spans(c, &mut role, &mut repairs);
+    let index = index_spans(c, &mut role, &mut repairs);
     let (mut parent, mut missing) = find_parents(c, &index, &role);
     let key = |row: u32| (start[row as usize], id_key(spans.span_id[row as usize]));
     for row in forest::cut_cycles(&mut parent, key) {
@@ -124,7 +125,7 @@ pub fn join(columns: Arc<Columns>) -> Joined {
         repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
     let names = shapes::KnownNames::new(c);
-    let processes = clock::Processes::new(c);
+    let processes = Processes::new(c);
     let traces = shapes::Traces::new(c, &role);
     let times = shapes::Times { start: &start, end: &end };
     let seen = shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times };
@@ -179,6 +180,47 @@ fn adopt_orphans(
         missing[repair.row as usize] = false;
     }
     repairs.extend(adopted);
+}
+
+/// Enters every span under its id. Of several with one id only one takes further part.
+fn index_spans<'a>(c: &'a Columns, role: &mut [Role], repairs: &mut Vec<Repair>) -> Index<'a> {
+    let spans = &c.spans;
+    let mut index = Index::new(&spans.trace_id, &spans.span_id);
+    let mut twins: Vec<(u32, u32)> = Vec::new();
+    const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
+    for row in 0..c.len() as u32 {
+        let at = row as usize;
+        if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
+            role[at] = Role::InvalidId;
+        } else if let Some(first) = index.insert(row) {
+            twins.push((first, row));
+        }
+    }
+    twins.sort_unstable();
+    for same_id in twins.chunk_by(|a, b| a.0 == b.0) {
+        let mut rows: Vec<u32> = same_id.iter().map(|&(_, row)| row).collect();
+        rows.push(same_id[0].0);
+        set_twins_aside(c, &mut rows, &mut index, role, repairs);
+    }
+    index
+}
+
+fn set_twins_aside(
+    c: &Columns,
+    rows: &mut [u32],
+    index: &mut Index<'_>,
+    role: &mut [Role],
+    repairs: &mut Vec<Repair>,
+) {
+    let stays = twins::judge(c, rows, |row, verdict, stays| {
+        let (aside, kind) = match verdict {
+            Twin::Duplicate => (Role::Duplicate, RepairKind::Duplicate),
+            Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
+        };
+        role[row as usize] = aside;
+        repairs.push(Repair { kind, row, change: Change::Copy(stays) });
+    });
+    index.replace(stays);
 }
 
 /// Row → parent row; and whether the row names a parent that is not here.

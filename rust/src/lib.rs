@@ -13,7 +13,6 @@ pub mod complete;
 pub mod error;
 pub mod etcd;
 pub mod forest;
-pub mod identity;
 pub mod index;
 pub mod inflate;
 pub mod intern;
@@ -22,14 +21,17 @@ pub mod join;
 pub mod json;
 pub mod kube;
 pub mod nested;
+pub mod operations;
 pub mod otlp;
 pub mod phases;
+pub mod processes;
 pub mod repair;
 pub mod report;
 pub mod requests;
 pub mod roles;
 pub mod shapes;
 pub mod sweep;
+pub mod twins;
 pub mod wire;
 
 #[cfg(feature = "python")]

@@ -117,6 +117,12 @@ fn not_utf8(bytes: &[u8], end: usize) -> DecodeError {
 }
 
 #[inline(always)]
+fn bytes(cursor: &mut Cursor<'_>) -> Result<TextRef> {
+    let bytes = cursor.payload()?;
+    TextRef::new(cursor.pos() - bytes.len(), cursor.pos())
+}
+
+#[inline(always)]
 fn text(cursor: &mut Cursor<'_>) -> Result<TextRef> {
     let bytes = cursor.payload()?;
     check_utf8(bytes, cursor.pos())?;
@@ -185,7 +191,8 @@ impl Decoder<'_> {
             match cursor.tag()? {
                 (1, Len) => self.attribute(&mut cursor, Owner::Resource, 0)?,
                 (2, Varint) => {
-                    self.columns.resources.dropped_attributes_count[here as usize] = cursor.varint()? as u32;
+                    self.columns.resources.dropped_attributes_count[here as usize] =
+                        cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
                 }
                 (3, Len) => {
                     let message = cursor.message()?;
@@ -242,7 +249,8 @@ impl Decoder<'_> {
                 }
                 (3, Len) => self.attribute(&mut cursor, Owner::Scope, 0)?,
                 (4, Varint) => {
-                    self.columns.scopes.dropped_attributes_count[here] = cursor.varint()? as u32;
+                    self.columns.scopes.dropped_attributes_count[here] =
+                        cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
@@ -442,7 +450,7 @@ fn key_value(
                     .map_err(|e| e.within("value"))?;
             }
             (3, Varint) => {
-                let index = cursor.varint()? as i32;
+                let index = cursor.varint().map_err(|e| e.within("key_strindex"))? as i32;
                 table.key_strindex.pop_if(|&mut (at, _)| at == row);
                 table.key_strindex.push((row, index));
             }
@@ -474,16 +482,19 @@ fn any_value(
     while !cursor.is_done() {
         (*kind, *value) = match cursor.tag()? {
             (1, Len) => (ValueKind::String, text(&mut cursor).map_err(|e| e.within("string_value"))?.bits()),
-            (2, Varint) => (ValueKind::Bool, u64::from(cursor.varint()? != 0)),
-            (3, Varint) => (ValueKind::Int, cursor.varint()?),
-            (4, Fixed64) => (ValueKind::Double, cursor.fixed64()?),
+            (2, Varint) => {
+                let bits = cursor.varint().map_err(|e| e.within("bool_value"))?;
+                (ValueKind::Bool, u64::from(bits != 0))
+            }
+            (3, Varint) => (ValueKind::Int, cursor.varint().map_err(|e| e.within("int_value"))?),
+            (4, Fixed64) => (ValueKind::Double, cursor.fixed64().map_err(|e| e.within("double_value"))?),
             (5, Len) => nested(&mut cursor, buf, extra, ValueKind::Array, (*kind, *value), depth + 1)?,
             (6, Len) => nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value), depth + 1)?,
-            (7, Len) => {
-                let bytes = cursor.payload().map_err(|e| e.within("bytes_value"))?;
-                (ValueKind::Bytes, TextRef::new(cursor.pos() - bytes.len(), cursor.pos())?.bits())
+            (7, Len) => (ValueKind::Bytes, bytes(&mut cursor).map_err(|e| e.within("bytes_value"))?.bits()),
+            (8, Varint) => {
+                let index = cursor.varint().map_err(|e| e.within("string_value_strindex"))?;
+                (ValueKind::Strindex, index as i32 as u64)
             }
-            (8, Varint) => (ValueKind::Strindex, cursor.varint()? as i32 as u64),
             (field, wire_type) => {
                 cursor.skip(field, wire_type, depth)?;
                 (*kind, *value)

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
 use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
+use crate::clock::{ClockOffset, Verdict};
 use crate::complete;
 use crate::etcd;
 use crate::forest::NONE;
@@ -180,18 +183,21 @@ pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         let (service, instance) = &joined.processes.names[at as usize];
         instance.as_ref().map_or_else(|| service.clone(), |instance| format!("{service}/{instance}"))
     };
-    let column = |of: fn(&crate::clock::ClockOffset) -> i64| {
-        Arc::new(Int64Array::from_iter_values(offsets.iter().map(of))) as ArrayRef
+    let texts = |of: &dyn Fn(&ClockOffset) -> String| {
+        Arc::new(StringArray::from_iter_values(offsets.iter().map(of))) as ArrayRef
+    };
+    let ns = |of: fn(&ClockOffset) -> Option<i64>| {
+        Arc::new(Int64Array::from_iter(offsets.iter().map(of))) as ArrayRef
     };
     named(vec![
-        (
-            "client",
-            Arc::new(StringArray::from_iter_values(offsets.iter().map(|o| process(o.client)))) as ArrayRef,
-        ),
-        ("server", Arc::new(StringArray::from_iter_values(offsets.iter().map(|o| process(o.server))))),
-        ("offset_ns", column(|o| o.offset_ns())),
-        ("low_ns", column(|o| o.low_ns)),
-        ("high_ns", column(|o| o.high_ns)),
+        ("client", texts(&|o| process(o.client))),
+        ("server", texts(&|o| process(o.server))),
+        ("verdict", texts(&|o| Verdict::NAMES[o.verdict as usize].to_owned())),
+        ("offset_ns", ns(|o| Some(o.offset_ns))),
+        ("low_ns", ns(|o| Some(o.low_ns).filter(|&low| low != i64::MIN))),
+        ("high_ns", ns(|o| Some(o.high_ns).filter(|&high| high != i64::MAX))),
+        ("drift_ppm", Arc::new(Float64Array::from_iter_values(offsets.iter().map(|o| o.drift * 1e6)))),
+        ("at_unix_nano", ns(|o| Some(o.at))),
         ("pairs", numbers(offsets.iter().map(|o| o.pairs))),
     ])
 }

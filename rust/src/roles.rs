@@ -1,7 +1,7 @@
 //! One role per span, so that the ledger adds up.
 
 use crate::columns::{Columns, run};
-use crate::forest::Forest;
+use crate::forest::{Forest, NONE};
 use crate::index::Index;
 use crate::join::Role;
 use crate::shapes::{self, KnownNames};
@@ -16,16 +16,16 @@ pub fn assign(
     prelude: &[(u32, u32)],
     role: &mut [Role],
 ) {
-    let called = called_by_link(c, names, index);
+    let called = called_by_requests(c, names, index, forest);
     let mut at = 0;
     while at < forest.order.len() {
         let top = forest.order[at];
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let called = has_request || called.binary_search(&top).is_ok();
-        let is_prelude = prelude.binary_search_by_key(&top, |&(above, _)| above).is_ok();
+        let called = called.binary_search(&top).is_ok();
+        let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
         let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
-            Role::Authentication if has_request || is_prelude => Role::Unrelated,
+            Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
             role => role,
         };
         let mut request_end = at;
@@ -46,12 +46,17 @@ pub fn assign(
     }
 }
 
-/// Rows that a request here names in a span link, sorted.
-fn called_by_link(c: &Columns, names: &KnownNames, index: &Index<'_>) -> Vec<u32> {
+/// Rows that a request here has as its parent or names in a span link, sorted.
+fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest: &Forest) -> Vec<u32> {
+    let is_kept = |row: usize| forest.position[row] != NONE;
     let mut rows: Vec<u32> = (0..c.len())
-        .filter(|&row| names.is_request(c, row))
-        .flat_map(|row| run(&c.spans.links_end, row))
-        .filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]))
+        .filter(|&row| names.is_request(c, row) && is_kept(row))
+        .flat_map(|row| {
+            let s = &c.spans;
+            let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
+            links.chain([(&s.trace_id[row], &s.parent_span_id[row])])
+        })
+        .filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
         .collect();
     rows.sort_unstable();
     rows

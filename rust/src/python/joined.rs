@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use super::table::Table;
 use super::{SpanColumns, arrow_err};
 use crate::arrow;
-use crate::clock::Processes;
 use crate::columns::{Columns, run};
 use crate::forest::NONE;
 use crate::join::{Joined, Role};
 use crate::phases::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
+use crate::processes::Processes;
 use crate::sweep::Overlap;
 use crate::{etcd, issues, report};
 

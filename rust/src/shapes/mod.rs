@@ -1,9 +1,9 @@
 //! The shapes that kube-apiserver is known to send, recognised per span, and the repairs that make them usable.
 
-use crate::clock::Processes;
 use crate::columns::{Columns, present};
 use crate::forest::NONE;
 use crate::join::{LATEST, Role};
+use crate::processes::Processes;
 use crate::repair::Repair;
 use crate::requests::Keys;
 
@@ -255,7 +255,7 @@ impl Traces {
         while at < c.len() {
             let same = ids[at..].iter().take_while(|id| **id == ids[at]).count();
             let spans = role[at..at + same].iter().filter(|&&role| role == Role::Unrelated).count();
-            if c.spans.present[at] & present::TRACE_ID != 0 {
+            if c.spans.present[at] & present::TRACE_ID != 0 && ids[at] != [0; 16] {
                 *kept.entry(ids[at]).or_insert(0) += spans as u32;
             }
             at += same;

@@ -9,7 +9,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::clock;
+use crate::clock::{self, ClockOffset};
 use crate::columns::{Columns, run};
 use crate::forest::NONE;
 use crate::index::Index;
@@ -95,11 +95,13 @@ fn by_call(seen: Seen<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
     }
     let pairs = names.rpc_pairs(c, seen.rows(|_| true), parent);
     let measured = clock::measure(c, seen.processes, &pairs, times.start, times.end);
-    let ahead: HashMap<(u32, u32), i64, RandomState> =
-        measured.iter().map(|o| ((o.client, o.server), o.offset_ns())).collect();
+    let ahead: HashMap<(u32, u32), &ClockOffset, RandomState> =
+        measured.iter().map(|offset| ((offset.client, offset.server), offset)).collect();
     let contains = |client: u32, server: u32| {
         let (outer, inner) = (client as usize, server as usize);
-        let ahead = ahead.get(&(seen.process(client), seen.process(server))).copied().unwrap_or(0);
+        let ahead = ahead
+            .get(&(seen.process(client), seen.process(server)))
+            .map_or(0, |offset| offset.at(times.start[outer]));
         times.usable(client)
             && times.usable(server)
             && times.start[outer] <= times.start[inner] - ahead

@@ -1,0 +1,219 @@
+"""The contenders: one job each, and a process that does it when told to.
+
+    python benchmarks/contenders.py NAME FILE [no-gc]    # then, line by line: answers, run, run SECONDS
+
+Each line is answered by one line of JSON. A process does the job of one contender on one file, so that
+what another leaves behind in memory or in caches of Python is not its concern.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import baseline
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+import k8strace
+
+JOB = ("read", "join", "attribute")
+"""The steps that are compared."""
+
+Lap = Callable[[str], None]
+Answers = dict[str, tuple[int, dict[str, int]]]
+"""Trace and span id → wall time and phases, in ns."""
+
+
+class Contender(Protocol):
+    """How to do the job on a file, and what to do with the result; `lap` ends a step."""
+
+    def __call__(self, path: Path, lap: Lap) -> Any:
+        """Do the job and return everything made on the way, so that it is freed off the clock."""
+
+    def take_out(self, result: Any, lap: Lap) -> None:
+        """Go on to what the others have already, or what users ask for next: timed, but not compared."""
+
+    def answers(self, result: Any) -> Answers:
+        """Give the answers in a form that is the same for all."""
+
+    def facts(self, result: Any) -> dict[str, int]:
+        """Say what else is worth knowing."""
+
+
+class Ours:
+    """k8strace, as its users call it."""
+
+    def __call__(self, path: Path, lap: Lap) -> k8strace.Attribution:
+        """Read, join, attribute."""
+        spans = k8strace.read(path)
+        lap("read")
+        requests = k8strace.join(spans)
+        lap("join")
+        attribution = k8strace.attribute(requests)
+        lap("attribute")
+        return attribution
+
+    def take_out(self, result: k8strace.Attribution, lap: Lap) -> None:
+        """Make a dictionary of every answer, as the baseline does; then group them."""
+        _ = [result.phases(request) for request in range(len(result))]
+        lap("to dictionaries")
+        result.by("verb", "resource")
+        lap("by verb and resource")
+
+    def answers(self, result: k8strace.Attribution) -> Answers:
+        """Give wall time and phases of every request."""
+        rows = zip(
+            *(result.requests.column(name) for name in ("trace_id", "span_id", "wall_ns")), strict=True
+        )
+        return {
+            f"{trace_id}:{span_id}": (wall_ns, result.phases(request))
+            for request, (trace_id, span_id, wall_ns) in enumerate(rows)
+        }
+
+    def facts(self, result: k8strace.Attribution) -> dict[str, int]:
+        """Say what the spans hold."""
+        columns, wire = result.requests.spans.nbytes
+        return {"spans": len(result.requests.spans), "column_bytes": columns, "wire_bytes": wire}
+
+
+class Theirs:
+    """Official classes, dictionaries and networkx, with our taxonomy."""
+
+    def __init__(self) -> None:
+        self._resolve = k8strace.Taxonomy().resolve
+
+    def _phase(self, signature: baseline.Signature) -> str:
+        return self._resolve(k8strace.Signature(*signature))[0]
+
+    def _mark(self, signature: baseline.Signature, event: str) -> tuple[str | None, str | None] | None:
+        return self._resolve(k8strace.Signature(*signature))[1].get(event.casefold())
+
+    def __call__(self, path: Path, lap: Lap) -> tuple[baseline.Trees, list[baseline.RequestTime]]:
+        """Read, join, attribute."""
+        spans = baseline.read(baseline.load(path))
+        lap("read")
+        trees = baseline.Trees(spans)
+        lap("join")
+        requests = baseline.attribute(trees, self._phase, self._mark)
+        lap("attribute")
+        return trees, requests
+
+    def take_out(self, result: tuple[baseline.Trees, list[baseline.RequestTime]], lap: Lap) -> None:
+        """Do nothing: the answers are dictionaries."""
+
+    def answers(self, result: tuple[baseline.Trees, list[baseline.RequestTime]]) -> Answers:
+        """Give wall time and phases of every request, but no phases of no time."""
+        return {
+            f"{each.trace_id.hex()}:{each.span_id.hex()}": (
+                each.wall_ns,
+                {phase: ns for phase, ns in each.phases.items() if ns},
+            )
+            for each in result[1]
+        }
+
+    def facts(self, result: tuple[baseline.Trees, list[baseline.RequestTime]]) -> dict[str, int]:
+        """Say how many spans there were."""
+        return {"spans": len(result[0].spans)}
+
+
+class Parse:
+    """The official classes alone: parse the messages, and look at nothing."""
+
+    def __call__(self, path: Path, lap: Lap) -> list[ExportTraceServiceRequest]:
+        """Parse. A bound that nobody who uses the official classes can beat."""
+        messages = [ExportTraceServiceRequest.FromString(message) for message in baseline.load(path)]
+        lap("read")
+        return messages
+
+    def take_out(self, result: list[ExportTraceServiceRequest], lap: Lap) -> None:
+        """Do nothing."""
+
+    def answers(self, result: list[ExportTraceServiceRequest]) -> Answers:  # noqa: ARG002
+        """Give none: there are none without looking."""
+        return {}
+
+    def facts(self, result: list[ExportTraceServiceRequest]) -> dict[str, int]:
+        """Say how many spans there are."""
+        scopes = (
+            scope for message in result for part in message.resource_spans for scope in part.scope_spans
+        )
+        return {"spans": sum(len(scope.spans) for scope in scopes)}
+
+
+CONTENDERS: dict[str, Callable[[], Contender]] = {"k8strace": Ours, "baseline": Theirs, "parse": Parse}
+
+
+class Stopwatch:
+    """CPU time and wall time per step, in ns."""
+
+    def __init__(self) -> None:
+        self.cpu: dict[str, int] = {}
+        self.wall: dict[str, int] = {}
+        self._last = time.process_time_ns(), time.perf_counter_ns()
+
+    def lap(self, step: str) -> None:
+        """End a step; the next one begins."""
+        now = time.process_time_ns(), time.perf_counter_ns()
+        self.cpu[step], self.wall[step] = now[0] - self._last[0], now[1] - self._last[1]
+        self._last = time.process_time_ns(), time.perf_counter_ns()
+
+
+def run(contender: Contender, path: Path, seconds: float) -> dict[str, Any]:
+    """Do the job again and again for some seconds; give the mean time of each step in ns."""
+    watches = []
+    until = time.perf_counter() + seconds
+    while not watches or time.perf_counter() < until:
+        gc.collect()
+        watch = Stopwatch()
+        contender.take_out(contender(path, watch.lap), watch.lap)
+        watches.append(watch)
+    return {
+        "times": len(watches),
+        "cpu": {step: sum(each.cpu[step] for each in watches) / len(watches) for step in watches[0].cpu},
+        "wall": {step: sum(each.wall[step] for each in watches) / len(watches) for step in watches[0].wall},
+    }
+
+
+def answer(contender: Contender, path: Path) -> dict[str, Any]:
+    """Do the job for the first time in this process: what comes out, how long it took, what it holds."""
+    gc.collect()
+    before = memory()
+    watch = Stopwatch()
+    result = contender(path, watch.lap)
+    after = memory()
+    grown = {key: after[key] - before["VmRSS"] for key in after}
+    return {
+        "answers": contender.answers(result),
+        "facts": contender.facts(result),
+        "cpu": watch.cpu,
+        "held_bytes": grown.get("VmRSS"),
+        "peak_bytes": grown.get("VmHWM"),
+    }
+
+
+def memory() -> dict[str, int]:
+    """Memory of this process in bytes, now (VmRSS) and at most so far (VmHWM); empty where Linux is not."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    fields = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM")))
+    return {name.rstrip(":"): int(kib) * 1024 for name, kib, _ in fields}
+
+
+def main(name: str, path: Path, *options: str) -> None:
+    """Do what the lines of standard input say."""
+    if "no-gc" in options:
+        gc.disable()
+    contender = CONTENDERS[name]()
+    for line in sys.stdin:
+        order, *seconds = line.split()
+        reply = answer(contender, path) if order == "answers" else run(contender, path, *map(float, seconds))
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,327 @@
+"""How fast is the main job? k8strace beside the same job in plain Python, in one run.
+
+    make bench                                  all captures and 100,000 generated spans: a minute or two
+    make bench ARGS='--quick --check'           one capture and fewer spans; fails below the floors
+    make bench ARGS='--json benchmarks/results/NAME.json'
+
+The job is `read` + `join` + `attribute` of a file. The baseline does it with the official protobuf classes,
+dictionaries and networkx, and asks the same taxonomy; "parse alone" only makes the official objects.
+First every answer is compared, request by request; then each contender, in a process of its own, takes its
+turn in every round. What counts is the median over the rounds of the ratio within a round, in CPU time:
+times come and go with what else the machine does, ratios hardly.
+
+Exit codes: 0 done; 1 answers differ, or with --check a goal was missed; 2 the core is a debug build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, Self
+
+import workloads
+from contenders import CONTENDERS, JOB
+from google.protobuf.internal import api_implementation
+
+from k8strace import _core
+
+HERE = Path(__file__).parent
+CAPTURES = {path.name.partition("_")[0]: path for path in sorted((HERE.parent / "tests/data").glob("*.zst"))}
+FLOORS = {"k8s-1.36": 15.0, "100,000 spans": 20.0}
+"""Workload → how many times faster than the baseline we promise to be."""
+
+
+class Spread(NamedTuple):
+    """What the rounds gave."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Sum up."""
+        return cls(median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f}x ({self.low:.1f} to {self.high:.1f})"
+
+
+class Child:
+    """The process of one contender on one file."""
+
+    def __init__(self, name: str, path: Path, *, collect: bool = True) -> None:
+        command = [
+            sys.executable,
+            str(HERE / "contenders.py"),
+            name,
+            str(path),
+            *([] if collect else ["no-gc"]),
+        ]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, order: str) -> dict[str, Any]:
+        """Give an order and wait for what comes of it."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(order, file=self._process.stdin, flush=True)
+        reply = self._process.stdout.readline()
+        if not reply:
+            raise RuntimeError(f"a contender ended with exit code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(reply)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+@dataclass
+class Measured:
+    """What came of one workload."""
+
+    workload: str
+    spans: int
+    stored_bytes: int
+    first: dict[str, dict[str, Any]]
+    """Contender → its first run: facts, times, memory."""
+    rounds: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    """Per round: contender → mean time of each step."""
+
+    def ns_per_span(self, contender: str, step: str, clock: str = "cpu") -> float:
+        """Median over the rounds."""
+        return float(median(each[contender][clock].get(step, 0) for each in self.rounds)) / self.spans
+
+    def total(self, contender: str, clock: str = "cpu", steps: Sequence[str] = JOB) -> list[float]:
+        """Time of the job in each round, in ns."""
+        return [sum(each[contender][clock].get(step, 0) for step in steps) for each in self.rounds]
+
+    def times_faster(self, rival: str, clock: str = "cpu", steps: Sequence[str] = JOB) -> Spread:
+        """Time of a rival's job over that of our steps, round by round."""
+        pairs = zip(self.total(rival, clock), self.total("k8strace", clock, steps), strict=True)
+        return Spread.of([theirs / ours for theirs, ours in pairs])
+
+
+class DifferentAnswersError(Exception):
+    """The contenders disagree, so their times mean nothing."""
+
+
+def measure(name: str, path: Path, rounds: int, seconds: float, *, collect: bool = True) -> Measured:
+    """Compare all answers of the contenders on a file; if they are equal, time them."""
+    with ExitStack() as stack:
+        children = {each: stack.enter_context(Child(each, path, collect=collect)) for each in CONTENDERS}
+        first = {each: child.ask("answers") for each, child in children.items()}
+        check_equal(name, first)
+        measured = Measured(name, first["k8strace"]["facts"]["spans"], path.stat().st_size, first)
+        for each in range(rounds):
+            order = list(children)[:: 1 if each % 2 else -1]
+            measured.rounds.append({who: children[who].ask(f"run {seconds}") for who in order})
+    return measured
+
+
+def check_equal(name: str, first: dict[str, dict[str, Any]]) -> None:
+    """Check that every request has the same wall time and the same phases for both who answer."""
+    ours, theirs = (first[each].pop("answers") for each in ("k8strace", "baseline"))
+    spans = {each["facts"]["spans"] for each in first.values()}
+    wrong = [request for request in ours.keys() | theirs.keys() if ours.get(request) != theirs.get(request)]
+    if wrong or len(spans) > 1:
+        detail = f", the first: {wrong[0]}: {ours.get(wrong[0])} != {theirs.get(wrong[0])}" if wrong else ""
+        raise DifferentAnswersError(f"{name}: {len(wrong)} of {len(ours)} requests differ{detail}; {spans=}")
+
+
+# ── Where and what ────────────────────────────────────────────────────────────────────────────────
+
+
+def machine() -> dict[str, Any]:
+    """Say what this was measured on, and with which versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = [line.partition(": ")[2] for line in cpuinfo.read_text().splitlines() if "model name" in line]
+    packages = ("k8strace", "protobuf", "opentelemetry-proto", "networkx", "zstandard")
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "protobuf_implementation": api_implementation.Type(),
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts meanwhile, on one core, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+# ── What is printed and stored ────────────────────────────────────────────────────────────────────
+
+
+def print_machine(facts: dict[str, Any], rounds: int) -> None:
+    """Print the recipe."""
+    print(f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, load {facts['load_average']}")
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    print(f"Python {facts['python']}, {versions}; protobuf by {facts['protobuf_implementation']}")
+    print(f"{rounds} rounds, one core; every answer compared first; ns of CPU time per span, medians\n")
+
+
+def print_measured(measured: Measured) -> None:
+    """Print one workload."""
+    print(f"{measured.workload}: {measured.spans:,} spans, {measured.stored_bytes:,} bytes stored")
+    print(f"  {'':12}{'read':>9}{'join':>9}{'attribute':>11}{'job':>9}{'held':>9}{'peak':>9}  bytes per span")
+    for name, label in (("k8strace", "k8strace"), ("baseline", "baseline"), ("parse", "parse alone")):
+        read, join, attribute = (measured.ns_per_span(name, step) for step in JOB)
+        held, peak = (measured.first[name][key] or 0 for key in ("held_bytes", "peak_bytes"))
+        row = f"{read:9,.0f}{join:9,.0f}{attribute:11,.0f}{read + join + attribute:9,.0f}"
+        print(f"  {label:12}{row}{held / measured.spans:9,.0f}{peak / measured.spans:9,.0f}")
+    facts = measured.first["k8strace"]["facts"]
+    columns, wire = (facts[key] / measured.spans for key in ("column_bytes", "wire_bytes"))
+    print(f"  k8strace holds {columns:,.0f} bytes of columns per span and {wire:,.0f} of retained message")
+    out, by = (measured.ns_per_span("k8strace", step) for step in ("to dictionaries", "by verb and resource"))
+    print(f"  then {out:,.0f} ns per span for dictionaries of all answers, {by:,.0f} for by(verb, resource)")
+    for label, spread in ratios(measured).items():
+        print(f"  {label:48} {spread}")
+    print()
+
+
+def ratios(measured: Measured) -> dict[str, Spread]:
+    """How many times faster we are, in several senses."""
+    with_answers = (*JOB, "to dictionaries")
+    return {
+        "faster than the baseline": measured.times_faster("baseline"),
+        "faster than the baseline, wall time": measured.times_faster("baseline", "wall"),
+        "faster with a dictionary of every answer": measured.times_faster("baseline", steps=with_answers),
+        "parsing alone with the official classes / our job": measured.times_faster("parse"),
+    }
+
+
+def print_goals(results: Sequence[Measured]) -> bool:
+    """Print which goals were met; say whether all that were measured are."""
+    measured = {each.workload: each.times_faster("baseline").median for each in results}
+    goals = {name: floor for name, floor in FLOORS.items() if name in measured}
+    for name, floor in goals.items():
+        verdict = "PASS" if measured[name] >= floor else "FAIL"
+        print(f"{verdict}  {name}: {measured[name]:.1f}x, at least {floor:.0f}x wanted")
+    return all(measured[name] >= floor for name, floor in goals.items())
+
+
+def as_json(
+    results: Sequence[Measured], facts: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Everything of a run, dated."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": facts,
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "garbage_collector": not options.no_gc,
+        "unit": "ns per span, medians over the rounds",
+        "workloads": [
+            {
+                "name": each.workload,
+                "spans": each.spans,
+                "stored_bytes": each.stored_bytes,
+                "times_faster": {label: spread._asdict() for label, spread in ratios(each).items()},
+                "contenders": {name: _contender(each, name) for name in CONTENDERS},
+            }
+            for each in results
+        ],
+    }
+
+
+def _contender(measured: Measured, name: str) -> dict[str, Any]:
+    first = measured.first[name]
+    return {
+        **{
+            clock: {
+                step: round(measured.ns_per_span(name, step, clock), 1)
+                for step in measured.rounds[0][name][clock]
+            }
+            for clock in ("cpu", "wall")
+        },
+        "first_run_cpu": {step: round(ns / measured.spans, 1) for step, ns in first["cpu"].items()},
+        "held_bytes": first["held_bytes"],
+        "peak_bytes": first["peak_bytes"],
+        **first["facts"],
+    }
+
+
+# ── The command ───────────────────────────────────────────────────────────────────────────────────
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    description, _, epilog = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one capture, 20,000 spans, 3 short rounds")
+    parser.add_argument("--spans", type=int, help="size of the generated workload (default: 100,000)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the generated workload (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, help="how many (default: 9)")
+    parser.add_argument("--no-gc", action="store_true", help="switch Python's garbage collector off")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="store the result too")
+    options = parser.parse_args(arguments)
+    options.spans = options.spans or (20_000 if options.quick else 100_000)
+    options.rounds = options.rounds or (3 if options.quick else 9)
+    return options
+
+
+def files(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name what is measured; the generated workload is made first."""
+    yield from ((name, path) for name, path in CAPTURES.items() if not options.quick or name == "k8s-1.36")
+    path = folder / "generated.otlp.zst"
+    workloads.write(path, workloads.generate(options.spans, options.seed))
+    yield f"{options.spans:,} spans", path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; give the exit code."""
+    options = parse(arguments)
+    if _core.DEBUG:
+        print("this is a debug build of the core, whose times mean nothing: run `make dev`", file=sys.stderr)
+        return 2
+    facts = machine()
+    print_machine(facts, options.rounds)
+    results = []
+    with tempfile.TemporaryDirectory() as folder, one_core():
+        for name, path in files(options, Path(folder)):
+            try:
+                seconds = 0.1 if options.quick else 0.4
+                results.append(measure(name, path, options.rounds, seconds, collect=not options.no_gc))
+            except DifferentAnswersError as error:
+                print(error, file=sys.stderr)
+                return 1
+            print_measured(results[-1])
+    if options.json:
+        options.json.write_text(json.dumps(as_json(results, facts, options), indent=1) + "\n")
+    return 0 if print_goals(results) or not options.check else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

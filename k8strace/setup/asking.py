@@ -1,0 +1,143 @@
+"""One request to kube-apiserver over HTTPS, marked so that its trace can be found."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import secrets
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from k8strace.setup.versions import SetupError
+
+__all__ = ["Answer", "Server", "UnreachableError", "ask", "server", "version_of"]
+
+MAX_BODY: Final = 1 << 20
+"""Bytes of an answer that are read."""
+
+
+class UnreachableError(SetupError):
+    """kube-apiserver did not answer. The message says why, and what to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where kube-apiserver is, and who asks. Made by `server`."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What kube-apiserver said, and the marks of the request."""
+
+    status: int
+    trace_id: str
+    """Of the `traceparent` that was sent."""
+    user_agent: str
+    """Like no other request's."""
+
+
+def server(
+    url: str,
+    *,
+    token: str | None = None,
+    ca_file: Path | None = None,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+    verify: bool = True,
+) -> Server:
+    """
+    Checks an address and loads the files.
+
+    Raises:
+        SetupError: The address is not https://host[:port], or a file cannot be used.
+    """
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    try:
+        port = parts.port or 443
+    except ValueError:
+        port = 0
+    if (
+        parts.scheme != "https"
+        or not parts.hostname
+        or not port
+        or parts.username
+        or parts.path not in ("", "/")
+    ):
+        raise SetupError(f"expected a server such as https://10.0.0.1:6443, got {url!r}")
+    if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise SetupError("the token is not one word of printable ASCII characters")
+    if (client_key is not None) and client_cert is None:
+        raise SetupError("a client key needs its certificate: give --client-cert too")
+    return Server(parts.hostname, port, _context(ca_file, client_cert, client_key, verify=verify), token)
+
+
+def _context(ca_file: Path | None, cert: Path | None, key: Path | None, *, verify: bool) -> ssl.SSLContext:
+    where = ca_file
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        where = cert
+        if cert is not None:
+            # Without a password an encrypted key is an error, not a question at the terminal.
+            context.load_cert_chain(str(cert), str(key) if key else None, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(f"{where}: {error.strerror or error}") from None
+    return context
+
+
+def ask(to: Server, path: str) -> Answer:
+    """
+    Sends one GET with a sampled `traceparent` and a user agent of its own.
+
+    Raises:
+        UnreachableError: No answer came.
+        SetupError: The path is not one.
+    """
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    agent = f"k8strace-probe/{trace_id}"
+    headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "User-Agent": agent}
+    status, _ = _get(to, path, headers)
+    return Answer(status, trace_id, agent)
+
+
+def version_of(to: Server) -> str | None:
+    """What kube-apiserver says its version is; None if it does not say."""
+    try:
+        status, body = _get(to, "/version", {"User-Agent": "k8strace-probe-version"})
+        said = json.loads(body).get("gitVersion") if status == 200 else None
+    except (SetupError, ValueError, AttributeError):
+        return None
+    return said if isinstance(said, str) and re.fullmatch(r"v1\.\d+\.\d+[\w.+-]*", said) else None
+
+
+def _get(to: Server, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    if not re.fullmatch(r"/[\x21-\x7e]*", path):
+        raise SetupError(f"expected a path such as /api/v1/namespaces/default, got {path!r}")
+    credentials = {"Authorization": f"Bearer {to.token}"} if to.token else {}
+    connection = http.client.HTTPSConnection(to.host, to.port, timeout=to.timeout, context=to.context)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json", **headers, **credentials})
+        response = connection.getresponse()
+        return response.status, response.read(MAX_BODY)
+    except ssl.SSLCertVerificationError as error:
+        raise UnreachableError(
+            f"https://{to.host}:{to.port}: {error.verify_message}: give the cluster's CA with --ca-file"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreachableError(f"https://{to.host}:{to.port}: {words}") from None
+    finally:
+        connection.close()

@@ -1,0 +1,166 @@
+"""Why nothing came: from what was seen, and the versions' rules, to the likely causes, likeliest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from k8strace.setup.versions import Etcd, Gate, Kubernetes, Records
+
+__all__ = ["Circumstances", "Reason", "causes"]
+
+
+class Reason(Enum):
+    """What the probe saw."""
+
+    FOUND = "the request's trace came whole"
+    NO_ETCD_CALL = "the request's trace came, and it made no etcd call"
+    ETCD_MISSING = "the request's trace came, but no spans of etcd"
+    SAMPLED_OUT = "spans of kube-apiserver came, but not those of this request: it was not sampled"
+    APISERVER_MISSING = "spans came, but none of kube-apiserver"
+    NO_SPANS = "no spans came at all"
+
+    @property
+    def code(self) -> str:
+        """For programs: "etcd-missing"."""
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the causes depend on."""
+
+    status: int
+    """HTTP status of the answer."""
+    kubernetes: Kubernetes | None
+    etcd: Etcd | None
+    where: str
+    """The receiver's address or the store's path."""
+    waited: float
+    """Seconds."""
+
+
+def causes(reason: Reason, seen: Circumstances) -> list[str]:
+    """The likely causes, likeliest first; none if all is well."""
+    return [*_refused(reason, seen), *_BY_REASON[reason](seen)]
+
+
+def _refused(reason: Reason, seen: Circumstances) -> list[str]:
+    if seen.status == 401 and reason is not Reason.FOUND:
+        return [
+            "kube-apiserver does not know the caller (401), and 1.33 and newer make no span of such a request"
+        ]
+    if seen.status == 403 and reason in (Reason.NO_ETCD_CALL, Reason.ETCD_MISSING):
+        return ["the caller may not read this path (403), so the request never got as far as etcd"]
+    return []
+
+
+def _found(_: Circumstances) -> list[str]:
+    return []
+
+
+def _no_etcd_call(seen: Circumstances) -> list[str]:
+    if seen.status >= 400:
+        return []
+    return ["it was answered from the watch cache: probe an object by name without a resourceVersion"]
+
+
+def _etcd_missing(seen: Circumstances) -> list[str]:
+    found = []
+    if seen.etcd:
+        flag = seen.etcd.flag("enable")
+        found.append(
+            f"etcd {seen.etcd.title} is not started with --{flag}=true: `k8strace setup check` its manifest"
+        )
+    else:
+        found.append(
+            "etcd is not started with --enable-distributed-tracing=true (3.6 and newer; "
+            "--experimental-enable-distributed-tracing=true in 3.5): `k8strace setup check` its manifest"
+        )
+    found.append(f"etcd's distributed-tracing-address does not lead to {seen.where}")
+    if seen.waited < 12:
+        found.append(
+            "etcd sends its spans up to five seconds later than kube-apiserver: give a longer --timeout"
+        )
+    return found
+
+
+def _sampled_out(seen: Circumstances) -> list[str]:
+    if seen.kubernetes and not seen.kubernetes.honours_traceparent:
+        return [
+            (
+                f"Kubernetes {seen.kubernetes.name} ignores a caller's traceparent, so the rate alone decides: "
+                "set samplingRatePerMillion: 1000000 for the time of the probe, or probe again and again"
+            )
+        ]
+    first = (
+        "the caller is neither in system:masters nor in system:monitoring, so its traceparent is ignored and the rate "
+        "decides: probe with the certificate of /etc/kubernetes/super-admin.conf (kubeadm 1.29 and newer; admin.conf "
+        "is no longer in system:masters), or set samplingRatePerMillion: 1000000 for the time of the probe"
+    )
+    old = [] if seen.kubernetes else ["before 1.33 every caller's traceparent is ignored"]
+    return [first, *old]
+
+
+def _apiserver_missing(seen: Circumstances) -> list[str]:
+    return [*_gate(seen), *_not_started(seen)]
+
+
+def _gate(seen: Circumstances) -> list[str]:
+    if seen.kubernetes and seen.kubernetes.gate is Gate.REQUIRED:
+        return [
+            f"the gate APIServerTracing is not set, and Kubernetes {seen.kubernetes.name} has it off by default"
+        ]
+    return []
+
+
+def _not_started(seen: Circumstances) -> list[str]:
+    return [
+        "kube-apiserver is not started with --tracing-config-file: `k8strace setup check` its manifest",
+        (
+            f"the endpoint in its TracingConfiguration does not lead to {seen.where}: inside kind, minikube and pods "
+            "localhost is another place"
+        ),
+        *_unsampled(seen),
+    ]
+
+
+def _unsampled(seen: Circumstances) -> list[str]:
+    """Why a cluster that is switched on stays silent."""
+    if seen.kubernetes and seen.kubernetes.honours_traceparent:
+        return [
+            (
+                "nothing was sampled in this time: the caller is neither in system:masters nor in system:monitoring, and "
+                "the rate is low or unset"
+            )
+        ]
+    return ["nothing was sampled in this time: the rate is low or unset, and the traceparent may not count"]
+
+
+def _no_spans(seen: Circumstances) -> list[str]:
+    listening = (
+        f"something between the control plane and {seen.where} drops the connection, such as a firewall"
+    )
+    etcd = (
+        [f"etcd {seen.etcd.title} records every call, and none came: it is off too, or sends elsewhere"]
+        if seen.etcd and seen.etcd.records is Records.ALL
+        else []
+    )
+    short = (
+        ["spans leave in batches, up to five seconds after they end: give a longer --timeout"]
+        if seen.waited < 10
+        else []
+    )
+    return [*_gate(seen), *_not_started(seen), listening, *etcd, *short]
+
+
+_BY_REASON: Final[dict[Reason, Callable[[Circumstances], list[str]]]] = {
+    Reason.FOUND: _found,
+    Reason.NO_ETCD_CALL: _no_etcd_call,
+    Reason.ETCD_MISSING: _etcd_missing,
+    Reason.SAMPLED_OUT: _sampled_out,
+    Reason.APISERVER_MISSING: _apiserver_missing,
+    Reason.NO_SPANS: _no_spans,
+}

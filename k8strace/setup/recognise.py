@@ -1,0 +1,348 @@
+"""Files → the servers they start and the tracing configurations they hold, each value with its line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from k8strace.setup.clusters import MINIKUBE_CONFIG
+from k8strace.setup.documents import Document, load
+from k8strace.setup.findings import Finding, Recognised
+from k8strace.setup.manifests import component_of_pod
+from k8strace.setup.versions import SetupError
+
+__all__ = ["Argument", "Found", "Kind", "Server", "Tracing", "recognise"]
+
+
+class Argument(NamedTuple):
+    """One flag, without dashes."""
+
+    name: str
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A kube-apiserver or etcd as some file starts it."""
+
+    component: Literal["kube-apiserver", "etcd"]
+    file: str
+    line: int
+    arguments: tuple[Argument, ...]
+    mounts: tuple[str, ...] | None
+    """Paths that the container sees from its node; None where that is not the question."""
+    version: str | None
+    """As the image or the configuration says."""
+    whole: bool
+    """All arguments are here; a patch holds some."""
+
+    def get(self, name: str) -> Argument | None:
+        """The last argument of a name."""
+        return next((found for found in reversed(self.arguments) if found.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """A TracingConfiguration."""
+
+    file: str
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Kubeadm:
+    """A ClusterConfiguration, by itself or in kind's configuration."""
+
+    file: str
+    document: Document
+    version: str | None
+    kind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """kind's Cluster."""
+
+    file: str
+    document: Document
+    patches: tuple[Document, ...]
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything in some files."""
+
+    servers: list[Server] = field(default_factory=list)
+    tracing: list[Tracing] = field(default_factory=list)
+    kubeadm: list[Kubeadm] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
+    recognised: list[Recognised] = field(default_factory=list)
+    broken: list[Finding] = field(default_factory=list)
+
+
+def recognise(file: str, text: str, found: Found) -> None:
+    """Adds what is in one file."""
+    if _minikube(file, text, found):
+        return
+    try:
+        documents = load(text)
+    except SetupError as error:
+        _not_yaml(file, str(error), found)
+        return
+    if not documents:
+        found.recognised.append(Recognised(file, 1, "not recognised: empty"))
+    for document in documents:
+        what = _document(file, document, found)
+        found.recognised.append(Recognised(file, document.line(document.content), what))
+
+
+def _not_yaml(file: str, problem: str, found: Found) -> None:
+    line, _, words = problem.removeprefix("line ").partition(": ")
+    found.broken.append(Finding(file, int(line), "yaml", words, "repair the YAML, or leave the file out"))
+
+
+def _document(file: str, document: Document, found: Found) -> str:
+    content = document.content
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return _json_patch(file, document, found)
+    if not isinstance(content, Mapping):
+        return "not recognised: no mapping"
+    kind = content.get("kind")
+    if kind is None:
+        return _k3s(file, document, found)
+    reader = _READERS.get(str(kind))
+    return reader(file, document, found) if reader else f"not checked: kind {kind}"
+
+
+# ── One reader per kind ───────────────────────────────────────────────────────────────────────────
+
+
+def _tracing(file: str, document: Document, found: Found) -> str:
+    found.tracing.append(Tracing(file, document))
+    return "TracingConfiguration"
+
+
+def _pod(file: str, document: Document, found: Found) -> str:
+    try:
+        component = component_of_pod(document.content)
+    except AttributeError:
+        component = None
+    if component is None:
+        return "not checked: a pod of something else"
+    name, container = component
+    version = image_version(str(container.get("image", "")))
+    found.servers.append(
+        Server(
+            "etcd" if name == "etcd" else "kube-apiserver",
+            file,
+            document.line(container),
+            tuple(_command(document, container)),
+            tuple(_pod_mounts(document.content, container)),
+            version,
+            whole=True,
+        )
+    )
+    return f"static pod of {name} {version or '(no version in the image tag)'}"
+
+
+def image_version(image: str) -> str | None:
+    """The tag of an image if it is a version: "v1.33.1"."""
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    return tag if re.match(r"v?\d+\.\d+", tag) else None
+
+
+def _command(document: Document, container: Any) -> Iterator[Argument]:
+    for key in ("command", "args"):
+        words = container.get(key)
+        for at, word in enumerate(
+            words if isinstance(words, Sequence) and not isinstance(words, str) else ()
+        ):
+            line = document.line(words, at)
+            parts = shlex.split(str(word), comments=True) if " --" in str(word) else [str(word)]
+            yield from (argument for part in parts if (argument := _flag(part, line, words, at)))
+
+
+def _flag(word: str, line: int, words: Any, at: int) -> Argument | None:
+    """A flag; its value may be the next word."""
+    if not word.startswith("-"):
+        return None
+    name, separator, value = word.lstrip("-").partition("=")
+    following = str(words[at + 1]) if at + 1 < len(words) else "-"
+    if not separator:
+        value = "true" if following.startswith("-") else following
+    return Argument(name, value, line)
+
+
+def _pod_mounts(pod: Any, container: Any) -> Iterator[str]:
+    volumes = {volume.get("name") for volume in (pod["spec"].get("volumes") or ())}
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("name") in volumes:
+            yield str(mount.get("mountPath", ""))
+
+
+def _cluster(
+    file: str, document: Document, found: Found, *, kind_version: str | None = None, kind: bool = False
+) -> str:
+    content = document.content
+    version = kind_version or _release(content.get("kubernetesVersion"))
+    found.kubeadm.append(Kubeadm(file, document, version, kind))
+    server = content.get("apiServer") or {}
+    local = (content.get("etcd") or {}).get("local") or {}
+    mounts = tuple(str(volume.get("mountPath", "")) for volume in server.get("extraVolumes") or ())
+    if server.get("extraArgs"):
+        arguments = tuple(_extra(document, server["extraArgs"]))
+        line = document.line(content, "apiServer")
+        found.servers.append(Server("kube-apiserver", file, line, arguments, mounts, version, whole=True))
+    if local.get("extraArgs"):
+        tag = str(local.get("imageTag") or "")
+        arguments = tuple(_extra(document, local["extraArgs"]))
+        line = document.line(content, "etcd")
+        found.servers.append(
+            Server("etcd", file, line, arguments, None, image_version(f":{tag}"), whole=True)
+        )
+    return f"kubeadm ClusterConfiguration {content.get('apiVersion', '')}".strip()
+
+
+def _release(version: Any) -> str | None:
+    match = re.search(r"1\.\d+(\.\d+)?", str(version or ""))
+    return match[0] if match else None
+
+
+def _extra(document: Document, arguments: Any) -> Iterator[Argument]:
+    """Reads extraArgs of kubeadm, a map or a list."""
+    if isinstance(arguments, Mapping):
+        for name, value in arguments.items():
+            yield Argument(str(name), _word(value), document.line(arguments, name))
+    elif isinstance(arguments, Sequence) and not isinstance(arguments, str):
+        for at, item in enumerate(arguments):
+            if isinstance(item, Mapping):
+                yield Argument(
+                    str(item.get("name", "")), _word(item.get("value")), document.line(arguments, at)
+                )
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kind(file: str, document: Document, found: Found) -> str:
+    content = document.content
+    if not str(content.get("apiVersion", "")).startswith("kind.x-k8s.io/"):
+        return f"not checked: kind Cluster of {content.get('apiVersion', 'no group')}"
+    nodes = content.get("nodes") or ()
+    images = [image_version(str(node.get("image", ""))) for node in nodes if isinstance(node, Mapping)]
+    version = next(filter(None, images), None)
+    patches = tuple(_embedded(file, document, content, found))
+    patches += tuple(
+        p for node in nodes if isinstance(node, Mapping) for p in _embedded(file, document, node, found)
+    )
+    found.kinds.append(Kind(file, document, patches))
+    for patch in patches:
+        if patch.content.get("kind") == "ClusterConfiguration":
+            _cluster(file, patch, found, kind_version=version, kind=True)
+    return f"kind Cluster with {len(patches)} kubeadm patches"
+
+
+def _embedded(file: str, document: Document, holder: Any, found: Found) -> Iterator[Document]:
+    """YAML inside kubeadmConfigPatches; a literal block begins on the line after its mark."""
+    texts = holder.get("kubeadmConfigPatches") or ()
+    for at, text in enumerate(texts):
+        try:
+            inner = load(str(text), offset=document.line(texts, at))
+        except SetupError as error:
+            _not_yaml(file, str(error), found)
+            continue
+        yield from (each for each in inner if isinstance(each.content, Mapping))
+
+
+def _json_patch(file: str, document: Document, found: Found) -> str:
+    """Reads patches of a command for kubeadm and kubectl: only those that append flags say anything here."""
+    steps = document.content
+    if not all(isinstance(step, Mapping) and "op" in step and "path" in step for step in steps):
+        return "not recognised: a list"
+    words = [
+        (str(step.get("value", "")), document.line(steps, at))
+        for at, step in enumerate(steps)
+        if str(step["path"]).startswith("/spec/containers/")
+    ]
+    arguments = tuple(flag for word, line in words if (flag := _flag(word, line, [word], 0)))
+    component: Literal["kube-apiserver", "etcd"] = (
+        "etcd" if any("distributed-tracing" in each.name for each in arguments) else "kube-apiserver"
+    )
+    found.servers.append(Server(component, file, 1, arguments, None, None, whole=False))
+    return f"JSON patch of {component}"
+
+
+def _k3s(file: str, document: Document, found: Found) -> str:
+    content = document.content
+    lists: dict[str, Literal["kube-apiserver", "etcd"]] = {
+        "kube-apiserver-arg": "kube-apiserver",
+        "etcd-arg": "etcd",
+    }
+    keys = [key for key in content if str(key).removesuffix("+") in lists]
+    for key in keys:
+        words = (
+            content[key]
+            if isinstance(content[key], Sequence) and not isinstance(content[key], str)
+            else [content[key]]
+        )
+        arguments = tuple(
+            flag
+            for at, word in enumerate(words)
+            if (
+                flag := _flag(
+                    f"--{word}",
+                    document.line(words, at) if words is content[key] else document.line(content, key),
+                    [word],
+                    0,
+                )
+            )
+        )
+        component = lists[str(key).removesuffix("+")]
+        found.servers.append(
+            Server(component, file, document.line(content, key), arguments, None, None, whole=True)
+        )
+    if keys:
+        return "k3s configuration"
+    return "not checked: a patch of a pod" if "spec" in content else "not recognised: no kind"
+
+
+_READERS: Final[dict[str, Callable[[str, Document, Found], str]]] = {
+    "TracingConfiguration": _tracing,
+    "Pod": _pod,
+    "ClusterConfiguration": _cluster,
+    "Cluster": _kind,
+    "KubeletConfiguration": lambda *_: (
+        "not checked: KubeletConfiguration traces the kubelet, not API requests"
+    ),
+}
+
+
+def _minikube(file: str, text: str, found: Found) -> bool:
+    """A script with a minikube start: its flags go to the servers, and one folder only is mounted."""
+    if not re.search(r"^\s*minikube +start\b", text, re.MULTILINE):
+        return False
+    begin = text[: re.search(r"^\s*minikube +start\b", text, re.MULTILINE).start()].count("\n") + 1  # type: ignore[union-attr]
+    words = shlex.split(text.replace("\\\n", " "), comments=True)
+    release = next(
+        (word.partition("=")[2] for word in words if word.startswith("--kubernetes-version=")), None
+    )
+    gates = [word.partition("=")[2] for word in words if word.startswith("--feature-gates=")]
+    extra = [word.removeprefix("--extra-config=") for word in words if word.startswith("--extra-config=")]
+    for component, prefix in (("kube-apiserver", "apiserver."), ("etcd", "etcd.")):
+        pairs = [each.removeprefix(prefix).partition("=") for each in extra if each.startswith(prefix)]
+        arguments = [Argument(name, value, begin) for name, _, value in pairs]
+        if component == "kube-apiserver":
+            arguments += [Argument("feature-gates", value, begin) for value in gates]
+        if arguments:
+            mounts = (MINIKUBE_CONFIG.rpartition("/")[0],) if component == "kube-apiserver" else None
+            version = release if component == "kube-apiserver" else None
+            found.servers.append(
+                Server(component, file, begin, tuple(arguments), mounts, version, whole=True)  # type: ignore[arg-type]
+            )
+    found.recognised.append(Recognised(file, begin, "minikube start"))
+    return True

@@ -1,0 +1,247 @@
+"""
+One request in the terminal: what it was, what its time was made of, its call tree with bars over time.
+
+    span                  took   waited   0             90 ms
+    Create               90 ms     8 ms   █────────────────█
+    ├ Call webhook       40 ms    40 ms    ██████                full: on the critical path, the request waits for it
+    └ Create etcd3       45 ms     5 ms          ▒────────▒      half: so for a part of its time in this cell
+      └ KV/Txn           40 ms    40 ms          ██████████      line: open, but the request waits for others
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from rich.text import Text
+
+from k8strace.attribution import Attribution
+from k8strace.components import component_of
+from k8strace.requests import Request
+from k8strace.views.facts import webhook_names
+from k8strace.views.palette import component_colour
+from k8strace.views.text import Look, clean, component_bar, count, duration, largest_first
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = ["request_lines", "title_of", "tree_lines"]
+
+_DEEPEST_GUIDES: Final = 24
+"""Characters of guides before a name; deeper trees lose the outer ones."""
+
+_NUMBER: Final = 8
+"""Columns of a duration, such as "1,234 µs"."""
+
+
+class Row(NamedTuple):
+    """A span with its place in the tree."""
+
+    span_id: str
+    guides: str
+
+
+def title_of(request: Request) -> str:
+    """
+    What it asked for, as kubectl says it, free of controls.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> title_of(requests.slowest(1)[0])
+        'update configmaps cm-3 -n load-1'
+    """
+    if not request.resource:
+        path = (request.target or "").partition("?")[0]
+        return clean(f"{request.verb or ''} {path or request.name}".strip())
+    resource = request.resource + (f"/{request.subresource}" if request.subresource else "")
+    namespace = f"-n {request.namespace}" if request.namespace else ""
+    parts = (request.verb, resource, request.object_name, namespace)
+    return " ".join(clean(part, 80) for part in parts if part)
+
+
+def tree_lines(attribution: Attribution, look: Look, limit: int | None) -> list[Text]:
+    """Everything about all its requests, one after the other."""
+    blocks = [request_lines(request, attribution, look, limit=limit) for request in attribution.requests]
+    return [line for block in blocks for line in (*block, Text())][:-1]
+
+
+def request_lines(
+    request: Request, attribution: Attribution, look: Look, *, rank: int = 0, limit: int | None = None
+) -> list[Text]:
+    """
+    Everything about one request.
+
+    Args:
+        request: One that `attribution` was made of.
+        attribution: Where its time went.
+        look: Width and colours.
+        rank: Its place among the slowest; 0 for none.
+        limit: Spans of its tree at most, those that it waited for first; None for all.
+    """
+    lead = f"{rank}. " if rank else ""
+    hang = " " * max(len(lead), 2)
+    title = Text.assemble(
+        (lead or hang, "bold"), (title_of(request), "bold"), "  ", (duration(request.wall_ns), "bold")
+    )
+    phases = attribution.phases(request.request)
+    parts = attribution.components(request.request)
+    return [
+        title,
+        _fitting(hang, (Text(piece, style="dim") for piece in _particulars(request)), look.width),
+        Text(hang) + component_bar(parts, sum(parts.values()), look),
+        _fitting(hang, _phases(phases), look.width),
+        *_tree(request, look, hang, limit),
+    ]
+
+
+def _particulars(request: Request) -> Iterator[str]:
+    yield f"trace {request.trace_id}"
+    if request.http_status is not None:
+        yield f"HTTP {request.http_status}"
+    if request.user_agent:
+        yield clean(request.user_agent.partition(" ")[0], 40)
+    if not request.complete:
+        yield f"incomplete: {clean(request.incomplete_cause or '').replace('_', ' ')}"
+    yield count(request.spans, "span")
+    yield count(request.etcd_call_count, "etcd call")
+    if request.prelude_ns:
+        yield f"authentication {duration(request.prelude_ns)} before it"
+
+
+def _phases(phases: Mapping[str, int]) -> Iterator[Text]:
+    for phase, ns in largest_first(phases):
+        yield Text.assemble((clean(phase), component_colour(component_of(phase))), f" {duration(ns)}")
+
+
+def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
+    """The first pieces on one line, as many as fit whole."""
+    line = Text(hang)
+    for piece in pieces:
+        between = " · " if line.cell_len > len(hang) else ""
+        if between and line.cell_len + len(between) + piece.cell_len > width:
+            break
+        line = Text.assemble(line, (between, "dim"), piece)
+    return line
+
+
+# ── The tree ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Text]:
+    tree = request.tree
+    rows = list(_preorder(tree, _kept(tree, limit)))
+    webhooks = webhook_names(request)
+    names = [_name(row, tree.nodes[row.span_id], webhooks) for row in rows]
+    width = min(max(name.cell_len for name in names), look.width // 2)
+    cells = max(look.width - len(hang) - width - 2 * (_NUMBER + 1) - 2, 10)
+    bars = _Bars(tree, rows[0].span_id, cells)
+    lines = [_header(hang, width, cells, bars.wall_ns)]
+    for row, name in zip(rows, names, strict=True):
+        node = tree.nodes[row.span_id]
+        name.truncate(width, overflow="ellipsis", pad=True)
+        waited = duration(node["critical_ns"]) if node["critical_ns"] else "·"
+        numbers = f" {duration(node['duration_ns']):>{_NUMBER}} {waited:>{_NUMBER}}  "
+        lines.append(Text.assemble(hang, name, numbers, bars.bar(row.span_id)))
+    left_out = len(tree) - len(rows)
+    return [*lines, Text(f"{hang}… {left_out:,} more spans", style="dim")] if left_out else lines
+
+
+def _header(hang: str, width: int, cells: int, wall_ns: int) -> Text:
+    end = duration(wall_ns)
+    axis = "0" + end.rjust(cells - 1)
+    return Text(f"{hang}{'span':<{width}} {'took':>{_NUMBER}} {'waited':>{_NUMBER}}  {axis}", style="dim")
+
+
+def _name(row: Row, node: Mapping[str, Any], webhooks: Mapping[str, str]) -> Text:
+    text = clean(node["name"])
+    if row.span_id in webhooks:
+        text = f"{text.removeprefix('Call ')} {clean(webhooks[row.span_id], 60)}"
+    name = Text.assemble((row.guides, "dim"), (text, component_colour(node["component"])))
+    if node["kind"] == "SERVER" and row.guides:
+        name.append(f" @{clean(node['service'], 20)}", "dim")
+    if node["status_code"] == 2:
+        name.append(" ✗", "bold red")
+    return name
+
+
+def _kept(tree: nx.DiGraph[str], limit: int | None) -> set[str] | None:
+    """The spans that fit, those waited for longest first, each with all spans above it; None for all."""
+    if limit is None or len(tree) <= limit:
+        return None
+    nodes = tree.nodes
+    kept: set[str] = set()
+    for span_id in sorted(tree, key=lambda each: (-nodes[each]["critical_ns"], -nodes[each]["duration_ns"])):
+        above = _missing_above(tree, span_id, kept)
+        if len(kept) + len(above) <= limit:
+            kept.update(above)
+        if len(kept) == limit:
+            break
+    return kept or {next(iter(tree))}
+
+
+def _missing_above(tree: nx.DiGraph[str], span_id: str, kept: set[str]) -> list[str]:
+    """The span and the spans above it that are not kept yet."""
+    path = []
+    at: str | None = span_id
+    while at is not None and at not in kept:
+        path.append(at)
+        at = next(iter(tree.predecessors(at)), None)
+    return path
+
+
+def _preorder(tree: nx.DiGraph[str], kept: set[str] | None) -> Iterator[Row]:
+    waiting = [(next(iter(tree)), "", "")]
+    while waiting:
+        span_id, guides, below = waiting.pop()
+        yield Row(span_id, guides[-_DEEPEST_GUIDES:])
+        children = [each for each in tree.successors(span_id) if kept is None or each in kept]
+        for child in reversed(children):
+            last = child == children[-1]
+            waiting.append((child, below + ("└ " if last else "├ "), below + ("  " if last else "│ ")))
+
+
+# ── Bars ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Bars:
+    """The request's time cut into cells, and what every span does in each."""
+
+    def __init__(self, tree: nx.DiGraph[str], root: str, cells: int) -> None:
+        self._tree = tree
+        self._cells = cells
+        self._start: int = tree.nodes[root]["effective_start_unix_nano"]
+        self.wall_ns: int = tree.nodes[root]["effective_end_unix_nano"] - self._start
+        self._critical: dict[str, dict[int, int]] = {}
+        for span_id, start, end, _ in tree.graph["critical_path"]:
+            waited = self._critical.setdefault(span_id, {})
+            for cell, ns in self._per_cell(start - self._start, end - self._start):
+                waited[cell] = waited.get(cell, 0) + ns
+
+    def bar(self, span_id: str) -> Text:
+        """A span's line: where it is open, and where the request waits for it."""
+        node = self._tree.nodes[span_id]
+        start, end = (node[f"effective_{side}_unix_nano"] - self._start for side in ("start", "end"))
+        critical = self._critical.get(span_id, {})
+        open_in = list(self._per_cell(start, end))
+        drawn = "".join(_mark(critical.get(cell, 0), ns) for cell, ns in open_in)
+        return Text(" " * open_in[0][0]).append(drawn, component_colour(node["component"]))
+
+    def _per_cell(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The cells of an interval, at least one, with its nanoseconds in each."""
+        for cell in range(self._cell(start), self._cell(max(end - 1, start)) + 1):
+            yield cell, max(min(end, self._edge(cell + 1)) - max(start, self._edge(cell)), 0)
+
+    def _cell(self, ns: int) -> int:
+        return min(ns * self._cells // max(self.wall_ns, 1), self._cells - 1)
+
+    def _edge(self, cell: int) -> int:
+        """The first nanosecond of a cell."""
+        return -(-cell * self.wall_ns // self._cells)
+
+
+def _mark(critical_ns: int, open_ns: int) -> str:
+    """Of the time that a span is open in a cell: is the request waiting for it mostly, partly, or hardly?"""
+    if 10 * critical_ns <= open_ns:
+        return "─"
+    return "█" if 2 * critical_ns >= open_ns else "▒"

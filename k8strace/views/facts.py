@@ -1,0 +1,375 @@
+"""What was read and what is wrong with it: facts about spans and their join, in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any, Final
+
+from k8strace.requests import Request, Requests
+from k8strace.spans import Spans
+from k8strace.views.text import clean, count, duration
+
+__all__ = [
+    "REASONS",
+    "USES",
+    "Finding",
+    "Process",
+    "findings",
+    "longest",
+    "processes",
+    "roles_in_trace",
+    "spans_per_source",
+    "top_names",
+    "webhook_names",
+]
+
+USES: Final = {
+    "request": "in call trees of requests",
+    "prelude": "authentication above requests",
+    "background": "etcd calls without a request",
+}
+"""Use in the ledger → what it means."""
+
+REASONS: Final = {
+    "duplicate": "exact repeats of spans already read",
+    "conflict": "ids seen before, with other content; the richer span was kept",
+    "invalid_id": "no valid trace or span id",
+    "orphan": "the span above never arrived",
+    "root_missing": "parts of requests whose SERVER span never arrived",
+    "caller": "HTTP clients in the apiserver, above the requests they made",
+    "authentication": "authentication without its request: split traces, and 401s",
+    "unrelated": "no part of any API request",
+}
+"""Reason for setting aside in the ledger → what it means."""
+
+
+# ── What was read ─────────────────────────────────────────────────────────────────────────────────
+
+
+def spans_per_source(spans: Spans) -> list[int]:
+    """Spans of each of `spans.sources`, in their order."""
+    ends = list(accumulate(source.batches for source in spans.sources))
+    if len(ends) == 1:
+        return [len(spans)]
+    batch_of = spans.resources.column("batch").to_pylist()
+    per_batch: Counter[int] = Counter()
+    for resource, number_of in _spans_per_resource(spans).items():
+        per_batch[batch_of[resource]] += number_of
+    return [sum(per_batch[batch] for batch in range(*part)) for part in pairwise([0, *ends])]
+
+
+def _spans_per_resource(spans: Spans) -> Counter[int]:
+    resource_of = spans.scopes.column("resource_spans").to_pylist()
+    found: Counter[int] = Counter()
+    for scope, number_of in Counter(spans.column("scope_spans").to_pylist()).items():
+        found[resource_of[scope]] += number_of
+    return found
+
+
+@dataclass(slots=True)
+class Process:
+    """Processes of one service and instance."""
+
+    service: str | None
+    instance: str | None
+    spans: int = 0
+    version: str | None = None
+    """As it says itself: `service.version`, or the user agent of an apiserver's requests to itself."""
+    libraries: dict[str, set[str]] = field(default_factory=dict)
+    """Instrumentation library → its versions."""
+
+
+def processes(spans: Spans, requests: Requests) -> list[Process]:
+    """Who sent the spans, most spans first, with the versions that the spans tell."""
+    found: dict[tuple[str | None, str | None], Process] = {}
+    by_resource: list[Process] = []
+    for attributes in map(_text_attributes, spans.resources.column("attributes").to_pylist()):
+        key = attributes.get("service.name"), attributes.get("service.instance.id")
+        process = found.setdefault(key, Process(*key))
+        process.version = process.version or attributes.get("service.version")
+        by_resource.append(process)
+    _count_spans(spans, by_resource)
+    _note_libraries(spans, by_resource)
+    _note_user_agents(requests, found.values())
+    return sorted(found.values(), key=lambda each: (-each.spans, each.service or "", each.instance or ""))
+
+
+def _text_attributes(attributes: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
+    pairs = ((each["key"], each["string_value"]) for each in attributes or ())
+    return {key: value for key, value in pairs if value}
+
+
+def _count_spans(spans: Spans, by_resource: list[Process]) -> None:
+    for resource, number_of in _spans_per_resource(spans).items():
+        by_resource[resource].spans += number_of
+
+
+def _note_libraries(spans: Spans, by_resource: list[Process]) -> None:
+    columns = (spans.scopes.column(name).to_pylist() for name in ("resource_spans", "name", "version"))
+    for resource, name, version in zip(*columns, strict=True):
+        if name and version:
+            library = name.rpartition("/")[2]
+            by_resource[resource].libraries.setdefault(library, set()).add(version.removeprefix("semver:"))
+
+
+_OWN_AGENT: Final = re.compile(r"kube-apiserver/(v\d+\.\d+\.[^\s/]+)")
+
+
+def _note_user_agents(requests: Requests, known: Iterable[Process]) -> None:
+    """An apiserver calls itself, and names its version. Unstamped builds say v0.0.0, which is none."""
+    agents = set(zip(requests.column("instance"), requests.column("user_agent"), strict=True))
+    told: dict[str | None, set[str]] = {}
+    for instance, agent in agents:
+        match = _OWN_AGENT.match(agent or "")
+        if match and not match[1].startswith("v0.0.0"):
+            told.setdefault(instance, set()).add(match[1])
+    for process in known:
+        versions = told.get(process.instance, set())
+        if process.service == "apiserver" and not process.version and len(versions) == 1:
+            (process.version,) = versions
+
+
+def webhook_names(request: Request) -> dict[str, str]:
+    """Span id → which webhook was called, for the spans of a request that say so."""
+    joined = request._requests._joined
+    table = joined.phase_table
+    explained = joined.core.explain(request.request, table.phase, table.events, len(table.names))
+    calls = [view for view in explained.span if view.name.endswith(" webhook")]
+    told = ((view.span_id, dict(joined.spans._columns.attributes_of(view.row))) for view in calls)
+    return {span_id: name for span_id, attributes in told if (name := attributes.get("webhook"))}
+
+
+def longest(requests: Requests, most: int | None) -> Requests:
+    """The longest first, at most so many. Those that stay open by nature only where there are no others."""
+    usual = requests.slowest(most)
+    return usual if len(requests.where(long_running=False)) else requests.slowest(most, long_running=True)
+
+
+# ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about the data."""
+
+    code: str
+    """One word for machines."""
+    count: int
+    """How many spans, calls, requests or files."""
+    text: str
+    """A sentence for people, free of controls."""
+    wrong: bool = True
+    """False for what is normal, or was put right."""
+
+
+def findings(spans: Spans, requests: Requests) -> list[Finding]:
+    """What is wrong with the data, then what is normal or was put right, but good to know."""
+    found = [
+        *_torn(spans),
+        *_no_requests(spans, requests),
+        *_etcd_not_traced(requests),
+        *_set_aside(requests),
+        *_may_lack_spans(requests),
+        *_dropped(spans),
+        *_clocks(requests),
+        *_outside(requests),
+        *_repaired(requests),
+    ]
+    return sorted(found, key=lambda finding: not finding.wrong)
+
+
+def _torn(spans: Spans) -> Iterator[Finding]:
+    for issue in spans.issues:
+        text = f"{issue.source} is torn at byte {issue.offset:,}: {issue.message}. What came before was read."
+        yield Finding(issue.code, 1, clean(text, 600))
+
+
+def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:
+    if requests.counts["requests"]:
+        return
+    services = sorted({clean(each["service"] or "unnamed", 40) for each in spans.processes})
+    seen = f"they come from {', '.join(services[:8])}" if services else "there are no spans"
+    yield Finding(
+        "no_requests",
+        0,
+        "There is no API request here: a request is a SERVER span of the HTTP server scope in the service"
+        f' "apiserver"; {seen}.',
+    )
+
+
+def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
+    servers = requests.etcd_calls().column("server_ns")
+    missing, calls = servers.null_count, len(servers)
+    if not missing:
+        return
+    yield Finding(
+        "etcd_not_traced",
+        missing,
+        f"{missing:,} of {count(calls, 'etcd call')} came without etcd's own span: etcd was not traced, or its spans"
+        " were lost. Their time is etcd.opaque: etcd and the network together.",
+    )
+
+
+def top_names(requests: Requests, role: str, most: int = 3) -> str:
+    """The commonest names of the spans with a role: "etcdserverpb.Watch/Watch 59"."""
+    names = _names(requests, role).most_common(most + 1)
+    shown = [f"{clean(name, 60)} {number_of:,}" for name, number_of in names[:most]]
+    return ", ".join([*shown, "…"] if len(names) > most else shown)
+
+
+def _names(requests: Requests, role: str) -> Counter[str]:
+    core = requests._joined.core
+    number = [name for name, *_ in core.ledger()].index(role)
+    names = requests.spans.column("name")
+    return Counter(names[row] for row, place in enumerate(core.roles()) if place == number)
+
+
+def roles_in_trace(requests: Requests, prefix: str) -> Counter[str]:
+    """Role in the ledger → spans, of all traces whose id begins so."""
+    core = requests._joined.core
+    names = [name for name, *_ in core.ledger()]
+    traces = requests.spans.column("trace_id").to_pylist()
+    return Counter(
+        names[place]
+        for trace, place in zip(traces, core.roles(), strict=True)
+        if _in_hex(trace).startswith(prefix)
+    )
+
+
+def _in_hex(trace_id: bytes | str | None) -> str:
+    return trace_id.hex() if isinstance(trace_id, bytes) else trace_id or ""
+
+
+def _set_aside(requests: Requests) -> Iterator[Finding]:
+    aside = requests.ledger.set_aside
+    if aside["root_missing"]:
+        yield _root_missing(requests, aside["root_missing"])
+    if aside["orphan"]:
+        yield _orphans(requests, aside["orphan"])
+    if aside["duplicate"]:
+        text = f"{count(aside['duplicate'], 'span')} came more than once. Each was counted once."
+        yield Finding("duplicate", aside["duplicate"], text)
+    if aside["conflict"]:
+        what = count(aside["conflict"], "span")
+        text = f"{what} came with an id that another span has. The richer span of each pair was used."
+        yield Finding("conflict", aside["conflict"], text)
+    if aside["invalid_id"]:
+        text = f"{count(aside['invalid_id'], 'span')} came without a valid trace or span id."
+        yield Finding("invalid_id", aside["invalid_id"], text)
+
+
+def _root_missing(requests: Requests, number_of: int) -> Finding:
+    text = (
+        f"{count(number_of, 'span')} of requests whose own span never arrived: {top_names(requests, 'root_missing')}."
+        " A request's own span is sent last: these were still open when the recording ended, or their spans were"
+        " lost. They are in no sum."
+    )
+    return Finding("root_missing", number_of, text)
+
+
+def _orphans(requests: Requests, number_of: int) -> Finding:
+    if set(_names(requests, "orphan")) == {"etcdserverpb.Watch/Watch"}:
+        what = "is etcd's side of a watch" if number_of == 1 else "are etcd's side of watches"
+        text = (
+            f"{count(number_of, 'span')} (etcdserverpb.Watch/Watch) {what} whose caller's span never arrived."
+            " That is normal: the caller ends its span when its watch stream ends, if at all."
+        )
+        return Finding("orphan", number_of, text, wrong=False)
+    text = (
+        f"{count(number_of, 'span')} below spans that never arrived: {top_names(requests, 'orphan')}."
+        " Those were lost on the way, or lie outside the recording. They are in no sum."
+    )
+    return Finding("orphan", number_of, text)
+
+
+def _may_lack_spans(requests: Requests) -> Iterator[Finding]:
+    causes = Counter(requests.column("incomplete_cause"))
+    if causes["span_lost"]:
+        text = (
+            f"{count(causes['span_lost'], 'request')} may lack spans:"
+            " in the same trace are spans whose parent never arrived."
+        )
+        yield Finding("span_lost", causes["span_lost"], text)
+
+
+def _dropped(spans: Spans) -> Iterator[Finding]:
+    for what in ("attribute", "event", "link"):
+        dropped = sum(filter(None, spans.column(f"dropped_{what}s_count").to_pylist()))
+        if dropped:
+            text = f"The senders dropped {count(dropped, what)} of their spans: more than their limits allow."
+            yield Finding(f"dropped_{what}s", dropped, text)
+
+
+def _clocks(requests: Requests) -> Iterator[Finding]:
+    for row in requests.clock_offsets:
+        between = f"{clean(row['server'], 60)} and {clean(row['client'], 60)}"
+        contradiction = row["low_ns"] - row["high_ns"]
+        if contradiction > 0:
+            text = (
+                f"The clocks of {between} fit no single offset: {count(row['pairs'], 'call')} contradict each other"
+                f" by up to {duration(contradiction)}. Clocks drift, several processes share a name, or spans end"
+                " late. No time was moved; where etcd begins and ends can be off by that much."
+            )
+            yield Finding("clock_contradiction", row["pairs"], text)
+        elif row["offset_ns"]:
+            yield Finding("clock_offset", row["pairs"], _corrected(row))
+
+
+def _corrected(row: Mapping[str, Any]) -> str:
+    side = "ahead of" if row["offset_ns"] > 0 else "behind"
+    return (
+        f"The clock of {clean(row['server'], 60)} was {duration(abs(row['offset_ns']))} {side} that of"
+        f" {clean(row['client'], 60)}, by {count(row['pairs'], 'call')} (between {duration(row['low_ns'])} and"
+        f" {duration(row['high_ns'])}). Its spans were moved by that."
+    )
+
+
+def _outside(requests: Requests) -> Iterator[Finding]:
+    """Spans beyond their request's interval. Long-running requests are watched, not measured."""
+    usual = requests.where(long_running=False)
+    for column, when in (("async_tail_ns", "after its end"), ("pre_start_ns", "before its start")):
+        beyond = [ns for ns in usual.column(column) if ns]
+        if beyond:
+            text = (
+                f"{count(len(beyond), 'request')} had spans {when.replace('its', 'their')}, by up to"
+                f" {duration(max(beyond))}. What lies outside a request is in no sum."
+            )
+            yield Finding(column, len(beyond), text, wrong=False)
+
+
+_MOVED: Final = (
+    "{were} moved from below `authentication`, which was over, to the request."
+    " That is how kube-apiserver up to 1.33 sends them."
+)
+_PRELUDE: Final = (
+    "had `authentication` above {them}: it comes before the request and is in no sum."
+    " That is how kube-apiserver sends them from 1.34 on."
+)
+_BESIDE: Final = "{were} moved below the span that ran {them}: kube-apiserver sends them side by side."
+
+_REPAIRS: Final = {
+    "authentication_children": (_MOVED, False),
+    "serialize_sibling": (f"(SerializeObject) {_BESIDE}", False),
+    "webhook_sibling": (f"(webhook calls) {_BESIDE}", False),
+    "prelude": (_PRELUDE, False),
+    "cycle": (
+        "{were} cut from the span above: the parents ran in a circle, now cut at the earliest start.",
+        True,
+    ),
+}
+"""Kind → what was done and why, and whether that is a defect of this recording."""
+
+
+def _repaired(requests: Requests) -> Iterator[Finding]:
+    kinds = Counter(requests.repairs.column("kind").to_pylist())
+    for kind, number_of in sorted(kinds.items()):
+        if kind in ("duplicate", "conflict"):  # the ledger has them
+            continue
+        text, wrong = _REPAIRS.get(kind, ("{were} repaired.", False))
+        words = {"were": "was", "them": "it"} if number_of == 1 else {"were": "were", "them": "them"}
+        noun = "request" if kind == "prelude" else "span"
+        yield Finding(kind, number_of, f"{count(number_of, noun)} {text.format(**words)}", wrong)

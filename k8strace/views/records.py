@@ -1,0 +1,213 @@
+"""The same as plain records, ready for JSON: one per request, one per report, one per tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from k8strace.attribution import Attribution, Group
+from k8strace.components import component_of
+from k8strace.requests import Request, Requests
+from k8strace.views.facts import findings, longest, processes, spans_per_source
+
+__all__ = ["report_record", "request_records", "tree_record"]
+
+QUANTILES: Final = (0.5, 0.9, 0.99)
+
+_FIRST: Final = (
+    "trace_id",
+    "span_id",
+    "name",
+    "verb",
+    "resource",
+    "subresource",
+    "namespace",
+    "user_agent",
+    "http_status",
+    "start_unix_nano",
+    "wall_ns",
+)
+_LAST: Final = (
+    "complete",
+    "incomplete_cause",
+    "object_name",
+    "api_group",
+    "api_version",
+    "http_method",
+    "target",
+    "instance",
+    "long_running",
+    "prelude_ns",
+    "pre_start_ns",
+    "async_tail_ns",
+    "spans",
+    "outer_request",
+)
+_CALL: Final = (
+    "method",
+    "key",
+    "status",
+    "client_ns",
+    "server_ns",
+    "transport_ns",
+    "span_id",
+    "start_unix_nano",
+)
+
+
+def request_records(attribution: Attribution) -> Iterator[dict[str, Any]]:
+    """
+    One record per request, in order: what it was, where its time went, its etcd calls and repairs.
+
+    `components` and `phases` hold integer nanoseconds and sum to `wall_ns` (self time: to at least that).
+    """
+    requests = attribution.requests
+    first = zip(*(requests.column(name) for name in _FIRST), strict=True)
+    last = zip(*(requests.column(name) for name in _LAST), strict=True)
+    calls, repairs = _calls(requests), _repairs(requests)
+    for row, head, tail in zip(requests.column("request"), first, last, strict=True):
+        record = dict(zip(_FIRST, head, strict=True))
+        phases = attribution.phases(row)
+        record["components"] = _by_component(phases)
+        record["phases"] = phases
+        record["etcd_calls"] = calls.get(row, [])
+        record["repairs"] = repairs.get(row, [])
+        record.update(zip(_LAST, tail, strict=True))
+        yield record
+
+
+def _by_component(phases: dict[str, int]) -> dict[str, int]:
+    components: dict[str, int] = {}
+    for phase, ns in phases.items():
+        component = component_of(phase)
+        components[component] = components.get(component, 0) + ns
+    return components
+
+
+def _calls(requests: Requests) -> dict[int | None, list[dict[str, Any]]]:
+    table = requests.etcd_calls()
+    grouped: dict[int | None, list[dict[str, Any]]] = {}
+    columns = (table.column(name).to_pylist() for name in _CALL)
+    for request, *values in zip(table.column("request").to_pylist(), *columns, strict=True):
+        grouped.setdefault(request, []).append(dict(zip(_CALL, values, strict=True)))
+    return grouped
+
+
+def _repairs(requests: Requests) -> dict[int | None, list[str]]:
+    """Kinds, each once, in the order in which they first came."""
+    columns = (requests.repairs.column(name).to_pylist() for name in ("request", "kind"))
+    grouped: dict[int | None, dict[str, None]] = {}
+    for request, kind in zip(*columns, strict=True):
+        grouped.setdefault(request, {})[kind] = None
+    return {request: list(kinds) for request, kinds in grouped.items()}
+
+
+# ── The report ────────────────────────────────────────────────────────────────────────────────────
+
+
+def report_record(
+    attribution: Attribution, joined: Requests, by: tuple[str, ...], slowest: int
+) -> dict[str, Any]:
+    """
+    The report as one object. Counts are of everything that was read; `selected` and what follows, of the selection.
+
+    Args:
+        attribution: Where the time of the requests in question went.
+        joined: All requests of the same join.
+        by: Columns to group by.
+        slowest: How many of the longest requests to add.
+    """
+    ledger, counts = joined.ledger, joined.counts
+    return {
+        "batches": joined.spans.counts["batches"],
+        "spans": len(joined.spans),
+        **{key: counts[key] for key in ("traces", "requests", "rpc_pairs", "background_calls")},
+        "orphans": ledger.set_aside["orphan"],
+        "duplicates": ledger.set_aside["duplicate"] + ledger.set_aside["conflict"],
+        "ledger": ledger._asdict(),
+        "sources": _sources(joined),
+        "processes": _processes(joined),
+        "issues": _issues(joined),
+        "clock_offsets": list(joined.clock_offsets),
+        "method": attribution.method,
+        "selected": len(attribution),
+        "long_running": len(attribution.requests.where(long_running=True)),
+        "by": list(by),
+        "groups": [_group(group) for group in attribution.by(*by, quantiles=QUANTILES)],
+        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, slowest)],
+    }
+
+
+def _sources(joined: Requests) -> list[dict[str, Any]]:
+    spans = spans_per_source(joined.spans)
+    return [
+        {**source._asdict(), "spans": number_of}
+        for source, number_of in zip(joined.spans.sources, spans, strict=True)
+    ]
+
+
+def _processes(joined: Requests) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": each.service,
+            "instance": each.instance,
+            "version": each.version,
+            "spans": each.spans,
+            "libraries": {name: sorted(versions) for name, versions in sorted(each.libraries.items())},
+        }
+        for each in processes(joined.spans, joined)
+    ]
+
+
+def _issues(joined: Requests) -> list[dict[str, Any]]:
+    return [
+        {"code": each.code, "wrong": each.wrong, "count": each.count, "message": each.text}
+        for each in findings(joined.spans, joined)
+    ]
+
+
+def _group(group: Group) -> dict[str, Any]:
+    quantiles = {f"p{q * 100:g}_ns": group.quantile(q).wall_ns for q in QUANTILES}
+    return {
+        **group.keys,
+        "count": group.requests,
+        "wall_ns": group.all.wall_ns,
+        **quantiles,
+        "components": group.all.components,
+        "phases": group.all.phases,
+        "slowest_trace_id": group.all.exemplar,
+    }
+
+
+def _slow(request: Request, attribution: Attribution) -> dict[str, Any]:
+    return {
+        **{name: getattr(request, name) for name in _FIRST},
+        "components": attribution.components(request.request),
+        "phases": attribution.phases(request.request),
+    }
+
+
+# ── Trees ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tree_record(attribution: Attribution) -> dict[str, Any]:
+    """The requests of a trace as one object, each with the spans of its call tree in preorder."""
+    requests = list(attribution.requests)
+    records = [
+        {**record, "tree": _tree(request)}
+        for record, request in zip(request_records(attribution), requests, strict=True)
+    ]
+    return {"trace_id": requests[0].trace_id, "requests": records}
+
+
+def _tree(request: Request) -> dict[str, Any]:
+    tree = request.tree
+    parent = {child: above for above, child in tree.edges}
+    spans = [
+        {"span_id": span_id, "parent": parent.get(span_id), **tree.nodes[span_id]} for span_id in tree.nodes
+    ]
+    path = [
+        {"span_id": span_id, "start_unix_nano": start, "end_unix_nano": end, "phase": phase}
+        for span_id, start, end, phase in tree.graph["critical_path"]
+    ]
+    return {"spans": spans, "critical_path": path}

@@ -1,0 +1,317 @@
+"""
+How text looks: safe words, numbers with units, colours, bars, columns.
+
+Everything that came from a span passes `clean` on its way to a terminal.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from k8strace.views.palette import component_colour
+
+__all__ = [
+    "Look",
+    "bar",
+    "clean",
+    "columns",
+    "component_bar",
+    "count",
+    "duration",
+    "largest_first",
+    "number",
+    "percent",
+    "render",
+    "shade_of",
+    "size",
+    "spread",
+    "tenths",
+    "to_ascii",
+    "wrapped",
+]
+
+CLEAN_LIMIT: Final = 160
+"""Characters of one piece of span text that are shown at most."""
+
+ELLIPSIS: Final = "…"
+"""Stands for what was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the text is made for."""
+
+    width: int = 100
+    """Columns; no line is longer."""
+    colour: bool = False
+    """With ANSI colours, or plain."""
+
+
+# ── Words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def clean(text: object, limit: int = CLEAN_LIMIT) -> str:
+    r"""
+    Text from a span as one line that no terminal obeys, of at most `limit` characters.
+
+    Controls (C0, C1 and so ANSI sequences), line breaks, invisible and bidirectional characters become escapes.
+
+    Examples:
+        >>> print(clean("\x1b[2Jgone\n"))
+        \x1b[2Jgone\n
+        >>> clean("a" * 300, limit=8)
+        'aaaaaaa…'
+    """
+    head = str(text)[: limit + 1]
+    shown = head if head.isprintable() else "".join(map(_visible, head))
+    return shown if len(shown) <= limit else shown[: limit - 1] + ELLIPSIS
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def count(number_of: int, noun: str) -> str:
+    """
+    A number and its noun.
+
+    Examples:
+        >>> count(1, "span"), count(16766, "span"), count(2, "batch")
+        ('1 span', '16,766 spans', '2 batches')
+    """
+    ending = "" if number_of == 1 else "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{number_of:,} {noun}{ending}"
+
+
+# ── Numbers ───────────────────────────────────────────────────────────────────────────────────────
+
+_UNITS: Final = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
+
+
+def duration(ns: int) -> str:
+    """
+    Nanoseconds in the unit that suits them, with three significant digits.
+
+    Examples:
+        >>> [duration(ns) for ns in (0, 812, 1_234, 99_960, 2_070_762_464, 2_520_000_000_000)]
+        ['0 ns', '812 ns', '1.23 µs', '100 µs', '2.07 s', '2,520 s']
+    """
+    fitting = (pair for pair in _UNITS if abs(ns) < 999.5 * pair[1])
+    unit, size = next(fitting, _UNITS[-1])
+    return f"{ns} ns" if size == 1 else f"{number(ns / size)} {unit}"
+
+
+def number(value: float) -> str:
+    """
+    Three significant digits, never fewer than those of the integer part.
+
+    Examples:
+        >>> number(9.996), number(52.25), number(1234.5)
+        ('10.0', '52.2', '1,234')
+    """
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:,.{digits}f}"
+
+
+def size(number_of_bytes: int) -> str:
+    """
+    Bytes in the unit that suits them.
+
+    Examples:
+        >>> size(734), size(4_906_343)
+        ('734 B', '4.91 MB')
+    """
+    scaled = float(number_of_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if scaled < 999.5 or unit == "GB":
+            break
+        scaled /= 1000
+    return f"{number_of_bytes} B" if unit == "B" else f"{number(scaled)} {unit}"
+
+
+def percent(part: int, whole: int) -> str:
+    """
+    A share in few characters; nothing at all is a dot, so that it does not draw the eye.
+
+    Examples:
+        >>> percent(0, 9), percent(1, 5000), percent(1, 30), percent(2, 3), percent(4999, 5000), percent(9, 9)
+        ('·', '<0.1%', '3.3%', '67%', '99.9%', '100%')
+    """
+    if not part or not whole:
+        return "·"
+    share = 100 * part / whole
+    if share < 0.1:
+        return "<0.1%"
+    if 99.5 <= share < 100:
+        return f"{min(share, 99.9):.1f}%"
+    return f"{share:.0f}%" if share >= 9.95 else f"{share:.1f}%"
+
+
+def tenths(part: int, whole: int) -> str:
+    """
+    A share to a tenth of a percent, so that few shares seen together add up.
+
+    Examples:
+        >>> tenths(616, 1000), tenths(1, 10_000), tenths(9_999, 10_000)
+        ('61.6%', '<0.1%', '>99.9%')
+    """
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.05:
+        return "<0.1%"
+    return ">99.9%" if 99.95 <= share < 100 else f"{share:.1f}%"
+
+
+def largest_first(parts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The parts that are there, largest first, of equal ones by name."""
+    return sorted(((name, ns) for name, ns in parts.items() if ns), key=lambda part: (-part[1], part[0]))
+
+
+# ── Colours and bars ──────────────────────────────────────────────────────────────────────────────
+
+_SHADES: Final = {"apiserver": "█", "etcd": "▓", "webhook": "▒"}
+_ASCII: Final = str.maketrans(
+    {"█": "#", "▓": "%", "▒": "+", "░": ":", "─": "-", "│": "|", "├": "|", "└": "`", "·": "."}
+    | {"…": "~", "µ": "u", "✗": "x"}
+)
+
+
+def shade_of(component: str, look: Look) -> str:
+    """What a component's bar is drawn with: told apart by colour, or without colours by shade."""
+    return "█" if look.colour else _SHADES.get(component, "░")
+
+
+def to_ascii(text: str) -> str:
+    """
+    The same picture for an output that has no Unicode.
+
+    Examples:
+        >>> to_ascii("└─ ██▒ 3.1 µs")
+        '`- ##+ 3.1 us'
+    """
+    return text.translate(_ASCII)
+
+
+def bar(parts: Mapping[str, int], width: int, look: Look) -> Text:
+    """Components side by side in the order given, `width` characters in all, each as long as its share."""
+    shown = Text()
+    for name, cells in zip(parts, spread(list(parts.values()), width), strict=True):
+        shown.append(shade_of(name, look) * cells, component_colour(name))
+    return shown
+
+
+def spread(parts: Sequence[int], cells: int) -> list[int]:
+    """
+    Cells for each part: they add up, and none is off by one or more.
+
+    Examples:
+        >>> spread([1, 1, 1], 10), spread([999, 1], 10), spread([0], 10)
+        ([4, 3, 3], [10, 0], [0])
+    """
+    whole = sum(parts)
+    if not whole:
+        return [0] * len(parts)
+    given = [part * cells // whole for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda at: -(parts[at] * cells % whole))
+    for at in by_remainder[: cells - sum(given)]:
+        given[at] += 1
+    return given
+
+
+def component_bar(parts: Mapping[str, int], whole: int, look: Look) -> Text:
+    """Components by size, each with its mark and share: a legend and an answer in one."""
+    pieces = [
+        Text.assemble(
+            (shade_of(name, look), component_colour(name)),
+            " ",
+            (clean(name), "bold"),
+            " ",
+            tenths(ns, whole),
+        )
+        for name, ns in largest_first(parts)
+    ]
+    return Text("   ").join(pieces)
+
+
+# ── Lines ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def columns(
+    rows: Iterable[Sequence[Text | str]],
+    look: Look,
+    *,
+    align: str,
+    elastic: int = 0,
+    indent: int = 2,
+) -> list[Text]:
+    """
+    Rows of cells as aligned lines, each within the width.
+
+    Args:
+        rows: Cells, as many in each row as `align` has letters.
+        look: Width.
+        align: A letter per column: "l" or "r".
+        elastic: The column that is shortened where the rows are too wide.
+        indent: Spaces before each line.
+    """
+    cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
+    widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
+    gap = 2 if look.width >= 90 else 1
+    excess = indent + sum(widths) + gap * (len(widths) - 1) - look.width
+    if widths and excess > 0:
+        widths[elastic] = max(widths[elastic] - excess, 6)
+    return [_line(row, widths, align, indent, gap) for row in cells]
+
+
+def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, gap: int) -> Text:
+    line = Text(" " * indent)
+    for at, (cell, width, side) in enumerate(zip(row, widths, align, strict=True)):
+        cell.truncate(width, overflow="ellipsis")
+        blank = " " * (width - cell.cell_len)
+        line.append(" " * gap if at else "")
+        line.append(blank if side == "r" else "")
+        line.append_text(cell)
+        line.append(blank if side == "l" else "")
+    return line
+
+
+def wrapped(text: str, look: Look, *, mark: Text | None = None, indent: int = 2) -> list[Text]:
+    """A sentence over as many lines as it takes, the second and later ones below the first's text."""
+    lead = Text(" " * indent) + (mark or Text())
+    hang = " " * lead.cell_len
+    lines = textwrap.wrap(text, max(look.width - len(hang), 20)) or [""]
+    return [lead + Text(lines[0]), *(Text(hang + line) for line in lines[1:])]
+
+
+def render(lines: Iterable[Text], look: Look) -> str:
+    """The lines as a string that ends with a newline: plain, or with ANSI colours for the terminal at hand."""
+    fitted = [_fitted(line, look.width) for line in lines]
+    if not look.colour:
+        return "".join(f"{line.plain}\n" for line in fitted)
+    from rich.console import Console
+
+    out = StringIO()
+    console = Console(
+        file=out, force_terminal=True, no_color=False, width=look.width + 1, legacy_windows=False
+    )
+    if console.color_system is None:  # a dumb terminal, but somebody asked for colours
+        console = Console(
+            file=out, force_terminal=True, no_color=False, width=look.width + 1, color_system="standard"
+        )
+    for line in fitted:
+        console.print(line, markup=False, highlight=False, emoji=False, no_wrap=True)
+    return out.getvalue()
+
+
+def _fitted(line: Text, width: int) -> Text:
+    line = line.copy()
+    line.rstrip()
+    if cell_len(line.plain) > width:
+        line.truncate(width, overflow="ellipsis")
+    return line

@@ -1,0 +1,60 @@
+//! Processes: which process sent which span.
+
+use std::collections::BTreeMap;
+
+use crate::columns::{Columns, ValueKind};
+
+/// Which process sent which resource.
+#[derive(Debug, Clone, Default)]
+pub struct Processes {
+    of_resource: Vec<u32>,
+    /// One description per process: service name, and instance id if there is one.
+    pub names: Vec<(String, Option<String>)>,
+}
+
+impl Processes {
+    /// Tells processes apart by service name and `service.instance.id`; without one, by the whole resource.
+    pub fn new(c: &Columns) -> Self {
+        let mut known: BTreeMap<(String, Option<String>, String), u32> = BTreeMap::new();
+        let mut processes = Self::default();
+        for row in 0..c.resources.batch.len() {
+            let service = c.resource_text(row, "service.name").unwrap_or_default().to_owned();
+            let instance =
+                c.resource_text(row, "service.instance.id").filter(|id| !id.is_empty()).map(str::to_owned);
+            let rest = if instance.is_some() { String::new() } else { describe_resource(c, row) };
+            let next = known.len() as u32;
+            let id = *known.entry((service.clone(), instance.clone(), rest)).or_insert(next);
+            if id == next {
+                processes.names.push((service, instance));
+            }
+            processes.of_resource.push(id);
+        }
+        processes
+    }
+
+    /// The process that sent a resource.
+    pub fn of_resource(&self, resource: usize) -> u32 {
+        self.of_resource[resource]
+    }
+
+    /// The process of a span.
+    #[inline]
+    pub fn of(&self, c: &Columns, row: usize) -> u32 {
+        self.of_resource[c.resource_of(row)]
+    }
+}
+
+/// All attributes of a resource as one text, to tell resources without an instance id apart.
+fn describe_resource(c: &Columns, row: usize) -> String {
+    let table = &c.resource_attributes;
+    let mut parts: Vec<String> = table
+        .of(row)
+        .map(|at| match table.text_ref(at) {
+            Some(text) => format!("{}={:?}", c.keys.text(table.key[at]), text.of(&c.arena)),
+            None if table.kind[at] == ValueKind::Absent => c.keys.text(table.key[at]).to_owned(),
+            None => format!("{}={}", c.keys.text(table.key[at]), table.value[at]),
+        })
+        .collect();
+    parts.sort_unstable();
+    parts.join("\u{1f}")
+}

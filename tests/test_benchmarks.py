@@ -1,0 +1,192 @@
+"""The workload is the same for all and like the real thing, and a time is printed only for equal answers."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from k8strace import _core
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import baseline  # noqa: E402
+import run  # noqa: E402
+import workloads  # noqa: E402
+
+SMALL = 2_000
+
+needs_release = pytest.mark.skipif(_core.DEBUG, reason="benchmarks refuse a debug build")
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[bytes]:
+    return list(workloads.generate(SMALL))
+
+
+@pytest.fixture(scope="module")
+def many() -> list[bytes]:
+    return list(workloads.generate(20_000))
+
+
+@pytest.fixture(scope="module")
+def requests(messages) -> list[ExportTraceServiceRequest]:
+    return [ExportTraceServiceRequest.FromString(message) for message in messages]
+
+
+# ---- the workload ---------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_bytes_on_every_machine(messages):
+    """Stored results speak of these bytes. Who changes the workload changes the digest, and measures again."""
+    digest = hashlib.sha256(b"".join(messages)).hexdigest()
+    assert digest == "b22e52caaf5f23b9b80a18fd69926832358e8a108faea3fc2ec3d8e47792a57e"
+    assert list(workloads.generate(SMALL, seed=1)) != messages
+
+
+@pytest.mark.parametrize("spans", [1, 2, 500, SMALL])
+def test_there_are_exactly_as_many_spans_as_asked_for(spans):
+    """Counted by the official classes."""
+    assert workloads.shape(workloads.generate(spans)).spans == spans
+
+
+def test_messages_are_what_a_batch_span_processor_sends(requests):
+    """One process and at most 512 spans a message, each scope once."""
+    for request in requests:
+        (of_resource,) = request.resource_spans
+        scopes = [part.scope.name for part in of_resource.scope_spans]
+        assert len(scopes) == len(set(scopes))
+        assert sum(len(part.spans) for part in of_resource.scope_spans) <= 512
+
+
+def test_the_processes_take_turns(many):
+    """A message of etcd comes between those of the apiserver."""
+    services = [next(baseline.spans(message)).resource["service.name"] for message in many]
+    assert set(services) == {"apiserver", "etcd"}
+    assert sum(a != b for a, b in pairwise(services)) >= 5
+
+
+def test_spans_of_a_scope_come_in_the_order_they_ended(requests):
+    """Inner ones before outer ones: children before parents."""
+    parts = [part for request in requests for part in request.resource_spans[0].scope_spans]
+    assert all(
+        a.end_time_unix_nano <= b.end_time_unix_nano for part in parts for a, b in pairwise(part.spans)
+    )
+
+
+def test_children_are_within_their_parents(messages):
+    """Nobody's time is cut off, so that the workload exercises the join and not the clipping."""
+    spans = {span.span_id: span for message in messages for span in baseline.spans(message)}
+    inside = [(span, spans[span.parent_span_id]) for span in spans.values() if span.parent_span_id in spans]
+    assert all(parent.start <= span.start <= span.end <= parent.end for span, parent in inside)
+
+
+def test_the_workload_has_the_shape_of_the_capture(many, capture_136):
+    """Everything that makes spans cheap or dear is within a tenth of the real thing, but names and keys."""
+    made, real = workloads.shape(many), workloads.shape(baseline.load(capture_136))
+    sizes = {"spans", "batches", "span_names", "attribute_keys"}
+    per_span = [name for name in workloads.Shape._fields if name not in sizes]
+    far = {name: getattr(made, name) / getattr(real, name) for name in per_span}
+    assert {name: ratio for name, ratio in far.items() if not 0.9 < ratio < 1.1} == {}
+    assert 100 <= made.span_names <= real.span_names
+    assert 40 <= made.attribute_keys <= real.attribute_keys
+
+
+def field_numbers(message: bytes) -> Iterator[int]:
+    """The field numbers of a protobuf message, in the order in which they are written."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at, value, shift = at + 1, value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        number, kind = divmod(varint(), 8)
+        yield number
+        first = varint() if kind in (0, 2) else 0
+        at += {0: 0, 1: 8, 2: first, 5: 4}[kind]
+
+
+def test_fields_are_written_in_the_order_of_their_numbers(requests):
+    """As Go writes them: a decoder may be quick at that order, and real senders keep to it."""
+    spans = [s for request in requests for part in request.resource_spans[0].scope_spans for s in part.spans]
+    for message in [*requests, *spans, *(event for span in spans for event in span.events)]:
+        numbers = list(field_numbers(message.SerializeToString()))
+        assert numbers == sorted(numbers)
+
+
+def test_the_serializer_gives_back_the_bytes_of_a_capture(capture):
+    """So what it makes of the workload is what a Go process would have sent."""
+    for message in baseline.load(capture):
+        assert ExportTraceServiceRequest.FromString(message).SerializeToString() == message
+
+
+# ---- the run --------------------------------------------------------------------------------------
+
+
+@needs_release
+def test_the_contenders_agree_on_a_workload(tmp_path, messages):
+    """Every request's wall time and phases are equal, else `measure` raises."""
+    path = tmp_path / "small.otlp.zst"
+    workloads.write(path, messages)
+    measured = run.measure("small", path, rounds=1, seconds=0)
+    assert measured.spans == SMALL
+    assert measured.times_faster("baseline").median > 0
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [{"a": [3, {"etcd": 3}]}, {"a": [2, {"etcd": 2}], "b": [0, {}]}, {}],
+    ids=["another time", "a request more", "a request less"],
+)
+def test_different_answers_are_refused(theirs):
+    """A time for another answer is no time."""
+    first = {
+        name: {"answers": answers, "facts": {"spans": 1}}
+        for name, answers in {"k8strace": {"a": [2, {"etcd": 2}]}, "baseline": theirs}.items()
+    }
+    with pytest.raises(run.DifferentAnswersError, match="small: 1 of 1 requests differ"):
+        run.check_equal("small", first)
+
+
+@needs_release
+def test_a_quick_run_prints_and_stores_what_it_measured(tmp_path, capsys):
+    """From the command line to the file."""
+    stored = tmp_path / "result.json"
+    assert run.main(["--quick", "--spans", str(SMALL), "--rounds", "1", "--json", str(stored)]) == 0
+    printed = capsys.readouterr().out
+    assert "k8s-1.36: 16,766 spans" in printed
+    assert "at least 15x wanted" in printed
+    result = json.loads(stored.read_text())
+    assert [each["spans"] for each in result["workloads"]] == [16_766, SMALL]
+    assert result["machine"]["versions"]["protobuf"] in printed
+
+
+def spread_of(ratio: float) -> run.Measured:
+    """A measurement in which the baseline takes so many times as long as we do."""
+    lap = {"baseline": {"cpu": {"read": ratio}}, "k8strace": {"cpu": {"read": 1.0}}}
+    return run.Measured("k8s-1.36", spans=1, stored_bytes=1, first={}, rounds=[lap])
+
+
+@pytest.mark.parametrize(("ratio", "met", "verdict"), [(15.0, True, "PASS"), (14.9, False, "FAIL")])
+def test_a_goal_is_met_from_its_floor_on(ratio, met, verdict, capsys):
+    """Fifteen times on the 1.36 capture."""
+    assert run.print_goals([spread_of(ratio)]) is met
+    assert capsys.readouterr().out.startswith(verdict)
+
+
+def test_a_debug_build_is_refused(monkeypatch, capsys):
+    """Its times mean nothing."""
+    monkeypatch.setattr(_core, "DEBUG", True)
+    assert run.main(["--quick"]) == 2
+    assert "debug build" in capsys.readouterr().err

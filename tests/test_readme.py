@@ -1,0 +1,29 @@
+"""The README shows what really comes out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CAPTURE = "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
+
+
+def shown() -> list[str]:
+    """Lines of the demo's output in the README, without the marks of what was left out."""
+    block = (ROOT / "README.md").read_text().split("```console\n$ make demo\n")[1].split("\n```")[0]
+    return [line for line in block.splitlines() if line.strip() not in ("", "…")]
+
+
+def test_the_first_screen_is_the_demos_real_output() -> None:
+    """Every line of the block stands in the report, in the same order."""
+    command = [sys.executable, "-m", "k8strace", "report", CAPTURE]
+    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    places = [report.index(line) for line in shown()]
+    assert places == sorted(places)
+    assert len(places) > 20
+
+
+def test_the_makefile_runs_that_report() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert "k8strace report $(CAPTURE)" in makefile
+    assert f"CAPTURE ?= {CAPTURE}" in makefile
