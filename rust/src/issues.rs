@@ -9,7 +9,7 @@ use crate::arrow::{hex, named};
 use crate::columns::{IdField, present};
 use crate::complete;
 use crate::forest::NONE;
-use crate::join::{Joined, LATEST, Role};
+use crate::join::{Joined, Role, bad_time};
 use crate::repair::RepairKind;
 
 /// A version's known shape, or a repetition that OTLP allows: nothing is lost.
@@ -160,15 +160,4 @@ fn of_kept_spans(joined: &Joined) -> impl Iterator<Item = Issue> {
         times.into_iter().chain(dropped)
     };
     joined.forest.order.iter().flat_map(of_row)
-}
-
-/// What is wrong with a start and an end, in ns since the epoch.
-pub fn bad_time(start: u64, end: u64) -> Option<&'static str> {
-    const ABSURD: u64 = LATEST as u64;
-    match (start, end) {
-        (0, _) | (_, 0) => Some("zero_time"),
-        (ABSURD.., _) | (_, ABSURD..) => Some("absurd_time"),
-        _ if end < start => Some("end_before_start"),
-        _ => None,
-    }
 }

@@ -13,8 +13,7 @@ use crate::clock::{ClockOffset, Verdict};
 use crate::complete;
 use crate::etcd;
 use crate::forest::NONE;
-use crate::issues::bad_time;
-use crate::join::{Joined, Role};
+use crate::join::{Joined, Role, bad_time};
 use crate::phases::Signatures;
 use crate::repair::{Repair, RepairKind};
 

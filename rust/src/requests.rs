@@ -101,6 +101,11 @@ impl Keys {
         }
     }
 
+    /// A request's SERVER span tells its method, and no status.
+    pub fn is_unanswered(&self, c: &Columns, row: usize) -> bool {
+        self.status(c, row).is_none() && self.method.iter().any(|&key| c.span_attributes.string(row, key).is_some())
+    }
+
     /// The HTTP status of a request's SERVER span.
     #[inline]
     pub fn status(&self, c: &Columns, row: usize) -> Option<i64> {
@@ -216,7 +221,7 @@ impl RequestColumns {
         let name = c.names.text(c.spans.name[row]);
         let method = text(keys.method).map_or_else(|| kube::method_of_name(name), |method| c.text(method));
         let whole = own(keys.target);
-        let handler = if whole.is_some() { None } else { handler() };
+        let handler = if whole.or(own(keys.query)).is_some() { None } else { handler() };
         let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
         let template = kube::template_info(name);
         let target = whole.or_else(|| own(keys.path)).or_else(|| of_handler(keys.handler.url));

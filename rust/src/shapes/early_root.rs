@@ -7,7 +7,7 @@
 //! detached                      |====|      detached                     |====|
 //! ```
 //!
-//! Evidence: the SERVER span has no HTTP status, which is written when the response is, and spans of its process that
+//! Evidence: the SERVER span has its HTTP method but no status, which is known when the response is written, and spans of its process that
 //! hang on it end after it. It then ends with the last of those. Detached, and not waited for, is what begins when
 //! all verb spans are over; and what outlives the span that it hangs on, as in any version.
 

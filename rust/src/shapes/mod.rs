@@ -2,7 +2,7 @@
 
 use crate::columns::{Columns, present};
 use crate::forest::NONE;
-use crate::join::{LATEST, Role};
+use crate::join::{Role, bad_time};
 use crate::processes::Processes;
 use crate::repair::Repair;
 use crate::requests::Keys;
@@ -150,10 +150,9 @@ impl Times<'_> {
         self.end[row as usize].max(self.start[row as usize])
     }
 
-    /// Both times are set, before [`LATEST`], and in order.
+    /// Nothing is wrong with them.
     fn usable(self, row: u32) -> bool {
-        let (start, end) = (self.start[row as usize], self.end[row as usize]);
-        0 < start && start <= end && end < LATEST
+        bad_time(self.start[row as usize] as u64, self.end[row as usize] as u64).is_none()
     }
 }
 
@@ -203,7 +202,7 @@ pub fn repair(seen: Seen<'_>, parent: &mut [u32], repairs: &mut Vec<Repair>) -> 
     let keys = Keys::new(seen.c);
     let requests: Vec<u32> = seen.rows(|row| seen.is_request(row)).collect();
     let unanswered: Vec<u32> =
-        requests.iter().copied().filter(|&row| keys.status(seen.c, row as usize).is_none()).collect();
+        requests.iter().copied().filter(|&row| keys.is_unanswered(seen.c, row as usize)).collect();
     let split = split(seen, (&requests, &unanswered, &preludes), &rows, parent);
     repairs.extend(authentication::split_repairs(&split));
     repairs.extend(early_root::extensions(seen, &unanswered, &rows, parent));
@@ -220,7 +219,8 @@ fn split(
     parent: &[u32],
 ) -> Vec<(u32, u32)> {
     let filter = |row: u32| {
-        seen.is_authentication(row) && parent[row as usize] == NONE && seen.traces.is_alone(seen.c, row)
+        let parentless = seen.c.spans.parent_span_id[row as usize] == [0; 8];
+        parentless && seen.is_authentication(row) && seen.traces.is_alone(seen.c, row)
     };
     let filters: Vec<u32> = seen.rows(filter).collect();
     if filters.is_empty() {
