@@ -139,7 +139,9 @@ class Row(NamedTuple):
     @property
     def is_handler(self) -> bool:
         """Whether this is the span of a request's handler."""
-        return self.kind == INTERNAL and self.service == "apiserver" and self.name in VERB_SPANS | {"WatchList"}
+        return (
+            self.kind == INTERNAL and self.service == "apiserver" and self.name in VERB_SPANS | {"WatchList"}
+        )
 
     @property
     def is_etcd_client(self) -> bool:
@@ -443,7 +445,9 @@ def _move(
 ) -> None:
     before = parents[child]
     repairs.append(
-        Repair(kind, *rows[child].id, *(None if i is None else _name_of(rows, i, child) for i in (before, to))),
+        Repair(
+            kind, *rows[child].id, *(None if i is None else _name_of(rows, i, child) for i in (before, to))
+        ),
     )
     parents[child] = to
 
@@ -484,7 +488,9 @@ def _adopt(
     KV/Txn SERVER        ├──────┤           parent missing: goes below the call
     """
     orphans = [i for i in missing if not rows[i].is_request]
-    targets = {i: {kept.get((link.trace_id, link.span_id)) for link in rows[i].links} - {None, i} for i in orphans}
+    targets = {
+        i: {kept.get((link.trace_id, link.span_id)) for link in rows[i].links} - {None, i} for i in orphans
+    }
     found = {i: ("orphan_link", *those) for i, those in targets.items() if len(those) == 1}
     all_pairs = _pairs(rows, parents)
     offsets = _offsets(rows, all_pairs)

@@ -6,11 +6,9 @@ A drawing has one line per span: indented by depth, then start-end in microsecon
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import k8strace
 import pytest
 from builder import (
     CLIENT,
@@ -27,44 +25,29 @@ from builder import (
     verb_span,
     webhook,
 )
+from shapes import (
+    EARLY,
+    EPOCH,
+    NEW,
+    OLD,
+    PODS,
+    TEMPLATE,
+    US,
+    drawn,
+    handler,
+    joined,
+    sent,
+    server,
+    shape_1_22,
+    shape_1_28,
+    shape_1_32,
+    shape_1_33,
+    shape_1_34,
+    shape_1_34_privileged,
+    txn,
+)
 
-EPOCH = 1_790_000_000_000_000_000
-US = 1_000
-PODS = "/api/v1/namespaces/default/pods"
-TEMPLATE = "POST /api/v1/namespaces/{:namespace}/pods"
-
-
-def sent(*traces: Trace) -> list[Any]:
-    """The traces, their times in µs after `EPOCH`."""
-    messages = batches(*traces)
-    for message in messages:
-        for by_resource in message.resource_spans:
-            for by_scope in by_resource.scope_spans:
-                for span in by_scope.spans:
-                    span.start_time_unix_nano = EPOCH + span.start_time_unix_nano * US
-                    span.end_time_unix_nano = EPOCH + span.end_time_unix_nano * US
-                    for event in span.events:
-                        event.time_unix_nano = EPOCH + event.time_unix_nano * US
-    return messages
-
-
-def joined(*traces: Trace) -> k8strace.Requests:
-    return k8strace.join(k8strace.decode(sent(*traces)))
-
-
-def drawn(request: k8strace.Request) -> str:
-    """The tree of a request, a line per span."""
-    tree = request.tree
-
-    def lines(node: str, depth: int) -> Iterator[str]:
-        span = tree.nodes[node]
-        start, end = ((span[f"{end}_unix_nano"] - EPOCH) // US for end in ("start", "end"))
-        yield f"{'  ' * depth}{span['name']} {start}-{end}"
-        for child in tree.successors(node):
-            yield from lines(child, depth + 1)
-
-    root = next(node for node in tree if tree.in_degree(node) == 0)
-    return "\n".join(lines(root, 0))
+import k8strace
 
 
 def kinds(requests: k8strace.Requests) -> dict[str, int]:
@@ -83,82 +66,9 @@ def check(requests: k8strace.Requests, drawing: str, **repairs: int) -> k8strace
     return request
 
 
-# ── Builders, one per version's shape ─────────────────────────────────────────────────────────────
-
-OLD = {"http.method": "POST", "http.target": PODS, "http.status_code": 201}
-NEW = {"http.request.method": "POST", "url.path": PODS, "http.target": PODS, "http.response.status_code": 201}
-EARLY = {"http.method": "POST", "http.target": PODS}
-"""What a request's SERVER span of 1.33 has: it is ended before there is a status."""
-
-
-def server(name: str, start: int, end: int, *children: Span, **fields: Any) -> Span:
-    """The SERVER span of a request."""
-    return Span(name, start, end, list(children), SERVER, HTTP, **{"attributes": OLD, **fields})
-
-
-def filtered(names: str, start: int, end: int, *children: Span) -> Span:
-    """Filter spans, each in the one before."""
-    inner = list(children)
-    for name in reversed(names.split()):
-        inner = [Span(name, start, end, inner, scope=FILTERS)]
-    return inner[0]
-
-
-def txn(start: int, end: int) -> Span:
-    """A Txn with its SERVER span."""
-    return etcd_client("KV/Txn", start, end, etcd_server("KV/Txn", start + 1, end - 1))
-
-
-def handler(start: int, end: int, serialize: bool = True) -> Span:
-    """A create that writes once, and answers."""
-    write = Span("Create etcd3", start + 10, end - 20, [txn(start + 15, end - 25)])
-    below = [write, Span("SerializeObject", end - 15, end - 5)] if serialize else [write]
-    return verb_span("Create", start, end, *below)
-
-
-def shape_1_22() -> Trace:
-    """1.22 to 1.25: nothing between the request and etcd."""
-    return trace(server("KubernetesAPI", 0, 100, txn(20, 80)))
-
-
-def shape_1_28() -> Trace:
-    """1.26 to 1.30: all is below an `authentication` that has ended; `SerializeObject` is beside its verb span."""
-    inner = [handler(10, 95, serialize=False), Span("SerializeObject", 80, 90)]
-    return trace(server("KubernetesAPI", 0, 100, Span("authentication", 1, 5, inner, scope=FILTERS)))
-
-
-def shape_1_32() -> Trace:
-    """1.31 and 1.32: the same under another name; from 1.32 on `SerializeObject` is under its verb span."""
-    return trace(server(TEMPLATE, 0, 100, Span("authentication", 1, 5, [handler(10, 95)], scope=FILTERS)))
-
-
-def shape_1_33(trace_id: int = 1, at: int = 0) -> list[Trace]:
-    """1.33, ordinary user: the request is ended after the audit filter; `authentication` is a trace of its own."""
-    root = server(TEMPLATE, at + 10, at + 12, handler(at + 15, at + 90), attributes=EARLY)
-    before = Span("authentication", at, at + 9, scope=FILTERS)
-    return [trace(root, trace_id=trace_id), trace(before, trace_id=trace_id + 1000)]
-
-
-FILTER_NAMES = "audit constrainedimpersonation priorityandfairness authorization"
-
-
-def shape_1_34(trace_id: int = 1, at: int = 0, late: int = 1, **fields: Any) -> list[Trace]:
-    """1.34 and later, ordinary user: filters hold each other, and `authentication` all of them, in another trace."""
-    inner = filtered(FILTER_NAMES, at + 12, at + 98, handler(at + 15, at + 95))
-    root = server(TEMPLATE, at + 10, at + 100, inner, **fields)
-    around = Span("authentication", at, at + 100 + late, scope=FILTERS)
-    return [trace(root, trace_id=trace_id), trace(around, trace_id=trace_id + 1000)]
-
-
-def shape_1_34_privileged() -> Trace:
-    """1.34 and later, system:masters: `authentication` is the parent of the request."""
-    inner = filtered(FILTER_NAMES, 12, 98, handler(15, 95))
-    return trace(Span("authentication", 0, 101, [server(TEMPLATE, 10, 100, inner)], scope=FILTERS))
-
-
 def test_1_22_has_nothing_between_the_request_and_etcd() -> None:
     check(
-        joined(shape_1_22()),
+        joined(*shape_1_22()),
         """
         KubernetesAPI 0-100
           etcdserverpb.KV/Txn 20-80
@@ -169,7 +79,7 @@ def test_1_22_has_nothing_between_the_request_and_etcd() -> None:
 
 def test_1_28_hangs_on_an_authentication_that_has_ended() -> None:
     check(
-        joined(shape_1_28()),
+        joined(*shape_1_28()),
         """
         KubernetesAPI 0-100
           authentication 1-5
@@ -186,7 +96,7 @@ def test_1_28_hangs_on_an_authentication_that_has_ended() -> None:
 
 def test_1_32_serializes_inside_the_handler() -> None:
     check(
-        joined(shape_1_32()),
+        joined(*shape_1_32()),
         """
         POST /api/v1/namespaces/{:namespace}/pods 0-100
           authentication 1-5
@@ -268,7 +178,7 @@ def test_1_34_nests_its_filters_and_splits_authentication_off() -> None:
 
 
 def test_1_34_has_the_authentication_of_privileged_callers_above_the_request() -> None:
-    request = check(joined(shape_1_34_privileged()), NESTED, prelude=1)
+    request = check(joined(*shape_1_34_privileged()), NESTED, prelude=1)
     assert request.prelude_ns == 10 * US
 
 
@@ -357,9 +267,25 @@ def test_only_a_call_after_a_refused_one_is_a_retry(attributes: dict[str, Any], 
     assert request.retries == 0
 
 
-NAMES = """OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED
-RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS
-UNAUTHENTICATED""".split()
+NAMES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(NAMES)))
@@ -386,7 +312,9 @@ def test_a_status_is_one_enum_however_it_is_written(number: int, name: str) -> N
 def test_a_webhook_that_calls_back_is_linked_and_not_summed() -> None:
     #  trace 1  POST pods ─ Create ─ Call mutating webhook ─ HTTP POST
     #  trace 2  GET configmaps      link: HTTP POST (span 4 of trace 1)
-    outer = trace(server(TEMPLATE, 0, 100, verb_span("Create", 10, 90, webhook("mutating", 20, 60, (21, 59)))))
+    outer = trace(
+        server(TEMPLATE, 0, 100, verb_span("Create", 10, 90, webhook("mutating", 20, 60, (21, 59))))
+    )
     inner = trace(server("GET", 30, 50, verb_span("Get", 32, 48), links=[(1, 4)]), trace_id=2)
     requests = joined(outer, inner)
     assert [request.linked_from for request in requests] == [None, 0]
@@ -408,12 +336,18 @@ def test_the_loopback_client_is_the_caller_of_its_request() -> None:
 
 
 def test_an_aggregated_server_has_a_request_of_its_own_inside_the_proxied_one() -> None:
-    metrics = {"http.method": "GET", "http.target": "/apis/metrics.k8s.io/v1beta1/nodes", "http.status_code": 200}
+    metrics = {
+        "http.method": "GET",
+        "http.target": "/apis/metrics.k8s.io/v1beta1/nodes",
+        "http.status_code": 200,
+    }
     served = Span(
         "GET /apis/metrics.k8s.io/v1beta1/nodes", 20, 80, [], SERVER, HTTP,
         process=("apiserver", "metrics"), attributes=metrics,
     )  # fmt: skip
-    proxied = server("GET /apis/metrics.k8s.io/v1beta1/nodes", 0, 100, Span("HTTP GET", 10, 90, [served], CLIENT, HTTP))
+    proxied = server(
+        "GET /apis/metrics.k8s.io/v1beta1/nodes", 0, 100, Span("HTTP GET", 10, 90, [served], CLIENT, HTTP)
+    )
     requests = joined(trace(proxied))
     assert [(r.instance, r.outer_request, r.spans) for r in requests] == [
         ("apiserver-a", None, 3),
@@ -424,12 +358,23 @@ def test_an_aggregated_server_has_a_request_of_its_own_inside_the_proxied_one() 
 # ── Names ─────────────────────────────────────────────────────────────────────────────────────────
 
 ITEM = "/api/v1/namespaces/default/pods/web"
-T = {"verb": "GET", "url": ITEM, "resource": "pods", "namespace": "default", "name": "web", "api-version": "v1"}
+T = {
+    "verb": "GET",
+    "url": ITEM,
+    "resource": "pods",
+    "namespace": "default",
+    "name": "web",
+    "api-version": "v1",
+}
 WAYS = {
     "old attributes": ("KubernetesAPI", {"http.method": "GET", "http.target": ITEM}, {}),
     "old attributes, otelhttp 0.20": ("HTTP GET", {"http.method": "GET", "http.target": ITEM}, {}),
     "new attributes": ("GET", {"http.request.method": "GET", "url.path": ITEM}, {}),
-    "both": ("GET", {"http.method": "GET", "http.request.method": "GET", "http.target": ITEM, "url.path": ITEM}, {}),
+    "both": (
+        "GET",
+        {"http.method": "GET", "http.request.method": "GET", "http.target": ITEM, "url.path": ITEM},
+        {},
+    ),
     "method in the name only": ("HTTP GET", {"http.target": ITEM}, {}),
     "template and handler": ("GET /api/v1/namespaces/{:namespace}/pods/{:name}", {}, T),
     "handler's url": ("KubernetesAPI", {"http.method": "GET"}, {"verb": "GET", "url": ITEM}),
@@ -440,7 +385,9 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_what_was_asked_for_is_found_in_every_versions_names(way: str) -> None:
     name, attributes, of_handler = WAYS[way]
-    request = joined(trace(server(name, 0, 9, verb_span("Get", 1, 8, attributes=of_handler), attributes=attributes)))[0]
+    request = joined(
+        trace(server(name, 0, 9, verb_span("Get", 1, 8, attributes=of_handler), attributes=attributes))
+    )[0]
     asked = (request.verb, request.resource, request.namespace, request.object_name, request.api_version)
     assert asked == ("get", "pods", "default", "web", "v1")
 
@@ -468,11 +415,14 @@ def test_a_watch_is_told_from_a_list(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    "what", ["pods/web/exec", "pods/web/attach", "pods/web/portforward", "pods/web/proxy/x", "services/web/proxy"]
+    "what",
+    ["pods/web/exec", "pods/web/attach", "pods/web/portforward", "pods/web/proxy/x", "services/web/proxy"],
 )
 def test_connections_have_the_verb_of_the_metrics(method: str, what: str) -> None:
     target = f"/api/v1/namespaces/default/{what}?command=ls"
-    request = joined(trace(server(method, 0, 9, attributes={"http.method": method, "http.target": target})))[0]
+    request = joined(trace(server(method, 0, 9, attributes={"http.method": method, "http.target": target})))[
+        0
+    ]
     assert (request.verb, request.long_running) == ("connect", True)
 
 
