@@ -84,8 +84,6 @@ class SpanColumns:
         """The values of one attribute key, one per span."""
     def attribute_keys(self) -> list[str]:
         """Distinct attribute keys, in order of first appearance."""
-    def attributes_of(self, row: int) -> list[tuple[str, str | None]]:
-        """The attributes of one span as (key, text)."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -162,6 +160,9 @@ class SpanView:
     @property
     def events(self) -> list[tuple[int, str]]:
         """(time, name), in the order of the message."""
+    @property
+    def attributes(self) -> list[tuple[str, str | None]]:
+        """(key, text), in the order of the message."""
 
 @final
 class Explained:

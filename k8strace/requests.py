@@ -156,7 +156,6 @@ class Request:
         return request_html(self)
 
 
-_COLUMN_OF: Final = {"etcd_call_count": "etcd_calls"}
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 
 
@@ -190,7 +189,7 @@ class _Joined:
 
     def column(self, name: str) -> list[Any]:
         if name not in self.columns:
-            self.columns[name] = self.table.column(_COLUMN_OF.get(name, name)).to_pylist()
+            self.columns[name] = self.table.column(name).to_pylist()
         return self.columns[name]
 
     @cached_property

@@ -130,7 +130,7 @@ def _pair(key: str, value: str | int) -> KeyValue:
 # ── What the processes send ───────────────────────────────────────────────────────────────────────
 
 
-def apiserver_request(
+def apiserver_request(  # noqa: PLR0913
     version: str,
     method: str,
     target: str,

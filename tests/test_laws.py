@@ -169,10 +169,10 @@ def test_calls_through_a_hop_that_was_not_recorded_find_their_caller(capture: Pa
     for message in messages:
         for span in (s for rs in message.resource_spans for scope in rs.scope_spans for s in scope.spans):
             caller = (span.trace_id, span.parent_span_id)
-            if span.kind == oracle.SERVER and span.name.startswith("etcdserverpb.") and caller in known:
-                if random.random() < share:
-                    truth[span.trace_id.hex(), span.span_id.hex()] = span.parent_span_id.hex()
-                    span.parent_span_id = random.randbytes(8)
+            served = span.kind == oracle.SERVER and span.name.startswith("etcdserverpb.")
+            if served and caller in known and random.random() < share:
+                truth[span.trace_id.hex(), span.span_id.hex()] = span.parent_span_id.hex()
+                span.parent_span_id = random.randbytes(8)
     requests = joined(messages)
     found = {
         (row["trace_id"], row["span_id"]): row["after"]

@@ -80,7 +80,7 @@ def _etcd_missing(seen: Circumstances) -> list[str]:
             "--experimental-enable-distributed-tracing=true in 3.5): `k8strace setup check` its manifest"
         )
     found.append(f"etcd's distributed-tracing-address does not lead to {seen.where}")
-    if seen.waited < 12:
+    if seen.waited < 6:
         found.append(
             "etcd sends its spans up to five seconds later than kube-apiserver: give a longer --timeout"
         )
@@ -132,8 +132,8 @@ def _unsampled(seen: Circumstances) -> list[str]:
     if seen.kubernetes and seen.kubernetes.honours_traceparent:
         return [
             (
-                "nothing was sampled in this time: the caller is neither in system:masters nor in system:monitoring, and "
-                "the rate is low or unset"
+                "nothing was sampled in this time: the caller is neither in system:masters nor in system:monitoring, "
+                "and the rate is low or unset"
             )
         ]
     return ["nothing was sampled in this time: the rate is low or unset, and the traceparent may not count"]

@@ -116,6 +116,7 @@ class _Judge:
             )
         for kind in found.kinds:
             yield from cluster_rules.kind_rules(kind, found)
+        yield from cluster_rules.local_endpoints(found)
 
     def _version_problem(self, server: Server) -> Iterator[Finding]:
         """A version in the file that the table has not."""

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from k8strace.setup.cli_probe import add_probe
 from k8strace.setup.settings import DEFAULT_RATE, TARGETS
-from k8strace.setup.versions import SetupError
+from k8strace.setup.talking import FOUND, OK, add_command, count, positive, say, say_json, text_of, token_of
 
 if TYPE_CHECKING:
     from k8strace.setup.check import Report
     from k8strace.setup.findings import Finding
-    from k8strace.setup.probe import Outcome
     from k8strace.setup.settings import Settings
 
 __all__ = ["add_commands"]
-
-OK: Final = 0
-FOUND: Final = 1
-USAGE: Final = 2
-
-_EXIT: Final = """\
-exit codes:
-  0    done; check: no error, probe: the trace came whole
-  1    check: errors, probe: something is missing or not reachable
-  2    wrong usage
-"""
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -43,59 +29,14 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_render(kinds)
     _add_check(kinds)
-    _add_probe(kinds)
-
-
-def _command(
-    kinds: Any, name: str, run: Callable[[argparse.Namespace], int], does: str, examples: str
-) -> Any:
-    command = kinds.add_parser(
-        name,
-        help=does,
-        description=does[0].upper() + does[1:] + ".",
-        epilog=f"examples:\n{examples}\n{_EXIT}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=_guarded(run))
-    return command
-
-
-def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Wrong values of options are wrong usage; everything else is for the caller."""
-
-    def guarded(asked: argparse.Namespace) -> int:
-        from k8strace.setup.asking import UnreachableError
-
-        try:
-            return run(asked)
-        except SetupError as error:
-            _complain(str(error))
-            return FOUND if isinstance(error, UnreachableError) else USAGE
-
-    return guarded
-
-
-def _complain(message: str) -> None:
-    from k8strace.views.text import clean
-
-    sys.stderr.write(f"k8strace: {clean(message, 2000)}\n")
-
-
-def _say(lines: Iterable[str]) -> None:
-    from k8strace.views.text import clean
-
-    sys.stdout.writelines(clean(line, 4000) + "\n" for line in lines)
-
-
-def _say_json(record: Any) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
+    add_probe(kinds)
 
 
 # ── render ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _add_render(kinds: Any) -> None:
-    command = _command(
+    command = add_command(
         kinds,
         "render",
         _render,
@@ -123,7 +64,7 @@ def _add_render(kinds: Any) -> None:
     )
     command.add_argument(
         "--requests-per-second",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="API requests a second, to work out spans a second",
     )
@@ -149,28 +90,18 @@ def _add_render(kinds: Any) -> None:
     token.add_argument("--bearer-token-env", metavar="NAME", help="the same, from an environment variable")
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1e9:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
 def _render(asked: argparse.Namespace) -> int:
     from k8strace.setup.folder import write
     from k8strace.setup.pages import forecast
     from k8strace.setup.render import Own, render
 
     wanted = _settings(asked)
-    own = tuple(Own(str(path), _text(path)) for path in asked.own)
+    own = tuple(Own(str(path), text_of(path)) for path in asked.own)
     files = render(wanted, own)
     written = write(asked.out, files, force=asked.force)
     for path, file in zip(written, files.values(), strict=True):
-        _say([f"{path}   {file.what}"])
-    _say(
+        say([f"{path}   {file.what}"])
+    say(
         [
             *forecast(wanted),
             f"Read {asked.out / 'README.md'} next: the order to apply, how to check, how to undo.",
@@ -190,38 +121,16 @@ def _settings(asked: argparse.Namespace) -> Settings:
         rate=asked.rate,
         members=asked.member,
         compression=asked.compression,
-        token=_token(asked.bearer_token_file, asked.bearer_token_env),
+        token=token_of(asked.bearer_token_file, asked.bearer_token_env),
         requests_per_second=asked.requests_per_second,
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise SetupError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SetupError(f"{path}: not UTF-8 text") from None
-
-
-def _token(file: Path | None, variable: str | None) -> str | None:
-    """A secret from a file or the environment; it is never shown."""
-    if file is not None:
-        found = _text(file).strip()
-    elif variable is not None:
-        found = os.environ.get(variable, "").strip()
-    else:
-        return None
-    if not found:
-        raise SetupError(f"{file or variable}: there is no token in it")
-    return found
 
 
 # ── check ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _add_check(kinds: Any) -> None:
-    command = _command(
+    command = add_command(
         kinds,
         "check",
         _check,
@@ -247,9 +156,9 @@ def _check(asked: argparse.Namespace) -> int:
 
     report = check_paths(asked.files, k8s=asked.k8s, etcd=asked.etcd)
     if asked.json:
-        _say_json(_report_record(report))
+        say_json(_report_record(report))
     else:
-        _say(_report_lines(report))
+        say(_report_lines(report))
     return FOUND if report.errors or (asked.strict and report.findings) else OK
 
 
@@ -280,135 +189,7 @@ def _report_lines(report: Report) -> Iterable[str]:
         yield f"note: {note}"
     warnings = len(report.findings) - report.errors
     yield (
-        f"{_count(report.errors, 'error')}, {_count(warnings, 'warning')}"
+        f"{count(report.errors, 'error')}, {count(warnings, 'warning')}"
         if report.findings
         else "nothing found"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-# ── probe ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _add_probe(kinds: Any) -> None:
-    command = _command(
-        kinds,
-        "probe",
-        _probe,
-        "send one sampled request and show where its time went, or why nothing came",
-        "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --token-file token\n"
-        "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --client-cert admin.crt \\\n"
-        "    --client-key admin.key --store traces.json\n",
-    )
-    command.add_argument("--server", required=True, metavar="URL", help="kube-apiserver: https://host:port")
-    command.add_argument(
-        "--path", default="/api/v1/namespaces/default", help="what to GET (default a namespace)"
-    )
-    token = command.add_mutually_exclusive_group()
-    token.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the caller")
-    token.add_argument("--token-env", metavar="NAME", help="the same, from an environment variable")
-    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the cluster's certificate authority")
-    command.add_argument("--client-cert", type=Path, metavar="FILE", help="certificate of the caller")
-    command.add_argument("--client-key", type=Path, metavar="FILE", help="its key")
-    command.add_argument("--insecure-skip-tls-verify", action="store_true", help="trust whoever answers")
-    where = command.add_mutually_exclusive_group()
-    where.add_argument(
-        "--listen",
-        default="127.0.0.1:4317",
-        metavar="HOST:PORT",
-        help="open a receiver here (default 127.0.0.1:4317)",
-    )
-    where.add_argument(
-        "--store", type=Path, metavar="FILE", help="read the recording that another receiver writes"
-    )
-    command.add_argument(
-        "--timeout", type=_positive, default=30.0, metavar="SECONDS", help="wait so long (default 30)"
-    )
-    command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the server says)")
-    command.add_argument("--etcd", metavar="VERSION", help="etcd version, for the causes")
-    command.add_argument("--json", action="store_true", help="for programs; durations in integer ns")
-
-
-def _probe(asked: argparse.Namespace) -> int:
-    from k8strace.setup import versions
-    from k8strace.setup.asking import ask, server, version_of
-    from k8strace.setup.causes import Circumstances, Reason, causes
-    from k8strace.setup.collecting import Receiver, Store
-    from k8strace.setup.probe import wait
-
-    etcd = versions.etcd(asked.etcd) if asked.etcd else None
-    given = versions.kubernetes(asked.k8s) if asked.k8s else None
-    to = server(
-        asked.server,
-        token=_token(asked.token_file, asked.token_env),
-        ca_file=asked.ca_file,
-        client_cert=asked.client_cert,
-        client_key=asked.client_key,
-        verify=not asked.insecure_skip_tls_verify,
-    )
-    with Store(asked.store) if asked.store else Receiver(asked.listen) as source:
-        answer = ask(to, asked.path)
-        version = version_of(to)
-        outcome = wait(source, answer, timeout=asked.timeout)
-    kubernetes = given or _known(version)
-    where = str(asked.store or asked.listen)
-    seen = Circumstances(answer.status, kubernetes, etcd, where, outcome.waited)
-    likely = causes(outcome.reason, seen)
-    facts = {"status": answer.status, "version": version, "trace_id": answer.trace_id, "where": where}
-    (_show_json if asked.json else _show)(outcome, likely, facts)
-    return OK if outcome.reason is Reason.FOUND else FOUND
-
-
-def _known(version: str | None) -> Any:
-    from k8strace.setup import versions
-
-    try:
-        return versions.kubernetes(version) if version else None
-    except SetupError:
-        return None
-
-
-def _show(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
-    _say(
-        [
-            (
-                f"kube-apiserver {facts['version'] or '(version not told)'} answered {facts['status']}; "
-                f"{_count(outcome.spans, 'span')} came to {facts['where']} in {outcome.waited:.0f} s"
-            ),
-            f"{outcome.reason.value}{'' if outcome.requests is None else _how(outcome, facts)}",
-        ]
-    )
-    if likely:
-        _say(["likely causes, likeliest first:", *(f"  {n}. {cause}" for n, cause in enumerate(likely, 1))])
-    if outcome.requests is not None:
-        from k8strace import attribute
-        from k8strace.views.branches import tree_lines
-        from k8strace.views.text import Look, render
-
-        sys.stdout.write("\n" + render(tree_lines(attribute(outcome.requests), Look(), 200), Look()))
-
-
-def _how(outcome: Outcome, facts: dict[str, Any]) -> str:
-    if outcome.obeyed:
-        return f"; the traceparent was obeyed: trace {facts['trace_id']}"
-    return "; found by its user agent, as the traceparent was not obeyed"
-
-
-def _show_json(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
-    record: dict[str, Any] = {
-        **facts,
-        "reason": outcome.reason.code,
-        "obeyed": outcome.obeyed,
-        "spans": outcome.spans,
-        "causes": likely,
-        "trace": None,
-    }
-    if outcome.requests is not None:
-        from k8strace import attribute
-        from k8strace.views.records import tree_record
-
-        record["trace"] = tree_record(attribute(outcome.requests))
-    _say_json(record)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from k8strace.setup.documents import items, rows, table
 from k8strace.setup.findings import Finding
 from k8strace.setup.recognise import Argument, Found, Kind, Kubeadm
 from k8strace.setup.rules import covers
 from k8strace.setup.versions import ALL_ETCD_FLAGS, Kubernetes
 
-__all__ = ["kind_rules", "kubeadm_rules"]
+__all__ = ["kind_rules", "kubeadm_rules", "local_endpoints"]
 
 Findings = Iterator[Finding]
 
@@ -27,7 +28,7 @@ def kubeadm_rules(kubeadm: Kubeadm, rules: Kubernetes | None) -> Findings:
         yield Finding(
             kubeadm.file, line, "kubeadm-version", problem, "write kubeadm.k8s.io/v1beta3, arguments as a map"
         )
-    for holder in (content.get("apiServer"), (content.get("etcd") or {}).get("local")):
+    for holder in (content.get("apiServer"), table(content.get("etcd")).get("local")):
         if form and hasattr(holder, "get"):
             yield from _form(kubeadm, holder, form)
 
@@ -60,13 +61,13 @@ def _not_text(arguments: Any) -> Iterator[tuple[Any, Any]]:
     if hasattr(arguments, "items"):
         yield from ((key, value) for key, value in arguments.items() if not isinstance(value, str))
     else:
-        for at, item in enumerate(arguments or ()):
+        for at, item in enumerate(items(arguments)):
             if hasattr(item, "get") and not isinstance(item.get("value", ""), str):
                 yield at, item["value"]
 
 
 def kind_rules(kind: Kind, found: Found) -> Findings:
-    """Traps of kind: files that stay outside the node, lists that replace, endpoints that lead nowhere."""
+    """Traps of kind: files that stay outside the node, and lists that replace."""
     for server in (
         each for each in found.servers if each.file == kind.file and each.component == "kube-apiserver"
     ):
@@ -74,18 +75,17 @@ def kind_rules(kind: Kind, found: Found) -> Findings:
         if config:
             yield from _brought_in(kind, config)
     yield from _replaced(kind)
-    yield from _local_endpoints(kind, found)
 
 
 def _brought_in(kind: Kind, config: Argument) -> Findings:
     """The file must be in the node before kubeadm can mount it into the container."""
-    nodes: Any = kind.document.content.get("nodes") or ({},)
+    nodes = rows(kind.document.content.get("nodes")) or [{}]
     servers = [node for node in nodes if node.get("role", "control-plane") == "control-plane"]
     without = [
         node
         for node in servers
         if not any(
-            covers(str(m.get("containerPath", "")), config.value) for m in node.get("extraMounts") or ()
+            covers(str(m.get("containerPath", "")), config.value) for m in rows(node.get("extraMounts"))
         )
     ]
     if without:
@@ -104,7 +104,7 @@ def _replaced(kind: Kind) -> Findings:
     content = kind.document.content
     own = [key for key in ("featureGates", "runtimeConfig") if content.get(key)]
     for patch in kind.patches:
-        arguments = (patch.content.get("apiServer") or {}).get("extraArgs")
+        arguments = table(patch.content.get("apiServer")).get("extraArgs")
         if own and isinstance(arguments, list):
             names = {item.get("name") for item in arguments if hasattr(item, "get")}
             lost = [
@@ -118,11 +118,23 @@ def _replaced(kind: Kind) -> Findings:
                 yield Finding(kind.file, line, "kind-list", problem, "repeat them in the patch's list")
 
 
-def _local_endpoints(kind: Kind, found: Found) -> Findings:
-    for server in (each for each in found.servers if each.file == kind.file):
+def local_endpoints(found: Found) -> Findings:
+    """Endpoints on localhost where that is the inside of a node that is a container or a virtual machine."""
+    if not found.inside_node:
+        return
+    better = "write the host as the node sees it: the gateway of kind's network, or host.minikube.internal"
+    for file, line, endpoint in _endpoints(found):
+        if endpoint.rpartition(":")[0].rpartition("/")[2] in ("localhost", "127.0.0.1", "[::1]"):
+            problem = f"{endpoint[:80]} is inside the node, where no receiver listens"
+            yield Finding(file, line, "endpoint-local", problem, better)
+
+
+def _endpoints(found: Found) -> Iterator[tuple[str, int, str]]:
+    for server in found.servers:
         for argument in server.arguments:
-            host = argument.value.rpartition(":")[0].rpartition("/")[2]
-            if ALL_ETCD_FLAGS.get(argument.name) == "address" and host in ("localhost", "127.0.0.1", "[::1]"):
-                problem = f"{argument.value} is inside kind's node, where no receiver listens"
-                better = "write the gateway of kind's network, such as 172.18.0.1:4317"
-                yield Finding(kind.file, argument.line, "endpoint-local", problem, better)
+            if ALL_ETCD_FLAGS.get(argument.name) == "address":
+                yield server.file, argument.line, argument.value
+    for tracing in found.tracing:
+        content = tracing.document.content
+        line = tracing.document.line(content, "endpoint")
+        yield tracing.file, line, str(content.get("endpoint", "localhost:4317"))

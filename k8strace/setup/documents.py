@@ -14,7 +14,7 @@ from k8strace.tables import require
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
-__all__ = ["Document", "block", "dump", "line_of", "load", "quoted"]
+__all__ = ["Document", "block", "dump", "items", "line_of", "load", "quoted", "rows", "table"]
 
 MAX_BYTES = 4 << 20
 """A longer file is not a manifest."""
@@ -36,10 +36,20 @@ class Document:
 def _yaml() -> YAML:
     module = require("ruamel.yaml", "setup")
     yaml: YAML = module.YAML()  # round trip
+    yaml.Representer = _representer()
     yaml.width = 4096
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=2, offset=0)
     return yaml
+
+
+@cache
+def _representer() -> Any:
+    """Writes null as a user's file does, and as kubeadm does."""
+    module = require("ruamel.yaml.representer", "setup")
+    made = type("Representer", (module.RoundTripRepresenter,), {})
+    made.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))  # type: ignore[attr-defined]
+    return made
 
 
 def load(text: str, *, offset: int = 0) -> list[Document]:
@@ -106,10 +116,16 @@ def block(text: str) -> Any:
     return _scalars().LiteralScalarString(text)
 
 
-def plain(content: Any) -> Any:
-    """The same without line numbers and comments."""
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if isinstance(content, Sequence) and not isinstance(content, (str, bytes)):
-        return [plain(value) for value in content]
-    return content
+def table(content: Any) -> Any:
+    """The mapping that should be there; an empty one if something else is. Whoever reads the file refuses it."""
+    return content if isinstance(content, Mapping) else {}
+
+
+def items(content: Any) -> Any:
+    """The list that should be there; an empty one if something else is."""
+    return content if isinstance(content, Sequence) and not isinstance(content, (str, bytes)) else []
+
+
+def rows(content: Any) -> list[Any]:
+    """The mappings in a list that should be there."""
+    return [row for row in items(content) if isinstance(row, Mapping)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from k8strace.setup.documents import Document
+from k8strace.setup.documents import Document, items, rows, table
 from k8strace.setup.flags import apiserver_arguments, environment, etcd_arguments
 from k8strace.setup.kubeadm import CONFIG, FOLDER, append_argument, replace_named
 from k8strace.setup.settings import Settings
@@ -58,8 +58,8 @@ def _variables(settings: Settings) -> list[dict[str, str]]:
 
 def component_of_pod(pod: Any) -> tuple[str, Any] | None:
     """Which of the two a static pod runs, and its container; None for another pod."""
-    for container in (pod.get("spec") or {}).get("containers") or ():
-        words = [str(word) for word in [*(container.get("command") or ()), *(container.get("args") or ())]]
+    for container in rows(table(pod.get("spec")).get("containers")):
+        words = [str(word) for word in [*items(container.get("command")), *items(container.get("args"))]]
         program = words[0].rpartition("/")[2] if words else ""
         image = str(container.get("image", "")).partition("@")[0].rpartition("/")[2].partition(":")[0]
         for name in (APISERVER, ETCD):

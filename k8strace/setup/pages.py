@@ -136,8 +136,9 @@ _GENERAL: Final = [
 def _traceparent(settings: Settings) -> str:
     if settings.kubernetes.honours_traceparent:
         return (
-            "A caller in system:masters or system:monitoring can have one request traced by sending a `traceparent` "
-            "header with the sampled flag; of anybody else it is not obeyed."
+            "A caller in system:masters (with kubeadm from 1.29 on: super-admin.conf, not admin.conf) or "
+            "system:monitoring can have one request traced by sending a `traceparent` header with the sampled flag; "
+            "of anybody else it is not obeyed."
         )
     return "A caller's `traceparent` header is not obeyed in this version: the rate alone decides."
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from k8strace.setup.clusters import MINIKUBE_CONFIG
-from k8strace.setup.documents import Document, load
+from k8strace.setup.documents import Document, items, load, rows, table
 from k8strace.setup.findings import Finding, Recognised
 from k8strace.setup.manifests import component_of_pod
 from k8strace.setup.versions import SetupError
@@ -82,6 +82,8 @@ class Found:
     kinds: list[Kind] = field(default_factory=list)
     recognised: list[Recognised] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)
+    inside_node: bool = False
+    """The control plane runs in a node that is a container or a virtual machine: kind, minikube."""
 
 
 def recognise(file: str, text: str, found: Found) -> None:
@@ -127,10 +129,7 @@ def _tracing(file: str, document: Document, found: Found) -> str:
 
 
 def _pod(file: str, document: Document, found: Found) -> str:
-    try:
-        component = component_of_pod(document.content)
-    except AttributeError:
-        component = None
+    component = component_of_pod(document.content)
     if component is None:
         return "not checked: a pod of something else"
     name, container = component
@@ -157,10 +156,8 @@ def image_version(image: str) -> str | None:
 
 def _command(document: Document, container: Any) -> Iterator[Argument]:
     for key in ("command", "args"):
-        words = container.get(key)
-        for at, word in enumerate(
-            words if isinstance(words, Sequence) and not isinstance(words, str) else ()
-        ):
+        words = items(container.get(key))
+        for at, word in enumerate(words):
             line = document.line(words, at)
             parts = shlex.split(str(word), comments=True) if " --" in str(word) else [str(word)]
             yield from (argument for part in parts if (argument := _flag(part, line, words, at)))
@@ -178,9 +175,9 @@ def _flag(word: str, line: int, words: Any, at: int) -> Argument | None:
 
 
 def _pod_mounts(pod: Any, container: Any) -> Iterator[str]:
-    volumes = {volume.get("name") for volume in (pod["spec"].get("volumes") or ())}
-    for mount in container.get("volumeMounts") or ():
-        if mount.get("name") in volumes:
+    volumes = {str(volume.get("name")) for volume in rows(table(pod.get("spec")).get("volumes"))}
+    for mount in rows(container.get("volumeMounts")):
+        if str(mount.get("name")) in volumes:
             yield str(mount.get("mountPath", ""))
 
 
@@ -190,9 +187,9 @@ def _cluster(
     content = document.content
     version = kind_version or _release(content.get("kubernetesVersion"))
     found.kubeadm.append(Kubeadm(file, document, version, kind))
-    server = content.get("apiServer") or {}
-    local = (content.get("etcd") or {}).get("local") or {}
-    mounts = tuple(str(volume.get("mountPath", "")) for volume in server.get("extraVolumes") or ())
+    server = table(content.get("apiServer"))
+    local = table(table(content.get("etcd")).get("local"))
+    mounts = tuple(str(volume.get("mountPath", "")) for volume in rows(server.get("extraVolumes")))
     if server.get("extraArgs"):
         arguments = tuple(_extra(document, server["extraArgs"]))
         line = document.line(content, "apiServer")
@@ -217,8 +214,8 @@ def _extra(document: Document, arguments: Any) -> Iterator[Argument]:
     if isinstance(arguments, Mapping):
         for name, value in arguments.items():
             yield Argument(str(name), _word(value), document.line(arguments, name))
-    elif isinstance(arguments, Sequence) and not isinstance(arguments, str):
-        for at, item in enumerate(arguments):
+    else:
+        for at, item in enumerate(items(arguments)):
             if isinstance(item, Mapping):
                 yield Argument(
                     str(item.get("name", "")), _word(item.get("value")), document.line(arguments, at)
@@ -233,14 +230,13 @@ def _kind(file: str, document: Document, found: Found) -> str:
     content = document.content
     if not str(content.get("apiVersion", "")).startswith("kind.x-k8s.io/"):
         return f"not checked: kind Cluster of {content.get('apiVersion', 'no group')}"
-    nodes = content.get("nodes") or ()
-    images = [image_version(str(node.get("image", ""))) for node in nodes if isinstance(node, Mapping)]
+    nodes = rows(content.get("nodes"))
+    images = [image_version(str(node.get("image", ""))) for node in nodes]
     version = next(filter(None, images), None)
     patches = tuple(_embedded(file, document, content, found))
-    patches += tuple(
-        p for node in nodes if isinstance(node, Mapping) for p in _embedded(file, document, node, found)
-    )
+    patches += tuple(patch for node in nodes for patch in _embedded(file, document, node, found))
     found.kinds.append(Kind(file, document, patches))
+    found.inside_node = True
     for patch in patches:
         if patch.content.get("kind") == "ClusterConfiguration":
             _cluster(file, patch, found, kind_version=version, kind=True)
@@ -249,7 +245,7 @@ def _kind(file: str, document: Document, found: Found) -> str:
 
 def _embedded(file: str, document: Document, holder: Any, found: Found) -> Iterator[Document]:
     """YAML inside kubeadmConfigPatches; a literal block begins on the line after its mark."""
-    texts = holder.get("kubeadmConfigPatches") or ()
+    texts = items(holder.get("kubeadmConfigPatches"))
     for at, text in enumerate(texts):
         try:
             inner = load(str(text), offset=document.line(texts, at))
@@ -345,4 +341,5 @@ def _minikube(file: str, text: str, found: Found) -> bool:
                 Server(component, file, begin, tuple(arguments), mounts, version, whole=True)  # type: ignore[arg-type]
             )
     found.recognised.append(Recognised(file, begin, "minikube start"))
+    found.inside_node = True
     return True

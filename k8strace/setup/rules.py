@@ -203,8 +203,9 @@ def etcd_rules(server: Server, rules: Etcd | None, found: Found) -> Findings:
         for flag in flags:
             yield from _flag_name(server, flag, rules)
     if flags and server.whole:
-        yield from _enabled(server, flags)
-        yield from _instance_id(server, flags, found)
+        prefix = rules.prefix if rules else "experimental-" * flags[0].name.startswith("experimental-")
+        yield from _enabled(server, flags, prefix)
+        yield from _instance_id(server, flags, prefix, found)
     for flag in flags:
         yield from _flag_value(server, flag)
     if rules and rules.records is Records.CHILDREN and _is_on(flags) and not _sampled(found):
@@ -236,18 +237,16 @@ def _is_on(flags: list[Argument]) -> bool:
     return any(ALL_ETCD_FLAGS[flag.name] == "enable" and flag.value == "true" for flag in flags)
 
 
-def _enabled(server: Server, flags: list[Argument]) -> Findings:
+def _enabled(server: Server, flags: list[Argument], prefix: str) -> Findings:
     if not _is_on(flags):
-        enable = (
-            flags[0].name.partition("distributed")[0].removesuffix("enable-") + "enable-distributed-tracing"
-        )
         problem = "tracing flags are set, but tracing is not enabled"
-        yield Finding(server.file, flags[0].line, "etcd-off", problem, f"add --{enable}=true")
+        yield Finding(
+            server.file, flags[0].line, "etcd-off", problem, f"add --{prefix}enable-distributed-tracing=true"
+        )
 
 
-def _instance_id(server: Server, flags: list[Argument], found: Found) -> Findings:
+def _instance_id(server: Server, flags: list[Argument], prefix: str, found: Found) -> Findings:
     mine = _instance(server)
-    prefix = "experimental-" if flags[0].name.startswith("experimental-") else ""
     others = [other for other in found.servers if other.component == "etcd" and other is not server]
     if mine is None:
         if any(_instance(other) for other in others if not other.whole):

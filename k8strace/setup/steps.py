@@ -51,7 +51,7 @@ def apply(settings: Settings, files: Mapping[str, File]) -> list[str]:
     """What to do, in order."""
     receiver = (
         f"Start something that takes OTLP over gRPC at {settings.endpoint}, as the control plane sees it: "
-        "an OpenTelemetry collector, or k8strace. Without it nothing breaks, but spans are lost."
+        "an OpenTelemetry collector does. Without it nothing breaks, but spans are lost."
     )
     return [receiver, *_APPLY[settings.target](settings, files)]
 
@@ -118,7 +118,8 @@ def _by_patch(settings: Settings) -> list[str]:
     commands = [*_patch_commands("etcd", etcd), *_patch_commands("kube-apiserver", server)]
     versions = f"--k8s {settings.kubernetes_version} --etcd {settings.etcd_version}"
     return [
-        "Make each node's new manifests from its old ones; this changes nothing in the cluster:"
+        "Make each node's new manifests from its old ones; this changes nothing in the cluster. "
+        "Or render again with `--from` for each manifest, and get them whole, comments kept:"
         + _run(*commands),
         "Read them:"
         + _run(f"k8strace setup check {versions} new-etcd.yaml new-kube-apiserver.yaml tracing/config.yaml"),
@@ -137,8 +138,9 @@ def _patch_commands(name: str, patches: list[str]) -> list[str]:
     for number, patch in enumerate(patches, 1):
         result = f"new-{name}.yaml" if number == len(patches) else f"new-{name}-{number}.yaml"
         kind = patch.rpartition("+")[2]
+        sudo = "sudo " if source.startswith("/root/") else ""
         commands.append(
-            f"kubectl patch --local -f {source} --type {kind} --patch-file {patch}.yaml -o yaml > {result}"
+            f"{sudo}kubectl patch --local -f {source} --type {kind} --patch-file {patch}.yaml -o yaml > {result}"
         )
         source = result
     return commands
@@ -205,7 +207,7 @@ def check(settings: Settings) -> list[str]:
         "the time went:"
         + _run(
             f"k8strace setup probe --server https://ADDRESS:6443 --listen {_LISTEN[settings.target]}:{port} "
-            "--ca-file ca.crt --client-cert admin.crt --client-key admin.key"
+            "--ca-file certificate-authority.pem --client-cert client-certificate.pem --client-key client-key.pem"
         )
         + "\n   If a receiver has the port already and writes to a file, give `--store FILE` instead of `--listen`.",
     ]

@@ -197,6 +197,7 @@ SOURCES: Final[dict[str, str]] = {
     "honours_traceparent": "kubernetes/kubernetes#127053; kubernetes/apiserver `pkg/endpoints/filters/traces.go`",
     "endpoint": "kubernetes/component-base `tracing/api/v1/config.go` and, always insecure, `tracing/utils.go`",
     "kubeadm": "kubernetes/kubernetes `cmd/kubeadm/app/apis/kubeadm/v1beta3/types.go` and `v1beta4/types.go`",
+    "super-admin.conf": "kubernetes/kubernetes#121305: admin.conf left system:masters in kubeadm 1.29",
     "kind_kubeadm": "kubernetes-sigs/kind `pkg/cluster/internal/kubeadm/config.go`",
     "minikube": "kubernetes/minikube `site/content/en/docs/tutorials/audit-policy.md`",
     "k3s": "docs.k3s.io, `k3s server` and the configuration file; not run by us",

@@ -18,7 +18,6 @@ from rich.text import Text
 from k8strace.attribution import Attribution
 from k8strace.components import component_of
 from k8strace.requests import Request
-from k8strace.views.facts import webhook_names
 from k8strace.views.palette import component_colour
 from k8strace.views.text import Look, clean, component_bar, count, duration, largest_first
 
@@ -131,8 +130,7 @@ def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
 def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Text]:
     tree = request.tree
     rows = list(_preorder(tree, _kept(tree, limit)))
-    webhooks = webhook_names(request)
-    names = [_name(row, tree.nodes[row.span_id], webhooks) for row in rows]
+    names = [_name(row, tree.nodes[row.span_id]) for row in rows]
     width = min(max(name.cell_len for name in names), look.width // 2)
     cells = max(look.width - len(hang) - width - 2 * (_NUMBER + 1) - 2, 10)
     bars = _Bars(tree, rows[0].span_id, cells)
@@ -153,10 +151,11 @@ def _header(hang: str, width: int, cells: int, wall_ns: int) -> Text:
     return Text(f"{hang}{'span':<{width}} {'took':>{_NUMBER}} {'waited':>{_NUMBER}}  {axis}", style="dim")
 
 
-def _name(row: Row, node: Mapping[str, Any], webhooks: Mapping[str, str]) -> Text:
+def _name(row: Row, node: Mapping[str, Any]) -> Text:
     text = clean(node["name"])
-    if row.span_id in webhooks:
-        text = f"{text.removeprefix('Call ')} {clean(webhooks[row.span_id], 60)}"
+    webhook = node["attributes"].get("webhook")
+    if webhook and text.endswith(" webhook"):
+        text = f"{text.removeprefix('Call ')} {clean(webhook, 60)}"
     name = Text.assemble((row.guides, "dim"), (text, component_colour(node["component"])))
     if node["kind"] == "SERVER" and row.guides:
         name.append(f" @{clean(node['service'], 20)}", "dim")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
-from k8strace.requests import Request, Requests
+from k8strace.requests import Requests
 from k8strace.spans import Spans
 from k8strace.views.text import clean, count, duration
 
@@ -24,7 +24,6 @@ __all__ = [
     "roles_in_trace",
     "spans_per_source",
     "top_names",
-    "webhook_names",
 ]
 
 USES: Final = {
@@ -131,16 +130,6 @@ def _note_user_agents(requests: Requests, known: Iterable[Process]) -> None:
         versions = told.get(process.instance, set())
         if process.service == "apiserver" and not process.version and len(versions) == 1:
             (process.version,) = versions
-
-
-def webhook_names(request: Request) -> dict[str, str]:
-    """Span id → which webhook was called, for the spans of a request that say so."""
-    joined = request._requests._joined
-    table = joined.phase_table
-    explained = joined.core.explain(request.request, table.phase, table.events, len(table.names))
-    calls = [view for view in explained.span if view.name.endswith(" webhook")]
-    told = ((view.span_id, dict(joined.spans._columns.attributes_of(view.row))) for view in calls)
-    return {span_id: name for span_id, attributes in told if (name := attributes.get("webhook"))}
 
 
 def longest(requests: Requests, most: int | None) -> Requests:

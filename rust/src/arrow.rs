@@ -303,6 +303,12 @@ pub fn attribute_column(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> 
     })
 }
 
+/// The attributes of one owner as (key, text), for people to read; none for an owner that there is not.
+pub fn texts(c: &Columns, table: &Attributes, owner: usize) -> Vec<(String, Option<String>)> {
+    let rows = if owner < table.end.len() { table.of(owner) } else { 0..0 };
+    rows.map(|row| (c.keys.text(table.key[row]).to_owned(), value_text(c, table, row))).collect()
+}
+
 /// A value as text: strings as they are, nested values as JSON; `None` when nothing is set.
 pub fn value_text(c: &Columns, table: &Attributes, row: usize) -> Option<String> {
     let bits = table.value[row];

@@ -92,6 +92,13 @@ pub enum ValueKind {
     Absent = 9,
 }
 
+/// Does the same with every one of these columns.
+macro_rules! each {
+    ($table:ident: $($column:ident)+, |$it:ident| $what:expr) => {
+        $({ let $it = &mut $table.$column; $what; })+
+    };
+}
+
 /// Attributes of one kind of owner, in order. Owner `i` has the rows `end[i-1]..end[i]`.
 #[derive(Debug, Clone, Default)]
 pub struct Attributes {
@@ -108,6 +115,23 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Adds a row.
+    #[inline(always)]
+    pub fn push(&mut self, key: u32, kind: ValueKind, value: u64) {
+        self.key.push(key);
+        self.kind.push(kind);
+        self.value.push(value);
+    }
+
+    fn reserve(&mut self, owners: usize, rows: usize) {
+        self.end.reserve(owners);
+        each!(self: key kind value, |column| column.reserve(rows));
+    }
+
+    fn shrink_to_fit(&mut self) {
+        each!(self: end key kind value key_strindex, |column| column.shrink_to_fit());
+    }
+
     /// The rows of one owner.
     #[inline(always)]
     pub fn of(&self, owner: usize) -> std::ops::Range<usize> {
@@ -236,6 +260,20 @@ pub struct SpanColumns {
     pub odd_ids: Vec<OddId>,
 }
 
+impl SpanColumns {
+    fn reserve(&mut self, rows: usize) {
+        each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
+            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
+            status_message scope_spans events_end links_end, |column| column.reserve(rows));
+    }
+
+    fn shrink_to_fit(&mut self) {
+        each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
+            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
+            status_message scope_spans events_end links_end odd_ids, |column| column.shrink_to_fit());
+    }
+}
+
 /// One row per span event.
 #[derive(Debug, Clone, Default)]
 pub struct EventColumns {
@@ -332,6 +370,29 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// Empty columns with room for what so many wire bytes usually hold, and then some.
+    pub fn with_room_for(wire_bytes: usize) -> Self {
+        const STRINGS: usize = 64;
+        let (spans, events) = (wire_bytes / 224, wire_bytes / 224);
+        let mut c = Self::default();
+        c.spans.reserve(spans);
+        c.span_attributes.reserve(spans, wire_bytes / 48);
+        each!(c: names keys, |strings| strings.reserve(STRINGS));
+        let table = &mut c.events;
+        each!(table: time_unix_nano name dropped_attributes_count, |column| column.reserve(events));
+        c.event_attributes.reserve(events, events);
+        c
+    }
+
+    /// Gives back the memory that no row needs.
+    pub fn shrink_to_fit(&mut self) {
+        self.spans.shrink_to_fit();
+        let table = &mut self.events;
+        each!(table: time_unix_nano name dropped_attributes_count, |column| column.shrink_to_fit());
+        each!(self: span_attributes event_attributes link_attributes scope_attributes resource_attributes,
+            |table| table.shrink_to_fit());
+    }
+
     /// How many spans there are.
     pub fn len(&self) -> usize {
         self.spans.name.len()

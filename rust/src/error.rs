@@ -16,8 +16,8 @@ pub struct DecodeError {
     pub offset: u64,
 }
 
-/// The result of reading untrusted bytes.
-pub type Result<T> = std::result::Result<T, DecodeError>;
+/// The result of reading untrusted bytes. The error is boxed, so that success fits in registers.
+pub type Result<T> = std::result::Result<T, Box<DecodeError>>;
 
 impl DecodeError {
     /// An error at `offset`, not yet inside any field.
@@ -26,13 +26,14 @@ impl DecodeError {
         expected: impl Into<Cow<'static, str>>,
         got: impl Into<Cow<'static, str>>,
         offset: usize,
-    ) -> Self {
-        Self { expected: expected.into(), got: got.into(), path: String::new(), offset: offset as u64 }
+    ) -> Box<Self> {
+        let (expected, got) = (expected.into(), got.into());
+        Box::new(Self { expected, got, path: String::new(), offset: offset as u64 })
     }
 
     /// The same error, seen from one field further out.
     #[cold]
-    pub fn within(mut self, field: &str) -> Self {
+    pub fn within(mut self: Box<Self>, field: &str) -> Box<Self> {
         if self.path.is_empty() {
             self.path = field.to_owned();
         } else {

@@ -128,7 +128,7 @@ impl Inflater {
     }
 
     #[cold]
-    fn too_long(&self) -> DecodeError {
+    fn too_long(&self) -> Box<DecodeError> {
         let expected = format!("at most {} bytes once inflated", self.limit);
         DecodeError::new(expected, "more", self.consumed as usize)
     }

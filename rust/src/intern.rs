@@ -28,10 +28,13 @@ impl Interner {
     /// The text of `id`, as bytes; empty when there is no such id.
     #[inline]
     pub fn bytes(&self, id: u32) -> &[u8] {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.end.get(id - 1).copied().unwrap_or(0) };
-        let end = self.end.get(id).map_or(start, |&end| end);
-        self.text.get(start..end).unwrap_or_default()
+        text_of(&self.text, &self.end, id)
+    }
+
+    /// True when `bytes` is the text of `id`.
+    #[inline(always)]
+    pub fn is(&self, id: u32, bytes: &[u8]) -> bool {
+        self.bytes(id) == bytes
     }
 
     /// The text of `id`.
@@ -53,9 +56,32 @@ impl Interner {
         Ok(self.insert(bytes))
     }
 
+    /// The same, for strings that come in sequence.
+    #[inline(always)]
+    pub fn intern_next<E>(
+        &mut self,
+        sequence: &mut Sequence,
+        bytes: &[u8],
+        check: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        match sequence.guess() {
+            Some(guess) if self.is(guess, bytes) => Ok(sequence.follow(guess)),
+            _ => Ok(sequence.learn(self.intern(bytes, check)?)),
+        }
+    }
+
     /// The id of a string that is known to be UTF-8.
     pub fn intern_str(&mut self, text: &str) -> u32 {
         self.find(text.as_bytes()).unwrap_or_else(|| self.insert(text.as_bytes()))
+    }
+
+    /// Takes memory for so many strings at once.
+    pub fn reserve(&mut self, strings: usize) {
+        const TYPICAL_LEN: usize = 24;
+        self.text.reserve(strings * TYPICAL_LEN);
+        self.end.reserve(strings);
+        let (text, end, state) = (&self.text, &self.end, &self.state);
+        self.table.reserve(strings, |&id| state.hash_one(text_of(text, end, id)));
     }
 
     #[cold]
@@ -64,11 +90,7 @@ impl Interner {
         self.text.extend_from_slice(bytes);
         self.end.push(self.text.len());
         let (table, text, end, state) = (&mut self.table, &self.text, &self.end, &self.state);
-        let bytes_of = |id: u32| {
-            let start = if id == 0 { 0 } else { end[id as usize - 1] };
-            &text[start..end[id as usize]]
-        };
-        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(bytes_of(other)));
+        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(text_of(text, end, other)));
         id
     }
 
@@ -83,9 +105,63 @@ impl Interner {
     }
 }
 
+#[inline]
+fn text_of<'a>(text: &'a [u8], end: &[usize], id: u32) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { end.get(id - 1).copied().unwrap_or(0) };
+    let end = end.get(id).map_or(start, |&end| end);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Guesses each number from the one before it: what followed that one last time. Spans, events and their names come
+/// in sequences that repeat, and comparing with a guess is cheaper than hashing.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    last: u32,
+    /// Number → what followed it.
+    next: Vec<u32>,
+}
+
+impl Sequence {
+    /// What is likely to come now; always a number that came before.
+    #[inline(always)]
+    pub fn guess(&self) -> Option<u32> {
+        self.next.get(self.last as usize).copied()
+    }
+
+    /// The guess was right.
+    #[inline(always)]
+    pub fn follow(&mut self, guess: u32) -> u32 {
+        self.last = guess;
+        guess
+    }
+
+    /// It was wrong, and this came instead.
+    #[inline(never)]
+    pub fn learn(&mut self, came: u32) -> u32 {
+        let last = self.last as usize;
+        if last >= self.next.len() {
+            self.next.resize(last + 1, came);
+        }
+        self.next[last] = came;
+        self.last = came;
+        came
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_gives_the_numbers_that_the_interner_gives() {
+        let (mut guessed, mut asked, mut sequence) =
+            (Interner::default(), Interner::default(), Sequence::default());
+        for name in ["a", "b", "a", "b", "a", "c", "", "a", "b"] {
+            let id = guessed.intern_next(&mut sequence, name.as_bytes(), |_| Ok::<_, ()>(()));
+            assert_eq!(Ok(asked.intern_str(name)), id);
+        }
+    }
 
     #[test]
     fn equal_strings_share_a_number_and_keep_their_text() {

@@ -7,7 +7,7 @@ use arrow_buffer::Buffer;
 
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
 use crate::error::{DecodeError, Result};
-use crate::intern::Interner;
+use crate::intern::{Interner, Sequence};
 use crate::wire::WireType::{Fixed32, Fixed64, Len, Varint};
 use crate::wire::{Cursor, MAX_DEPTH, too_deep};
 
@@ -16,8 +16,14 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
     if arena.len() > TextRef::MAX_ARENA {
         return Err(DecodeError::new("at most 64 GiB in one call", format!("{} bytes", arena.len()), 0));
     }
-    let mut decoder =
-        Decoder { buf: &arena, extra: Vec::new(), columns: Columns::default(), predicted: Vec::new() };
+    let mut decoder = Decoder {
+        buf: &arena,
+        extra: Vec::new(),
+        columns: Columns::with_room_for(arena.len()),
+        names: Sequence::default(),
+        span_keys: Remembered::default(),
+        event_keys: Remembered::default(),
+    };
     for (index, range) in ranges.iter().enumerate() {
         let buf = arena.get(..range.end).unwrap_or_default();
         decoder.request(Cursor::new(buf, range.start)).map_err(|mut error| {
@@ -28,6 +34,7 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
     let Decoder { extra, mut columns, .. } = decoder;
     let mut arena = arena;
     arena.extend_from_slice(&extra);
+    columns.shrink_to_fit();
     columns.arena = Buffer::from_vec(arena);
     Ok(columns)
 }
@@ -62,8 +69,36 @@ struct Decoder<'a> {
     /// Values that had to be merged from several places; they come to stand behind the wire bytes.
     extra: Vec<u8>,
     columns: Columns,
-    /// Per span name: where the attributes of the last span of that name start. Its keys are likely to come again.
-    predicted: Vec<u32>,
+    /// The names of spans and events, as they follow each other.
+    names: Sequence,
+    /// Where the attributes of the last span of each name are.
+    span_keys: Remembered,
+    /// The same for events.
+    event_keys: Remembered,
+}
+
+/// Per name: where the attributes of its last owner start. Their keys are likely to come again.
+#[derive(Default)]
+struct Remembered(Vec<u32>);
+
+impl Remembered {
+    #[inline(always)]
+    fn of(&self, name: u32) -> u32 {
+        self.0.get(name as usize).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn note(&mut self, name: u32, first_attribute: u32) {
+        match self.0.get_mut(name as usize) {
+            Some(known) => *known = first_attribute,
+            None => self.grow(name, first_attribute),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, name: u32, first_attribute: u32) {
+        self.0.resize(name as usize + 1, first_attribute);
+    }
 }
 
 /// An id field as far as it was read; the last one wins.
@@ -111,7 +146,7 @@ fn check_utf8(bytes: &[u8], end: usize) -> Result<()> {
 }
 
 #[cold]
-fn not_utf8(bytes: &[u8], end: usize) -> DecodeError {
+fn not_utf8(bytes: &[u8], end: usize) -> Box<DecodeError> {
     let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
     DecodeError::new("UTF-8 text", "other bytes", end - bytes.len() + valid)
 }
@@ -273,14 +308,14 @@ impl Decoder<'_> {
                 (3, Len) => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
                 (4, Len) => parent = Id::read(&mut cursor).map_err(|e| e.within("parent_span_id"))?,
                 (5, Len) => {
-                    name = interned(&mut cursor, &mut self.columns.names).map_err(|e| e.within("name"))?;
+                    name = self.name(&mut cursor).map_err(|e| e.within("name"))?;
                 }
                 (6, Varint) => kind = cursor.varint().map_err(|e| e.within("kind"))? as i32,
                 (7, Fixed64) => start = cursor.fixed64().map_err(|e| e.within("start_time_unix_nano"))?,
                 (8, Fixed64) => end = cursor.fixed64().map_err(|e| e.within("end_time_unix_nano"))?,
                 (9, Len) => {
-                    let guess = self.predicted.get(name as usize).copied().unwrap_or(0);
-                    self.attribute(&mut cursor, Owner::Span, guess.wrapping_sub(first_attribute))?;
+                    let shift = self.span_keys.of(name).wrapping_sub(first_attribute);
+                    self.attribute(&mut cursor, Owner::Span, shift)?;
                 }
                 (10, Varint) => {
                     dropped[0] = cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
@@ -308,7 +343,7 @@ impl Decoder<'_> {
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
         }
-        self.remember(name, first_attribute);
+        self.span_keys.note(name, first_attribute);
         let Columns { spans, events, links, .. } = &mut self.columns;
         row(spans.name.len(), cursor.pos())?;
         bits |= trace_id.push(&mut spans.trace_id, &mut spans.odd_ids, IdField::Trace, present::TRACE_ID);
@@ -332,30 +367,34 @@ impl Decoder<'_> {
         self.end_attributes(Owner::Span, cursor.pos())
     }
 
-    /// Notes where the attributes of the last span of this name are.
-    fn remember(&mut self, name: u32, first_attribute: u32) {
-        let slot = name as usize;
-        if slot >= self.predicted.len() {
-            self.predicted.resize(slot + 1, 0);
-        }
-        self.predicted[slot] = first_attribute;
+    /// The name of a span or an event.
+    #[inline(always)]
+    fn name(&mut self, cursor: &mut Cursor<'_>) -> Result<u32> {
+        let bytes = cursor.payload()?;
+        let end = cursor.pos();
+        self.columns.names.intern_next(&mut self.names, bytes, |bytes| check_utf8(bytes, end))
     }
 
     fn event(&mut self, mut cursor: Cursor<'_>, empty: u32) -> Result<()> {
         let (mut time, mut name, mut dropped) = (0, empty, 0);
+        let first_attribute = self.columns.event_attributes.key.len() as u32;
         while !cursor.is_done() {
             match cursor.tag()? {
                 (1, Fixed64) => time = cursor.fixed64().map_err(|e| e.within("time_unix_nano"))?,
                 (2, Len) => {
-                    name = interned(&mut cursor, &mut self.columns.names).map_err(|e| e.within("name"))?;
+                    name = self.name(&mut cursor).map_err(|e| e.within("name"))?;
                 }
-                (3, Len) => self.attribute(&mut cursor, Owner::Event, 0)?,
+                (3, Len) => {
+                    let shift = self.event_keys.of(name).wrapping_sub(first_attribute);
+                    self.attribute(&mut cursor, Owner::Event, shift)?;
+                }
                 (4, Varint) => {
                     dropped = cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }
+        self.event_keys.note(name, first_attribute);
         self.columns.events.time_unix_nano.push(time);
         self.columns.events.name.push(name);
         self.columns.events.dropped_attributes_count.push(dropped);
@@ -409,13 +448,60 @@ impl Decoder<'_> {
     }
 
     /// One `KeyValue`. `shift`, added to this row's number, is the row whose key is likely to be the same.
-    #[inline]
+    #[inline(always)]
     fn attribute(&mut self, outer: &mut Cursor<'_>, owner: Owner, shift: u32) -> Result<()> {
-        let buf = self.buf;
         let message = outer.message()?;
+        let (table, keys, _) = self.table(owner);
+        if let Some((key, value)) = plain_key_value(message.rest()) {
+            let guess = table.key.get((table.key.len() as u32).wrapping_add(shift) as usize);
+            if let Some(&key) = guess.filter(|&&guess| keys.is(guess, key))
+                && let Some((kind, value)) = plain_value(value, outer.pos())
+            {
+                table.push(key, kind, value);
+                return Ok(());
+            }
+        }
+        self.any_attribute(message, owner, shift)
+    }
+
+    /// One `KeyValue` of any layout.
+    #[inline(never)]
+    fn any_attribute(&mut self, message: Cursor<'_>, owner: Owner, shift: u32) -> Result<()> {
+        let buf = self.buf;
         let (table, keys, extra) = self.table(owner);
         key_value(message, buf, table, keys, extra, shift, owner.attribute_depth())
             .map_err(|e| e.within("attributes"))
+    }
+}
+
+/// Key and value of a `KeyValue` as every SDK writes it: both fields once, in order, with lengths of one byte.
+///
+/// ```text
+/// 0a 04 "verb" 12 06 (0a 04 "LIST")
+/// ```
+#[inline(always)]
+fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, key_len @ ..0x80, rest @ ..] = message else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+    match rest {
+        [0x12, len @ ..0x80, value @ ..] if value.len() == usize::from(*len) => Some((key, value)),
+        _ => None,
+    }
+}
+
+/// An `AnyValue` that is one short ASCII text, one boolean or one number. It ends at `end` of the input.
+#[inline(always)]
+fn plain_value(value: &[u8], end: usize) -> Option<(ValueKind, u64)> {
+    match *value {
+        [0x0a, len @ ..0x80, ref text @ ..] if text.len() == usize::from(len) && text.is_ascii() => {
+            Some((ValueKind::String, TextRef::new(end - text.len(), end).ok()?.bits()))
+        }
+        [0x10, bit @ 0..=1] => Some((ValueKind::Bool, u64::from(bit))),
+        [0x18, low @ ..0x80] => Some((ValueKind::Int, u64::from(low))),
+        [0x18, low @ 0x80..=0xff, high @ ..0x80] => {
+            Some((ValueKind::Int, u64::from(low & 0x7f) | u64::from(high) << 7))
+        }
+        _ => None,
     }
 }
 
@@ -437,7 +523,7 @@ fn key_value(
                 let bytes = cursor.payload().map_err(|e| e.within("key"))?;
                 let guess = table.key.get(row.wrapping_add(shift) as usize).copied();
                 key = match guess {
-                    Some(guess) if keys.bytes(guess) == bytes => Some(guess),
+                    Some(guess) if keys.is(guess, bytes) => Some(guess),
                     _ => {
                         let end = cursor.pos();
                         Some(keys.intern(bytes, |b| check_utf8(b, end)).map_err(|e| e.within("key"))?)
@@ -461,9 +547,7 @@ fn key_value(
         Some(key) => key,
         None => keys.intern_str(""),
     };
-    table.key.push(key);
-    table.kind.push(kind);
-    table.value.push(value);
+    table.push(key, kind, value);
     Ok(())
 }
 
@@ -623,7 +707,7 @@ mod tests {
 
     #[test]
     fn an_empty_request_has_no_spans() {
-        let columns = decode(Vec::new(), &[0..0]).expect("empty is valid");
+        let columns = decode(Vec::new(), std::slice::from_ref(&(0..0))).expect("empty is valid");
         assert_eq!((0, 1), (columns.len(), columns.batches));
     }
 

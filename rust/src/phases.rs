@@ -9,11 +9,14 @@
 //! label      own | after1 | after2            (own, or `before` of e1)
 //! ```
 
+use std::hash::Hash;
+
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::columns::run;
 use crate::forest::NONE;
+use crate::intern::Sequence;
 use crate::join::{Joined, Role, id_key};
 use crate::shapes::{CLIENT, INTERNAL, SERVER};
 use crate::sweep::{Cut, Overlap, Sweep, Tree};
@@ -54,6 +57,8 @@ pub struct Signatures {
     pub list: Vec<Signature>,
     /// Distinct (signature, event name).
     pub events: Vec<(u32, u32)>,
+    /// Event → its place in `events`; [`NONE`] where the span is not used.
+    of_event: Vec<u32>,
     /// Distinct service names.
     pub services: Vec<String>,
 }
@@ -64,9 +69,13 @@ impl Signatures {
         let c = &joined.columns;
         let leaf = leaves(joined);
         let (services, service_of) = services(joined);
-        let mut signatures = Self { of_row: vec![NONE; c.len()], services, ..Self::default() };
-        let mut known = HashMap::with_hasher(RandomState::default());
-        let mut events = HashSet::with_hasher(RandomState::default());
+        let mut signatures = Self {
+            of_row: vec![NONE; c.len()],
+            of_event: vec![NONE; c.events.name.len()],
+            services,
+            ..Self::default()
+        };
+        let (mut known, mut known_events) = (Numbers::default(), Numbers::default());
         let requests = &joined.requests;
         for &row in &joined.forest.order {
             let at = row as usize;
@@ -88,19 +97,43 @@ impl Signatures {
                 verb: if request == NONE { NONE } else { requests.verb[request as usize] },
                 resource_request: request != NONE && requests.resource[request as usize] != 0,
             };
-            let number = *known.entry(signature).or_insert_with(|| {
-                signatures.list.push(signature);
-                signatures.list.len() as u32 - 1
-            });
+            let number = known.number(signature, &mut signatures.list);
             signatures.of_row[at] = number;
             for event in run(&c.spans.events_end, at) {
                 let pair = (number, c.events.name[event]);
-                if events.insert(pair) {
-                    signatures.events.push(pair);
-                }
+                signatures.of_event[event] = known_events.number(pair, &mut signatures.events);
             }
         }
         signatures
+    }
+}
+
+/// Numbers distinct things in order of first appearance.
+struct Numbers<T> {
+    known: HashMap<T, u32, RandomState>,
+    sequence: Sequence,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { known: HashMap::default(), sequence: Sequence::default() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    /// The number of `thing`, which is its place in `list`.
+    #[inline]
+    fn number(&mut self, thing: T, list: &mut Vec<T>) -> u32 {
+        if let Some(guess) = self.sequence.guess()
+            && list[guess as usize] == thing
+        {
+            return self.sequence.follow(guess);
+        }
+        let number = *self.known.entry(thing).or_insert_with(|| {
+            list.push(thing);
+            list.len() as u32 - 1
+        });
+        self.sequence.learn(number)
     }
 }
 
@@ -285,7 +318,10 @@ struct Walker<'a> {
     joined: &'a Joined,
     signatures: &'a Signatures,
     table: &'a PhaseTable,
-    has_events: Vec<bool>,
+    /// Signature → some of its events have a rule.
+    has_rules: Vec<bool>,
+    /// Place in [`Signatures::events`] → the rule.
+    rules: Vec<Option<EventRule>>,
     sweep: Sweep,
     rows: Vec<u32>,
     node_of_place: Vec<u32>,
@@ -302,15 +338,17 @@ struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
-        let mut has_events = vec![false; signatures.list.len()];
-        for &(signature, _) in table.events.keys() {
-            has_events[signature as usize] = true;
+        let rules: Vec<_> = signatures.events.iter().map(|pair| table.events.get(pair).copied()).collect();
+        let mut has_rules = vec![false; signatures.list.len()];
+        for (&(signature, _), rule) in signatures.events.iter().zip(&rules) {
+            has_rules[signature as usize] |= rule.is_some();
         }
         Self {
             joined,
             signatures,
             table,
-            has_events,
+            has_rules,
+            rules,
             sweep: Sweep::default(),
             rows: Vec::new(),
             node_of_place: Vec::new(),
@@ -373,19 +411,19 @@ impl<'a> Walker<'a> {
         let signature = self.signatures.of_row[row];
         let own = self.table.phase[signature as usize];
         self.labels.initial.push(own);
-        if self.has_events[signature as usize] {
-            self.mark(row, signature, own);
+        if self.has_rules[signature as usize] {
+            self.mark(row, own);
         }
         self.labels.end.push(self.labels.marks.len() as u32);
     }
 
-    fn mark(&mut self, row: usize, signature: u32, own: Phase) {
+    fn mark(&mut self, row: usize, own: Phase) {
         let c = &self.joined.columns;
         let shift = self.joined.start[row].saturating_sub_unsigned(c.spans.start_time_unix_nano[row]);
         let first = self.labels.marks.len();
         let mut earliest: Option<(i64, Option<Phase>)> = None;
         for event in run(&c.spans.events_end, row) {
-            let Some(rule) = self.table.events.get(&(signature, c.events.name[event])) else { continue };
+            let Some(rule) = self.rules[self.signatures.of_event[event] as usize] else { continue };
             let at = i64::try_from(c.events.time_unix_nano[event]).unwrap_or(i64::MAX).saturating_add(shift);
             if earliest.is_none_or(|(first, _)| at < first) {
                 earliest = Some((at, rule.before));

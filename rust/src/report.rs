@@ -71,7 +71,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("pre_start_ns", numbers(pre.into_iter())),
         ("async_tail_ns", numbers(tail.into_iter())),
         ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
-        ("etcd_calls", numbers(calls.iter().map(|calls| calls.all))),
+        ("etcd_call_count", numbers(calls.iter().map(|calls| calls.all))),
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),

@@ -103,7 +103,8 @@ impl Keys {
 
     /// A request's SERVER span tells its method, and no status.
     pub fn is_unanswered(&self, c: &Columns, row: usize) -> bool {
-        self.status(c, row).is_none() && self.method.iter().any(|&key| c.span_attributes.string(row, key).is_some())
+        self.status(c, row).is_none()
+            && self.method.iter().any(|&key| c.span_attributes.string(row, key).is_some())
     }
 
     /// The HTTP status of a request's SERVER span.

@@ -25,6 +25,22 @@ pub enum WireType {
     Fixed32,
 }
 
+impl WireType {
+    /// The wire type in the last three bits of a tag.
+    #[inline(always)]
+    fn of(tag: u32) -> Option<Self> {
+        match tag & 7 {
+            0 => Some(Self::Varint),
+            1 => Some(Self::Fixed64),
+            2 => Some(Self::Len),
+            3 => Some(Self::GroupStart),
+            4 => Some(Self::GroupEnd),
+            5 => Some(Self::Fixed32),
+            _ => None,
+        }
+    }
+}
+
 /// A place in the input and the end of the message that is being read. Offsets are those of the whole input.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor<'a> {
@@ -51,7 +67,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    fn truncated(&self, expected: &'static str) -> DecodeError {
+    fn truncated(&self, expected: &'static str) -> Box<DecodeError> {
         DecodeError::new(expected, "the end of the message", self.buf.len())
     }
 
@@ -67,7 +83,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64> {
+        if let Some(&[low @ 0x80..=0xff, high @ ..0x80]) =
+            self.buf.get(self.pos..).and_then(<[u8]>::first_chunk)
+        {
+            self.pos += 2;
+            return Ok(u64::from(low & 0x7f) | u64::from(high) << 7);
+        }
         let start = self.pos;
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
@@ -86,26 +109,41 @@ impl<'a> Cursor<'a> {
     /// The next field number and wire type.
     #[inline(always)]
     pub fn tag(&mut self) -> Result<(u32, WireType)> {
+        match self.buf.get(self.pos) {
+            Some(&byte @ 8..0x80) => {
+                let wire_type =
+                    WireType::of(u32::from(byte)).ok_or_else(|| bad_tag(byte.into(), self.pos))?;
+                self.pos += 1;
+                Ok((u32::from(byte >> 3), wire_type))
+            }
+            _ => self.long_tag(),
+        }
+    }
+
+    /// A tag of up to five bytes: fields from 16 on have two.
+    #[inline(never)]
+    fn long_tag(&mut self) -> Result<(u32, WireType)> {
         let start = self.pos;
         let tag = self.varint()?;
-        let wire_type = match tag & 7 {
-            0 => WireType::Varint,
-            1 => WireType::Fixed64,
-            2 => WireType::Len,
-            3 => WireType::GroupStart,
-            4 => WireType::GroupEnd,
-            5 => WireType::Fixed32,
-            _ => return Err(bad_tag(tag, start)),
-        };
-        if tag < 8 || tag > u64::from(u32::MAX) || self.pos - start > 5 {
-            return Err(bad_tag(tag, start));
-        }
-        Ok(((tag >> 3) as u32, wire_type))
+        let short = u32::try_from(tag).ok().filter(|&tag| tag >= 8 && self.pos - start <= 5);
+        let known = short.and_then(|tag| Some((tag >> 3, WireType::of(tag)?)));
+        known.ok_or_else(|| bad_tag(tag, start))
     }
 
     /// Reads a length, of at most five bytes, and checks it; the payload is `self.pos()..end`.
     #[inline(always)]
     fn payload_end(&mut self) -> Result<usize> {
+        match self.buf.get(self.pos) {
+            Some(&len @ ..0x80) if self.buf.len() - self.pos > usize::from(len) => {
+                self.pos += 1;
+                Ok(self.pos + usize::from(len))
+            }
+            _ => self.long_payload_end(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_payload_end(&mut self) -> Result<usize> {
         let start = self.pos;
         let len = self.varint()?;
         match self.pos.checked_add(len as usize) {
@@ -192,7 +230,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    fn bad_length(&self, len: u64, start: usize) -> DecodeError {
+    fn bad_length(&self, len: u64, start: usize) -> Box<DecodeError> {
         if self.pos - start > 5 {
             return DecodeError::new("a length of at most 5 bytes", "a longer one", start);
         }
@@ -202,17 +240,17 @@ impl<'a> Cursor<'a> {
 }
 
 #[cold]
-fn bad_tag(tag: u64, at: usize) -> DecodeError {
+fn bad_tag(tag: u64, at: usize) -> Box<DecodeError> {
     DecodeError::new("a field tag", format!("the invalid tag {tag}"), at)
 }
 
 #[cold]
-fn stray_end(at: usize) -> DecodeError {
+fn stray_end(at: usize) -> Box<DecodeError> {
     DecodeError::new("a field", "the end of a group that is not open", at)
 }
 
 /// Nesting beyond [`MAX_DEPTH`].
 #[cold]
-pub fn too_deep(at: usize) -> DecodeError {
+pub fn too_deep(at: usize) -> Box<DecodeError> {
     DecodeError::new(format!("at most {MAX_DEPTH} nested messages"), "more", at)
 }

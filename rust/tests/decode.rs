@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use k8strace_core::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present, run};
-use k8strace_core::error::DecodeError;
+use k8strace_core::error::Result as Decoded;
 use k8strace_core::inflate::{Compression, inflate};
 use k8strace_core::otlp;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -22,7 +22,7 @@ use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
 
-fn decode(wire: &[u8]) -> Result<Columns, DecodeError> {
+fn decode(wire: &[u8]) -> Decoded<Columns> {
     let all = 0..wire.len();
     otlp::decode(wire.to_vec(), &[all])
 }

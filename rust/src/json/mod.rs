@@ -145,7 +145,7 @@ impl Walk {
 
     /// The parser's error in our words. `skipped` bytes came before `text`.
     #[cold]
-    fn explain(self, error: &serde_json::Error, text: &[u8], skipped: usize) -> DecodeError {
+    fn explain(self, error: &serde_json::Error, text: &[u8], skipped: usize) -> Box<DecodeError> {
         let offset = skipped + offset_of(text, error.line(), error.column());
         let (expected, got) = match (self.fault, error.classify()) {
             (Some(fault), _) => (fault.expected, fault.got),

@@ -17,7 +17,7 @@ fn read(json: &str) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest::decode(wire.as_slice()).expect("valid protobuf")
 }
 
-fn refused(json: &str) -> DecodeError {
+fn refused(json: &str) -> Box<DecodeError> {
     to_wire(json.as_bytes()).expect_err("malformed OTLP JSON")
 }
 

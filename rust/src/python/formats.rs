@@ -27,7 +27,7 @@ fn compression(kind: &str) -> PyResult<Compression> {
 #[pyo3(signature = (data, /))]
 fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
     let data = data.to_vec(py)?;
-    let wire = py.detach(|| json::to_wire(&data)).map_err(to_py_err)?;
+    let wire = py.detach(|| json::to_wire(&data)).map_err(|error| to_py_err(&error))?;
     Ok(PyBytes::new(py, &wire))
 }
 
@@ -49,7 +49,7 @@ fn inflate_all<'py>(
     limit: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (kind, data) = (compression(kind)?, data.to_vec(py)?);
-    let out = py.detach(|| inflate::inflate(kind, &data, limit)).map_err(to_py_err)?;
+    let out = py.detach(|| inflate::inflate(kind, &data, limit)).map_err(|error| to_py_err(&error))?;
     Ok(PyBytes::new(py, &out))
 }
 
@@ -65,7 +65,7 @@ impl Inflater {
     #[new]
     #[pyo3(signature = (kind, limit, /))]
     fn new(kind: &str, limit: u64) -> PyResult<Self> {
-        let core = inflate::Inflater::new(compression(kind)?, limit).map_err(to_py_err)?;
+        let core = inflate::Inflater::new(compression(kind)?, limit).map_err(|error| to_py_err(&error))?;
         Ok(Self { core, waiting: Vec::new() })
     }
 
@@ -76,13 +76,13 @@ impl Inflater {
         let start = waiting.len();
         waiting.resize(start + chunk.item_count(), 0);
         chunk.copy_to_slice(py, &mut waiting[start..])?;
-        let out = py.detach(|| {
+        let out: crate::error::Result<Vec<u8>> = py.detach(|| {
             let mut out = Vec::new();
             let used = core.feed(waiting, &mut out, FEED_BYTES)?;
             waiting.drain(..used);
             Ok(out)
         });
-        Ok(PyBytes::new(py, &out.map_err(to_py_err)?))
+        Ok(PyBytes::new(py, &out.map_err(|error| to_py_err(&error))?))
     }
 
     /// Is there output left that needs no more input?

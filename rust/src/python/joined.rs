@@ -28,11 +28,7 @@ pub type Process = (String, Text, Vec<(String, Text)>);
 /// All processes.
 pub fn processes(c: &Columns) -> Vec<Process> {
     let processes = Processes::new(c);
-    let table = &c.resource_attributes;
-    let attributes = |resource: usize| {
-        let rows = table.of(resource);
-        rows.map(|row| (c.keys.text(table.key[row]).to_owned(), arrow::value_text(c, table, row))).collect()
-    };
+    let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
     let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
     let described = processes.names.iter().enumerate();
     described
@@ -216,6 +212,7 @@ impl JoinedSpans {
             end: j.end[at],
             raw_start: c.spans.start_time_unix_nano[at],
             raw_end: c.spans.end_time_unix_nano[at],
+            attributes: arrow::texts(c, &c.span_attributes, at),
             events: events
                 .map(|e| (c.events.time_unix_nano[e], c.names.text(c.events.name[e]).to_owned()))
                 .collect(),
@@ -263,6 +260,7 @@ pub struct SpanView {
     raw_start: u64,
     raw_end: u64,
     events: Vec<(u64, String)>,
+    attributes: Vec<(String, Text)>,
 }
 
 /// The tree of one request: spans in preorder, what each is, (start, end, critical ns, self ns) of each, and the

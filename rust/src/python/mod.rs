@@ -16,7 +16,7 @@ use crate::error::DecodeError;
 use table::{Column, Table};
 
 /// Raises `k8strace.exceptions.DecodeError`.
-pub(crate) fn to_py_err(error: DecodeError) -> PyErr {
+pub(crate) fn to_py_err(error: &DecodeError) -> PyErr {
     Python::attach(|py| {
         let make = || {
             let kind = py.import("k8strace.exceptions")?.getattr("DecodeError")?;
@@ -94,14 +94,6 @@ impl SpanColumns {
         self.0.keys.iter().map(str::to_owned).collect()
     }
 
-    /// The attributes of one span as (key, text), for people to read.
-    fn attributes_of(&self, row: usize) -> Vec<(String, Option<String>)> {
-        let c = &self.0;
-        let table = &c.span_attributes;
-        let rows = if row < c.len() { table.of(row) } else { 0..0 };
-        rows.map(|at| (c.keys.text(table.key[at]).to_owned(), arrow::value_text(c, table, at))).collect()
-    }
-
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
     fn processes(&self) -> Vec<joined::Process> {
         joined::processes(&self.0)
@@ -128,7 +120,7 @@ fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumn
         append(py, buffer, &mut arena)?;
         ranges.push(start..arena.len());
     }
-    let columns = py.detach(|| crate::otlp::decode(arena, &ranges)).map_err(to_py_err)?;
+    let columns = py.detach(|| crate::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
     Ok(SpanColumns(Arc::new(columns)))
 }
 

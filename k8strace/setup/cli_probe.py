@@ -1,0 +1,145 @@
+"""`k8strace setup probe`: its arguments, and its outcome in words or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from k8strace.setup.talking import FOUND, OK, add_command, complain, count, positive, say, say_json, token_of
+from k8strace.setup.versions import SetupError
+
+if TYPE_CHECKING:
+    from k8strace.setup.probe import Outcome
+
+__all__ = ["add_probe"]
+
+
+def add_probe(kinds: Any) -> None:
+    """Adds `probe` to the commands of `setup`."""
+    command = add_command(
+        kinds,
+        "probe",
+        _probe,
+        "send one sampled request and show where its time went, or why nothing came",
+        "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --token-file token\n"
+        "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --client-cert admin.crt \\\n"
+        "    --client-key admin.key --store traces.json\n",
+    )
+    command.add_argument("--server", required=True, metavar="URL", help="kube-apiserver: https://host:port")
+    command.add_argument(
+        "--path", default="/api/v1/namespaces/default", help="what to GET (default a namespace)"
+    )
+    token = command.add_mutually_exclusive_group()
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the caller")
+    token.add_argument("--token-env", metavar="NAME", help="the same, from an environment variable")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the cluster's certificate authority")
+    command.add_argument("--client-cert", type=Path, metavar="FILE", help="certificate of the caller")
+    command.add_argument("--client-key", type=Path, metavar="FILE", help="its key")
+    command.add_argument("--insecure-skip-tls-verify", action="store_true", help="trust whoever answers")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "--listen",
+        default="127.0.0.1:4317",
+        metavar="HOST:PORT",
+        help="open a receiver here (default 127.0.0.1:4317)",
+    )
+    where.add_argument(
+        "--store", type=Path, metavar="FILE", help="read the recording that another receiver writes"
+    )
+    command.add_argument(
+        "--timeout", type=positive, default=30.0, metavar="SECONDS", help="wait so long (default 30)"
+    )
+    command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the server says)")
+    command.add_argument("--etcd", metavar="VERSION", help="etcd version, for the causes")
+    command.add_argument("--json", action="store_true", help="for programs; durations in integer ns")
+
+
+def _probe(asked: argparse.Namespace) -> int:
+    from k8strace.setup import versions
+    from k8strace.setup.asking import ask, server, version_of
+    from k8strace.setup.causes import Circumstances, Reason, causes
+    from k8strace.setup.collecting import Receiver, Store
+    from k8strace.setup.probe import wait
+
+    etcd = versions.etcd(asked.etcd) if asked.etcd else None
+    given = versions.kubernetes(asked.k8s) if asked.k8s else None
+    to = server(
+        asked.server,
+        token=token_of(asked.token_file, asked.token_env),
+        ca_file=asked.ca_file,
+        client_cert=asked.client_cert,
+        client_key=asked.client_key,
+        verify=not asked.insecure_skip_tls_verify,
+    )
+    with Store(asked.store) if asked.store else Receiver(asked.listen) as source:
+        _warn_of(asked)
+        answer = ask(to, asked.path)
+        version = version_of(to)
+        outcome = wait(source, answer, timeout=asked.timeout)
+    kubernetes = given or _known(version)
+    where = f"the receiver that writes {asked.store}" if asked.store else asked.listen
+    seen = Circumstances(answer.status, kubernetes, etcd, where, outcome.waited)
+    likely = causes(outcome.reason, seen)
+    facts = {"status": answer.status, "version": version, "trace_id": answer.trace_id, "where": where}
+    (_show_json if asked.json else _show)(outcome, likely, facts)
+    return OK if outcome.reason is Reason.FOUND else FOUND
+
+
+def _warn_of(asked: argparse.Namespace) -> None:
+    """An open receiver is open to all who reach it."""
+    if not asked.store and asked.listen.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        complain(f"note: whoever reaches {asked.listen} can send spans to it while the probe waits")
+
+
+def _known(version: str | None) -> Any:
+    from k8strace.setup import versions
+
+    try:
+        return versions.kubernetes(version) if version else None
+    except SetupError:
+        return None
+
+
+def _show(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
+    say(
+        [
+            (
+                f"kube-apiserver {facts['version'] or '(version not told)'} answered {facts['status']}; "
+                f"{count(outcome.spans, 'span')} came to {facts['where']} in {outcome.waited:.0f} s"
+            ),
+            f"{outcome.reason.value}{'' if outcome.requests is None else _how(outcome, facts)}",
+        ]
+    )
+    if likely:
+        say(["likely causes, likeliest first:", *(f"  {n}. {cause}" for n, cause in enumerate(likely, 1))])
+    if outcome.requests is not None:
+        from k8strace import attribute
+        from k8strace.views.branches import tree_lines
+        from k8strace.views.text import Look, render
+
+        sys.stdout.write("\n" + render(tree_lines(attribute(outcome.requests), Look(), 200), Look()))
+
+
+def _how(outcome: Outcome, facts: dict[str, Any]) -> str:
+    if outcome.obeyed:
+        return f"; the traceparent was obeyed: trace {facts['trace_id']}"
+    return "; found by its user agent, as the traceparent was not obeyed"
+
+
+def _show_json(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
+    record: dict[str, Any] = {
+        **facts,
+        "reason": outcome.reason.code,
+        "obeyed": outcome.obeyed,
+        "spans": outcome.spans,
+        "causes": likely,
+        "trace": None,
+    }
+    if outcome.requests is not None:
+        from k8strace import attribute
+        from k8strace.views.records import tree_record
+
+        record["trace"] = tree_record(attribute(outcome.requests))
+    say_json(record)

@@ -1,0 +1,60 @@
+//! The steps whose instructions `benchmarks/core/instructions.py` counts, each once, on one file.
+//!
+//! Valgrind's callgrind collects only inside the functions named `measured_*`. What a clock cannot do on a busy
+//! machine, the count does anywhere: the same build and the same file give the same number.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use k8strace_core::columns::Columns;
+use k8strace_core::join::{Joined, join};
+use k8strace_core::otlp::decode;
+use k8strace_core::phases::{Attributed, Method, PhaseTable, Signatures, attribute};
+use k8strace_core::sweep::Overlap;
+use support::{Options, Workload, label_everything};
+
+fn main() {
+    let options = Options::read();
+    let workload = Workload::load(&options.files[0]);
+    let requests: Vec<Vec<u8>> = workload.requests().map(<[u8]>::to_vec).collect();
+    let apart = measured_decode_apart(requests);
+    let columns = measured_decode_whole(workload.bytes, &workload.ranges);
+    assert_eq!(apart, columns.len(), "both ways see the same spans");
+    let (joined, signatures) = measured_join(Arc::new(columns));
+    let table = label_everything(&signatures);
+    let attributed = measured_attribute(&joined, &signatures, &table);
+    println!("{} spans, {} requests", joined.columns.len(), attributed.wall_ns.len());
+}
+
+/// All requests in one call.
+#[inline(never)]
+fn measured_decode_whole(bytes: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Columns {
+    black_box(decode(bytes, ranges).expect("valid requests"))
+}
+
+/// Each request in a call of its own.
+#[inline(never)]
+fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
+    let spans = |request: Vec<u8>| {
+        let all = 0..request.len();
+        decode(request, &[all]).expect("a valid request").len()
+    };
+    requests.into_iter().map(spans).sum()
+}
+
+#[inline(never)]
+fn measured_join(columns: Arc<Columns>) -> (Joined, Signatures) {
+    let joined = join(columns);
+    let signatures = Signatures::new(&joined);
+    black_box((joined, signatures))
+}
+
+/// Critical path and phases.
+#[inline(never)]
+fn measured_attribute(joined: &Joined, signatures: &Signatures, table: &PhaseTable) -> Attributed {
+    black_box(attribute(joined, signatures, table, Method::CriticalPath, Overlap::Clip))
+}
