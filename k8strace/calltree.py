@@ -20,10 +20,11 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
     """
     The call tree of one request. Nodes are span ids in hex, edges point from parent to child, in order of start.
 
-    A span of another trace, put here by its link, is the node `trace_id/span_id`. Each node carries `name`, `service`, `instance`, `kind` ("SERVER"), `phase` and `component` of its own time,
-    `start_unix_nano` and `end_unix_nano` (repaired), `raw_start_unix_nano` and `raw_end_unix_nano` (as sent),
+    A span of another trace, put here by its link, is the node `trace_id/span_id`. Each node carries `name`,
+    `service`, `instance`, `kind` ("SERVER"), `phase` and `component` of its own time, `start_unix_nano` and
+    `end_unix_nano` (repaired), `raw_start_unix_nano` and `raw_end_unix_nano` (as sent),
     `effective_start_unix_nano` and `effective_end_unix_nano` (inside its ancestors), `duration_ns`, `critical_ns`,
-    `self_ns`, `status_code`, `status_message`, `attributes` (as text) and `events` [(time_unix_nano, name)].
+    `self_ns`, `status_code`, `status_message` and `events` [(time_unix_nano, name)].
     The graph carries `critical_path`: [(span_id, start_unix_nano, end_unix_nano, phase)], earliest first.
     """
     import networkx as nx  # takes longer than all of k8strace; most sessions look at tables first

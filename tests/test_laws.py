@@ -183,3 +183,35 @@ def test_calls_through_a_hop_that_was_not_recorded_find_their_caller(capture: Pa
     assert right >= 0.995 * len(found)
     assert right >= 0.95 * len(truth)
     check_sums(requests)
+
+
+def parted(path: Path) -> tuple[Requests, dict[str, str]]:
+    """A capture whose `authentication` spans above requests are traces of their own; request to filter, by span id."""
+    messages = oracle.load(path)
+    rows = {row.id: row for row in oracle.spans(messages)}
+    truth = {
+        row.span_id: above.span_id
+        for row in rows.values()
+        if row.is_request
+        and (above := rows.get((row.trace_id, row.parent_span_id)))
+        and above.is_authentication
+    }
+    filters = set(truth.values())
+    for span in (
+        s for m in messages for rs in m.resource_spans for scope in rs.scope_spans for s in scope.spans
+    ):
+        if span.span_id in truth:
+            span.parent_span_id = b""
+        elif span.span_id in filters:
+            span.trace_id = b"\xee" * 8 + span.span_id
+    return messages, {request.hex(): filter_.hex() for request, filter_ in truth.items()}
+
+
+def test_split_requests_whose_other_half_is_known_are_joined_to_no_other(capture_136: Path) -> None:
+    messages, truth = parted(capture_136)
+    joins = (row for row in joined(messages).repairs if row["kind"] == "split_authentication")
+    found = {row["span_id"]: row["after"].rpartition("/")[2] for row in joins}
+    assert len(truth) == 712
+    assert {request: found[request] for request in truth if request in found}.items() <= truth.items()
+    assert not {filter_ for request, filter_ in found.items() if request not in truth} & set(truth.values())
+    assert sum(request in found for request in truth) == 686
