@@ -1,5 +1,7 @@
 //! Parents → children and preorder, without recursion: a chain or a fan of a million spans is ordinary input.
 
+use std::cmp::Ordering;
+
 /// No row.
 pub const NONE: u32 = u32::MAX;
 
@@ -35,7 +37,7 @@ struct Children {
 }
 
 impl Children {
-    fn new<K: Ord>(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Self {
+    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool, order: impl Fn(u32, u32) -> Ordering) -> Self {
         let n = parent.len();
         let mut first = vec![0u32; n + 2];
         let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
@@ -54,7 +56,7 @@ impl Children {
         for i in 0..n {
             let run = &mut rows[first[i] as usize..first[i + 1] as usize];
             if run.len() > 1 {
-                run.sort_unstable_by_key(|&row| (key(row), row));
+                run.sort_unstable_by(|&a, &b| order(a, b).then(a.cmp(&b)));
             }
         }
         Self { first, rows }
@@ -65,10 +67,14 @@ impl Children {
     }
 }
 
-/// Lays all trees out, children in order of `key`. `parent` must be free of cycles among the rows that are `in_tree`.
-pub fn lay_out<K: Ord>(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Forest {
+/// Lays all trees out, children in this order. `parent` must be free of cycles among the rows that are `in_tree`.
+pub fn lay_out(
+    parent: &[u32],
+    in_tree: impl Fn(u32) -> bool,
+    order: impl Fn(u32, u32) -> Ordering,
+) -> Forest {
     let n = parent.len();
-    let children = Children::new(parent, &in_tree, key);
+    let children = Children::new(parent, &in_tree, order);
     let mut forest =
         Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
     let mut stack = Vec::new();
@@ -126,7 +132,7 @@ mod tests {
     #[test]
     fn a_subtree_is_one_run_of_the_preorder() {
         let parent = [NONE, 0, 1, 0, NONE];
-        let forest = lay_out(&parent, |_| true, |row| (i64::from(row), 0));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
         assert_eq!(vec![0, 1, 2, 3, 4], forest.order);
         assert_eq!(vec![4, 2, 1, 1, 1], forest.size);
         assert_eq!(&[1, 2], forest.subtree(1));
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn a_chain_of_a_million_is_laid_out_without_recursion() {
         let parent: Vec<u32> = std::iter::once(NONE).chain(0..999_999).collect();
-        let forest = lay_out(&parent, |_| true, |row| (i64::from(row), 0));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
         assert_eq!(1_000_000, forest.size[0]);
     }
 }

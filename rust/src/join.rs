@@ -154,8 +154,10 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     }
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     // Children of two traces can have one span id.
-    let place = |row: u32| (key(row), spans.trace_id[row as usize]);
-    let forest = forest::lay_out(&parent, in_tree, place);
+    let order = |a: u32, b: u32| {
+        key(a).cmp(&key(b)).then_with(|| spans.trace_id[a as usize].cmp(&spans.trace_id[b as usize]))
+    };
+    let forest = forest::lay_out(&parent, in_tree, order);
     let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, &start, &end);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);

@@ -219,37 +219,36 @@ impl RequestColumns {
     fn push(&mut self, c: &Columns, keys: &Keys, row: usize, handler: impl FnOnce() -> Option<u32>) {
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
         let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
-        let name = c.names.text(c.spans.name[row]);
-        let method = text(keys.method).map_or_else(|| kube::method_of_name(name), |method| c.text(method));
+        let name = || c.names.text(c.spans.name[row]);
+        let method = text(keys.method).map_or_else(|| kube::method_of_name(name()), |method| c.text(method));
         let whole = own(keys.target);
         let handler = if whole.or(own(keys.query)).is_some() { None } else { handler() };
         let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
-        let template = kube::template_info(name);
         let target = whole.or_else(|| own(keys.path)).or_else(|| of_handler(keys.handler.url));
         let target = target.unwrap_or_default();
         let asked = match own(keys.query) {
             Some(query) if whole.is_none() => Cow::Owned(format!("{}?{}", c.text(target), c.text(query))),
             _ => Cow::Borrowed(c.text(target)),
         };
-        let mut info = match template {
-            Some(info) if target.is_empty() => info,
-            _ => kube::request_info(method, &asked),
-        };
+        let template = if target.is_empty() { kube::template_info(name()) } else { None };
+        let mut info = template.unwrap_or_else(|| kube::request_info(method, &asked));
         if let Some(handler) = handler {
             keys.handler.complete(c, handler as usize, &mut info);
         }
         if info.connects() {
             info.verb = Cow::Borrowed("connect");
         }
+        // Most words are absent; the empty one has the number 0.
         let words = &mut self.words;
-        self.verb.push(words.intern_str(&info.verb));
-        self.api_group.push(words.intern_str(&info.group));
-        self.api_version.push(words.intern_str(&info.version));
-        self.resource.push(words.intern_str(&info.resource));
-        self.subresource.push(words.intern_str(&info.subresource));
-        self.namespace.push(words.intern_str(&info.namespace));
-        self.object_name.push(words.intern_str(&info.name));
-        self.http_method.push(words.intern_str(method));
+        let mut word = |text: &str| if text.is_empty() { 0 } else { words.intern_str(text) };
+        self.verb.push(word(&info.verb));
+        self.api_group.push(word(&info.group));
+        self.api_version.push(word(&info.version));
+        self.resource.push(word(&info.resource));
+        self.subresource.push(word(&info.subresource));
+        self.namespace.push(word(&info.namespace));
+        self.object_name.push(word(&info.name));
+        self.http_method.push(word(method));
         self.http_status.push(keys.status(c, row).unwrap_or(0));
         self.target.push(target);
         self.user_agent.push(text(keys.user_agent).unwrap_or_default());

@@ -179,31 +179,64 @@ impl<'a> Seen<'a> {
         (0..self.c.len() as u32).filter(move |&row| self.role[row as usize] == Role::Unrelated && fits(row))
     }
 
+    #[inline(always)]
     fn process(self, row: u32) -> u32 {
         self.processes.of(self.c, row as usize)
     }
 
+    #[inline(always)]
     fn is_request(self, row: u32) -> bool {
         self.names.is_request(self.c, row as usize)
     }
 
+    #[inline(always)]
     fn is_authentication(self, row: u32) -> bool {
         self.names.is_authentication(self.c, row as usize)
+    }
+}
+
+/// The rows that the rules look at, found in one pass.
+#[derive(Default)]
+struct Sorted {
+    /// With a parent.
+    rows: Vec<u32>,
+    requests: Vec<u32>,
+    /// `authentication` spans that name no parent.
+    filters: Vec<u32>,
+}
+
+impl Sorted {
+    fn new(seen: Seen<'_>, parent: &[u32]) -> Self {
+        let mut sorted = Self { rows: Vec::with_capacity(parent.len()), ..Self::default() };
+        for row in seen.rows(|_| true) {
+            if parent[row as usize] != NONE {
+                sorted.rows.push(row);
+            }
+            match seen.c.spans.kind[row as usize] {
+                SERVER if seen.is_request(row) => sorted.requests.push(row),
+                INTERNAL if seen.c.spans.parent_span_id[row as usize] == [0; 8] => {
+                    if seen.is_authentication(row) {
+                        sorted.filters.push(row);
+                    }
+                }
+                _ => {}
+            }
+        }
+        sorted
     }
 }
 
 /// Applies the known-shape rules to `parent`, and finds what else they say of the requests: the repairs have the ends
 /// that are to change. Returns the preludes as (authentication row, request row), sorted.
 pub fn repair(seen: Seen<'_>, parent: &mut [u32], repairs: &mut Vec<Repair>) -> Vec<(u32, u32)> {
-    let rows: Vec<u32> = seen.rows(|row| parent[row as usize] != NONE).collect();
+    let Sorted { rows, requests, filters } = Sorted::new(seen, parent);
     authentication::move_children(seen, &rows, parent, repairs);
     beside::move_siblings(seen, &rows, parent, repairs);
     let mut preludes = authentication::take_preludes(seen, &rows, parent, repairs);
     let keys = Keys::new(seen.c);
-    let requests: Vec<u32> = seen.rows(|row| seen.is_request(row)).collect();
     let unanswered: Vec<u32> =
         requests.iter().copied().filter(|&row| keys.is_unanswered(seen.c, row as usize)).collect();
-    let split = split(seen, (&requests, &unanswered, &preludes), &rows, parent);
+    let split = split(seen, &filters, (&requests, &unanswered, &preludes), &rows, parent);
     repairs.extend(authentication::split_repairs(&split));
     repairs.extend(early_root::extensions(seen, &unanswered, &rows, parent));
     preludes.extend(split);
@@ -214,33 +247,38 @@ pub fn repair(seen: Seen<'_>, parent: &mut [u32], repairs: &mut Vec<Repair>) -> 
 /// Joins what 1.33 and later split, see [`authentication::join_split`].
 fn split(
     seen: Seen<'_>,
+    filters: &[u32],
     (requests, unanswered, preludes): (&[u32], &[u32], &[(u32, u32)]),
     rows: &[u32],
     parent: &[u32],
 ) -> Vec<(u32, u32)> {
-    let filter = |row: u32| {
-        let parentless = seen.c.spans.parent_span_id[row as usize] == [0; 8];
-        parentless && seen.is_authentication(row) && seen.traces.is_alone(seen.c, row)
-    };
-    let filters: Vec<u32> = seen.rows(filter).collect();
+    let filters: Vec<u32> =
+        filters.iter().copied().filter(|&row| seen.traces.is_alone(seen.c, row)).collect();
     if filters.is_empty() {
         return Vec::new();
     }
-    let above = |fits: &dyn Fn(u32) -> bool| -> Rows {
-        rows.iter().filter(|&&row| fits(row)).map(|&row| parent[row as usize]).collect()
-    };
-    let nested = above(&|row| seen.names.is_audit(seen.c, row as usize));
-    let filtered = above(&|row| seen.is_authentication(row));
-    let preluded: Rows = preludes.iter().map(|&(_, request)| request).collect();
-    let shape = |&row: &u32| {
-        let is_nested = nested.contains(&row);
-        let early = unanswered.binary_search(&row).is_ok() && !filtered.contains(&row);
-        ((is_nested || early) && !preluded.contains(&row)).then_some((row, is_nested))
+    const NESTED: u8 = 1;
+    const FILTERED: u8 = 2;
+    const PRELUDED: u8 = 4;
+    let mut is = vec![0u8; parent.len()];
+    for &row in rows.iter().filter(|&&row| parent[row as usize] != NONE) {
+        let above = parent[row as usize] as usize;
+        if seen.names.is_audit(seen.c, row as usize) {
+            is[above] |= NESTED;
+        } else if seen.is_authentication(row) {
+            is[above] |= FILTERED;
+        }
+    }
+    for &(_, request) in preludes {
+        is[request as usize] |= PRELUDED;
+    }
+    let shape = |&row: &u32| match is[row as usize] {
+        it if it & PRELUDED != 0 => None,
+        it if it & NESTED != 0 => Some((row, true)),
+        it => (it & FILTERED == 0 && unanswered.binary_search(&row).is_ok()).then_some((row, false)),
     };
     authentication::join_split(seen, &filters, requests.iter().filter_map(shape))
 }
-
-type Rows = hashbrown::HashSet<u32, foldhash::fast::RandomState>;
 
 /// How many spans each trace has, and how many traces there are.
 pub struct Traces {
