@@ -85,6 +85,7 @@ fn report(workload: &Workload, facts: &Facts, contenders: &[Contender<'_>], rati
     json!({
         "workload": workload.name,
         "spans": facts.spans,
+        "attributes": facts.attributes,
         "bytes": workload.bytes.len(),
         "ns_per_span": Value::Object(ns.collect()),
         "ratios": Value::Object(ratios.collect()),
@@ -234,7 +235,7 @@ fn add_facts(request: &ExportTraceServiceRequest, facts: &mut Facts, hasher: &mu
 /// What no decoder can beat: finding the fields, and doing nothing with them. Input is checked for nothing but
 /// its lengths.
 mod limits {
-    /// Message → which of its fields are messages to enter. Fields beyond the tenth but one are scalars or here too.
+    // The messages, and below which of their fields are messages to enter.
     const REQUEST: usize = 0;
     const RESOURCE_SPANS: usize = 1;
     const RESOURCE: usize = 2;

@@ -30,14 +30,14 @@ impl Forest {
     }
 }
 
-/// Children of every row, in order of (start, span id), as one array with offsets.
+/// Children of every row, as one array with offsets.
 struct Children {
     first: Vec<u32>,
     rows: Vec<u32>,
 }
 
 impl Children {
-    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool, order: impl Fn(u32, u32) -> Ordering) -> Self {
+    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool) -> Self {
         let n = parent.len();
         let mut first = vec![0u32; n + 2];
         let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
@@ -53,17 +53,17 @@ impl Children {
             rows[*at as usize] = row;
             *at += 1;
         }
-        for i in 0..n {
-            let run = &mut rows[first[i] as usize..first[i + 1] as usize];
-            if run.len() > 1 {
-                run.sort_unstable_by(|&a, &b| order(a, b).then(a.cmp(&b)));
-            }
-        }
         Self { first, rows }
     }
 
-    fn of(&self, row: u32) -> &[u32] {
-        &self.rows[self.first[row as usize] as usize..self.first[row as usize + 1] as usize]
+    /// The children of a row, brought into order; asked once for each row.
+    fn sorted(&mut self, row: u32, order: impl Fn(u32, u32) -> Ordering) -> &[u32] {
+        let run = self.first[row as usize] as usize..self.first[row as usize + 1] as usize;
+        let run = &mut self.rows[run];
+        if run.len() > 1 {
+            run.sort_unstable_by(|&a, &b| order(a, b).then(a.cmp(&b)));
+        }
+        run
     }
 }
 
@@ -74,17 +74,23 @@ pub fn lay_out(
     order: impl Fn(u32, u32) -> Ordering,
 ) -> Forest {
     let n = parent.len();
-    let children = Children::new(parent, &in_tree, order);
+    let mut children = Children::new(parent, &in_tree);
     let mut forest =
         Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
     let mut stack = Vec::new();
     for top in (0..n as u32).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
-        stack.push(top);
-        while let Some(row) = stack.pop() {
+        let mut next = Some(top);
+        while let Some(row) = next {
             forest.position[row as usize] = forest.order.len() as u32;
             forest.order.push(row);
             forest.size.push(1);
-            stack.extend(children.of(row).iter().rev());
+            next = match children.sorted(row, &order) {
+                [] => stack.pop(),
+                [first, others @ ..] => {
+                    stack.extend(others.iter().rev());
+                    Some(*first)
+                }
+            };
         }
     }
     for at in (0..forest.order.len()).rev() {

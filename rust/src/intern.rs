@@ -1,15 +1,19 @@
 //! One number per distinct string: span and event names, attribute keys, scope and service names.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+
+use crate::words;
 
 /// Distinct strings in order of first appearance. The hash is seeded at random, since senders choose the strings.
 #[derive(Debug, Clone, Default)]
 pub struct Interner {
     text: Vec<u8>,
-    end: Vec<usize>,
+    /// Where each string stands in `text`.
+    place: Vec<Range<usize>>,
     table: HashTable<u32>,
     state: RandomState,
 }
@@ -17,24 +21,24 @@ pub struct Interner {
 impl Interner {
     /// How many distinct strings there are.
     pub fn len(&self) -> usize {
-        self.end.len()
+        self.place.len()
     }
 
     /// True when nothing was interned.
     pub fn is_empty(&self) -> bool {
-        self.end.is_empty()
+        self.place.is_empty()
     }
 
     /// The text of `id`, as bytes; empty when there is no such id.
     #[inline]
     pub fn bytes(&self, id: u32) -> &[u8] {
-        text_of(&self.text, &self.end, id)
+        text_of(&self.text, &self.place, id)
     }
 
     /// True when `bytes` is the text of `id`.
     #[inline(always)]
     pub fn is(&self, id: u32, bytes: &[u8]) -> bool {
-        self.bytes(id) == bytes
+        words::equal(self.bytes(id), bytes)
     }
 
     /// The text of `id`.
@@ -79,18 +83,18 @@ impl Interner {
     pub fn reserve(&mut self, strings: usize) {
         const TYPICAL_LEN: usize = 24;
         self.text.reserve(strings * TYPICAL_LEN);
-        self.end.reserve(strings);
-        let (text, end, state) = (&self.text, &self.end, &self.state);
-        self.table.reserve(strings, |&id| state.hash_one(text_of(text, end, id)));
+        self.place.reserve(strings);
+        let (text, place, state) = (&self.text, &self.place, &self.state);
+        self.table.reserve(strings, |&id| state.hash_one(text_of(text, place, id)));
     }
 
     #[cold]
     fn insert(&mut self, bytes: &[u8]) -> u32 {
-        let id = self.end.len() as u32;
+        let id = self.place.len() as u32;
+        self.place.push(self.text.len()..self.text.len() + bytes.len());
         self.text.extend_from_slice(bytes);
-        self.end.push(self.text.len());
-        let (table, text, end, state) = (&mut self.table, &self.text, &self.end, &self.state);
-        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(text_of(text, end, other)));
+        let (table, text, place, state) = (&mut self.table, &self.text, &self.place, &self.state);
+        table.insert_unique(state.hash_one(bytes), id, |&other| state.hash_one(text_of(text, place, other)));
         id
     }
 
@@ -101,16 +105,13 @@ impl Interner {
 
     /// Bytes held.
     pub fn nbytes(&self) -> usize {
-        self.text.capacity() + 8 * self.end.capacity() + 5 * self.table.capacity()
+        self.text.capacity() + 16 * self.place.capacity() + 5 * self.table.capacity()
     }
 }
 
-#[inline]
-fn text_of<'a>(text: &'a [u8], end: &[usize], id: u32) -> &'a [u8] {
-    let id = id as usize;
-    let start = if id == 0 { 0 } else { end.get(id - 1).copied().unwrap_or(0) };
-    let end = end.get(id).map_or(start, |&end| end);
-    text.get(start..end).unwrap_or_default()
+#[inline(always)]
+fn text_of<'a>(text: &'a [u8], place: &[Range<usize>], id: u32) -> &'a [u8] {
+    place.get(id as usize).and_then(|place| text.get(place.clone())).unwrap_or_default()
 }
 
 /// Guesses each number from the one before it: what followed that one last time. Spans, events and their names come

@@ -33,6 +33,7 @@ pub mod shapes;
 pub mod sweep;
 pub mod twins;
 pub mod wire;
+pub mod words;
 
 #[cfg(feature = "python")]
 mod python;

@@ -10,6 +10,7 @@ use crate::error::{DecodeError, Result};
 use crate::intern::{Interner, Sequence};
 use crate::wire::WireType::{Fixed32, Fixed64, Len, Varint};
 use crate::wire::{Cursor, MAX_DEPTH, too_deep};
+use crate::words;
 
 /// Decodes the requests that stand at `ranges` of `arena`, in that order.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
@@ -142,7 +143,11 @@ impl<const N: usize> Id<N> {
 /// Text must be UTF-8, as in the official parsers.
 #[inline(always)]
 fn check_utf8(bytes: &[u8], end: usize) -> Result<()> {
-    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() { Ok(()) } else { Err(not_utf8(bytes, end)) }
+    if words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
+        Ok(())
+    } else {
+        Err(not_utf8(bytes, end))
+    }
 }
 
 #[cold]
@@ -452,11 +457,12 @@ impl Decoder<'_> {
     fn attribute(&mut self, outer: &mut Cursor<'_>, owner: Owner, shift: u32) -> Result<()> {
         let message = outer.message()?;
         let (table, keys, _) = self.table(owner);
-        if let Some((key, value)) = plain_key_value(message.rest()) {
-            let guess = table.key.get((table.key.len() as u32).wrapping_add(shift) as usize);
-            if let Some(&key) = guess.filter(|&&guess| keys.is(guess, key))
-                && let Some((kind, value)) = plain_value(value, outer.pos())
-            {
+        if let Some((key, value)) = plain_key_value(message.rest())
+            && let Some((kind, value)) = plain_value(value, outer.pos())
+        {
+            let guess = table.key.get((table.key.len() as u32).wrapping_add(shift) as usize).copied();
+            let known = guess.filter(|&guess| keys.is(guess, key)).or_else(|| keys.find(key));
+            if let Some(key) = known {
                 table.push(key, kind, value);
                 return Ok(());
             }
@@ -493,7 +499,7 @@ fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
 #[inline(always)]
 fn plain_value(value: &[u8], end: usize) -> Option<(ValueKind, u64)> {
     match *value {
-        [0x0a, len @ ..0x80, ref text @ ..] if text.len() == usize::from(len) && text.is_ascii() => {
+        [0x0a, len @ ..0x80, ref text @ ..] if text.len() == usize::from(len) && words::is_ascii(text) => {
             Some((ValueKind::String, TextRef::new(end - text.len(), end).ok()?.bits()))
         }
         [0x10, bit @ 0..=1] => Some((ValueKind::Bool, u64::from(bit))),

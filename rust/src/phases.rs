@@ -77,6 +77,11 @@ impl Signatures {
         };
         let (mut known, mut known_events) = (Numbers::default(), Numbers::default());
         let requests = &joined.requests;
+        let scopes: Vec<(u32, u32)> = (c.scopes.resource_spans.iter().zip(&c.scopes.name))
+            .map(|(&resource, &name)| {
+                (service_of[joined.processes.of_resource(resource as usize) as usize], name)
+            })
+            .collect();
         for &row in &joined.forest.order {
             let at = row as usize;
             if !matches!(joined.role[at], Role::Request | Role::Background) {
@@ -87,9 +92,10 @@ impl Signatures {
                 && requests.root[request as usize] == row
                 && requests.outer[request as usize] == NONE;
             let above = joined.parent[at];
+            let (service, scope) = scopes[c.spans.scope_spans[at] as usize];
             let signature = Signature {
-                service: service_of[joined.processes.of(c, at) as usize],
-                scope: c.scope_name(at),
+                service,
+                scope,
                 kind: c.spans.kind[at],
                 name: c.spans.name[at],
                 parent: if at_root || above == NONE { NONE } else { c.spans.name[above as usize] },
@@ -225,7 +231,7 @@ pub fn attribute(
         walker.load(request);
         walker.sum(method, overlap);
         result.wall_ns.push(walker.wall_ns());
-        walker.take_totals(&mut result);
+        walker.totals.drain(&mut result);
         result.end.push(result.phase.len() as u32);
     }
     result
@@ -313,6 +319,37 @@ impl Labels {
     }
 }
 
+/// Sums by phase, of one request at a time.
+struct Totals {
+    ns: Vec<u64>,
+    /// One bit for each phase that has a sum: those of a request are few, and come out in order.
+    touched: Vec<u64>,
+}
+
+impl Totals {
+    fn new(phases: usize) -> Self {
+        Self { ns: vec![0; phases], touched: vec![0; phases.div_ceil(64)] }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, phase: Phase, ns: u64) {
+        self.ns[usize::from(phase)] += ns;
+        self.touched[usize::from(phase / 64)] |= 1 << (phase % 64);
+    }
+
+    /// Moves the sums to the result, by phase number, and clears them.
+    fn drain(&mut self, result: &mut Attributed) {
+        for (word, bits) in self.touched.iter_mut().enumerate() {
+            while *bits != 0 {
+                let phase = (64 * word) as Phase + bits.trailing_zeros() as Phase;
+                *bits &= *bits - 1;
+                result.phase.push(phase);
+                result.ns.push(std::mem::take(&mut self.ns[usize::from(phase)]));
+            }
+        }
+    }
+}
+
 /// Goes from request to request, with memory that is used again.
 struct Walker<'a> {
     joined: &'a Joined,
@@ -330,8 +367,7 @@ struct Walker<'a> {
     end: Vec<i64>,
     id: Vec<u64>,
     labels: Labels,
-    totals: Vec<u64>,
-    touched: Vec<Phase>,
+    totals: Totals,
     cuts: Vec<(Cut, Phase)>,
     shares: Vec<u64>,
 }
@@ -357,8 +393,7 @@ impl<'a> Walker<'a> {
             end: Vec::new(),
             id: Vec::new(),
             labels: Labels::default(),
-            totals: vec![0; table.phases],
-            touched: Vec::new(),
+            totals: Totals::new(table.phases),
             cuts: Vec::new(),
             shares: Vec::new(),
         }
@@ -444,13 +479,8 @@ impl<'a> Walker<'a> {
     }
 
     fn sum(&mut self, method: Method, overlap: Overlap) {
-        let Self { sweep, labels, totals, touched, .. } = self;
-        let mut add = |phase: Phase, from: i64, to: i64| {
-            if totals[phase as usize] == 0 {
-                touched.push(phase);
-            }
-            totals[phase as usize] += (to - from) as u64;
-        };
+        let Self { sweep, labels, totals, .. } = self;
+        let mut add = |phase: Phase, from: i64, to: i64| totals.add(phase, (to - from) as u64);
         match method {
             Method::CriticalPath => {
                 sweep.critical_path(overlap, |node, from, to| labels.cut(node, from, to, &mut add));
@@ -470,20 +500,7 @@ impl<'a> Walker<'a> {
         self.sweep.active_share(&cuts, &mut self.shares);
         let phases = self.labels.initial.iter().chain(self.cuts.iter().map(|(_, phase)| phase));
         for (&phase, &ns) in phases.zip(&self.shares).filter(|&(_, &ns)| ns > 0) {
-            if self.totals[phase as usize] == 0 {
-                self.touched.push(phase);
-            }
-            self.totals[phase as usize] += ns;
-        }
-    }
-
-    /// Moves the sums to the result, by phase number, and clears them.
-    fn take_totals(&mut self, result: &mut Attributed) {
-        self.touched.sort_unstable();
-        for phase in self.touched.drain(..) {
-            let ns = std::mem::take(&mut self.totals[phase as usize]);
-            result.phase.push(phase);
-            result.ns.push(ns);
+            self.totals.add(phase, ns);
         }
     }
 }

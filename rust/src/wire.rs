@@ -23,20 +23,25 @@ pub enum WireType {
     GroupEnd,
     /// Four bytes, little endian.
     Fixed32,
+    /// No field has it.
+    Six,
+    /// No field has it.
+    Seven,
 }
 
 impl WireType {
     /// The wire type in the last three bits of a tag.
     #[inline(always)]
-    fn of(tag: u32) -> Option<Self> {
+    fn of(tag: u32) -> Self {
         match tag & 7 {
-            0 => Some(Self::Varint),
-            1 => Some(Self::Fixed64),
-            2 => Some(Self::Len),
-            3 => Some(Self::GroupStart),
-            4 => Some(Self::GroupEnd),
-            5 => Some(Self::Fixed32),
-            _ => None,
+            0 => Self::Varint,
+            1 => Self::Fixed64,
+            2 => Self::Len,
+            3 => Self::GroupStart,
+            4 => Self::GroupEnd,
+            5 => Self::Fixed32,
+            6 => Self::Six,
+            _ => Self::Seven,
         }
     }
 }
@@ -83,13 +88,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The next varint if it has two bytes, as the lengths of most spans have.
+    #[inline(always)]
+    fn two_bytes(&mut self) -> Option<u64> {
+        match *self.buf.get(self.pos..)?.first_chunk()? {
+            [low @ 0x80..=0xff, high @ ..0x80] => {
+                self.pos += 2;
+                Some(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => None,
+        }
+    }
+
     #[inline(never)]
     fn long_varint(&mut self) -> Result<u64> {
-        if let Some(&[low @ 0x80..=0xff, high @ ..0x80]) =
-            self.buf.get(self.pos..).and_then(<[u8]>::first_chunk)
-        {
-            self.pos += 2;
-            return Ok(u64::from(low & 0x7f) | u64::from(high) << 7);
+        if let Some(value) = self.two_bytes() {
+            return Ok(value);
         }
         let start = self.pos;
         let mut value = 0u64;
@@ -106,15 +120,14 @@ impl<'a> Cursor<'a> {
         Err(DecodeError::new("a varint of at most 10 bytes", "a longer one", start))
     }
 
-    /// The next field number and wire type.
+    /// The next field number and wire type. A number or type that no field has is refused by [`Cursor::skip`], to
+    /// which everything unknown goes.
     #[inline(always)]
     pub fn tag(&mut self) -> Result<(u32, WireType)> {
         match self.buf.get(self.pos) {
-            Some(&byte @ 8..0x80) => {
-                let wire_type =
-                    WireType::of(u32::from(byte)).ok_or_else(|| bad_tag(byte.into(), self.pos))?;
+            Some(&byte @ ..0x80) => {
                 self.pos += 1;
-                Ok((u32::from(byte >> 3), wire_type))
+                Ok((u32::from(byte >> 3), WireType::of(byte.into())))
             }
             _ => self.long_tag(),
         }
@@ -123,11 +136,18 @@ impl<'a> Cursor<'a> {
     /// A tag of up to five bytes: fields from 16 on have two.
     #[inline(never)]
     fn long_tag(&mut self) -> Result<(u32, WireType)> {
+        if let Some(&[low @ 0x80..=0xff, high @ 1..0x80]) =
+            self.buf.get(self.pos..).and_then(<[u8]>::first_chunk)
+        {
+            self.pos += 2;
+            return Ok((u32::from(low & 0x7f) >> 3 | u32::from(high) << 4, WireType::of(low.into())));
+        }
         let start = self.pos;
         let tag = self.varint()?;
-        let short = u32::try_from(tag).ok().filter(|&tag| tag >= 8 && self.pos - start <= 5);
-        let known = short.and_then(|tag| Some((tag >> 3, WireType::of(tag)?)));
-        known.ok_or_else(|| bad_tag(tag, start))
+        match u32::try_from(tag) {
+            Ok(tag) if tag >= 8 && self.pos - start <= 5 => Ok((tag >> 3, WireType::of(tag))),
+            _ => Err(bad_tag(tag, start)),
+        }
     }
 
     /// Reads a length, of at most five bytes, and checks it; the payload is `self.pos()..end`.
@@ -145,7 +165,7 @@ impl<'a> Cursor<'a> {
     #[inline(never)]
     fn long_payload_end(&mut self) -> Result<usize> {
         let start = self.pos;
-        let len = self.varint()?;
+        let len = if let Some(len) = self.two_bytes() { len } else { self.varint()? };
         match self.pos.checked_add(len as usize) {
             Some(end) if end <= self.buf.len() && len <= i32::MAX as u64 && self.pos - start <= 5 => Ok(end),
             _ => Err(self.bad_length(len, start)),
@@ -202,12 +222,14 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn skip(&mut self, field: u32, wire_type: WireType, depth: u32) -> Result<()> {
         match wire_type {
+            _ if field == 0 => Err(bad_field(field, self.pos)),
             WireType::Varint => self.varint().map(drop),
             WireType::Fixed64 => self.fixed64().map(drop),
             WireType::Fixed32 => self.fixed32().map(drop),
             WireType::Len => self.payload_end().map(|end| self.pos = end),
             WireType::GroupStart => self.skip_group(field, depth),
             WireType::GroupEnd => Err(stray_end(self.pos)),
+            WireType::Six | WireType::Seven => Err(bad_field(field, self.pos)),
         }
     }
 
@@ -222,7 +244,7 @@ impl<'a> Cursor<'a> {
             match self.tag()? {
                 (number, WireType::GroupEnd) if number == innermost => drop(open.pop()),
                 (_, WireType::GroupEnd) => return Err(stray_end(start)),
-                (number, WireType::GroupStart) => open.push(number),
+                (number @ 1.., WireType::GroupStart) => open.push(number),
                 (number, wire_type) => self.skip(number, wire_type, depth)?,
             }
         }
@@ -244,6 +266,14 @@ fn bad_tag(tag: u64, at: usize) -> Box<DecodeError> {
     DecodeError::new("a field tag", format!("the invalid tag {tag}"), at)
 }
 
+/// Field 0, or wire type 6 or 7. `behind` is where the tag ends, which is taken to be as short as it can be.
+#[cold]
+fn bad_field(field: u32, behind: usize) -> Box<DecodeError> {
+    let bits = u32::BITS - (field << 3 | 7).leading_zeros();
+    let tag = bits.div_ceil(7) as usize;
+    DecodeError::new("a field tag", format!("an invalid one of field {field}"), behind - tag)
+}
+
 #[cold]
 fn stray_end(at: usize) -> Box<DecodeError> {
     DecodeError::new("a field", "the end of a group that is not open", at)
@@ -253,4 +283,28 @@ fn stray_end(at: usize) -> Box<DecodeError> {
 #[cold]
 pub fn too_deep(at: usize) -> Box<DecodeError> {
     DecodeError::new(format!("at most {MAX_DEPTH} nested messages"), "more", at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the first field is refused, if it is.
+    fn refused_at(bytes: &[u8]) -> Option<u64> {
+        let mut cursor = Cursor::new(bytes, 0);
+        let done = cursor.tag().and_then(|(field, wire_type)| cursor.skip(field, wire_type, 0));
+        done.err().map(|error| error.offset)
+    }
+
+    #[test]
+    fn field_0_and_wire_types_6_and_7_are_refused_at_their_tag() {
+        assert_eq!(None, refused_at(&[0x08, 0]), "field 1");
+        assert_eq!(None, refused_at(&[0x80, 1, 0]), "field 16");
+        for tag in [0x00, 0x02, 0x0e, 0x0f] {
+            assert_eq!(Some(0), refused_at(&[tag, 0, 0]), "{tag:#x}");
+        }
+        assert_eq!(Some(0), refused_at(&[0x86, 1, 0]), "type 6, field 16");
+        assert_eq!(Some(1), refused_at(&[0x0b, 0x02, 0, 0x0c]), "field 0 in a group");
+        assert_eq!(Some(1), refused_at(&[0x0b, 0x03, 0x04, 0x0c]), "group 0 in a group");
+    }
 }
