@@ -190,6 +190,11 @@ impl<'a> Seen<'a> {
     }
 
     #[inline(always)]
+    fn is_parentless(self, row: u32) -> bool {
+        self.c.spans.parent_span_id[row as usize] == [0; 8]
+    }
+
+    #[inline(always)]
     fn is_authentication(self, row: u32) -> bool {
         self.names.is_authentication(self.c, row as usize)
     }
@@ -214,10 +219,8 @@ impl Sorted {
             }
             match seen.c.spans.kind[row as usize] {
                 SERVER if seen.is_request(row) => sorted.requests.push(row),
-                INTERNAL if seen.c.spans.parent_span_id[row as usize] == [0; 8] => {
-                    if seen.is_authentication(row) {
-                        sorted.filters.push(row);
-                    }
+                INTERNAL if seen.is_authentication(row) && seen.is_parentless(row) => {
+                    sorted.filters.push(row)
                 }
                 _ => {}
             }
