@@ -99,7 +99,7 @@ class JoinedSpans:
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -133,6 +133,8 @@ class SpanView:
     @property
     def parent(self) -> int:
         """Row of the parent; 4294967295 for none."""
+    @property
+    def trace_id(self) -> str: ...
     @property
     def span_id(self) -> str: ...
     @property

@@ -125,6 +125,8 @@ class Attribution(ArrowExport):
         """
         Groups the requests and says, per group, how long they took and what that time was made of.
 
+        Requests whose start and end cannot be true (`Request.timed`) are in no group.
+
         Args:
             keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
             quantiles: Of the wall time, by nearest rank: each is the wall time of a real request. Each also opens a
@@ -150,7 +152,7 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        requests = self._requests if long_running else self._requests.where(long_running=False)
+        requests = self._requests.where(timed=True, **({} if long_running else {"long_running": False}))
         columns = [requests._joined.column(key) for key in keys]
         members: dict[tuple[Any, ...], list[int]] = {}
         for row in requests._rows:

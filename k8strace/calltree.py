@@ -20,22 +20,23 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
     """
     The call tree of one request. Nodes are span ids in hex, edges point from parent to child, in order of start.
 
-    Each node carries `name`, `service`, `instance`, `kind` ("SERVER"), `phase` and `component` of its own time,
-    `start_unix_nano` and `end_unix_nano` (repaired), `raw_start_unix_nano` and `raw_end_unix_nano` (as sent),
+    A span of another trace, put here by its link, is the node `trace_id/span_id`. Each node carries `name`,
+    `service`, `instance`, `kind` ("SERVER"), `phase` and `component` of its own time, `start_unix_nano` and
+    `end_unix_nano` (repaired), `raw_start_unix_nano` and `raw_end_unix_nano` (as sent),
     `effective_start_unix_nano` and `effective_end_unix_nano` (inside its ancestors), `duration_ns`, `critical_ns`,
-    `self_ns`, `status_code`, `status_message`, `attributes` (as text) and `events` [(time_unix_nano, name)].
+    `self_ns`, `status_code`, `status_message` and `events` [(time_unix_nano, name)].
     The graph carries `critical_path`: [(span_id, start_unix_nano, end_unix_nano, phase)], earliest first.
     """
     import networkx as nx  # takes longer than all of k8strace; most sessions look at tables first
 
     views = explained.span
-    ids = {view.row: view.span_id for view in views}
+    ids = {view.row: _node(view, views[0]) for view in views}
     tree: nx.DiGraph[str] = nx.DiGraph()
     for view, phase, (start, end, critical_ns, self_ns) in zip(
         views, explained.phase, explained.time, strict=True
     ):
         tree.add_node(
-            view.span_id,
+            ids[view.row],
             name=view.name,
             service=view.service,
             instance=view.instance,
@@ -57,8 +58,12 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
             events=list(view.events),
         )
     # The first span is the root; its own parent, if any, is outside this request.
-    tree.add_edges_from((ids[view.parent], view.span_id) for view in views[1:])
+    tree.add_edges_from((ids[view.parent], ids[view.row]) for view in views[1:])
     tree.graph["critical_path"] = [
-        (views[node].span_id, start, end, phases[phase]) for node, start, end, phase in explained.segments
+        (ids[views[node].row], start, end, phases[phase]) for node, start, end, phase in explained.segments
     ]
     return tree
+
+
+def _node(view: _core.SpanView, root: _core.SpanView) -> str:
+    return view.span_id if view.trace_id == root.trace_id else f"{view.trace_id}/{view.span_id}"

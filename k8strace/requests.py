@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import Mark, Signature, Taxonomy, component_of
-from k8strace.spans import Spans
+from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
 if TYPE_CHECKING:
@@ -99,14 +99,26 @@ class Request:
     """Spans in its tree, those of requests inside it included."""
     etcd_call_count: int
     """etcd calls in its tree."""
+    retries: int
+    """How many of them repeat one that etcd refused as UNAVAILABLE, where attempts are spans (Kubernetes 1.34 on)."""
     outer_request: int | None
     """Index of the request that this one happened in."""
+    linked_from: int | None
+    """
+    Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
+    kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
+    """
     long_running: bool
     """It stays open by its nature (watch, exec, log, …) and is left out of latency statistics."""
+    timed: bool
+    """Its start and end can be true: set, in order, before the year 2116. Otherwise left out of latency statistics."""
     complete: bool
-    """Nothing is known to be missing from its tree."""
+    """Nothing is known to be missing from its tree. A caller that was not recorded takes nothing from it."""
     incomplete_cause: str | None
-    """"etcd_not_traced": an etcd call without a SERVER span; "parent_missing": its trace has spans without parent."""
+    """
+    "etcd_not_traced": an etcd call without a SERVER span. "span_lost": a span of its trace names a parent that never
+    arrived. "dropped": a sender dropped attributes, events or links of its spans.
+    """
     _requests: Requests = field(compare=False)
 
     @property
@@ -292,14 +304,14 @@ class Requests(ArrowExport):
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
         """
-        The longest requests first; of equally long ones the earlier first.
+        The longest requests first; of equally long ones the earlier first. Without those whose times cannot be true.
 
         Args:
             count: At most so many; None for all.
             long_running: Keep watches and other requests that stay open by their nature.
         """
         wall = self._joined.column("wall_ns")
-        rows = self._rows if long_running else self.where(long_running=False)._rows
+        rows = self.where(timed=True, **({} if long_running else {"long_running": False}))._rows
         return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
 
     def column(self, name: str) -> list[Any]:
@@ -339,8 +351,45 @@ class Requests(ArrowExport):
 
     @property
     def repairs(self) -> Table:
-        """Every change to structure: kind, request, trace and span id, name, parent before and after (span ids)."""
+        """
+        Every change: kind, request, trace and span id, name, and the field with its value before and after, as text.
+
+        A parent is a span id, of another trace `trace_id/span_id`; times are in ns. A span set aside for another one
+        with its id, a duplicate or conflict, has no field. The explanation, "Repairs", has the rules.
+        """
         return Table(self._joined.core.table("repairs"))
+
+    def issues(self) -> Table:
+        """
+        What was repaired, set aside as damage, looks wrong, or was torn on reading. One row each.
+
+        Columns: `code`; `severity`, "info" for what versions do and OTLP allows, "warning" for damage, "error" for the
+        missing end of a source; `request`, `trace_id` and `span_id` where there are such; `count`, in spans for a tree
+        without its parent; `detail`, in words.
+
+        Examples:
+            >>> import k8strace
+            >>> issues = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst")).issues()
+            >>> {row["code"] for row in issues if row["severity"] != "info"}
+            {'orphan'}
+        """
+        table = self._joined.core.table("issues")
+        torn = self._joined.spans.issues
+        if not torn:
+            return Table(table)
+        rows = [
+            {"code": issue.code, "severity": "error", "count": 1, "detail": _where(issue)} for issue in torn
+        ]
+        columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        kinds = {"request": "uint", "count": "uint"}
+        return Table(
+            _core.make_table(
+                [
+                    (name, kinds.get(name, "text"), [*(row.get(name) for row in rows), *values])
+                    for name, values in columns.items()
+                ]
+            )
+        )
 
     @property
     def clock_offsets(self) -> Table:
@@ -455,6 +504,10 @@ class Requests(ArrowExport):
         from k8strace.views.notebook import requests_html
 
         return requests_html(self)
+
+
+def _where(issue: Issue) -> str:
+    return f"{issue.source}, byte {issue.offset}: {issue.message}"
 
 
 def _text(value: Any) -> str | None:

@@ -130,7 +130,7 @@ def _pair(key: str, value: str | int) -> KeyValue:
 # ── What the processes send ───────────────────────────────────────────────────────────────────────
 
 
-def apiserver_request(
+def apiserver_request(  # noqa: PLR0913
     version: str,
     method: str,
     target: str,
@@ -140,6 +140,7 @@ def apiserver_request(
     *,
     template: str = "",
     privileged: bool = False,
+    status: int | None = 200,
     **fields: Any,
 ) -> Span:
     """One API request around its verb span, in the shape of Kubernetes "1.28", "1.31" or "1.34".
@@ -150,7 +151,8 @@ def apiserver_request(
     here. The template is the path in the span name since 1.31; none means a non-resource request.
     """
     root = Span(_root_name(version, method, template), start, end, [], SERVER, HTTP, **fields)
-    root.attributes = {"http.method": method, "http.target": target, **root.attributes}
+    answered = {} if status is None else {"http.status_code": status}
+    root.attributes = {"http.method": method, "http.target": target, **answered, **root.attributes}
     if version in ("1.28", "1.31"):
         root.children = [Span("authentication", start, min(start + 1, end), inner, scope=FILTERS)]
         return root

@@ -128,6 +128,22 @@ class Row(NamedTuple):
         return self.kind == INTERNAL and self.name == "authentication" and self.service == "apiserver"
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether this tells its HTTP method, and no status."""
+        methods = (self.attributes.get(key) for key in ("http.request.method", "http.method"))
+        statuses = (self.attributes.get(key) for key in ("http.response.status_code", "http.status_code"))
+        return any(isinstance(text, str) for text in methods) and not any(
+            type(number) is int for number in statuses
+        )
+
+    @property
+    def is_handler(self) -> bool:
+        """Whether this is the span of a request's handler."""
+        return (
+            self.kind == INTERNAL and self.service == "apiserver" and self.name in VERB_SPANS | {"WatchList"}
+        )
+
+    @property
     def is_etcd_client(self) -> bool:
         """Whether this is an etcd call of the apiserver."""
         return self.kind == CLIENT and self.is_grpc and self.is_etcd_rpc and self.service == "apiserver"
@@ -252,14 +268,16 @@ def _link(link: Span.Link) -> Link:
 class Repair(NamedTuple):
     """One repair; before and after are parent span ids, None when there is no parent.
 
-    A duplicate or conflict names the span set aside, a prelude the request: their after is None.
+    A duplicate or conflict names the span set aside, a prelude the request: their after is None. The after of a
+    split authentication is the id of the authentication span, and a root_extended has times for ids. What is in
+    another trace is named by both ids, one after the other.
     """
 
     kind: str
     trace_id: bytes
     span_id: bytes
-    before: bytes | None
-    after: bytes | None
+    before: bytes | int | None
+    after: bytes | int | None
 
 
 class Request(NamedTuple):
@@ -299,10 +317,13 @@ def join(rows: list[Row]) -> Joined:
     _cut_cycles(rows, parents, repairs)
     cut = {(repair.trace_id, repair.span_id) for repair in repairs if repair.kind in ("self_parent", "cycle")}
     missing = {i for i in kept.values() if rows[i].parent_id and parents[i] is None and rows[i].id not in cut}
+    missing -= _adopt(rows, parents, kept, missing, repairs)
     _move_authentication_children(rows, parents, repairs)
     for kind in BESIDE:
         _move_siblings(kind, rows, parents, repairs)
     requests = _requests(rows, parents, set(kept.values()), repairs)
+    requests = _join_split_authentication(rows, parents, set(kept.values()), requests, repairs)
+    rows = _extend_early_roots(rows, parents, requests, repairs)
     roles = _roles(rows, parents, kept, missing, requests)
     counted = Counter(roles)
     tops = [i for i in sorted(kept.values()) if parents[i] is None]
@@ -424,18 +445,150 @@ def _move(
 ) -> None:
     before = parents[child]
     repairs.append(
-        Repair(kind, *rows[child].id, _span_id(rows, before), _span_id(rows, to)),
+        Repair(
+            kind, *rows[child].id, *(None if i is None else _name_of(rows, i, child) for i in (before, to))
+        ),
     )
     parents[child] = to
-
-
-def _span_id(rows: list[Row], index: int | None) -> bytes | None:
-    return None if index is None else rows[index].span_id
 
 
 def _end(row: Row) -> int:
     """The end of a span, never before its start."""
     return max(row.start, row.end)
+
+
+def _good_times(row: Row) -> bool:
+    """Whether both times were set (0 is none, except near another time on the first day), in order, before 2^62."""
+    day = 24 * 3600 * 10**9
+    unset = (row.start == 0 and not 0 < row.end < day) or (row.end == 0 and row.start > 0)
+    return not unset and row.start <= row.end < 2**62
+
+
+def _name_of(rows: list[Row], index: int, seen_from: int) -> bytes:
+    other = rows[index]
+    return other.span_id if other.trace_id == rows[seen_from].trace_id else other.trace_id + other.span_id
+
+
+def node_name(rows: list[Row], index: int, root: int) -> str:
+    """What a call tree calls a span: its id, with the trace's where that is not the root's."""
+    trace_id = "" if rows[index].trace_id == rows[root].trace_id else f"{rows[index].trace_id.hex()}/"
+    return trace_id + rows[index].span_id.hex()
+
+
+def _adopt(
+    rows: list[Row],
+    parents: list[int | None],
+    kept: dict[Id, int],
+    missing: set[int],
+    repairs: list[Repair],
+) -> set[int]:
+    """Put spans whose parent never arrived where a link, or else the one open call that contains them, says.
+
+    KV/Txn CLIENT   ├──────────────────┤    without a SERVER span of its own
+    KV/Txn SERVER        ├──────┤           parent missing: goes below the call
+    """
+    orphans = [i for i in missing if not rows[i].is_request]
+    targets = {
+        i: {kept.get((link.trace_id, link.span_id)) for link in rows[i].links} - {None, i} for i in orphans
+    }
+    found = {i: ("orphan_link", *those) for i, those in targets.items() if len(those) == 1}
+    all_pairs = _pairs(rows, parents)
+    offsets = _offsets(rows, all_pairs)
+    served = {client for client, _ in all_pairs}
+    open_calls = [i for i in kept.values() if rows[i].kind == CLIENT and rows[i].is_grpc and i not in served]
+    waiting = [i for i in orphans if i not in found and rows[i].kind == SERVER and rows[i].is_grpc]
+
+    def fits(call: Row, orphan: Row) -> bool:
+        ahead = offsets.get((call.process, orphan.process), 0)
+        same = (call.trace_id, call.name) == (orphan.trace_id, orphan.name)
+        inside = call.start <= orphan.start - ahead and orphan.end - ahead <= call.end
+        return same and inside and _good_times(call) and _good_times(orphan)
+
+    edges = [(i, call) for i in waiting for call in open_calls if fits(rows[call], rows[i])]
+    degree = Counter(end for edge in edges for end in (("o", edge[0]), ("c", edge[1])))
+    found |= {i: ("orphan_rpc", c) for i, c in edges if degree["o", i] == degree["c", c] == 1}
+    adopted = set()
+    for i in sorted(found, key=lambda i: (rows[i].start, rows[i].span_id, rows[i].trace_id)):
+        kind, to = found[i]
+        if _top(to, parents) != i:
+            repairs.append(Repair(kind, *rows[i].id, rows[i].parent_span_id, _name_of(rows, to, i)))
+            parents[i] = to
+            adopted.add(i)
+    return adopted
+
+
+def _join_split_authentication(
+    rows: list[Row],
+    parents: list[int | None],
+    kept: set[int],
+    requests: list[Request],
+    repairs: list[Repair],
+) -> list[Request]:
+    """Give a request the `authentication` of another trace when each is all that fits the other.
+
+    authentication  ├──────────────────┤           1.34 and later, with an audit span below the request
+    request           ├───────────────┤
+
+    authentication  ├──────┤                       1.33, with a method and without a status
+    request                 ├───…
+    """
+    near = 50_000  # ns
+    in_trace = Counter(rows[i].trace_id for i in kept)
+    filters = [
+        row
+        for row in (rows[i] for i in sorted(kept))
+        if row.is_authentication and not row.parent_id and in_trace[row.trace_id] == 1 and _good_times(row)
+    ]
+    children: dict[int, list[Row]] = {}
+    for i in kept:
+        if (parent := parents[i]) is not None:
+            children.setdefault(parent, []).append(rows[i])
+
+    def fits(filter_: Row, request: Request) -> bool:
+        root, below = rows[request.root], children.get(request.root, [])
+        if filter_.process != root.process or request.prelude is not None or not _good_times(root):
+            return False
+        if any(c.name == "audit" and c.kind == INTERNAL and c.service == "apiserver" for c in below):
+            return filter_.start <= root.start and 0 <= filter_.end - root.end <= near
+        early = root.is_unanswered and not any(child.is_authentication for child in below)
+        return early and 0 <= root.start - filter_.end <= near
+
+    edges = [(f.number, at) for at, request in enumerate(requests) for f in filters if fits(f, request)]
+    degree = Counter(end for f, at in edges for end in (("f", f), ("r", at)))
+    joined = list(requests)
+    for filter_, at in edges:
+        if degree["f", filter_] == degree["r", at] == 1:
+            root = requests[at].root
+            joined[at] = requests[at]._replace(prelude=filter_)
+            after = _name_of(rows, filter_, root)
+            repairs.append(Repair("split_authentication", *rows[root].id, None, after))
+    return joined
+
+
+def _extend_early_roots(
+    rows: list[Row], parents: list[int | None], requests: list[Request], repairs: list[Repair]
+) -> list[Row]:
+    """Let a request without a status last as long as its handling.
+
+    request   ├──┤                              → until the end of Create
+    Create      ├──────────────┤
+    detached                       ├────┤       began when all handlers were over
+    """
+    changed = list(rows)
+    for request in requests:
+        root = rows[request.root]
+        children = [
+            rows[i]
+            for i in request.tree
+            if parents[i] == root.number and rows[i].process == root.process and _good_times(rows[i])
+        ]
+        over = max((child.end for child in children if child.is_handler), default=None)
+        waited = [c.end for c in children if c.is_handler or over is None or c.start < over]
+        end = max(waited, default=0)
+        if root.is_unanswered and _good_times(root) and root.end < end:
+            repairs.append(Repair("root_extended", *root.id, root.end, end))
+            changed[root.number] = root._replace(end=end)
+    return changed
 
 
 def _requests(
@@ -452,7 +605,7 @@ def _requests(
             above if above is not None and rows[above].is_authentication and above not in inside else None
         )
         if prelude is not None:
-            repairs.append(Repair("prelude", *rows[root].id, rows[prelude].span_id, None))
+            repairs.append(Repair("prelude", *rows[root].id, _name_of(rows, prelude, root), None))
         below = {root} | nx.descendants(whole, root)
         requests.append(Request(root, prelude, nx.DiGraph(whole.subgraph(below))))
     return requests
@@ -711,6 +864,11 @@ def wall_ns(joined: Joined, request: Request) -> int:
 
 
 def clock_offsets(joined: Joined) -> dict[tuple[Any, Any], int]:
+    """How far the clock of a called process is ahead of its caller's, for pairs that do not agree."""
+    return _offsets(joined.rows, joined.pairs)
+
+
+def _offsets(rows: list[Row], pairs: list[tuple[int, int]]) -> dict[tuple[Any, Any], int]:
     """How far the clock of a called process is ahead of its caller's, for pairs that do not agree.
 
     A call is sent before it is served, and served before it is answered:
@@ -723,7 +881,7 @@ def clock_offsets(joined: Joined) -> dict[tuple[Any, Any], int]:
     Otherwise a server span longer than its client span allows nothing by itself, and is not asked.
     """
     bounds: dict[tuple[Any, Any], list[tuple[float, float]]] = {}
-    for client, server in ((joined.rows[a], joined.rows[b]) for a, b in joined.pairs):
+    for client, server in ((rows[a], rows[b]) for a, b in pairs):
         if client.process == server.process or client.end < client.start or server.end < server.start:
             continue
         low, high = server.end - client.end, server.start - client.start
@@ -743,7 +901,7 @@ def on_one_clock(joined: Joined) -> Joined:
     A prelude is not in its request's tree. Times never fall below 0.
     """
     offsets, rows, shifts = clock_offsets(joined), list(joined.rows), dict[int, int]()
-    cut = {request.root for request in joined.requests if request.prelude is not None}
+    cut = {request.root for request in joined.requests if request.prelude == joined.parents[request.root]}
     for number in nx.topological_sort(forest(joined.parents, range(len(rows)))):
         row, above = rows[number], joined.parents[number]
         shifts[number] = 0

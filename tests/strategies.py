@@ -33,6 +33,7 @@ class Shape(NamedTuple):
 
 ROOT = Shape("apiserver", HTTP, SERVER, "KubernetesAPI")
 AUTHENTICATION = Shape("apiserver", FILTERS, INTERNAL, "authentication")
+AUDIT = AUTHENTICATION._replace(name="audit")
 CREATE = Shape("apiserver", TRACING, INTERNAL, "Create", ("About to write a response",))
 SERIALIZE = Shape("apiserver", TRACING, INTERNAL, "SerializeObject", ("Write call succeeded",))
 HTTP_CLIENT = Shape("apiserver", HTTP, CLIENT, "HTTP POST")
@@ -48,6 +49,7 @@ SHAPES = [
     TXN_SERVER,
     *(CREATE._replace(name=name) for name in ("Get", "List", "Update", "Patch", "Delete")),
     Shape("apiserver", FILTERS, INTERNAL, "authorization"),
+    AUDIT,
     Shape("apiserver", TRACING, INTERNAL, "Create etcd3", ("About to Encode", "Encode succeeded")),
     Shape("apiserver", TRACING, INTERNAL, "Call mutating webhook", ("Request completed",)),
     Shape("apiserver", GRPC, CLIENT, "etcdserverpb.KV/Range"),
@@ -59,7 +61,7 @@ SHAPES = [
 BELOW = {
     "": [ROOT, ROOT, AUTHENTICATION, HTTP_CLIENT, TXN_CLIENT],
     "HTTP POST": [ROOT],
-    "KubernetesAPI": [AUTHENTICATION, CREATE, SERIALIZE],
+    "KubernetesAPI": [AUTHENTICATION, AUDIT, CREATE, SERIALIZE],
     "authentication": [ROOT, CREATE, SERIALIZE],
     "Create": [TXN_CLIENT, SERIALIZE, HTTP_CLIENT],
     "etcdserverpb.KV/Txn": [TXN_SERVER],
@@ -191,6 +193,8 @@ def _draw_span(
         method, target = draw(st.sampled_from(TARGETS))
         span.attributes.add(key="http.method").value.string_value = method
         span.attributes.add(key="http.target").value.string_value = target
+        if draw(st.booleans()):
+            span.attributes.add(key="http.status_code").value.int_value = 200
     for name in draw(st.lists(st.sampled_from((*shape.events, "unknown")), max_size=4)):
         span.events.add(time_unix_nano=draw(small_times), name=name)
     span.dropped_events_count = draw(st.sampled_from([0, 0, 0, 1]))

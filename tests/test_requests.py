@@ -250,7 +250,7 @@ def check_join(requests: k8strace.Requests, expected: oracle.Joined) -> None:
 
 
 def check_request(actual: k8strace.Request, expected: oracle.Request, rows: list[oracle.Row]) -> None:
-    name = {number: rows[number].span_id.hex() for number in expected.tree}
+    name = {number: oracle.node_name(rows, number, expected.root) for number in expected.tree}
     assert set(actual.tree) == set(name.values())
     assert set(actual.tree.edges) == {(name[a], name[b]) for a, b in expected.tree.edges}
     root = rows[expected.root]
@@ -272,9 +272,16 @@ def repairs(requests: k8strace.Requests) -> Iterator[tuple[Any, ...]]:
 def oracle_repairs(expected: oracle.Joined) -> Iterator[tuple[Any, ...]]:
     for row in expected.repairs:
         twin = row.kind in ("duplicate", "conflict")
-        ends = [None if end is None else end.hex() for end in (row.before, row.after)]
+        ends = [_written(end) for end in (row.before, row.after)]
         kind = "cycle" if row.kind == "self_parent" else row.kind
         yield kind, row.trace_id.hex(), row.span_id.hex(), *(() if twin else ends)
+
+
+def _written(end: bytes | int | None) -> str | None:
+    """A time, a span id, or a trace id and a span id."""
+    if not isinstance(end, bytes):
+        return end if end is None else str(end)
+    return f"{end[:16].hex()}/{end[16:].hex()}" if len(end) > 16 else end.hex()
 
 
 def nested_too_deep(expected: oracle.Joined) -> bool:

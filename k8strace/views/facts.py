@@ -277,12 +277,12 @@ def _orphans(requests: Requests, number_of: int) -> Finding:
 
 def _may_lack_spans(requests: Requests) -> Iterator[Finding]:
     causes = Counter(requests.column("incomplete_cause"))
-    if causes["parent_missing"]:
+    if causes["span_lost"]:
         text = (
-            f"{count(causes['parent_missing'], 'request')} may lack spans:"
+            f"{count(causes['span_lost'], 'request')} may lack spans:"
             " in the same trace are spans whose parent never arrived."
         )
-        yield Finding("parent_missing", causes["parent_missing"], text)
+        yield Finding("span_lost", causes["span_lost"], text)
 
 
 def _dropped(spans: Spans) -> Iterator[Finding]:
@@ -332,12 +332,21 @@ def _outside(requests: Requests) -> Iterator[Finding]:
 
 _MOVED: Final = (
     "{were} moved from below `authentication`, which was over, to the request."
-    " That is how kube-apiserver up to 1.33 sends them."
+    " That is how kube-apiserver up to 1.32 sends them."
 )
 _PRELUDE: Final = (
     "had `authentication` above {them}: it comes before the request and is in no sum."
     " That is how kube-apiserver sends them from 1.34 on."
 )
+_SPLIT: Final = (
+    "{were} joined to `authentication` in another trace, where each fits nothing else."
+    " kube-apiserver from 1.33 on begins a new trace after it for most callers."
+)
+_EXTENDED: Final = (
+    "{were} ended before the handling was over, and last as long as it."
+    " That is how kube-apiserver 1.33 sends them."
+)
+_LOST: Final = "whose caller never arrived"
 _BESIDE: Final = "{were} moved below the span that ran {them}: kube-apiserver sends them side by side."
 
 _REPAIRS: Final = {
@@ -345,12 +354,17 @@ _REPAIRS: Final = {
     "serialize_sibling": (f"(SerializeObject) {_BESIDE}", False),
     "webhook_sibling": (f"(webhook calls) {_BESIDE}", False),
     "prelude": (_PRELUDE, False),
+    "split_authentication": (_SPLIT, False),
+    "root_extended": (_EXTENDED, False),
+    "orphan_link": (f"{_LOST} {{were}} put where a link of {{them}} points.", True),
+    "orphan_rpc": (f"{_LOST} {{were}} put under the one open call of the same name around {{them}}.", True),
     "cycle": (
         "{were} cut from the span above: the parents ran in a circle, now cut at the earliest start.",
         True,
     ),
 }
 """Kind → what was done and why, and whether that is a defect of this recording."""
+_OF_REQUESTS: Final = ("prelude", "split_authentication", "root_extended")
 
 
 def _repaired(requests: Requests) -> Iterator[Finding]:
@@ -360,5 +374,5 @@ def _repaired(requests: Requests) -> Iterator[Finding]:
             continue
         text, wrong = _REPAIRS.get(kind, ("{were} repaired.", False))
         words = {"were": "was", "them": "it"} if number_of == 1 else {"were": "were", "them": "them"}
-        noun = "request" if kind == "prelude" else "span"
+        noun = "request" if kind in _OF_REQUESTS else "span"
         yield Finding(kind, number_of, f"{count(number_of, noun)} {text.format(**words)}", wrong)

@@ -84,8 +84,8 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// The correction at time `t`.
-    fn at(&self, t: i64) -> i64 {
+    /// The correction at time `t` of the caller's clock.
+    pub fn at(&self, t: i64) -> i64 {
         self.offset_ns.saturating_add((self.drift * (t - self.at) as f64).round() as i64)
     }
 }

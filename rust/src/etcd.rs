@@ -68,11 +68,29 @@ pub fn status(c: &Columns, row: usize) -> Option<&'static str> {
     if let Some(number) = number {
         return usize::try_from(number).ok().and_then(|number| STATUS.get(number)).copied();
     }
-    let key = c.keys.find(b"rpc.response.status_code");
-    let written = c.span_text(row, key)?;
+    let text = |key: &[u8]| c.span_text(row, c.keys.find(key));
+    let written = text(b"rpc.response.status_code").or_else(|| text(b"rpc.grpc.status_code"))?;
+    if let Ok(number) = written.parse::<usize>() {
+        return STATUS.get(number).copied();
+    }
     let plain = |text: &str| text.replace('_', "").replace("CANCELED", "CANCELLED");
     let written = plain(&written.to_uppercase());
     STATUS.iter().find(|name| plain(name) == written).copied()
+}
+
+/// Whether each call repeats the one before it: of the same method under the same span, begun when that had been
+/// refused as UNAVAILABLE. Since 1.34 every attempt is a span of its own.
+pub fn retries(joined: &Joined, calls: &[EtcdCall]) -> Vec<bool> {
+    let c = &joined.columns;
+    let above = |call: &EtcdCall| (joined.parent[call.client as usize], c.spans.name[call.client as usize]);
+    let mut order: Vec<usize> = (0..calls.len()).filter(|&at| above(&calls[at]).0 != NONE).collect();
+    order.sort_by_key(|&at| above(&calls[at])); // stable: calls come by start
+    let mut retries = vec![false; calls.len()];
+    for pair in order.windows(2).filter(|pair| above(&calls[pair[0]]) == above(&calls[pair[1]])) {
+        let (first, next) = (calls[pair[0]].client as usize, calls[pair[1]].client as usize);
+        retries[pair[1]] = joined.end[first] <= joined.start[next] && status(c, first) == Some("UNAVAILABLE");
+    }
+    retries
 }
 
 /// The key that a call is about: its caller's `key` attribute.

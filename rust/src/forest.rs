@@ -1,5 +1,7 @@
 //! Parents → children and preorder, without recursion: a chain or a fan of a million spans is ordinary input.
 
+use std::cmp::Ordering;
+
 /// No row.
 pub const NONE: u32 = u32::MAX;
 
@@ -55,18 +57,22 @@ impl Children {
     }
 
     /// The children of a row, brought into order; asked once for each row.
-    fn sorted(&mut self, row: u32, key: impl Fn(u32) -> (i64, u64)) -> &[u32] {
+    fn sorted(&mut self, row: u32, order: impl Fn(u32, u32) -> Ordering) -> &[u32] {
         let run = self.first[row as usize] as usize..self.first[row as usize + 1] as usize;
         let run = &mut self.rows[run];
         if run.len() > 1 {
-            run.sort_unstable_by_key(|&row| (key(row), row));
+            run.sort_unstable_by(|&a, &b| order(a, b).then(a.cmp(&b)));
         }
         run
     }
 }
 
-/// Lays all trees out. `parent` must be free of cycles among the rows that are `in_tree`.
-pub fn lay_out(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) -> (i64, u64)) -> Forest {
+/// Lays all trees out, children in this order. `parent` must be free of cycles among the rows that are `in_tree`.
+pub fn lay_out(
+    parent: &[u32],
+    in_tree: impl Fn(u32) -> bool,
+    order: impl Fn(u32, u32) -> Ordering,
+) -> Forest {
     let n = parent.len();
     let mut children = Children::new(parent, &in_tree);
     let mut forest =
@@ -78,7 +84,7 @@ pub fn lay_out(parent: &[u32], in_tree: impl Fn(u32) -> bool, key: impl Fn(u32) 
             forest.position[row as usize] = forest.order.len() as u32;
             forest.order.push(row);
             forest.size.push(1);
-            next = match children.sorted(row, &key) {
+            next = match children.sorted(row, &order) {
                 [] => stack.pop(),
                 [first, others @ ..] => {
                     stack.extend(others.iter().rev());
@@ -132,7 +138,7 @@ mod tests {
     #[test]
     fn a_subtree_is_one_run_of_the_preorder() {
         let parent = [NONE, 0, 1, 0, NONE];
-        let forest = lay_out(&parent, |_| true, |row| (i64::from(row), 0));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
         assert_eq!(vec![0, 1, 2, 3, 4], forest.order);
         assert_eq!(vec![4, 2, 1, 1, 1], forest.size);
         assert_eq!(&[1, 2], forest.subtree(1));
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn a_chain_of_a_million_is_laid_out_without_recursion() {
         let parent: Vec<u32> = std::iter::once(NONE).chain(0..999_999).collect();
-        let forest = lay_out(&parent, |_| true, |row| (i64::from(row), 0));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
         assert_eq!(1_000_000, forest.size[0]);
     }
 }

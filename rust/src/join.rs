@@ -1,7 +1,7 @@
 //! Spans → call trees: duplicates, parents, cycles, the known shapes of kube-apiserver, roles and the ledger.
 //!
 //! ```text
-//! index ids ─ parents ─ cut cycles ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
+//! ids ─ parents ─ cycles ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
 //! ```
 //!
 //! Every change to what was sent is a [`Repair`] row; every span gets exactly one [`Role`], so the counts add up.
@@ -9,11 +9,13 @@
 use std::sync::Arc;
 
 use crate::clock::{self, ClockOffset};
-use crate::columns::{Columns, present, run};
+use crate::columns::{Columns, present};
 use crate::forest::{self, Forest, NONE};
 use crate::index::Index;
 use crate::processes::Processes;
+use crate::repair::{Change, Repair, RepairKind};
 use crate::requests::RequestColumns;
+use crate::roles;
 use crate::shapes;
 use crate::twins::{self, Twin};
 
@@ -64,52 +66,6 @@ impl Role {
     pub const USED: usize = 3;
 }
 
-/// A change that made a known shape usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repair {
-    /// Which rule.
-    pub kind: RepairKind,
-    /// The span that was changed.
-    pub row: u32,
-    /// Its parent before, or [`NONE`].
-    pub before: u32,
-    /// Its parent after, or [`NONE`].
-    pub after: u32,
-}
-
-/// The rules that change structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RepairKind {
-    /// An exact repeat was merged.
-    Duplicate,
-    /// The same id came with other content; the richer span stays.
-    Conflict,
-    /// A span was its own parent, or in a cycle of parents.
-    Cycle,
-    /// A child of an `authentication` span that had ended moved to the request.
-    AuthenticationChildren,
-    /// `SerializeObject` beside its verb span moved under it.
-    SerializeSibling,
-    /// A webhook call beside the storage update that it happened in moved under it.
-    WebhookSibling,
-    /// The `authentication` span above a request became its prelude.
-    Prelude,
-}
-
-impl RepairKind {
-    /// The names, in the order of the variants.
-    pub const NAMES: [&'static str; 7] = [
-        "duplicate",
-        "conflict",
-        "cycle",
-        "authentication_children",
-        "serialize_sibling",
-        "webhook_sibling",
-        "prelude",
-    ];
-}
-
 /// The joined spans.
 #[derive(Debug)]
 pub struct Joined {
@@ -119,6 +75,8 @@ pub struct Joined {
     pub role: Vec<Role>,
     /// Row → its parent's row after repairs, or [`NONE`].
     pub parent: Vec<u32>,
+    /// Row → it names a parent that is not here, and nothing took its place.
+    pub missing: Vec<bool>,
     /// All trees.
     pub forest: Forest,
     /// Row → start, after clock correction, in ns since the epoch; at most [`LATEST`].
@@ -144,6 +102,21 @@ pub struct Joined {
 /// Later times (the year 2116 on) are taken for this one, so that no difference of two times overflows.
 pub const LATEST: i64 = 1 << 62;
 
+/// Recordings whose times were moved to begin at 0 are believed for so long, in ns: a day.
+const RELATIVE: u64 = 86_400_000_000_000;
+
+/// What is wrong with a start and an end, in ns since the epoch: 0 stands for a time that was not set, unless the other
+/// one is near it.
+pub fn bad_time(start: u64, end: u64) -> Option<&'static str> {
+    const ABSURD: u64 = LATEST as u64;
+    match (start, end) {
+        (0, 0 | RELATIVE..) | (1.., 0) => Some("zero_time"),
+        (ABSURD.., _) | (_, ABSURD..) => Some("absurd_time"),
+        _ if end < start => Some("end_before_start"),
+        _ => None,
+    }
+}
+
 /// The span id as a number that sorts like its bytes.
 #[inline(always)]
 pub fn id_key(span_id: [u8; 8]) -> u64 {
@@ -160,30 +133,41 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let mut repairs = Vec::new();
     let mut role = vec![Role::Unrelated; c.len()];
     let index = index_spans(c, &mut role, &mut repairs);
-    let (mut parent, missing) = find_parents(c, &index, &role);
+    let (mut parent, mut missing) = find_parents(c, &index, &role);
     let key = |row: u32| (start[row as usize], id_key(spans.span_id[row as usize]));
     for row in forest::cut_cycles(&mut parent, key) {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
-        repairs.push(Repair { kind: RepairKind::Cycle, row, before: before.unwrap_or(NONE), after: NONE });
+        repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
     let names = shapes::KnownNames::new(c);
-    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     let processes = Processes::new(c);
-    let mut prelude =
-        shapes::repair(c, &names, &processes, &in_tree, (&start, &end), &mut parent, &mut repairs);
-    prelude.sort_unstable();
-    let forest = forest::lay_out(&parent, in_tree, key);
-    let rpc_pairs = rpc_pairs(&names, c, &forest, &parent);
+    let traces = shapes::Traces::new(c, &role);
+    let times = shapes::Times { start: &start, end: &end };
+    let seen = shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times };
+    adopt_orphans(seen, &index, &mut parent, &mut missing, &mut repairs);
+    let prelude = shapes::repair(seen, &mut parent, &mut repairs);
+    let traces = traces.len() as u32;
+    for repair in &repairs {
+        if let Change::End { after, .. } = repair.change {
+            end[repair.row as usize] = after;
+        }
+    }
+    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
+    // Children of two traces can have one span id.
+    let order = |a: u32, b: u32| {
+        key(a).cmp(&key(b)).then_with(|| spans.trace_id[a as usize].cmp(&spans.trace_id[b as usize]))
+    };
+    let forest = forest::lay_out(&parent, in_tree, order);
+    let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, &start, &end);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
-    assign_roles(&names, c, &index, &forest, &missing, &prelude, &mut role);
-    let requests = RequestColumns::new(c, &names, &forest, &role, &prelude, (&start, &end));
+    roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
+    let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
     let background = etcd_calls(c, &names).filter(|&row| role[row as usize] == Role::Background).collect();
-    let traces = count_traces(spans);
-    repairs.sort_by_key(|repair| (repair.kind as u8, repair.row));
     Joined {
         role,
         parent,
+        missing,
         forest,
         start,
         end,
@@ -196,6 +180,23 @@ pub fn join(columns: Arc<Columns>) -> Joined {
         traces,
         columns,
     }
+}
+
+/// Puts orphans where they can only belong; they are missing their parent no more. A request is no orphan.
+fn adopt_orphans(
+    seen: shapes::Seen<'_>,
+    index: &Index<'_>,
+    parent: &mut [u32],
+    missing: &mut [bool],
+    repairs: &mut Vec<Repair>,
+) {
+    let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
+    let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
+    let adopted = shapes::orphans::adopt(seen, index, &orphans, parent);
+    for repair in &adopted {
+        missing[repair.row as usize] = false;
+    }
+    repairs.extend(adopted);
 }
 
 /// Enters every span under its id. Of several with one id only one takes further part.
@@ -234,7 +235,7 @@ fn set_twins_aside(
             Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
         };
         role[row as usize] = aside;
-        repairs.push(Repair { kind, row, before: stays, after: stays });
+        repairs.push(Repair { kind, row, change: Change::Copy(stays) });
     });
     index.replace(stays);
 }
@@ -261,97 +262,4 @@ fn find_parents(c: &Columns, index: &Index<'_>, role: &[Role]) -> (Vec<u32>, Vec
 /// CLIENT rows of etcd calls made by the apiserver.
 pub fn etcd_calls(c: &Columns, names: &shapes::KnownNames) -> impl Iterator<Item = u32> {
     (0..c.len() as u32).filter(move |&row| names.is_etcd_call(c, row as usize))
-}
-
-/// Pairs every etcd CLIENT span with the SERVER span below it.
-fn rpc_pairs(names: &shapes::KnownNames, c: &Columns, forest: &Forest, parent: &[u32]) -> Vec<(u32, u32)> {
-    let server = |row: u32| names.is_rpc(c, row as usize) && c.spans.kind[row as usize] == shapes::SERVER;
-    let client = |row: u32| names.is_rpc(c, row as usize) && c.spans.kind[row as usize] == shapes::CLIENT;
-    let rows = forest.order.iter().copied().filter(|&row| server(row));
-    rows.map(|row| (parent[row as usize], row)).filter(|&(up, _)| up != NONE && client(up)).collect()
-}
-
-/// Gives every span that is still undecided its role, tree by tree.
-fn assign_roles(
-    names: &shapes::KnownNames,
-    c: &Columns,
-    index: &Index<'_>,
-    forest: &Forest,
-    missing: &[bool],
-    prelude: &[(u32, u32)],
-    role: &mut [Role],
-) {
-    let called = called_by_requests(c, names, index, forest);
-    let mut at = 0;
-    while at < forest.order.len() {
-        let top = forest.order[at];
-        let rows = &forest.order[at..at + forest.size[at] as usize];
-        let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let called = called.binary_search(&top).is_ok();
-        let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
-        let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
-            Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
-            role => role,
-        };
-        let mut request_end = at;
-        for (place, &row) in (at..).zip(rows) {
-            if names.is_request(c, row as usize) {
-                request_end = request_end.max(place + forest.size[place] as usize);
-            }
-            role[row as usize] = match of_top {
-                _ if place < request_end => Role::Request,
-                Role::Caller if row != top => Role::Unrelated,
-                _ => of_top,
-            };
-        }
-        at += rows.len();
-    }
-    for &(above, _) in prelude {
-        role[above as usize] = Role::Prelude;
-    }
-}
-
-/// Rows that a request here has as its parent or names in a span link, sorted.
-fn called_by_requests(
-    c: &Columns,
-    names: &shapes::KnownNames,
-    index: &Index<'_>,
-    forest: &Forest,
-) -> Vec<u32> {
-    let is_kept = |row: usize| forest.position[row] != NONE;
-    let mut rows: Vec<u32> = (0..c.len())
-        .filter(|&row| names.is_request(c, row) && is_kept(row))
-        .flat_map(|row| {
-            let s = &c.spans;
-            let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
-            links.chain([(&s.trace_id[row], &s.parent_span_id[row])])
-        })
-        .filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
-        .collect();
-    rows.sort_unstable();
-    rows
-}
-
-fn role_of_top(names: &shapes::KnownNames, c: &Columns, top: usize, missing: bool, called: bool) -> Role {
-    let inner = c.spans.kind[top] == shapes::INTERNAL && names.in_apiserver(c, top);
-    match missing {
-        true if inner => Role::RootMissing,
-        true => Role::Orphan,
-        false if names.is_etcd_call(c, top) => Role::Background,
-        false if called && names.is_http_call(c, top) => Role::Caller,
-        false if names.is_authentication(c, top) => Role::Authentication,
-        false => Role::Unrelated,
-    }
-}
-
-fn count_traces(spans: &crate::columns::SpanColumns) -> u32 {
-    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
-    let mut last = None;
-    for (id, bits) in spans.trace_id.iter().zip(&spans.present) {
-        if bits & present::TRACE_ID != 0 && *id != [0; 16] && last != Some(id) {
-            seen.insert(*id);
-            last = Some(id);
-        }
-    }
-    seen.len() as u32
 }

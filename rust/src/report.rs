@@ -10,13 +10,12 @@ use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
 use crate::clock::{ClockOffset, Verdict};
+use crate::complete;
 use crate::etcd;
 use crate::forest::NONE;
-use crate::join::{Joined, RepairKind, Role};
+use crate::join::{Joined, Role, bad_time};
 use crate::phases::Signatures;
-
-/// Why a request's tree may not be whole.
-const CAUSES: [Option<&str>; 3] = [None, Some("etcd_not_traced"), Some("parent_missing")];
+use crate::repair::{Repair, RepairKind};
 
 fn index_or_null(values: &[u32]) -> ArrayRef {
     Arc::new(UInt32Array::from_iter(values.iter().map(|&at| Some(at).filter(|&at| at != NONE))))
@@ -32,14 +31,16 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let word = |ids: &[u32]| word_column(&r.words, ids, |id| id == 0);
     let roots = || r.root.iter().map(|&row| row as usize);
     let names: Vec<u32> = roots().map(|row| c.spans.name[row]).collect();
-    let (calls, _) = etcd_calls_below(joined);
+    let calls = etcd_calls_below(joined);
     let (pre, tail) = outside(joined);
-    let causes = incomplete_causes(joined);
+    let causes = complete::causes(joined, &calls.iter().map(|calls| calls.unpaired).collect::<Vec<_>>());
+    let raw = &c.spans.start_time_unix_nano;
+    let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
-        (above != NONE)
-            .then(|| (joined.start[r.root[at] as usize] - joined.start[above as usize]).max(0) as u64)
+        // Both are of one process, whose clock is its own whatever the trees were moved to.
+        (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
     };
     let some = |texts: &[crate::columns::TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
@@ -70,32 +71,58 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("pre_start_ns", numbers(pre.into_iter())),
         ("async_tail_ns", numbers(tail.into_iter())),
         ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
-        ("etcd_call_count", numbers(calls.into_iter())),
+        ("etcd_call_count", numbers(calls.iter().map(|calls| calls.all))),
+        ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
+        ("linked_from", index_or_null(&r.linked_from)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
-        ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|&cause| Some(cause == 0))))),
-        ("incomplete_cause", Arc::new(StringArray::from_iter(causes.iter().map(|&cause| CAUSES[cause])))),
+        ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
+        ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
+        (
+            "incomplete_cause",
+            Arc::new(StringArray::from_iter(causes.iter().map(|cause| cause.map(complete::Cause::name)))),
+        ),
     ])
 }
 
-/// Per request: etcd calls in its tree, and how many of them have no SERVER span.
-fn etcd_calls_below(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
-    let order = &joined.forest.order;
-    let mut count = vec![(0u32, 0u32); order.len() + 1];
-    for call in etcd::calls(joined) {
-        let place = joined.forest.position[call.client as usize] as usize;
-        count[place + 1] = (1, u32::from(call.server == NONE));
+/// etcd calls in the tree of a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Calls {
+    all: u64,
+    /// Without a SERVER span.
+    unpaired: u64,
+    /// Made because the one before was refused.
+    retries: u64,
+}
+
+impl Calls {
+    fn plus(self, other: Self, sign: fn(u64, u64) -> u64) -> Self {
+        Self {
+            all: sign(self.all, other.all),
+            unpaired: sign(self.unpaired, other.unpaired),
+            retries: sign(self.retries, other.retries),
+        }
     }
-    for place in 1..count.len() {
-        count[place].0 += count[place - 1].0;
-        count[place].1 += count[place - 1].1;
+}
+
+/// Per request: the etcd calls in its tree.
+fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
+    let mut before = vec![Calls::default(); joined.forest.order.len() + 1];
+    let calls = etcd::calls(joined);
+    for (call, retry) in calls.iter().zip(etcd::retries(joined, &calls)) {
+        let place = joined.forest.position[call.client as usize] as usize;
+        let unpaired = u64::from(call.server == NONE);
+        before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };
+    }
+    for place in 1..before.len() {
+        before[place] = before[place].plus(before[place - 1], |a, b| a + b);
     }
     let below = |&root: &u32| {
         let place = joined.forest.position[root as usize] as usize;
         let end = place + joined.forest.size[place] as usize;
-        (u64::from(count[end].0 - count[place].0), u64::from(count[end].1 - count[place].1))
+        before[end].plus(before[place], |a, b| a - b)
     };
-    joined.requests.root.iter().map(below).unzip()
+    joined.requests.root.iter().map(below).collect()
 }
 
 /// Per request: how long spans of its tree ran before its start and after its end, in ns.
@@ -119,51 +146,32 @@ fn outside(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
     joined.requests.root.iter().map(of).unzip()
 }
 
-/// Per request: an index into [`CAUSES`].
-fn incomplete_causes(joined: &Joined) -> Vec<usize> {
-    let c = &joined.columns;
-    let lost = |row: &usize| matches!(joined.role[*row], Role::Orphan | Role::RootMissing);
-    let damaged: hashbrown::HashSet<[u8; 16], foldhash::fast::RandomState> =
-        (0..c.len()).filter(lost).map(|row| c.spans.trace_id[row]).collect();
-    let (_, unpaired) = etcd_calls_below(joined);
-    let cause = |(&root, &unpaired): (&u32, &u64)| match unpaired {
-        1.. => 1,
-        0 if damaged.contains(&c.spans.trace_id[root as usize]) => 2,
-        0 => 0,
-    };
-    joined.requests.root.iter().zip(&unpaired).map(cause).collect()
-}
-
-/// One row per repair.
+/// One row per repair, by rule, trace and span.
 pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
-    let rows = || joined.repairs.iter().map(|repair| repair.row as usize);
-    let span_id = |row: u32| (row != NONE).then(|| crate::arrow::hex(&c.spans.span_id[row as usize]));
-    let request = |repair: &crate::join::Repair| {
-        let twin = matches!(repair.kind, RepairKind::Duplicate | RepairKind::Conflict);
-        joined.requests.of_row[if twin { repair.before } else { repair.row } as usize]
-    };
-    let requests: Vec<u32> = joined.repairs.iter().map(request).collect();
+    let mut repairs: Vec<&Repair> = joined.repairs.iter().collect();
+    let id = |row: u32| (c.spans.trace_id[row as usize], c.spans.span_id[row as usize]);
+    repairs.sort_by_key(|repair| (repair.kind as u8, id(repair.row), repair.row));
+    let rows = || repairs.iter().map(|repair| repair.row as usize);
+    let requests: Vec<u32> =
+        repairs.iter().map(|repair| joined.requests.of_row[repair.seen_in() as usize]).collect();
     let names: Vec<u32> = rows().map(|row| c.spans.name[row]).collect();
+    let kinds = repairs.iter().map(|repair| RepairKind::NAMES[repair.kind as usize]);
+    let (mut fields, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    for texts in repairs.iter().map(|repair| repair.texts(c)) {
+        fields.push(texts.0);
+        before.push(texts.1);
+        after.push(texts.2);
+    }
     named(vec![
-        (
-            "kind",
-            Arc::new(StringArray::from_iter_values(
-                joined.repairs.iter().map(|repair| RepairKind::NAMES[repair.kind as usize]),
-            )) as ArrayRef,
-        ),
+        ("kind", Arc::new(StringArray::from_iter_values(kinds)) as ArrayRef),
         ("request", index_or_null(&requests)),
         ("trace_id", hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
         ("span_id", hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
         ("name", word_column(&c.names, &names, |_| false)?),
-        (
-            "before",
-            Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.before)))),
-        ),
-        (
-            "after",
-            Arc::new(StringArray::from_iter(joined.repairs.iter().map(|repair| span_id(repair.after)))),
-        ),
+        ("field", Arc::new(StringArray::from(fields))),
+        ("before", Arc::new(StringArray::from(before))),
+        ("after", Arc::new(StringArray::from(after))),
     ])
 }
 

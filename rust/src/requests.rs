@@ -1,10 +1,13 @@
 //! One row per API request: what Kubernetes calls it, from whichever attributes that version used.
 
-use crate::columns::{Columns, TextRef};
+use std::borrow::Cow;
+
+use crate::columns::{Columns, TextRef, run};
 use crate::forest::{Forest, NONE};
+use crate::index::Index;
 use crate::intern::Interner;
 use crate::join::{Role, id_key};
-use crate::kube;
+use crate::kube::{self, RequestInfo};
 use crate::shapes::KnownNames;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
@@ -16,6 +19,8 @@ pub struct RequestColumns {
     pub prelude: Vec<u32>,
     /// The request that this one happened in, or [`NONE`].
     pub outer: Vec<u32>,
+    /// The request whose tree holds the span that a link of this one names, or [`NONE`].
+    pub linked_from: Vec<u32>,
     /// How many requests it is inside.
     pub level: Vec<u32>,
     /// Verbs, groups, resources, namespaces, names.
@@ -49,23 +54,109 @@ pub struct RequestColumns {
 }
 
 /// Attribute keys, the newer name first. A key that nobody sent has no number.
-struct Keys {
+pub struct Keys {
     method: [Option<u32>; 2],
-    target: [Option<u32>; 2],
+    target: Option<u32>,
+    path: Option<u32>,
+    query: Option<u32>,
     status: [Option<u32>; 2],
     user_agent: [Option<u32>; 2],
+    handler: Handler,
+}
+
+/// Attributes of the handler's span.
+struct Handler {
+    url: Option<u32>,
+    verb: Option<u32>,
+    group: Option<u32>,
+    version: Option<u32>,
+    resource: Option<u32>,
+    subresource: Option<u32>,
+    namespace: Option<u32>,
+    name: Option<u32>,
 }
 
 impl Keys {
-    fn new(c: &Columns) -> Self {
-        let find = |names: [&str; 2]| names.map(|name| c.keys.find(name.as_bytes()));
+    /// Looks the keys up.
+    pub fn new(c: &Columns) -> Self {
+        let find = |name: &str| c.keys.find(name.as_bytes());
+        let either = |names: [&str; 2]| names.map(find);
         Self {
-            method: find(["http.request.method", "http.method"]),
-            target: find(["http.target", "url.path"]),
-            status: find(["http.response.status_code", "http.status_code"]),
-            user_agent: find(["user_agent.original", "http.user_agent"]),
+            method: either(["http.request.method", "http.method"]),
+            target: find("http.target"),
+            path: find("url.path"),
+            query: find("url.query"),
+            status: either(["http.response.status_code", "http.status_code"]),
+            user_agent: either(["user_agent.original", "http.user_agent"]),
+            handler: Handler {
+                url: find("url"),
+                verb: find("verb"),
+                group: find("api-group"),
+                version: find("api-version"),
+                resource: find("resource"),
+                subresource: find("subresource"),
+                namespace: find("namespace"),
+                name: find("name"),
+            },
         }
     }
+
+    /// A request's SERVER span tells its method, and no status.
+    pub fn is_unanswered(&self, c: &Columns, row: usize) -> bool {
+        self.status(c, row).is_none()
+            && self.method.iter().any(|&key| c.span_attributes.string(row, key).is_some())
+    }
+
+    /// The HTTP status of a request's SERVER span.
+    #[inline]
+    pub fn status(&self, c: &Columns, row: usize) -> Option<i64> {
+        self.status.iter().find_map(|&key| c.span_attributes.int(row, key))
+    }
+}
+
+impl Handler {
+    /// Fills in what a span's name or a bare path cannot tell.
+    fn complete<'a>(&self, c: &'a Columns, row: usize, info: &mut RequestInfo<'a>) {
+        let text = |key| c.span_text(row, key).unwrap_or_default();
+        let watches = text(self.verb).eq_ignore_ascii_case("watch");
+        let verb = match c.names.text(c.spans.name[row]) {
+            "Create" => "create",
+            "Get" => "get",
+            "List" if !watches => "list",
+            "List" | "WatchList" => "watch",
+            "Patch" => "patch",
+            "Update" => "update",
+            _ if info.verb == "deletecollection" => "deletecollection",
+            _ => "delete",
+        };
+        info.verb = Cow::Borrowed(verb);
+        let parts = [
+            (&mut info.group, self.group),
+            (&mut info.version, self.version),
+            (&mut info.resource, self.resource),
+            (&mut info.subresource, self.subresource),
+            (&mut info.namespace, self.namespace),
+            (&mut info.name, self.name),
+        ];
+        for (part, key) in parts.into_iter().filter(|(part, _)| part.is_empty()) {
+            *part = Cow::Borrowed(text(key));
+        }
+        info.resource_request |= !info.resource.is_empty();
+    }
+}
+
+/// The first span of a request's handler, requests inside it left out.
+fn handler(c: &Columns, names: &KnownNames, forest: &Forest, root: u32) -> Option<u32> {
+    let first = forest.position[root as usize] as usize;
+    let (mut place, end) = (first + 1, first + forest.size[first] as usize);
+    while place < end {
+        let row = forest.order[place];
+        if names.is_verb(c, row as usize) {
+            return Some(row);
+        }
+        place += if names.is_request(c, row as usize) { forest.size[place] as usize } else { 1 };
+    }
+    None
 }
 
 const LONG_RUNNING_VERBS: [&str; 2] = ["watch", "proxy"];
@@ -76,10 +167,11 @@ impl RequestColumns {
     pub fn new(
         c: &Columns,
         names: &KnownNames,
+        index: &Index<'_>,
         forest: &Forest,
         role: &[Role],
         preludes: &[(u32, u32)],
-        (start, _end): (&[i64], &[i64]),
+        start: &[i64],
     ) -> Self {
         let is_root = |&row: &u32| role[row as usize] == Role::Request && names.is_request(c, row as usize);
         let mut roots: Vec<u32> = forest.order.iter().copied().filter(is_root).collect();
@@ -92,7 +184,7 @@ impl RequestColumns {
         let mut requests = Self::default();
         requests.words.intern_str("");
         for &root in &roots {
-            requests.push(c, &keys, root as usize);
+            requests.push(c, &keys, root as usize, || handler(c, names, forest, root));
         }
         requests.root = roots;
         requests.nest(c.len(), forest);
@@ -102,7 +194,16 @@ impl RequestColumns {
                 requests.prelude[*at as usize] = above;
             }
         }
+        requests.linked_from = (0..requests.len()).map(|at| requests.linked(c, index, at)).collect();
         requests
+    }
+
+    /// The first request, other than itself, that one of its links names a span of.
+    fn linked(&self, c: &Columns, index: &Index<'_>, request: usize) -> u32 {
+        let links = run(&c.spans.links_end, self.root[request] as usize);
+        let rows = links.filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]));
+        let from = rows.map(|row| self.of_row[row as usize]);
+        from.into_iter().find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
     }
 
     /// How many requests there are.
@@ -115,30 +216,40 @@ impl RequestColumns {
         self.root.is_empty()
     }
 
-    fn push(&mut self, c: &Columns, keys: &Keys, row: usize) {
+    fn push(&mut self, c: &Columns, keys: &Keys, row: usize, handler: impl FnOnce() -> Option<u32>) {
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
-        let target = text(keys.target).unwrap_or_default();
-        let name = c.names.text(c.spans.name[row]);
-        let method = match text(keys.method) {
-            Some(method) => c.text(method),
-            None => name.split(' ').next().unwrap_or_default(),
+        let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
+        let name = || c.names.text(c.spans.name[row]);
+        let method = text(keys.method).map_or_else(|| kube::method_of_name(name()), |method| c.text(method));
+        let whole = own(keys.target);
+        let handler = if whole.or(own(keys.query)).is_some() { None } else { handler() };
+        let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
+        let target = whole.or_else(|| own(keys.path)).or_else(|| of_handler(keys.handler.url));
+        let target = target.unwrap_or_default();
+        let asked = match own(keys.query) {
+            Some(query) if whole.is_none() => Cow::Owned(format!("{}?{}", c.text(target), c.text(query))),
+            _ => Cow::Borrowed(c.text(target)),
         };
-        let info = if target.is_empty() {
-            kube::template_info(name).unwrap_or_default()
-        } else {
-            kube::request_info(method, c.text(target))
-        };
+        let template = if target.is_empty() { kube::template_info(name()) } else { None };
+        let mut info = template.unwrap_or_else(|| kube::request_info(method, &asked));
+        if let Some(handler) = handler {
+            keys.handler.complete(c, handler as usize, &mut info);
+        }
+        if info.connects() {
+            info.verb = Cow::Borrowed("connect");
+        }
+        // Most words are absent; the empty one has the number 0.
         let words = &mut self.words;
-        self.verb.push(words.intern_str(&info.verb));
-        self.api_group.push(words.intern_str(&info.group));
-        self.api_version.push(words.intern_str(&info.version));
-        self.resource.push(words.intern_str(&info.resource));
-        self.subresource.push(words.intern_str(&info.subresource));
-        self.namespace.push(words.intern_str(&info.namespace));
-        self.object_name.push(words.intern_str(&info.name));
-        self.http_method.push(words.intern_str(method));
-        let status = keys.status.iter().find_map(|&key| c.span_attributes.int(row, key));
-        self.http_status.push(status.unwrap_or(0));
+        let mut word = |text: &str| if text.is_empty() { 0 } else { words.intern_str(text) };
+        self.verb.push(word(&info.verb));
+        self.api_group.push(word(&info.group));
+        self.api_version.push(word(&info.version));
+        self.resource.push(word(&info.resource));
+        self.subresource.push(word(&info.subresource));
+        self.namespace.push(word(&info.namespace));
+        self.object_name.push(word(&info.name));
+        self.http_method.push(word(method));
+        self.http_status.push(keys.status(c, row).unwrap_or(0));
         self.target.push(target);
         self.user_agent.push(text(keys.user_agent).unwrap_or_default());
         let stays_open = LONG_RUNNING_VERBS.contains(&&*info.verb)

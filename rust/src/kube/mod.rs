@@ -39,7 +39,24 @@ pub struct RequestInfo<'a> {
     pub resource_request: bool,
 }
 
+/// Subresources that open a connection to what the object stands for: kube-apiserver registers and counts them as
+/// CONNECT, whatever the method.
+const CONNECTIONS: [(&str, &str); 6] = [
+    ("pods", "attach"),
+    ("pods", "exec"),
+    ("pods", "portforward"),
+    ("pods", "proxy"),
+    ("services", "proxy"),
+    ("nodes", "proxy"),
+];
+
 impl RequestInfo<'_> {
+    /// The request connects to a container, a pod, a service or a node. Its `verb` is that of the method, as the
+    /// audit log has it; the metrics say `CONNECT`.
+    pub fn connects(&self) -> bool {
+        self.group.is_empty() && CONNECTIONS.contains(&(&*self.resource, &*self.subresource))
+    }
+
     fn into_owned(self) -> RequestInfo<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         RequestInfo {
@@ -88,6 +105,13 @@ pub fn template_info(span_name: &str) -> Option<RequestInfo<'_>> {
         }
     }
     Some(info)
+}
+
+/// The HTTP method in a span's name: `GET /api/v1/pods`, `GET`, `HTTP GET`. Empty if there is none.
+pub fn method_of_name(span_name: &str) -> &str {
+    let name = span_name.strip_prefix("HTTP ").unwrap_or(span_name);
+    let word = name.split(' ').next().unwrap_or_default();
+    if is_method(word) { word } else { "" }
 }
 
 /// Prefix, group, version, special verb, `namespaces`, namespace, resource, name, subresource.

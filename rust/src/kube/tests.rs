@@ -241,6 +241,37 @@ fn other_span_names_are_not_templates() {
     }
 }
 
+#[test]
+fn the_method_is_found_in_every_versions_span_name() {
+    let cases = [
+        ("GET /api/v1/pods", "GET"),
+        ("DELETE", "DELETE"),
+        ("HTTP GET", "GET"),
+        ("KubernetesAPI", ""),
+        ("HTTP", ""),
+        ("", ""),
+    ];
+    for (name, method) in cases {
+        assert_eq!(method_of_name(name), method, "{name}");
+    }
+}
+
+#[test]
+fn connections_are_told_whatever_the_method() {
+    for (method, target, expected) in [
+        ("POST", "/api/v1/namespaces/a/pods/b/exec?command=ls", true),
+        ("GET", "/api/v1/namespaces/a/pods/b/attach", true),
+        ("GET", "/api/v1/namespaces/a/pods/b/portforward", true),
+        ("PUT", "/api/v1/namespaces/a/services/b/proxy/x", true),
+        ("GET", "/api/v1/nodes/n/proxy/metrics", true),
+        ("GET", "/api/v1/namespaces/a/pods/b/log", false),
+        ("POST", "/api/v1/namespaces/a/pods/b/eviction", false),
+        ("POST", "/apis/x/v1/namespaces/a/pods/b/exec", false),
+    ] {
+        assert_eq!(request_info(method, target).connects(), expected, "{method} {target}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 

@@ -14,7 +14,7 @@ use crate::join::{Joined, Role};
 use crate::phases::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::processes::Processes;
 use crate::sweep::Overlap;
-use crate::{etcd, report};
+use crate::{etcd, issues, report};
 
 type Text = Option<String>;
 /// Service, scope, kind, name, parent, leaf, request verb.
@@ -81,11 +81,12 @@ impl JoinedSpans {
         rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
     }
 
-    /// One of the tables "requests", "repairs", "clock_offsets", "etcd_calls".
+    /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
             "requests" => report::requests,
             "repairs" => report::repairs,
+            "issues" => issues::table,
             "clock_offsets" => report::clock_offsets,
             "etcd_calls" => etcd::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
@@ -199,6 +200,7 @@ impl JoinedSpans {
         SpanView {
             row,
             parent: j.parent[at],
+            trace_id: arrow::hex(&c.spans.trace_id[at]),
             span_id: arrow::hex(&c.spans.span_id[at]),
             name: c.names.text(c.spans.name[at]).to_owned(),
             kind: c.spans.kind[at],
@@ -245,6 +247,7 @@ fn overlap_of(name: &str) -> PyResult<Overlap> {
 pub struct SpanView {
     row: u32,
     parent: u32,
+    trace_id: String,
     span_id: String,
     name: String,
     kind: i32,
