@@ -233,8 +233,7 @@ def by_name(spans: str, **how: Any) -> dict[str, int]:
     return k8strace.attribute(of(root, taxonomy=BY_NAME), **how).phases(0)
 
 
-# The cases of Jaeger's user interface: spans, then the sections it draws. Its fifth has a PRODUCER that
-# caused a CONSUMER, which Jaeger takes out of the tree; we do not do that yet, so it is not here.
+# The cases of Jaeger's user interface: spans, then the sections it draws. Its fifth is below: it needs kinds.
 JAEGER = [
     ("C,-,1,101 D,C,20,40 E,C,50,60", "C60-101 E50-60 C40-50 D20-40 C1-20"),
     ("X,-,1,101 A,X,10,50 C,X,20,60", "X60-101 C20-60 X1-20"),
@@ -253,6 +252,16 @@ def test_happens_before_gives_the_sums_of_jaegers_sections(spans: str, sections:
     for name, (start, end) in ((s[0], s[1:].split("-")) for s in sections.split()):
         sums[name] += int(end) - int(start)
     assert by_name(spans, overlap="happens_before") == dict(sums)
+
+
+def test_nobody_waits_for_a_consumer() -> None:
+    """Jaeger's fifth case, below a request: A left a message, and what B and C did with it is not waited for."""
+    consumer = Span("B", 10, 20, kind=5, children=[Span("C", 12, 14)])
+    root = Span("R", 1, 31, kind=SERVER, scope=HTTP, children=[Span("A", 1, 31, kind=4, children=[consumer])])
+    for method in METHODS:
+        assert k8strace.attribute(of(root, taxonomy=BY_NAME), method=method).phases(0) == {"A": 30}
+    consumer.kind = 1
+    assert k8strace.attribute(of(root, taxonomy=BY_NAME)).phases(0) == {"A": 20, "B": 8, "C": 2}
 
 
 def test_clip_counts_the_part_of_an_overlapping_sibling_that_jaeger_leaves_out() -> None:

@@ -18,7 +18,7 @@ use crate::columns::run;
 use crate::forest::NONE;
 use crate::intern::Sequence;
 use crate::join::{Joined, Role, id_key};
-use crate::shapes::{CLIENT, INTERNAL, SERVER};
+use crate::shapes::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::sweep::{Cut, Overlap, Sweep, Tree};
 
 /// A phase's number in the table's list of names.
@@ -421,13 +421,20 @@ impl<'a> Walker<'a> {
             self.parent.push(self.node_of_place[above]);
             self.rows.push(row as u32);
             self.start.push(joined.start[row]);
-            self.end.push(joined.end[row]);
+            self.end.push(if self.is_detached(row, is_root) { joined.start[row] } else { joined.end[row] });
             self.id.push(id_key(joined.columns.spans.span_id[row]));
             self.label(row);
             place += 1;
         }
         let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
         self.sweep.load(&tree);
+    }
+
+    /// A CONSUMER below a PRODUCER: nobody waits for it, so it counts for nothing, and so does all below it.
+    #[inline]
+    fn is_detached(&self, row: usize, is_root: bool) -> bool {
+        let kind = &self.joined.columns.spans.kind;
+        kind[row] == CONSUMER && !is_root && kind[self.joined.parent[row] as usize] == PRODUCER
     }
 
     fn clear(&mut self) {

@@ -18,6 +18,10 @@ pub const INTERNAL: i32 = 1;
 pub const SERVER: i32 = 2;
 /// The calling side.
 pub const CLIENT: i32 = 3;
+/// The side that leaves a message.
+pub const PRODUCER: i32 = 4;
+/// The side that takes it up.
+pub const CONSUMER: i32 = 5;
 
 /// Verb spans: the handlers that read or write objects.
 const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];
