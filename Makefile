@@ -12,7 +12,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench docs wheel lock clean
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,14 @@ dev: $(VENV)/.dev $(CORE) ## editable set-up: .venv with everything, and a relea
 
 check: format-check lint types stubs rust test ## everything CI runs, but docs and the wheel
 
-bench: dev ## benchmarks against a release build (ARGS='--help')
+bench: dev $(VENV)/.bench ## benchmarks and the table of goals, less than ten minutes (ARGS='--help')
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-check: dev ## the gate of CI: floors on one capture, instruction budgets if valgrind is there
+	$(BIN)/python benchmarks/run.py --gate
+
+bench-peers: dev $(VENV)/.bench ## the same as bench, and Go's pdata, which is built first
+	$(BIN)/python benchmarks/run.py --peers $(ARGS)
 
 docs: dev ## the documentation in docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
@@ -87,6 +93,11 @@ $(CORE): $(RUST_SOURCES) pyproject.toml $(VENV)/.build
 
 $(VENV)/.dev: $(VENV)/.build
 	$(BIN)/python -m pip install --quiet --requirement $(LOCK)
+	@touch $@
+
+# Rivals; without them the benchmarks say what they skip.
+$(VENV)/.bench: $(VENV)/.dev
+	-$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --group bench
 	@touch $@
 
 # Only what builds the core; the base dependencies come with the package, pinned by the same lock.

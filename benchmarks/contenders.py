@@ -2,6 +2,8 @@
 
     python benchmarks/contenders.py NAME FILE [no-gc]    # then, line by line: answers, run, run SECONDS
 
+The first three do the whole job from the file. The rest (`DECODERS`) start from messages in memory.
+
 Each line is answered by one line of JSON. A process does the job of one contender on one file, so that
 what another leaves behind in memory or in caches of Python is not its concern.
 """
@@ -9,10 +11,13 @@ what another leaves behind in memory or in caches of Python is not its concern.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +46,7 @@ class Contender(Protocol):
     def answers(self, result: Any) -> Answers:
         """Give the answers in a form that is the same for all."""
 
-    def facts(self, result: Any) -> dict[str, int]:
+    def facts(self, result: Any) -> dict[str, Any]:
         """Say what else is worth knowing."""
 
 
@@ -148,6 +153,182 @@ class Parse:
 CONTENDERS: dict[str, Callable[[], Contender]] = {"k8strace": Ours, "baseline": Theirs, "parse": Parse}
 
 
+# ── From bytes in memory ──────────────────────────────────────────────────────────────────────────
+
+LOAD = "load"
+"""The step that is not counted: the messages come from the file once per process."""
+
+messages = cache(baseline.load)
+
+
+class OursInMemory(Ours):
+    """Messages → columns → Arrow; and on to the answers."""
+
+    def __call__(self, path: Path, lap: Lap) -> Any:
+        """Decode, join, attribute; then hand the columns to pyarrow."""
+        import pyarrow as pa
+
+        wire = messages(path)
+        lap(LOAD)
+        spans = k8strace.decode(wire)
+        lap("decode")
+        table = pa.table(spans)
+        lap("arrow")
+        requests = k8strace.join(spans)
+        lap("join")
+        attribution = k8strace.attribute(requests)
+        lap("attribute")
+        return table, attribution
+
+    def take_out(self, result: Any, lap: Lap) -> None:
+        """Do nothing."""
+
+    def answers(self, result: Any) -> Answers:
+        """Give wall time and phases of every request."""
+        return super().answers(result[1])
+
+    def facts(self, result: Any) -> dict[str, Any]:
+        """Say what the spans hold, and what was read."""
+        table, attribution = result
+        return super().facts(attribution) | _read_of_arrow(table.combine_chunks())
+
+
+class TuplesInMemory(Theirs):
+    """Messages → official objects → tuples and dictionaries; and on to the answers with networkx."""
+
+    def __call__(self, path: Path, lap: Lap) -> tuple[baseline.Trees, list[baseline.RequestTime]]:
+        """Read, join, attribute."""
+        wire = messages(path)
+        lap(LOAD)
+        spans = baseline.read(wire)
+        lap("decode")
+        trees = baseline.Trees(spans)
+        lap("join")
+        requests = baseline.attribute(trees, self._phase, self._mark)
+        lap("attribute")
+        return trees, requests
+
+    def facts(self, result: tuple[baseline.Trees, list[baseline.RequestTime]]) -> dict[str, Any]:
+        """Say what was read."""
+        spans = result[0].spans
+        events = [event for span in spans for event in span.events]
+        pairs = [pair for span in spans for pair in span.attributes.items()]
+        pairs += [pair for *_, attributes in events for pair in attributes.items()]
+        return {"spans": len(spans)} | _digest(
+            names=(span.name for span in spans),
+            times=(time for span in spans for time in (span.start, span.end)),
+            events=(event[1] for event in events),
+            keys=(key for key, _ in pairs),
+            texts=(value if isinstance(value, str) else "" for _, value in pairs),
+        )
+
+
+class UpbInMemory(Parse):
+    """Messages → official objects."""
+
+    def __call__(self, path: Path, lap: Lap) -> list[ExportTraceServiceRequest]:
+        """Parse."""
+        wire = messages(path)
+        lap(LOAD)
+        parsed = [ExportTraceServiceRequest.FromString(message) for message in wire]
+        lap("decode")
+        return parsed
+
+    def facts(self, result: list[ExportTraceServiceRequest]) -> dict[str, Any]:
+        """Say what was read."""
+        parts = [part for message in result for part in message.resource_spans]
+        spans = [span for part in parts for scope in part.scope_spans for span in scope.spans]
+        events = [event for span in spans for event in span.events]
+        pairs = [pair for each in (*spans, *events) for pair in each.attributes]
+        return {"spans": len(spans)} | _digest(
+            names=(span.name for span in spans),
+            times=(time for span in spans for time in (span.start_time_unix_nano, span.end_time_unix_nano)),
+            events=(event.name for event in events),
+            keys=(pair.key for pair in pairs),
+            texts=(pair.value.string_value for pair in pairs),
+        )
+
+
+class PtarsInMemory:
+    """Messages → Arrow by ptars, which is generic: nested lists as the protocol nests them."""
+
+    def __init__(self) -> None:
+        import ptars
+
+        pool = ptars.HandlerPool([ExportTraceServiceRequest.DESCRIPTOR.file])
+        self._handler = pool.get_for_message(ExportTraceServiceRequest.DESCRIPTOR)
+
+    def __call__(self, path: Path, lap: Lap) -> Any:
+        """Convert."""
+        wire = messages(path)
+        lap(LOAD)
+        batch = self._handler.list_to_record_batch(wire)
+        lap("decode")
+        return batch
+
+    def take_out(self, result: Any, lap: Lap) -> None:
+        """Do nothing."""
+
+    def answers(self, result: Any) -> Answers:  # noqa: ARG002
+        """Give none."""
+        return {}
+
+    def facts(self, result: Any) -> dict[str, Any]:
+        """Say what was read."""
+        import pyarrow as pa
+        from pyarrow.compute import list_flatten, struct_field
+
+        parts = list_flatten(result.column("resource_spans"))
+        scopes = list_flatten(struct_field(parts, "scope_spans"))
+        spans = list_flatten(struct_field(scopes, "spans"))
+        names = [field.name for field in spans.type]
+        return _read_of_arrow(pa.table(spans.flatten(), names=names))
+
+
+def _read_of_arrow(table: Any) -> dict[str, Any]:
+    """What an Arrow table of spans says; names of columns and fields are the protocol's, ours and theirs."""
+    from pyarrow.compute import list_flatten, struct_field
+
+    def texts(attributes: Any) -> tuple[list[str], list[str]]:
+        at = "string_value" if "value" not in [f.name for f in attributes.type] else ["value", "string_value"]
+        values = struct_field(attributes, at).to_pylist()
+        return struct_field(attributes, "key").to_pylist(), [value or "" for value in values]
+
+    columns = {
+        name: table.column(name).combine_chunks()
+        for name in ("name", "start_time_unix_nano", "end_time_unix_nano", "attributes", "events")
+    }
+    events = list_flatten(columns["events"])
+    of_spans = texts(list_flatten(columns["attributes"]))
+    of_events = texts(list_flatten(struct_field(events, "attributes")))
+    begins, ends = (columns[f"{end}_time_unix_nano"].to_pylist() for end in ("start", "end"))
+    return {"spans": len(table)} | _digest(
+        names=columns["name"].to_pylist(),
+        times=(time for pair in zip(begins, ends, strict=True) for time in pair),
+        events=struct_field(events, "name").to_pylist(),
+        keys=of_spans[0] + of_events[0],
+        texts=of_spans[1] + of_events[1],
+    )
+
+
+def _digest(**values: Iterable[Any]) -> dict[str, Any]:
+    """Sum up long lists, to be compared."""
+    lists = {name: list(each) for name, each in values.items()}
+    return {
+        f"read_{name}": f"{len(each)} {hashlib.sha256(repr(each).encode()).hexdigest()[:16]}"
+        for name, each in lists.items()
+    }
+
+
+DECODERS: dict[str, Callable[[], Contender]] = {
+    "decode": OursInMemory,
+    "tuples": TuplesInMemory,
+    "upb": UpbInMemory,
+    **({"ptars": PtarsInMemory} if find_spec("ptars") else {}),
+}
+"""Those who start from messages in memory; `ptars` where it is installed."""
+
+
 class Stopwatch:
     """CPU time and wall time per step, in ns."""
 
@@ -208,7 +389,7 @@ def main(name: str, path: Path, *options: str) -> None:
     """Do what the lines of standard input say."""
     if "no-gc" in options:
         gc.disable()
-    contender = CONTENDERS[name]()
+    contender = (CONTENDERS | DECODERS)[name]()
     for line in sys.stdin:
         order, *seconds = line.split()
         reply = answer(contender, path) if order == "answers" else run(contender, path, *map(float, seconds))

@@ -56,6 +56,10 @@ class EtcdCall(NamedTuple):
     """Duration of etcd's SERVER span; None if it is not here."""
     transport_ns: int | None
     """client_ns - server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
+    send_ns: int | None
+    """From the start of the CLIENT span to the start of the SERVER span, after clock correction."""
+    receive_ns: int | None
+    """From the end of the SERVER span to the end of the CLIENT span; with `send_ns` it sums to `transport_ns`."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

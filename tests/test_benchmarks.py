@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import baseline  # noqa: E402
+import chart  # noqa: E402
+import goals  # noqa: E402
 import run  # noqa: E402
 import workloads  # noqa: E402
 
@@ -183,6 +185,67 @@ def test_a_goal_is_met_from_its_floor_on(ratio, met, verdict, capsys):
     """Fifteen times on the 1.36 capture."""
     assert run.print_goals([spread_of(ratio)]) is met
     assert capsys.readouterr().out.startswith(verdict)
+
+
+@needs_release
+def test_those_who_start_from_memory_have_read_the_same(tmp_path, messages):
+    """Every name, time, event, key and text, else `measure_decoders` raises."""
+    path = tmp_path / "small.otlp.zst"
+    workloads.write(path, messages)
+    measured = run.measure_decoders("small", path, rounds=1, seconds=0)
+    assert run.decoder_ratios(measured).keys() >= {1, 2, 3}
+    facts = measured.first["decode"]["facts"]
+    assert sum(name.startswith("read_") for name in facts) == 5
+
+
+def test_who_has_read_something_else_is_refused():
+    """One attribute more is other work."""
+    first = {
+        name: {"answers": {}, "facts": {"spans": 1, "read_keys": keys}}
+        for name, keys in {"k8strace": "1 a", "baseline": "2 b"}.items()
+    }
+    with pytest.raises(run.DifferentAnswersError, match="not read the same"):
+        run.check_equal("small", first)
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "verdict"),
+    [
+        *((1, 11.9, "BELOW FLOOR"), (1, 12, "missed"), (1, 25, "met"), (1, 40, "beyond")),
+        *((10, 301, "BELOW FLOOR"), (10, 300, "missed"), (10, 254, "met"), (10, 200, "beyond")),
+        (6, 1, "missed"),
+    ],
+)
+def test_a_goal_says_how_far_a_result_gets(number, value, verdict):
+    """Higher is better for a ratio, lower for a size; what has no floor cannot be below it."""
+    assert goals.GOALS[number].verdict(value) == verdict
+    assert bool(goals.below_floor({"w": {number: value}})) is (verdict == "BELOW FLOOR")
+
+
+def test_the_gate_holds_known_misses_where_they_are():
+    """A floor that was never reached does not stop every change, but getting worse does."""
+    values = {1: 11.0, 3: 1.5, 10: 100.0}
+    assert [holds for holds, _ in goals.gate(values, (1, 3, 10))] == [False, True, True]
+    assert "MISSED" in goals.gate(values, (3,))[0][1]
+    assert not goals.gate({3: 1.2}, (3,))[0][0]
+
+
+def test_the_table_has_a_row_per_goal():
+    """Whatever is missing is a dash, with the reason."""
+    head, *rows = goals.table({"w": {1: 30.0}}, {4: "not installed"})
+    assert head.endswith("w")
+    assert len(rows) == len(goals.GOALS)
+    assert rows[0].endswith("30 met")
+    assert rows[3].endswith("-  (not installed)")
+
+
+def test_the_chart_is_an_svg_with_a_bar_each():
+    """Well-formed, on a logarithmic scale."""
+    from xml.etree import ElementTree as ET
+
+    root = ET.fromstring(chart.svg("a < b", {"k8strace: decode": 100.0, "upb": 1000.0}))
+    bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    assert len(bars) == 2
 
 
 def test_a_debug_build_is_refused(monkeypatch, capsys):

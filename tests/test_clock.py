@@ -186,7 +186,12 @@ def test_two_members_under_one_name_are_reported_and_not_corrected() -> None:
 def test_transport_time_needs_no_clocks() -> None:
     """Client duration minus server duration is the same whatever the clocks show."""
     simulated = list(calls(random.Random(4), 1, 1, 50, SECOND))
-    right = joined(simulated, [clock(0)], [clock(0)]).etcd_calls().column("transport_ns").to_pylist()
-    wrong = joined(simulated, [clock(0)], [clock(-400 * MS)]).etcd_calls().column("transport_ns").to_pylist()
-    assert right == wrong
-    assert right == [(c.client[1] - c.client[0]) - (c.server[1] - c.server[0]) for c in simulated]
+    right = list(joined(simulated, [clock(0)], [clock(0)]).etcd_calls())
+    wrong = list(joined(simulated, [clock(0)], [clock(-400 * MS)]).etcd_calls())
+    for calls_seen in (right, wrong):
+        assert all(call["send_ns"] + call["receive_ns"] == call["transport_ns"] for call in calls_seen)
+    assert [call["send_ns"] for call in right] == [c.server[0] - c.client[0] for c in simulated]
+    assert [call["transport_ns"] for call in right] == [call["transport_ns"] for call in wrong]
+    assert [call["transport_ns"] for call in right] == [
+        (c.client[1] - c.client[0]) - (c.server[1] - c.server[0]) for c in simulated
+    ]

@@ -177,7 +177,8 @@ def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], e
         assert made["method"] == call.method
         assert made["client_ns"] == call.end - call.start
         assert 0 < made["server_ns"] <= made["client_ns"]
-        assert made["transport_ns"] >= 0
+        assert made["transport_ns"] == made["send_ns"] + made["receive_ns"]
+        assert min(made["send_ns"], made["receive_ns"]) >= 0
     for request in requests:
         phases = attribution.phases(request.request)
         assert sum(phases.values()) == request.wall_ns

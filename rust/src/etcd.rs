@@ -119,6 +119,9 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let client_ns = |call: &EtcdCall| length(joined, call.client);
     let transport =
         |call: &EtcdCall| server(call).map(|row| client_ns(call) as i64 - length(joined, row) as i64);
+    let between = |times: &[i64], from: u32, to: u32| times[to as usize] - times[from as usize];
+    let send = |call: &EtcdCall| server(call).map(|row| between(&joined.start, call.client, row));
+    let receive = |call: &EtcdCall| server(call).map(|row| between(&joined.end, row, call.client));
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     arrow::named(vec![
         ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
@@ -146,5 +149,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
             )),
         ),
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
+        ("send_ns", Arc::new(Int64Array::from_iter(calls.iter().map(send)))),
+        ("receive_ns", Arc::new(Int64Array::from_iter(calls.iter().map(receive)))),
     ])
 }
