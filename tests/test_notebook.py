@@ -282,7 +282,7 @@ def test_a_request_says_what_it_is_and_what_was_done_to_it():
     """Facts in words; the span that was moved from below `authentication` is marked."""
     page = Page(drawn()._repr_html_())
     text = "".join(page.texts)
-    assert text.startswith("get pods -n default · 1.00 µs · 5 spans · 1 etcd call · complete")
+    assert text.startswith("get pods -n default · HTTP 200 · 1.00 µs · 5 spans · 1 etcd call · complete")
     assert text.count("repaired") == 1
     assert [title for title in page.titles if "repaired (authentication_children)" in title]
 
