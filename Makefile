@@ -33,7 +33,7 @@ bench: dev $(VENV)/.bench ## benchmarks and the table of goals, less than ten mi
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-check: dev ## the gate of CI: floors on one capture, instruction budgets if valgrind is there
-	$(BIN)/python benchmarks/run.py --gate
+	$(BIN)/python benchmarks/run.py --gate $(ARGS)
 
 bench-peers: dev $(VENV)/.bench ## the same as bench, and Go's pdata, which is built first
 	$(BIN)/python benchmarks/run.py --peers $(ARGS)

@@ -237,7 +237,7 @@ class Goals:
         self.take(name, 9, "scan", grown, grown["ratio"])
         self.take(name, 11, "trees", trees, trees["ratio"])
 
-    def crate(self, name: str, path: Path, rounds: int) -> None:
+    def crate(self, name: str, path: Path, small: Path, rounds: int) -> None:
         """Note rows 5, 7 and 8, where the tools are there."""
         try:
             core = crate.decode(path, rounds)
@@ -246,7 +246,7 @@ class Goals:
         except crate.SkippedError as error:
             self.skipped |= {5: str(error), 7: str(error)}
         try:
-            grown = crate.join(path, min(rounds, 3))
+            grown = crate.join(small, min(rounds, 3))
             self.take(name, 8, "core join", grown, grown["growth"]["median"])
         except crate.SkippedError as error:
             self.skipped[8] = str(error)
@@ -328,7 +328,7 @@ GATE = (1, 2, 3, 10)
 GATE_ROUNDS, GATE_SECONDS, GATE_TRIES = 5, 0.15, 2
 
 
-def gate() -> int:
+def gate(*, floors_only: bool = False) -> int:
     """What CI asks: floors on one capture, with a second try for a noisy neighbour, and instruction budgets."""
     path = CAPTURES["k8s-1.36"]
     met = False
@@ -343,7 +343,7 @@ def gate() -> int:
         if met:
             break
     try:
-        _, within = crate.instructions(check=True)
+        within = floors_only or crate.instructions(check=True)[1]
     except crate.SkippedError as error:
         print(f"instructions are not counted: {error}")
         within = True
@@ -496,6 +496,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-gc", action="store_true", help="switch Python's garbage collector off")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a floor is missed")
     parser.add_argument("--gate", action="store_true", help="only what CI asks for, and fail if it is missed")
+    parser.add_argument("--floors-only", action="store_true", help="with --gate: do not count instructions")
     parser.add_argument("--peers", action="store_true", help="build and run Go's pdata too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store the result too")
     options = parser.parse_args(arguments)
@@ -512,6 +513,15 @@ def files(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path
     yield f"{options.spans:,} spans", path
 
 
+def fewest(name: str, path: Path, seed: int) -> Path:
+    """Give at most 20,000 spans of the same kind: what the growth of the join is measured from."""
+    if name in CAPTURES:
+        return path
+    small = path.with_name("fewest.otlp.zst")
+    workloads.write(small, workloads.generate(20_000, seed))
+    return small
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; give the exit code."""
     options = parse(arguments)
@@ -519,7 +529,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("this is a debug build of the core, whose times mean nothing: run `make dev`", file=sys.stderr)
         return 2
     if options.gate:
-        return gate()
+        return gate(floors_only=options.floors_only)
     facts, found = machine(), Goals()
     print_machine(facts, options.rounds)
     results = []
@@ -537,7 +547,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_measured(results[-1])
             if name in found.results and not options.quick:
                 found.memory(name, path)
-                found.crate(name, path, options.rounds)
+                found.crate(name, path, fewest(name, path, options.seed), options.rounds)
     if options.peers:
         found.peers(results[-1].workload, options.spans)
     else:
