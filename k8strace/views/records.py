@@ -42,6 +42,9 @@ _LAST: Final = (
     "async_tail_ns",
     "spans",
     "outer_request",
+    "linked_from",
+    "retries",
+    "timed",
 )
 _CALL: Final = (
     "method",
