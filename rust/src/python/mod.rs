@@ -114,9 +114,6 @@ fn builders(table: &str) -> PyResult<&'static [Builder]> {
 #[pyfunction]
 fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumns> {
     let mut arena = Vec::new();
-    // Growing by doubling would copy what was copied already. Only a hint: an object may lie about its length.
-    let bytes = buffers.iter().map(|buffer| buffer.len().unwrap_or(0)).fold(0, usize::saturating_add);
-    arena.try_reserve_exact(bytes).unwrap_or_default();
     let mut ranges = Vec::with_capacity(buffers.len());
     for buffer in &buffers {
         let start = arena.len();
