@@ -255,7 +255,7 @@ class Requests(ArrowExport):
 
     def _arrow(self) -> _core.Table:
         table = self._joined.table
-        return table if len(self._rows) == len(self._joined.core) else table.take(list(self._rows))
+        return table if self._rows == range(len(table)) else table.take(self._rows)
 
     @property
     def spans(self) -> Spans:

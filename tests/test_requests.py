@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import oracle
+import pyarrow as pa
 import pytest
 from builder import (
     APISERVER,
@@ -811,3 +812,10 @@ def test_requests_in_requests_cost_their_number_not_its_square() -> None:
 
     thousand = min(seconds(1_000) for _ in range(3))
     assert seconds(50_000) < 500 * thousand + 1
+
+
+def test_a_selection_is_handed_over_in_its_own_order(capture_136: Path) -> None:
+    """The Arrow rows are the requests of the selection, one by one, also when all of them are in it."""
+    requests = k8strace.join(k8strace.read(capture_136))
+    for selection in (requests, requests[::-1], requests.slowest(long_running=True), requests.slowest(7)):
+        assert pa.table(selection)["request"].to_pylist() == [request.request for request in selection]
