@@ -82,8 +82,6 @@ class SpanColumns:
         """One column of the span table. Raises KeyError."""
     def attribute(self, key: str) -> Column:
         """The values of one attribute key, one per span."""
-    def attribute_keys(self) -> list[str]:
-        """Distinct attribute keys, in order of first appearance."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -185,7 +183,6 @@ class AttributedRequests:
     """Parts of the wall time of every request."""
 
     def __len__(self) -> int: ...
-    def wall_ns(self) -> list[int]: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:

@@ -127,7 +127,7 @@ fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
 
 /// Per request: how long spans of its tree ran before its start and after its end, in ns.
 fn outside(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
-    let (order, size) = (&joined.forest.order, &joined.forest.size);
+    let order = &joined.forest.order;
     let mut low: Vec<i64> = order.iter().map(|&row| joined.start[row as usize]).collect();
     let mut high: Vec<i64> = order.iter().map(|&row| joined.end[row as usize]).collect();
     for place in (0..order.len()).rev() {
@@ -138,7 +138,6 @@ fn outside(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
             high[above] = high[above].max(high[place]);
         }
     }
-    debug_assert_eq!(order.len(), size.len());
     let of = |&root: &u32| {
         let (row, place) = (root as usize, joined.forest.position[root as usize] as usize);
         ((joined.start[row] - low[place]).max(0) as u64, (high[place] - joined.end[row]).max(0) as u64)

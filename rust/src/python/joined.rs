@@ -283,11 +283,6 @@ impl AttributedRequests {
         self.0.wall_ns.len()
     }
 
-    /// Wall time per request, ns.
-    fn wall_ns(&self) -> Vec<u64> {
-        self.0.wall_ns.clone()
-    }
-
     /// (phase number, ns) of one request.
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
         let rows = run(&self.0.end, request);

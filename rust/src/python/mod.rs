@@ -89,11 +89,6 @@ impl SpanColumns {
         py.detach(|| arrow::attribute_column(&self.0, key)).map(Column::from).map_err(arrow_err)
     }
 
-    /// Distinct attribute keys, in order of first appearance.
-    fn attribute_keys(&self) -> Vec<String> {
-        self.0.keys.iter().map(str::to_owned).collect()
-    }
-
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
     fn processes(&self) -> Vec<joined::Process> {
         joined::processes(&self.0)
