@@ -21,6 +21,8 @@ FLOW = [
     "calltree",
     "requests",
     "attribution",
+    "stream",
+    "receiver",
     "views",
     "__init__",
     "setup",
