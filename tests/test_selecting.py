@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from builder import Span, (
+from builder import (
+    Span,
     apiserver_request,
     batches,
     trace,
@@ -59,7 +60,9 @@ def test_indexing_slicing_and_iterating_agree(capture_131: Path) -> None:
 
 def test_the_slowest_come_first_and_of_equally_long_ones_the_earlier() -> None:
     roots = [get(start=start, end=start + wall) for start, wall in [(0, 5), (1, 9), (2, 5), (3, 9), (4, 1)]]
-    requests = k8strace.join(k8strace.decode(batches(*(trace(root, trace_id=at) for at, root in enumerate(roots, 1)))))
+    requests = k8strace.join(
+        k8strace.decode(batches(*(trace(root, trace_id=at) for at, root in enumerate(roots, 1))))
+    )
     assert requests.slowest(4).column("start_unix_nano") == [1, 3, 0, 2]
     assert requests.slowest().column("wall_ns") == [9, 9, 5, 5, 1]
     assert requests.slowest(0).column("wall_ns") == []
