@@ -62,9 +62,10 @@ RESOURCES: Final = _words(
 )
 """Resources that Kubernetes 1.22 to 1.37 serves itself. Custom resources are "other"."""
 
-COMPONENTS: Final = frozenset(
-    {component_of(rule.phase) for rule in Taxonomy().rules if isinstance(rule, Rule)} | {"unattributed"}
-)
+_OURS = [rule for rule in Taxonomy().rules if isinstance(rule, Rule)]
+_MARKED = [phase for rule in _OURS for mark in rule.events.values() for phase in mark if phase]
+
+COMPONENTS: Final = frozenset(map(component_of, [*(rule.phase for rule in _OURS), *_MARKED, "unattributed"]))
 """Components of k8strace's own taxonomy."""
 
 
