@@ -22,6 +22,7 @@ from k8strace.exceptions import K8straceError
 __all__ = [
     "Address",
     "AddressError",
+    "ListenError",
     "check_exposure",
     "listen_on",
     "make_way",
@@ -34,7 +35,11 @@ BACKLOG: Final = 128
 
 
 class AddressError(K8straceError, ValueError):
-    """An address that cannot be listened on: not an address, in use, not allowed. The message says which and why."""
+    """It is no address, or one that may not be listened on. The message says which and why."""
+
+
+class ListenError(K8straceError):
+    """An address that cannot be listened on now: in use, not there, or not ours. The message says which and why."""
 
 
 class Address(NamedTuple):
@@ -148,7 +153,7 @@ def listen_on(address: Address) -> socket.socket:
     A listening socket, not blocking. A unix socket is for its owner only; one that nobody listens on is replaced.
 
     Raises:
-        AddressError: In use, not there, or not allowed.
+        ListenError: In use, not there, or not allowed.
     """
     if address.path:
         make_way(address)
@@ -169,10 +174,10 @@ def listen_on(address: Address) -> socket.socket:
     return listening
 
 
-def _refused(address: Address, error: OSError) -> AddressError:
+def _refused(address: Address, error: OSError) -> ListenError:
     if error.errno == errno.EADDRINUSE:
-        return AddressError(f"{address} is in use: another program, or another k8strace, listens there")
-    return AddressError(f"{address}: {error.strerror or error}")
+        return ListenError(f"{address} is in use: another program, or another k8strace, listens there")
+    return ListenError(f"{address}: {error.strerror or error}")
 
 
 def make_way(address: Address) -> None:
@@ -180,21 +185,21 @@ def make_way(address: Address) -> None:
     Removes a unix socket that a dead process left behind.
 
     Raises:
-        AddressError: Somebody listens on it, it is no socket, or its folder is not there.
+        ListenError: Somebody listens on it, it is no socket, or its folder is not there.
     """
     path = Path(address.path)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise AddressError(f"{address}: there is no folder {path.parent}") from None
+            raise ListenError(f"{address}: there is no folder {path.parent}") from None
         return
     except OSError as error:
         raise _refused(address, error) from None
     if not stat.S_ISSOCK(mode):
-        raise AddressError(f"{address}: there is something else than a socket")
+        raise ListenError(f"{address}: there is something else than a socket")
     if _answers(path):
-        raise AddressError(f"{address} is in use: another program, or another k8strace, listens there")
+        raise ListenError(f"{address} is in use: another program, or another k8strace, listens there")
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
