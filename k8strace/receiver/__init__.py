@@ -5,6 +5,32 @@ OTLP over gRPC and HTTP: the protocol's rules, limits, identity, and the journal
               └─ grpc_service.py, asgi.py, exporter.py ─┘               └ sink.py ┘
 """
 
+from k8strace.receiver.answers import Outcome, Verdict
+from k8strace.receiver.asgi import asgi_app
+from k8strace.receiver.grpc_service import add_to_server, server_options
+from k8strace.receiver.identity import Identity, IdentityError, Secret, ServerTls, Tokens
+from k8strace.receiver.intake import Counts, Intake
+from k8strace.receiver.limits import REASONS, Limits, Rejections
 from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
 
-__all__ = ["Meta", "Receipt", "Sink", "UnavailableError"]
+__all__ = [
+    "REASONS",
+    "Counts",
+    "Identity",
+    "IdentityError",
+    "Intake",
+    "Limits",
+    "Meta",
+    "Outcome",
+    "Receipt",
+    "Rejections",
+    "Secret",
+    "ServerTls",
+    "Sink",
+    "Tokens",
+    "UnavailableError",
+    "Verdict",
+    "add_to_server",
+    "asgi_app",
+    "server_options",
+]
