@@ -5,7 +5,7 @@ Private: import from `k8strace`. All times are integer nanoseconds.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final, type_check_only
 
 from _typeshed import ReadableBuffer
 
@@ -25,7 +25,9 @@ __all__ = [
     "join",
     "json_is_cut",
     "json_to_wire",
+    "json_too_deep",
     "make_table",
+    "screen",
 ]
 
 DEBUG: Final[bool]
@@ -192,7 +194,7 @@ class AttributedRequests:
 class Inflater:
     """Inflates a gzip or zstd stream that arrives in pieces, to at most `limit` bytes in all."""
 
-    def __new__(cls, kind: str, limit: int, /) -> Inflater: ...
+    def __new__(cls, kind: str, limit: int, /, window_bytes: int = 134217728) -> Inflater: ...
     def feed(self, chunk: ReadableBuffer, /) -> bytes:
         """The next piece of output. While `pending`, there is more: feed `b""`. Raises DecodeError."""
     @property
@@ -217,3 +219,34 @@ def json_is_cut(data: ReadableBuffer, /) -> bool:
 
 def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
     """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""
+
+@type_check_only
+class _Limits(Protocol):
+    @property
+    def spans_per_request(self) -> int: ...
+    @property
+    def attributes(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def links(self) -> int: ...
+    @property
+    def value_bytes(self) -> int: ...
+    @property
+    def value_depth(self) -> int: ...
+    @property
+    def span_bytes(self) -> int: ...
+    @property
+    def columns_per_byte(self) -> int: ...
+    @property
+    def columns_free_bytes(self) -> int: ...
+
+def screen(wire: bytes, limits: _Limits, /) -> tuple[bytes, int, list[tuple[str, int]]]:
+    """
+    Looks through one request: wire without what is over a limit, spans left in it, and (reason, count) of what was cut.
+
+    The wire is the same object if nothing was cut. Raises DecodeError.
+    """
+
+def json_too_deep(text: bytes, limit: int, /) -> int | None:
+    """Where JSON is deeper than `limit` objects and arrays; None if it is not."""

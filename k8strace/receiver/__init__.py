@@ -5,8 +5,37 @@ OTLP over gRPC and HTTP: the protocol's rules, limits, identity, and the journal
               └─ grpc_service.py, asgi.py, exporter.py ─┘               └ sink.py ┘
 """
 
+from k8strace.receiver.answers import Outcome, Verdict
+from k8strace.receiver.asgi import asgi_app
+from k8strace.receiver.grpc_service import add_to_server, server_options
+from k8strace.receiver.identity import Identity, IdentityError, Secret, ServerTls, Tokens
+from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.journal import Journal
 from k8strace.receiver.journal_recovery import Recovered, replay
+from k8strace.receiver.limits import REASONS, Limits, Rejections
 from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
 
-__all__ = ["Journal", "Meta", "Receipt", "Recovered", "Sink", "UnavailableError", "replay"]
+__all__ = [
+    "REASONS",
+    "Counts",
+    "Identity",
+    "IdentityError",
+    "Intake",
+    "Journal",
+    "Limits",
+    "Meta",
+    "Outcome",
+    "Receipt",
+    "Recovered",
+    "Rejections",
+    "Secret",
+    "ServerTls",
+    "Sink",
+    "Tokens",
+    "UnavailableError",
+    "Verdict",
+    "add_to_server",
+    "asgi_app",
+    "replay",
+    "server_options",
+]

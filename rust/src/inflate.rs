@@ -43,6 +43,7 @@ struct Step {
 /// Inflates a stream that arrives in pieces.
 pub struct Inflater {
     codec: Codec,
+    window_log: u32,
     scratch: Box<[u8]>,
     limit: u64,
     consumed: u64,
@@ -58,8 +59,16 @@ impl Inflater {
     ///
     /// Errors: the decoder could not be set up (no memory).
     pub fn new(compression: Compression, limit: u64) -> Result<Self> {
+        Self::with_window(compression, limit, WINDOW_LOG_MAX)
+    }
+
+    /// The same, with a zstd window of at most 2 to the power of `window_log` bytes.
+    ///
+    /// Errors: as for [`Inflater::new`]; a power that zstd does not know.
+    pub fn with_window(compression: Compression, limit: u64, window_log: u32) -> Result<Self> {
         Ok(Self {
-            codec: codec(compression)?,
+            codec: codec(compression, window_log)?,
+            window_log,
             scratch: vec![0; SCRATCH_BYTES].into(),
             limit,
             consumed: 0,
@@ -107,7 +116,7 @@ impl Inflater {
 
     fn step(&mut self, input: &[u8]) -> Result<Step> {
         if let (Codec::Gzip(_), true, false) = (&self.codec, self.at_boundary, self.consumed == 0) {
-            self.codec = codec(Compression::Gzip)?;
+            self.codec = codec(Compression::Gzip, self.window_log)?;
         }
         let at = self.consumed;
         let corrupt = |name: &'static str, got: String| DecodeError::new(name, got, at as usize);
@@ -115,7 +124,9 @@ impl Inflater {
             Codec::Gzip(gzip) => gunzip(gzip, input, &mut self.scratch)
                 .map_err(|error| corrupt("a sound gzip stream", error.to_string()))?,
             Codec::Zstd(zstd) => unzstd(zstd, input, &mut self.scratch).map_err(|error| {
-                corrupt("a sound zstd stream with a window of at most 128 MiB", error.to_string())
+                let window = 1u64 << self.window_log >> 20;
+                let expected = format!("a sound zstd stream with a window of at most {window} MiB");
+                DecodeError::new(expected, error.to_string(), at as usize)
             })?,
         };
         if step.consumed == 0 && step.produced == 0 && !step.ended && !input.is_empty() {
@@ -138,7 +149,14 @@ impl Inflater {
 ///
 /// Errors: corrupt or cut data, or more than the limit. The offset is in `input`.
 pub fn inflate(compression: Compression, input: &[u8], limit: u64) -> Result<Vec<u8>> {
-    let (mut inflater, mut out) = (Inflater::new(compression, limit)?, Vec::new());
+    inflate_all(Inflater::new(compression, limit)?, input)
+}
+
+/// All of `input`, which must be complete.
+///
+/// Errors: as for [`inflate`].
+pub fn inflate_all(mut inflater: Inflater, input: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
     inflater.feed(input, &mut out, usize::MAX)?;
     if inflater.is_complete() {
         return Ok(out);
@@ -146,18 +164,18 @@ pub fn inflate(compression: Compression, input: &[u8], limit: u64) -> Result<Vec
     Err(DecodeError::new("the rest of the compressed data", "its end", input.len()))
 }
 
-fn codec(compression: Compression) -> Result<Codec> {
+fn codec(compression: Compression, window_log: u32) -> Result<Codec> {
     match compression {
         Compression::Gzip => Ok(Codec::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS))),
-        Compression::Zstd => zstd_decoder()
+        Compression::Zstd => zstd_decoder(window_log)
             .map(Codec::Zstd)
             .map_err(|error| DecodeError::new("memory for zstd", error.to_string(), 0)),
     }
 }
 
-fn zstd_decoder() -> std::io::Result<Decoder<'static>> {
+fn zstd_decoder(window_log: u32) -> std::io::Result<Decoder<'static>> {
     let mut decoder = Decoder::new()?;
-    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+    decoder.set_parameter(DParameter::WindowLogMax(window_log))?;
     Ok(decoder)
 }
 

@@ -1,7 +1,7 @@
 //! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to PyO3.
 //!
 //! ```text
-//! bytes ─inflate─ json→wire ─┐
+//! bytes ─inflate─ json→wire ─┐          ┌ screen: what a receiver takes
 //!                      wire ─┴─ otlp → columns ─ join → requests ─ phases + sweep → attribution
 //!                                         └───────── arrow: tables that other libraries read
 //! ```
@@ -29,6 +29,7 @@ pub mod repair;
 pub mod report;
 pub mod requests;
 pub mod roles;
+pub mod screen;
 pub mod shapes;
 pub mod sweep;
 pub mod twins;

@@ -42,7 +42,7 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
 
 /// Which table an attribute belongs to.
 #[derive(Clone, Copy)]
-enum Owner {
+pub(crate) enum Owner {
     Span,
     Event,
     Link,
@@ -53,7 +53,7 @@ enum Owner {
 impl Owner {
     /// How many messages below the request its attributes are.
     #[inline(always)]
-    fn attribute_depth(self) -> u32 {
+    pub(crate) fn attribute_depth(self) -> u32 {
         match self {
             // resource_spans, resource, attributes
             Owner::Resource => 3,
@@ -486,7 +486,7 @@ impl Decoder<'_> {
 /// 0a 04 "verb" 12 06 (0a 04 "LIST")
 /// ```
 #[inline(always)]
-fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let [0x0a, key_len @ ..0x80, rest @ ..] = message else { return None };
     let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
     match rest {
@@ -497,7 +497,7 @@ fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// An `AnyValue` that is one short ASCII text, one boolean or one number. It ends at `end` of the input.
 #[inline(always)]
-fn plain_value(value: &[u8], end: usize) -> Option<(ValueKind, u64)> {
+pub(crate) fn plain_value(value: &[u8], end: usize) -> Option<(ValueKind, u64)> {
     match *value {
         [0x0a, len @ ..0x80, ref text @ ..] if text.len() == usize::from(len) && words::is_ascii(text) => {
             Some((ValueKind::String, TextRef::new(end - text.len(), end).ok()?.bits()))
@@ -634,7 +634,7 @@ fn nested_name(kind: ValueKind) -> &'static str {
 
 /// The messages inside a nested value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     Array,
     KvList,
     Any,
@@ -643,7 +643,7 @@ enum Shape {
 
 impl Shape {
     /// What a length-delimited field of this message is: a message of its own, or `None` for text to check.
-    fn field(self, number: u32) -> Option<Option<Shape>> {
+    pub(crate) fn field(self, number: u32) -> Option<Option<Shape>> {
         match (self, number) {
             (Shape::Array, 1) => Some(Some(Shape::Any)),
             (Shape::KvList, 1) => Some(Some(Shape::KeyValue)),
@@ -686,7 +686,7 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> 
 }
 
 /// An `EntityRef` is kept as its wire bytes: all four fields are text.
-fn check_entity_ref(mut cursor: Cursor<'_>) -> Result<()> {
+pub(crate) fn check_entity_ref(mut cursor: Cursor<'_>) -> Result<()> {
     while !cursor.is_done() {
         match cursor.tag()? {
             (1..=4, Len) => drop(text(&mut cursor)?),

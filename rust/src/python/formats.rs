@@ -63,9 +63,11 @@ struct Inflater {
 #[pymethods]
 impl Inflater {
     #[new]
-    #[pyo3(signature = (kind, limit, /))]
-    fn new(kind: &str, limit: u64) -> PyResult<Self> {
-        let core = inflate::Inflater::new(compression(kind)?, limit).map_err(|error| to_py_err(&error))?;
+    #[pyo3(signature = (kind, limit, /, window_bytes = 1 << inflate::WINDOW_LOG_MAX))]
+    fn new(kind: &str, limit: u64, window_bytes: u64) -> PyResult<Self> {
+        let window_log = window_bytes.checked_ilog2().unwrap_or(0);
+        let core = inflate::Inflater::with_window(compression(kind)?, limit, window_log)
+            .map_err(|error| to_py_err(&error))?;
         Ok(Self { core, waiting: Vec::new() })
     }
 

@@ -1,0 +1,238 @@
+"""OTLP over gRPC, for a server that the host program has: `grpc.server` or `grpc.aio.server`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
+from k8strace.receiver.identity import Identity
+from k8strace.receiver.intake import Intake, Visit, as_intake, not_now, refusal
+from k8strace.receiver.limits import Limits
+from k8strace.receiver.sink import Sink
+from k8strace.receiver.workers import Watchdog, Workers, in_thread
+
+if TYPE_CHECKING:
+    import grpc
+    import grpc.aio
+
+__all__ = ["METHOD", "add_to_server", "server_options"]
+
+METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+DETAILS: Final = "grpc-status-details-bin"
+
+
+def server_options(limits: Limits | None = None) -> list[tuple[str, int]]:
+    """
+    Options for `grpc.server(options=…)` that hold the limits which only the server can hold.
+
+    Examples:
+        >>> from k8strace.receiver import server_options
+        >>> dict(server_options())["grpc.max_receive_message_length"]
+        67108864
+    """
+    limits = limits or Limits()
+    return [
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_send_message_length", limits.response_bytes),
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
+        ("grpc.max_connection_idle_ms", round(limits.idle_s * 1000)),
+        # Dead peers are found, and peers that ping too often are sent away.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 2),
+        # Without its own port, another receiver would get half of the requests.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def add_to_server(
+    server: grpc.Server | grpc.aio.Server,
+    sink: Sink | Intake,
+    *,
+    limits: Limits | None = None,
+    identity: Identity | None = None,
+) -> Intake:
+    """
+    Lets a gRPC server take OTLP traces. To be called before the server starts.
+
+    Requests stay bytes: no protobuf object is made of a span. They are taken by threads of their own, as many as
+    `limits.workers`, so that neither the server's pool nor its event loop waits for the sink.
+
+    Args:
+        server: From `grpc.server` or `grpc.aio.server`, best made with `server_options`. Do not give it
+            `maximum_concurrent_rpcs`: its refusal tells senders to drop their spans.
+        sink: Who keeps the spans, or an `Intake`, which other transports may share.
+        limits: How much is taken; not with an `Intake`, which has its own.
+        identity: Who may send; not with an `Intake`.
+
+    Returns:
+        The intake, for its counts.
+
+    Raises:
+        MissingExtraError: googleapis-common-protos is not installed.
+
+    Examples:
+        >>> import grpc
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from k8strace.receiver import Receipt, add_to_server, server_options
+        >>> class Discard:
+        ...     def accept(self, batch, meta):
+        ...         return Receipt(accepted=meta.spans)
+        >>> server = grpc.server(ThreadPoolExecutor(1), options=server_options())
+        >>> intake = add_to_server(server, Discard())
+        >>> intake.counts()["grpc"].requests_received
+        0
+    """
+    import grpc.aio
+
+    require_answers()
+    intake = as_intake(sink, limits, identity)
+    # Any object with `service` is a GenericRpcHandler to grpcio; the class is not to be had before grpc is imported.
+    handler: Any = _AioHandler(intake) if isinstance(server, grpc.aio.Server) else _Handler(intake)
+    server.add_generic_rpc_handlers((handler,))
+    return intake
+
+
+# ---- the service ----------------------------------------------------------------------------------
+
+
+class _Service:
+    """What both kinds of server have in common. Requests are read as a stream of one, so not before they may be."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
+        self.workers = Workers(intake.limits)
+
+    def admit(self, visit: Visit, context: Any) -> None:
+        """Raises `RefusedError`, before the request is read."""
+        metadata = {
+            key: value for key, value in context.invocation_metadata() or () if key == "authorization"
+        }
+        visit.admit(metadata.get("authorization"), self.names(context))
+
+    def names(self, context: Any) -> set[str]:
+        """Names in the client's certificate."""
+        if self.intake.identity.client_names is None:
+            return set()
+        found = context.auth_context()
+        keys = ("x509_subject_alternative_name", "x509_common_name")
+        return {name.decode("utf-8", "replace") for key in keys for name in found.get(key, ())}
+
+    def answer(self, verdict: Verdict) -> bytes:
+        """The response to a request that was taken."""
+        message = response(verdict, self.intake.limits.response_bytes)
+        return b"" if message is None else message.SerializeToString()
+
+
+def _refusal(verdict: Verdict) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    import grpc
+
+    code = next(each for each in grpc.StatusCode if each.value[0] == verdict.outcome.value.grpc)
+    details = status(verdict)
+    return code, details.message, ((DETAILS, details.SerializeToString()),)
+
+
+def _busy(visit: Visit, context: Any, service: _Service) -> NoReturn:
+    """Who may not send is not told how busy we are."""
+    service.admit(visit, context)
+    raise not_now("busy", "too many requests are waiting")
+
+
+class _Handler(_Service):
+    """For `grpc.server`."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self._watchdog = Watchdog(intake.limits.body_s)
+        refusals = ThreadPoolExecutor(1, thread_name_prefix="k8strace-refusals")
+        self._export = self._method(self._take, self.workers)
+        self._refuse = self._method(self._turn_away, refusals)
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """How to answer a call that begins: with a worker, or at once. Calls of other methods are not ours."""
+        if call.method != METHOD:
+            return None
+        return self._refuse if self.workers.full else self._export
+
+    def _method(
+        self, step: Callable[[Visit, Iterator[bytes], Any], None], pool: ThreadPoolExecutor
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        import grpc
+
+        def behavior(requests: Iterator[bytes], context: Any) -> bytes:
+            with self.intake.visit("grpc", context.peer()) as visit:
+                step(visit, requests, context)
+            if not visit.verdict.ok:
+                code, message, metadata = _refusal(visit.verdict)
+                context.set_trailing_metadata(metadata)
+                context.abort(code, message)
+            return self.answer(visit.verdict)
+
+        # Servers of grpcio run a behavior in a pool of its own if it has one.
+        behavior.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        return grpc.stream_unary_rpc_method_handler(behavior)
+
+    def _turn_away(self, visit: Visit, _requests: Iterator[bytes], context: Any) -> None:
+        _busy(visit, context, self)
+
+    def _take(self, visit: Visit, requests: Iterator[bytes], context: Any) -> None:
+        self.admit(visit, context)
+        body = self._read(requests, context)
+        visit.receive(len(body))
+        visit.take(body)
+
+    def _read(self, requests: Iterator[bytes], context: Any) -> bytes:
+        key = self._watchdog.start(context.cancel)
+        try:
+            body = next(requests, None)
+        except Exception:  # noqa: BLE001 - grpcio raises a plain Exception for a call that ended
+            body = None
+        if not self._watchdog.stop(key):
+            raise refusal(Outcome.SLOW, "slow", "the request took too long to arrive")
+        return _whole(body)
+
+
+def _whole(body: bytes | None) -> bytes:
+    if body is None:
+        # The call ended, or grpcio refused a message that is too large, or there was none.
+        raise refusal(Outcome.INVALID, "disconnected", "expected one request message, got none")
+    return body
+
+
+class _AioHandler(_Service):
+    """For `grpc.aio.server`: the loop reads, and threads take."""
+
+    def __init__(self, intake: Intake) -> None:
+        import grpc
+
+        super().__init__(intake)
+        self._method = grpc.stream_unary_rpc_method_handler(self._export)
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """How to answer a call that begins. Calls of other methods are not ours."""
+        return self._method if call.method == METHOD else None
+
+    async def _export(self, _requests: Any, context: Any) -> bytes:
+        with self.intake.visit("grpc", context.peer()) as visit:
+            await self._take(visit, context)
+        if not visit.verdict.ok:
+            await context.abort(*_refusal(visit.verdict))
+        return self.answer(visit.verdict)
+
+    async def _take(self, visit: Visit, context: Any) -> None:
+        if self.workers.full:
+            _busy(visit, context, self)
+        self.admit(visit, context)
+        try:
+            body = await asyncio.wait_for(context.read(), self.intake.limits.body_s)
+        except TimeoutError:
+            raise refusal(Outcome.SLOW, "slow", "the request took too long to arrive") from None
+        body = _whole(body if isinstance(body, bytes) else None)  # else it is grpc.aio.EOF
+        visit.receive(len(body))
+        await in_thread(self.workers, visit.take, body)

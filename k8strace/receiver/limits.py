@@ -1,0 +1,193 @@
+"""How much the receiver takes: every limit as a named setting, and counters for what was over one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["REASONS", "Limits", "Rejections"]
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+
+DEEPEST_VALUE: Final = 32
+"""Deeper values in key-value lists would be more than the hundred messages that protobuf's parsers follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    Limits against hostile and mistaken input. All are above 0; sizes are in bytes, times in seconds.
+
+    Raises:
+        ValueError: A setting is not above 0, or above what the wire format can hold. The message names it.
+
+    Examples:
+        >>> from k8strace.receiver import Limits
+        >>> Limits(request_bytes=8 << 20).request_bytes
+        8388608
+        >>> Limits(spans_per_request=0)
+        Traceback (most recent call last):
+        ValueError: expected spans_per_request above 0, got 0
+    """
+
+    # ---- one request ----
+    request_bytes: int = 64 * MIB
+    """One request, as sent and inflated."""
+    response_bytes: int = 4 * MIB
+    """One answer; its message is cut to fit."""
+    zstd_window_bytes: int = 8 * MIB
+    """What a zstd frame may ask the decoder to remember."""
+    json_depth: int = 64
+    """Objects and arrays within one another, in a JSON request."""
+    spans_per_request: int = 65_536
+    """Spans beyond are rejected."""
+    columns_per_byte: int = 2
+    """Memory of decoded spans, per byte of the request: spans that would need more are rejected."""
+    columns_free_bytes: int = 16 * MIB
+    """Memory that the spans of one request may need in any case."""
+
+    # ---- one span ----
+    attributes: int = 1_024
+    """Attributes of one span, event, link, scope or resource; those beyond are cut."""
+    events: int = 1_024
+    """Events of one span; those beyond are cut."""
+    links: int = 1_024
+    """Links of one span; those beyond are cut."""
+    value_bytes: int = 64 * KIB
+    """Key or value of one attribute; a longer one is cut."""
+    value_depth: int = DEEPEST_VALUE
+    """Values within one another; a deeper attribute is cut."""
+    span_bytes: int = MIB
+    """One span; a longer one is rejected."""
+
+    # ---- all requests together ----
+    in_flight_bytes: int = 256 * MIB
+    """Requests that are being worked on, inflated. A request beyond is to be sent again later."""
+    workers: int = 32
+    """Threads of one transport that take requests."""
+    waiting_requests: int = 64
+    """Requests of one transport that wait for a thread. One beyond is to be sent again later."""
+
+    # ---- connections ----
+    body_s: float = 30.0
+    """For all of a body to arrive."""
+    body_grace_s: float = 5.0
+    """How long a body may trickle before `body_bytes_per_s` counts."""
+    body_bytes_per_s: int = KIB
+    """What must arrive of an HTTP body per second, after the grace."""
+    header_s: float = 5.0
+    """For the header of an HTTP request to arrive: for the server that runs the application."""
+    handshake_s: float = 5.0
+    """For a TLS handshake: for the server that runs the application."""
+    idle_s: float = 60.0
+    """How long a connection may be without a request."""
+    connections: int = 1_024
+    """Connections at once: for the server that runs the application."""
+    streams: int = 64
+    """Requests at once on one HTTP/2 connection."""
+
+    # ---- traces that are put together ----
+    trace_spans: int = 1_000_000
+    """Spans of one trace that are joined: for the stream behind the receiver."""
+    open_traces: int = 1_000_000
+    """Traces that wait for more spans: for the stream behind the receiver."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not value > 0:
+                raise ValueError(f"expected {each.name} above 0, got {value!r}")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"expected {name} of at most {most}, got {getattr(self, name)}")
+        if self.in_flight_bytes < self.request_bytes:
+            raise ValueError(
+                "expected in_flight_bytes of at least request_bytes: else no large request is ever taken"
+            )
+
+
+_MOST: Mapping[str, int] = {"request_bytes": (1 << 31) - 1, "value_depth": DEEPEST_VALUE, "json_depth": 127}
+
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # The request is not taken.
+        "unauthenticated": "request",
+        "method": "request",
+        "content_type": "request",
+        "encoding": "request",
+        "size": "request",
+        "inflate": "request",
+        "malformed": "request",
+        "slow": "request",
+        "disconnected": "request",
+        "not_found": "request",
+        "internal": "request",
+        # The request is not taken now; the sender is told to try again.
+        "budget": "request",
+        "busy": "request",
+        "queue": "request",
+        "storage": "request",
+        "draining": "request",
+        "unavailable": "request",
+        # A span of a request that is taken.
+        "spans": "span",
+        "columns": "span",
+        "span_bytes": "span",
+        "trace_id": "span",
+        "span_id": "span",
+        "utf8": "span",
+        "scattered": "span",
+        "sink": "span",
+        # A part of a span that is taken.
+        "attributes": "attribute",
+        "events": "attribute",
+        "links": "attribute",
+        "value_bytes": "attribute",
+        "value_depth": "attribute",
+    }
+)
+"""Every reason that is counted, and what one count is: a "request", a "span" or an "attribute" (or event, or link)."""
+
+
+class Rejections:
+    """
+    Counts by reason; from any thread.
+
+    Examples:
+        >>> from k8strace.receiver import Rejections
+        >>> rejections = Rejections()
+        >>> rejections.add("trace_id", 3)
+        >>> rejections["trace_id"], rejections["utf8"]
+        (3, 0)
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(REASONS, 0)
+
+    def add(self, reason: str, count: int = 1) -> None:
+        """
+        Counts.
+
+        Raises:
+            KeyError: No such reason.
+        """
+        with self._lock:
+            self._counts[reason] += count
+
+    def __getitem__(self, reason: str) -> int:
+        return self._counts[reason]
+
+    def counts(self) -> dict[str, int]:
+        """All counts, those that are 0 too, of one moment."""
+        with self._lock:
+            return dict(self._counts)
+
+    def __repr__(self) -> str:
+        counted = {reason: count for reason, count in self.counts().items() if count}
+        return f"Rejections({counted})"

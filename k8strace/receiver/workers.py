@@ -1,0 +1,100 @@
+"""Threads that take requests: a bounded crowd of them, and a watchdog over those that wait for a sender."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from k8strace.receiver.limits import Limits
+
+__all__ = ["Watchdog", "Workers", "in_thread"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workers(ThreadPoolExecutor):
+    """A pool that knows how many calls wait for a thread of it."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits.workers, thread_name_prefix="k8strace-receiver")
+        self._most = limits.waiting_requests
+        self._waiting = 0
+        self._counting = threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Do as many calls wait as may wait?"""
+        return self._waiting >= self._most
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As in `ThreadPoolExecutor`."""
+        self._count(1)
+        try:
+            return super().submit(self._start, fn, *args, **kwargs)
+        except RuntimeError:
+            self._count(-1)
+            raise
+
+    def _start(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._count(-1)
+        return fn(*args, **kwargs)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._waiting += more
+
+
+class Watchdog:
+    """Calls back for what takes longer than it may: one thread for all of them, as all may take equally long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._open: OrderedDict[object, tuple[float, Callable[[], object]]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def start(self, late: Callable[[], object]) -> object:
+        """From now on; the key is for `stop`."""
+        key = object()
+        with self._changed:
+            self._open[key] = (time.monotonic() + self._seconds, late)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="k8strace-watchdog", daemon=True)
+                self._thread.start()
+            elif len(self._open) == 1:
+                self._changed.notify()
+        return key
+
+    def stop(self, key: object) -> bool:
+        """Was it in time?"""
+        with self._changed:
+            return self._open.pop(key, None) is not None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._open:
+                    self._changed.wait()
+                key, (deadline, late) = next(iter(self._open.items()))
+                left = deadline - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                del self._open[key]
+            late()
+
+
+async def in_thread(workers: Workers, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Runs a call in a thread, to its end even if whoever waits for it is cancelled: then, and only then, that is."""
+    future = asyncio.wrap_future(workers.submit(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
