@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from k8strace.exceptions import MissingExtraError
@@ -78,7 +79,7 @@ class Layout(Protocol):
         """The batches of a piece. Raises DamagedError unless its checksum fits."""
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
-        """Places from `at` on where a piece may begin."""
+        """Places behind the damaged piece at `at` where another may begin, in order."""
 
 
 def seal(batch: bytes) -> Sealed:
@@ -125,7 +126,7 @@ def walk(content: bytes, layout: Layout) -> Iterator[Piece]:
             end = layout.claim(content, at)
             yield Piece(at, end, layout.open(content, at, end), "")
         except DamagedError as error:
-            found = _next_whole(content, at + 1, layout)
+            found = _next_whole(content, at, layout)
             end = len(content) if found is None else found
             yield Piece(at, end, (), str(error))
             if found is None:
@@ -134,7 +135,7 @@ def walk(content: bytes, layout: Layout) -> Iterator[Piece]:
 
 
 def _next_whole(content: bytes, at: int, layout: Layout) -> int | None:
-    """Where the next whole piece begins, the end of the content without one; None if it is too dear to find out."""
+    """Where the next whole piece behind `at` begins, else the end; None if it is too dear to find out."""
     allowance = _SEARCH * (len(content) - at)
     for place in layout.candidates(content, at):
         try:
@@ -190,8 +191,10 @@ class Plain:
         return (batch,)
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
-        """A frame begins where a trailer ends."""
-        return (place + _TAIL_BYTES for place in _places(content, TRAILER, at))
+        """A frame begins where a trailer ends, or where a frame says that it ends, if its trailer is what is wrong."""
+        ends = (place + _TAIL_BYTES for place in _places(content, TRAILER, at + 1))
+        said = at + _SIZE_BYTES + int.from_bytes(content[at : at + _SIZE_BYTES], "big")
+        return merge((said,), ends)
 
 
 class Zstd:
@@ -245,7 +248,7 @@ class Zstd:
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
         """A group begins with its mark."""
-        return _places(content, GROUP_MARK, at)
+        return _places(content, GROUP_MARK, at + 1)
 
 
 def layout_of(suffix: str) -> Layout:
