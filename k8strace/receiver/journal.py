@@ -123,6 +123,7 @@ class Journal:
         self._trouble = _Trouble()
         self._changed = Condition()
         self._queue: deque[_Waiting] = deque()
+        self._group: list[_Waiting] = []
         self._closing = False
         self._next_sync_s = 0.0
         layout = layout_of(_SUFFIXES[compression])
@@ -235,9 +236,10 @@ class Journal:
     def _run(self) -> None:
         try:
             self._segments.retain()
-            while (group := self._next_group()) is not None:
-                if group:
-                    self._answer(group)
+            while self._take():
+                if self._group:
+                    self._answer(self._group)
+                    self._group = []
                 else:
                     self._segments.turn()
                     self._segments.retain()
@@ -250,23 +252,26 @@ class Journal:
             self._closing = True
             left = [each for each in self._queue if each.answer.set_running_or_notify_cancel()]
             self._queue.clear()
-        self._refuse(left, "the writer has stopped")
+        self._refuse(
+            [each for each in self._group if not each.answer.done()] + left, "the writer has stopped"
+        )
         self._segments.close()
         self._storage.release()
 
-    def _next_group(self) -> list[_Waiting] | None:
-        """What waits, as much as fits a group; nothing if nothing came for a while; None at the end."""
+    def _take(self) -> bool:
+        """Fills the group with what waits, as much as fits; leaves it empty if nothing comes. False at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing, _HOUSEKEEPING_S)
             if not self._queue:
-                return None if self._closing else []
+                return not self._closing
             self._changed.wait_for(lambda: self._closing, self._next_sync_s - time.monotonic())
             group: list[_Waiting] = []
             size = 0
             while self._queue and size < GROUP_BYTES:
                 group.append(self._queue.popleft())
                 size += len(group[-1].batch)
-        return [each for each in group if each.answer.set_running_or_notify_cancel()]
+        self._group = [each for each in group if each.answer.set_running_or_notify_cancel()]
+        return True
 
     def _answer(self, group: list[_Waiting]) -> None:
         if time.monotonic() < self._trouble.again_at_s:
