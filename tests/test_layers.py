@@ -26,6 +26,7 @@ FLOW = [
     "views",
     "__init__",
     "setup",
+    "serve",
     "cli",
     "__main__",
 ]

@@ -129,6 +129,7 @@ class Pipeline:
         self._refused: Counter[str] = Counter()
         self._draining = False
         self._failure: BaseException | None = None
+        self._stream_counts: Mapping[str, int] = {}
         self._worker = threading.Thread(target=self._work, name="k8strace-worker", daemon=True)
         self._worker.start()
 
@@ -218,6 +219,11 @@ class Pipeline:
                 queue_bytes=self._bytes,
             )
 
+    @property
+    def stream_counts(self) -> Mapping[str, int]:
+        """What the stream counts, as of the last take: only the worker may ask it."""
+        return self._stream_counts
+
     def drain(self, timeout_s: float) -> bool:
         """
         Refuses what comes from now on, joins what was accepted, and hands on everything, finished or not.
@@ -280,6 +286,7 @@ class Pipeline:
             self._changed.notify_all()
 
     def _hand_on(self, requests: Requests) -> None:
+        self._stream_counts = dict(getattr(self._stream, "counts", {}))
         if not len(requests):
             return
         for listener in self._listeners:
