@@ -2,6 +2,7 @@
 
 mod formats;
 mod joined;
+mod stream;
 mod table;
 
 use std::sync::Arc;
@@ -142,5 +143,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(decode, module)?)?;
     module.add_function(wrap_pyfunction!(table::make_table, module)?)?;
     formats::register(module)?;
-    joined::register(module)
+    joined::register(module)?;
+    stream::register(module)
 }
