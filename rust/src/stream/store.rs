@@ -138,20 +138,27 @@ impl Store {
         std::iter::successors(some(head), move |&node| some(self.nodes[node as usize].next))
     }
 
+    /// What a repeat has in common with a span, at least: ids and times.
+    #[inline]
+    fn key((c, row): (&Columns, usize)) -> (u128, u64, u64, u64) {
+        let s = &c.spans;
+        let ids = (u128::from_le_bytes(s.trace_id[row]), u64::from_le_bytes(s.span_id[row]));
+        (ids.0, ids.1, s.start_time_unix_nano[row], s.end_time_unix_nano[row])
+    }
+
     #[inline]
     fn hash(hasher: &RandomState, c: &Columns, row: usize) -> u64 {
-        let s = &c.spans;
-        let trace = u128::from_le_bytes(s.trace_id[row]);
-        let times = (s.start_time_unix_nano[row], s.end_time_unix_nano[row]);
-        hasher.hash_one((trace, u64::from_le_bytes(s.span_id[row]), times))
+        hasher.hash_one(Self::key((c, row)))
     }
 
     /// Holds a row before the chain at `head`, and returns the new head; nothing if the same span is held already.
     pub fn hold(&mut self, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
         let c = Arc::clone(&self.segment(segment).columns);
         let hash = Self::hash(&self.hasher, &c, row as usize);
-        let like = self.distinct.iter_hash(hash).take(VARIANTS);
-        if like.into_iter().any(|&node| twins::same(self.place(node), (&c, row as usize))) {
+        let here = (&*c, row as usize);
+        let like = self.distinct.iter_hash(hash).map(|&node| self.place(node));
+        let mut variants = like.filter(|&place| Self::key(place) == Self::key(here)).take(VARIANTS);
+        if variants.any(|place| twins::same(place, here)) {
             return None;
         }
         let node = self.hold_any(segment, row, facts, head);
