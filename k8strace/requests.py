@@ -31,6 +31,15 @@ class Ledger(NamedTuple):
     """Reason → spans."""
 
 
+def ledger_of(rows: Sequence[tuple[str, bool, int]]) -> Ledger:
+    """The ledger as the core has it: (role, is a use, spans)."""
+    return Ledger(
+        spans=sum(count for *_, count in rows),
+        used={name: count for name, is_use, count in rows if is_use},
+        set_aside={name: count for name, is_use, count in rows if not is_use},
+    )
+
+
 class EtcdCall(NamedTuple):
     """One call of the apiserver to etcd."""
 
@@ -178,10 +187,10 @@ class PhaseTable:
 class _Joined:
     """What all selections of one join share."""
 
-    def __init__(self, spans: Spans, taxonomy: Taxonomy) -> None:
+    def __init__(self, spans: Spans, taxonomy: Taxonomy, core: _core.JoinedSpans) -> None:
         self.spans = spans
         self.taxonomy = taxonomy
-        self.core = _core.join(spans._columns)
+        self.core = core
 
     @cached_property
     def table(self) -> _core.Table:
@@ -346,12 +355,7 @@ class Requests(ArrowExport):
             >>> ledger.set_aside["orphan"]
             52
         """
-        rows = self._joined.core.ledger()
-        return Ledger(
-            spans=sum(count for *_, count in rows),
-            used={name: count for name, is_use, count in rows if is_use},
-            set_aside={name: count for name, is_use, count in rows if not is_use},
-        )
+        return ledger_of(self._joined.core.ledger())
 
     @property
     def repairs(self) -> Table:
@@ -545,4 +549,4 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
         >>> requests.counts["rpc_pairs"]
         1308
     """
-    return Requests(_Joined(spans, taxonomy or Taxonomy()))
+    return Requests(_Joined(spans, taxonomy or Taxonomy(), _core.join(spans._columns)))

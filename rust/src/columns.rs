@@ -58,6 +58,12 @@ impl TextRef {
         Self(bits)
     }
 
+    /// A run of the same length that starts elsewhere, within the largest arena.
+    #[inline(always)]
+    pub fn moved_to(self, start: usize) -> Self {
+        Self(((start as u64) << 28) | (self.0 & Self::MAX_LEN as u64))
+    }
+
     /// The bytes themselves.
     #[inline]
     pub fn of(self, arena: &[u8]) -> &[u8] {
@@ -123,7 +129,7 @@ impl Attributes {
         self.value.push(value);
     }
 
-    fn reserve(&mut self, owners: usize, rows: usize) {
+    pub(crate) fn reserve(&mut self, owners: usize, rows: usize) {
         self.end.reserve(owners);
         each!(self: key kind value, |column| column.reserve(rows));
     }
@@ -261,7 +267,7 @@ pub struct SpanColumns {
 }
 
 impl SpanColumns {
-    fn reserve(&mut self, rows: usize) {
+    pub(crate) fn reserve(&mut self, rows: usize) {
         each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
             end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
             status_message scope_spans events_end links_end, |column| column.reserve(rows));

@@ -3,6 +3,7 @@
 mod formats;
 mod joined;
 mod screen;
+mod stream;
 mod table;
 
 use std::sync::Arc;
@@ -144,5 +145,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(table::make_table, module)?)?;
     formats::register(module)?;
     screen::register(module)?;
-    joined::register(module)
+    joined::register(module)?;
+    stream::register(module)
 }
