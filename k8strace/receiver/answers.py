@@ -144,11 +144,11 @@ class HttpAnswer(NamedTuple):
     body: bytes
 
 
-def http_answer(verdict: Verdict, content_type: str, limit_bytes: int, *, whole: bool = True) -> HttpAnswer:
+def http_answer(verdict: Verdict, content_type: str, limit_bytes: int, *, close: bool = False) -> HttpAnswer:
     """
     The response in the request's content type, `PROTOBUF` or `JSON`; protobuf for any other.
 
-    A connection on which the `whole` request was not read is of no use any more, and is closed.
+    `close` is for HTTP/1: a connection on which the request was not read to its end is of no use any more.
     """
     as_json = content_type == JSON
     message: Any = response(verdict, limit_bytes) if verdict.ok else status(verdict)
@@ -157,7 +157,7 @@ def http_answer(verdict: Verdict, content_type: str, limit_bytes: int, *, whole:
         (b"content-type", (JSON if as_json else PROTOBUF).encode()),
         (b"content-length", str(len(body)).encode()),
         *_extra_headers(verdict),
-        *([] if whole else [(b"connection", b"close")]),
+        *([(b"connection", b"close")] if close else []),
     ]
     return HttpAnswer(verdict.outcome.value.http, headers, body)
 

@@ -91,7 +91,7 @@ class App:
         if request.gone:
             return
         limit = self.intake.limits.response_bytes
-        answer = http_answer(visit.verdict, request.content_type, limit, whole=request.whole)
+        answer = http_answer(visit.verdict, request.content_type, limit, close=request.unread)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -131,8 +131,14 @@ class _Request:
         self.gone = False
         """The sender closed the connection."""
         self.content_type = self.header(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+        self._http1 = scope.get("http_version", "1.1").startswith("1")
         client = scope.get("client")
         self.peer = f"{client[0]}:{client[1]}" if client else ""
+
+    @property
+    def unread(self) -> bool:
+        """Is there body left on a connection that can carry only one request at a time?"""
+        return self._http1 and not self.whole
 
     def header(self, name: bytes) -> bytes:
         """All values of a header, with commas between them; empty if there is none."""

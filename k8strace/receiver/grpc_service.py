@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
 from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Intake, Visit, as_intake, not_now, refusal
+from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_now, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
 from k8strace.receiver.workers import Watchdog, Workers, in_thread
@@ -191,17 +191,26 @@ class _Handler(_Service):
         key = self._watchdog.start(context.cancel)
         try:
             body = next(requests, None)
-        except Exception:  # noqa: BLE001 - grpcio raises a plain Exception for a call that ended
-            body = None
+        except Exception:  # noqa: BLE001 - grpcio raises several kinds, all of which say that the call is over
+            late = not self._watchdog.stop(key)
+            raise _slow() if late else _gone() from None
         if not self._watchdog.stop(key):
-            raise refusal(Outcome.SLOW, "slow", "the request took too long to arrive")
+            raise _slow()
         return _whole(body)
+
+
+def _slow() -> RefusedError:
+    return refusal(Outcome.SLOW, "slow", "the request took too long to arrive")
+
+
+def _gone() -> RefusedError:
+    """The sender left; or the message is too large, which grpcio answers itself and does not tell."""
+    return refusal(Outcome.SLOW, "disconnected", "the request did not arrive whole")
 
 
 def _whole(body: bytes | None) -> bytes:
     if body is None:
-        # The call ended, or grpcio refused a message that is too large, or there was none.
-        raise refusal(Outcome.INVALID, "disconnected", "expected one request message, got none")
+        raise refusal(Outcome.INVALID, "malformed", "expected one request message, got none")
     return body
 
 
@@ -232,7 +241,7 @@ class _AioHandler(_Service):
         try:
             body = await asyncio.wait_for(context.read(), self.intake.limits.body_s)
         except TimeoutError:
-            raise refusal(Outcome.SLOW, "slow", "the request took too long to arrive") from None
+            raise _slow() from None
         body = _whole(body if isinstance(body, bytes) else None)  # else it is grpc.aio.EOF
         visit.receive(len(body))
         await in_thread(self.workers, visit.take, body)

@@ -184,7 +184,7 @@ struct State {
     cuts: u32,
 }
 
-/// A message that is being walked: where its length and its payload start, where it ends, and what was before it.
+/// A message that is being walked: where its tag, length and payload start, where it ends, and how far edits went.
 #[derive(Clone, Copy)]
 struct Open {
     tag: usize,
@@ -192,7 +192,7 @@ struct Open {
     payload: usize,
     end: usize,
     edits: usize,
-    before: State,
+    delta: i64,
 }
 
 /// Attributes of one owner so far.
@@ -217,16 +217,17 @@ struct Screen<'a> {
     open: Vec<(Cursor<'a>, Shape)>,
 }
 
-/// Bytes of columns, per row and per distinct text beside the text itself. Tables of distinct texts grow by doubling.
+/// Bytes of columns, per row and per distinct text beside the text itself. Where the decoder does not give back what it
+/// took too much, that is twice the size of a row.
 mod bytes {
-    pub const RESOURCE: u64 = 24;
-    pub const SCOPE: u64 = 36;
+    pub const RESOURCE: u64 = 48;
+    pub const SCOPE: u64 = 72;
     pub const SPAN: u64 = 112;
     pub const EVENT: u64 = 24;
-    pub const LINK: u64 = 48;
+    pub const LINK: u64 = 90;
     pub const ATTRIBUTE: u64 = 13;
-    pub const RARE: u64 = 16;
-    pub const TEXT: u64 = 48;
+    pub const RARE: u64 = 32;
+    pub const TEXT: u64 = 64;
 }
 
 impl<'a> Screen<'a> {
@@ -248,11 +249,12 @@ impl<'a> Screen<'a> {
     fn open(&mut self, tag: usize, outer: &mut Cursor<'a>) -> Result<(Cursor<'a>, Open)> {
         let len = outer.pos();
         let message = outer.message()?;
-        let (edits, before) = (self.edits.len(), self.state);
-        Ok((message, Open { tag, len, payload: message.pos(), end: outer.pos(), edits, before }))
+        let (edits, delta) = (self.edits.len(), self.state.delta);
+        Ok((message, Open { tag, len, payload: message.pos(), end: outer.pos(), edits, delta }))
     }
 
     fn resource_spans(&mut self, mut cursor: Cursor<'a>, open: Open) -> Result<()> {
+        let before = self.state;
         self.charge_envelope(bytes::RESOURCE, open)?;
         let (mut owned, mut flaw) = (Owned::default(), None);
         self.state.cuts = 0;
@@ -266,15 +268,16 @@ impl<'a> Screen<'a> {
                 }
                 (2, Len) => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
+                    let cuts = self.state.cuts;
                     self.scope_spans(message, inner).map_err(|e| e.within("scope_spans"))?;
-                    self.state.cuts = inner.before.cuts;
+                    self.state.cuts = cuts;
                 }
                 (3, Len) if !is_text(cursor.payload()?) => flaw = Some(Reason::Utf8),
                 (3, Len) => {}
                 (field, wire_type) => cursor.skip(field, wire_type, 1)?,
             }
         }
-        self.close_envelope(open, flaw)
+        self.close_envelope(open, before, flaw)
     }
 
     fn resource(&mut self, mut cursor: Cursor<'a>, open: Open, owned: &mut Owned) -> Result<()> {
@@ -307,6 +310,7 @@ impl<'a> Screen<'a> {
     }
 
     fn scope_spans(&mut self, mut cursor: Cursor<'a>, open: Open) -> Result<()> {
+        let before = self.state;
         self.charge_envelope(bytes::SCOPE, open)?;
         let (mut owned, mut flaw) = (Owned::default(), None);
         self.state.cuts = 0;
@@ -327,7 +331,7 @@ impl<'a> Screen<'a> {
                 (field, wire_type) => cursor.skip(field, wire_type, 2)?,
             }
         }
-        self.close_envelope(open, flaw)
+        self.close_envelope(open, before, flaw)
     }
 
     fn scope(&mut self, mut cursor: Cursor<'a>, open: Open, owned: &mut Owned) -> Result<()> {
@@ -348,12 +352,13 @@ impl<'a> Screen<'a> {
 
     #[inline]
     fn span_within_limits(&mut self, message: Cursor<'a>, open: Open) -> Result<()> {
-        if self.state.tally.accepted >= self.limits.spans {
-            self.reject(open, Reason::Spans);
+        let before = self.state;
+        if before.tally.accepted >= self.limits.spans {
+            self.reject(open, before, Reason::Spans);
             return Ok(());
         }
         if open.end - open.payload > self.limits.span_bytes {
-            self.reject(open, Reason::SpanBytes);
+            self.reject(open, before, Reason::SpanBytes);
             return Ok(());
         }
         self.flaw = None;
@@ -362,13 +367,13 @@ impl<'a> Screen<'a> {
         self.span(message, open)?;
         let crowded = (self.state.columns > self.room).then_some(Reason::Columns);
         match self.flaw.take().or(crowded) {
-            Some(reason) => self.reject(open, reason),
+            Some(reason) => self.reject(open, before, reason),
             None => {
                 self.state.tally.accepted += 1;
                 self.close(open);
             }
         }
-        self.state.cuts = open.before.cuts;
+        self.state.cuts = before.cuts;
         Ok(())
     }
 
@@ -487,7 +492,7 @@ impl<'a> Screen<'a> {
         } else {
             self.text(bytes);
         }
-        self.state.columns += bytes::TEXT + bytes.len() as u64;
+        self.state.columns += bytes::TEXT + 2 * bytes.len() as u64;
     }
 
     /// One `KeyValue`: kept, or cut.
@@ -635,9 +640,9 @@ impl<'a> Screen<'a> {
 
     /// Takes back all that was noted in a span, and cuts it.
     #[cold]
-    fn reject(&mut self, open: Open, reason: Reason) {
+    fn reject(&mut self, open: Open, before: State, reason: Reason) {
         self.edits.truncate(open.edits);
-        self.state = open.before;
+        self.state = before;
         self.state.tally.cut[reason as usize] += 1;
         self.remove(open.tag..open.end);
     }
@@ -652,7 +657,7 @@ impl<'a> Screen<'a> {
 
     #[cold]
     fn write_length(&mut self, open: Open) {
-        let inner = self.state.delta - open.before.delta;
+        let inner = self.state.delta - open.delta;
         let value = ((open.end - open.payload) as i64 + inner) as u32;
         self.state.delta += varint_len(value) - (open.payload - open.len) as i64;
         let (start, end) = (open.len as u32, open.payload as u32);
@@ -681,15 +686,15 @@ impl<'a> Screen<'a> {
     }
 
     /// Ends a `ResourceSpans` or `ScopeSpans`: one with a flaw, or without a span that could be kept, is cut.
-    fn close_envelope(&mut self, open: Open, flaw: Option<Reason>) -> Result<()> {
-        let kept = self.state.tally.accepted - open.before.tally.accepted;
+    fn close_envelope(&mut self, open: Open, before: State, flaw: Option<Reason>) -> Result<()> {
+        let kept = self.state.tally.accepted - before.tally.accepted;
         if flaw.is_none() && (kept > 0 || self.edits.len() == open.edits) {
             self.close(open);
             return self.check_envelope(open);
         }
         self.edits.truncate(open.edits);
         let tally = self.state.tally;
-        self.state = State { tally, ..open.before };
+        self.state = State { tally, ..before };
         self.state.tally.accepted -= kept;
         self.state.tally.cut[flaw.unwrap_or(Reason::Utf8) as usize] += kept;
         self.remove(open.tag..open.end);
