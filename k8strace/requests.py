@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
-from k8strace.components import Mark, Signature, Taxonomy, component_of
+from k8strace.components import OWN, Mark, Signature, Taxonomy, component_of
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -226,7 +226,7 @@ class _Joined:
 
 
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    answers = [taxonomy.resolve(Signature(*row)) for row in core.signatures()]
+    answers = [taxonomy.resolve(Signature._make(row)) for row in core.signatures()]
     phases = [phase for phase, _ in answers]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
@@ -549,4 +549,4 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
         >>> requests.counts["rpc_pairs"]
         1308
     """
-    return Requests(_Joined(spans, taxonomy or Taxonomy(), _core.join(spans._columns)))
+    return Requests(_Joined(spans, taxonomy or OWN, _core.join(spans._columns)))
