@@ -287,7 +287,7 @@ class Pipeline:
 
     def _hand_on(self, requests: Requests) -> None:
         self._stream_counts = dict(getattr(self._stream, "counts", {}))
-        if not len(requests):
+        if not len(requests) and not len(getattr(requests, "replaced", ())):
             return
         for listener in self._listeners:
             try:

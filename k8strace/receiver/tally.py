@@ -76,11 +76,14 @@ def observe(requests: Requests) -> list[Observed]:
 
 
 def _updates(requests: Requests) -> Iterable[bool]:
-    """Requests of a batch have no revisions: none of them is an update."""
-    try:
-        return [bool(revision) for revision in requests.column("revision")]
-    except KeyError:
+    """Was this request given out before? Requests of a batch replace none."""
+    replaced = getattr(requests, "replaced", None)
+    if not replaced:
         return [False] * len(requests)
+    before = {(row["trace_id"], row["span_id"]) for row in replaced}
+    return [
+        key in before for key in zip(requests.column("trace_id"), requests.column("span_id"), strict=True)
+    ]
 
 
 def rounded_up(ns: int) -> int:

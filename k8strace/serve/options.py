@@ -10,10 +10,10 @@ from typing import Any, Final
 
 __all__ = ["add_options", "age", "size"]
 
-DESCRIPTION: Final = (
-    "Receives OTLP spans of kube-apiserver and etcd, joins them as they come, and says where the time goes. "
-    "Without any option it listens on this machine only, keeps nothing, and shows a live table."
-)
+DESCRIPTION: Final = """\
+Receives OTLP spans of kube-apiserver and etcd, joins them as they come, and says where the time
+goes. Without any option it listens on this machine only, keeps nothing, and shows a live table.
+"""
 EPILOG: Final = """\
 examples:
   k8strace serve
@@ -98,7 +98,7 @@ def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argpar
 def _listening(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "listening",
-        "ADDRESS is HOST:PORT, [HOST]:PORT, unix:/PATH (for its owner only), or off. "
+        "ADDRESS is HOST:PORT, [HOST]:PORT, unix:/PATH (for its owner only), or off.\n"
         "localhost is 127.0.0.1, and [::1] where there is one.",
     )
     for name, default, what in (
@@ -149,10 +149,16 @@ def _storing(command: argparse.ArgumentParser) -> None:
 def _joining(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("joining")
     group.add_argument(
-        "--window", type=age, metavar="TIME", help="how long a trace waits for late spans (default 30s)"
+        "--window", type=age, metavar="TIME", help="how long a trace waits for late spans (default 10s)"
     )
     group.add_argument(
-        "--max-spans", type=_natural, metavar="N", help="spans that are held; beyond, the oldest traces go"
+        "--max-spans",
+        type=_natural,
+        metavar="N",
+        help="spans that are held; beyond, the oldest traces are given up (default 1000000)",
+    )
+    group.add_argument(
+        "--max-held-bytes", type=size, metavar="SIZE", help="the same in memory, about (default 1GiB)"
     )
 
 

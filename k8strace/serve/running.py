@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import threading
-from typing import Final
+from typing import Any, Final
 
 from k8strace.attribution import attribute
 from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
@@ -99,7 +99,9 @@ def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Rec
 
 def _greet(receiver: Receiver, log: Log) -> None:
     for found in receiver.journal.recovered if receiver.journal else []:
-        log.caution(f"the store was not closed in order: {found}")
+        log.caution(
+            f"the store was not closed in order: {found.file}, {count(found.cut_bytes, 'byte')} cut: {found.reason}"
+        )
     addresses = {kind: [str(each) for each in places] for kind, places in receiver.addresses.items()}
     log.tell(
         f"listening: {'; '.join(where(receiver))}. {receiver.mode}", listening=addresses, mode=receiver.mode
@@ -137,11 +139,26 @@ class JsonLines:
         self._stop = stop
 
     def write(self, requests: Requests) -> None:
-        """A line for each, as `k8strace requests --json` writes it."""
-        lines = [json.dumps(record, check_circular=False) for record in request_records(attribute(requests))]
+        """
+        A line for each, as `k8strace requests --json` writes it. Of lines with equal ids the last one counts.
+
+        A request that late spans did away with has a last line of its own: ids, and `withdrawn`.
+        """
+        records = [*request_records(attribute(requests)), *_withdrawn(requests)]
+        lines = [json.dumps(record, check_circular=False) for record in records]
         try:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()
         except OSError:
             self.closed = True
             self._stop.set()
+
+
+def _withdrawn(requests: Requests) -> list[dict[str, Any]]:
+    again = set(zip(requests.column("trace_id"), requests.column("span_id"), strict=True))
+    replaced = [(row["trace_id"], row["span_id"]) for row in getattr(requests, "replaced", ())]
+    return [
+        {"trace_id": trace, "span_id": span, "withdrawn": True}
+        for trace, span in replaced
+        if (trace, span) not in again
+    ]

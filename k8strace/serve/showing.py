@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from k8strace.receiver.limits import REASONS
+from k8strace.receiver.readings import RETRYABLE
 from k8strace.receiver.serving import Receiver
 from k8strace.serve.logs import Log
 from k8strace.views.live import Snapshot, live_lines, log_line
@@ -155,10 +156,16 @@ class Watch:
 
     def _lacks(self) -> dict[str, int]:
         receiver = self._receiver
-        counts, told = receiver.pipeline.counts, {}
-        for cause, number in receiver.summed.total().incomplete.items():
-            told[INCOMPLETE.get(cause, f"requests incomplete: {cause}")] = number
+        told = {
+            INCOMPLETE.get(cause, f"requests incomplete: {cause}"): number
+            for cause, number in receiver.summed.total().incomplete.items()
+        }
+        stream = receiver.pipeline.stream_counts
+        told["traces given up early"] = sum(
+            number for name, number in stream.items() if name.startswith("evicted_")
+        )
         for reason, number in receiver.rejections.counts().items():
-            told[f"{REASONS[reason]}s not taken: {reason}"] = number
-        told["batches not joined"] = counts.undecodable
+            refused = reason in RETRYABLE
+            told[f"{REASONS[reason]}s {'refused' if refused else 'rejected'}: {reason}"] = number
+        told["batches not joined"] = receiver.pipeline.counts.undecodable
         return told
