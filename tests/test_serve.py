@@ -241,7 +241,11 @@ def test_everything_acknowledged_before_a_signal_is_stored_and_joined(capture_13
     assert sum(acknowledged.values()) > 0
     assert acknowledged <= kept, "what was acknowledged is stored"
     assert last["batches"] == sum(kept.values())
-    assert without_numbers(process.requests()) == without_numbers(records_of(stored(tmp_path)))
+    # Read at once, a repeated span is a repair; as spans come, it is one that is here already.
+    at_once = records_of(stored(tmp_path))
+    for record in at_once.values():
+        record["repairs"] = [kind for kind in record["repairs"] if kind != "duplicate"]
+    assert without_numbers(process.requests()) == without_numbers(at_once)
 
 
 def frames(folder):
