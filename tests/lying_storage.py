@@ -113,7 +113,7 @@ class LyingStorage:
             at = self.random.choice(sectors) if harm == "hole" else sectors[-1]
             size = len(rest[at : at + SECTOR_BYTES])
             rest[at : at + size] = self.random.randbytes(size) if harm == "garbled" else bytes(size)
-        if self.random.random() < 0.2:
+        if len(inode.seen) > safe and self.random.random() < 0.2:
             rest += bytes(self.random.randint(1, 2 * SECTOR_BYTES))  # a size that came before its data
         return bytes(inode.seen[:safe]) + bytes(rest)
 

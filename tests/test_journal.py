@@ -103,6 +103,39 @@ def test_a_pipe_with_a_segments_name_does_not_stop_the_start(tmp_path):
     assert list(replay(tmp_path)) == [b"batch"]
 
 
+def test_a_pipe_that_takes_a_files_place_does_not_stop_a_reader(tmp_path):
+    """Between the listing and the opening."""
+    os.mkfifo(tmp_path / "pipe")
+    assert OsStorage(tmp_path).read("pipe") == b""
+
+
+def test_a_file_that_goes_while_it_is_listed_is_not_there(tmp_path, monkeypatch):
+    """Retention removes while readers list."""
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(os, "listdir", lambda _: ["gone", "there"])
+    assert [file.name for file in OsStorage(tmp_path).list()] == ["there"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS syncs by fcntl")
+def test_acknowledged_means_that_the_system_was_asked_to_sync(tmp_path, monkeypatch):
+    """In this order: the directory's own name, the segment's name, the segment's data. Then append returns."""
+    synced: list[tuple[str, str]] = []
+
+    def noting(name):
+        call = getattr(os, name)
+        return lambda handle: (
+            synced.append((name, str(Path(f"/proc/self/fd/{handle}").readlink()))) or call(handle)
+        )
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, noting(name))
+    directory = tmp_path / "journal"
+    with Journal(directory) as journal:
+        journal.append(b"batch")
+        (segment,) = directory.glob("*.otlp")
+        assert synced == [("fsync", str(tmp_path)), ("fsync", str(directory)), ("fdatasync", str(segment))]
+
+
 def test_two_journals_do_not_share_a_directory(tmp_path):
     """Not in one process, not in two; and the second may have it when the first is done."""
     code = f"from k8strace.receiver import Journal; Journal({str(tmp_path)!r})"
@@ -261,6 +294,48 @@ def test_the_end_of_an_open_segment_may_be_on_its_way(tmp_path):
     assert list(replay(tmp_path)) == [b"first"]
 
 
+def test_what_was_closed_is_not_looked_through_again(tmp_path):
+    """Nor touched: a start takes as long as what was open takes, however much is kept."""
+    fill(tmp_path, [b"first", b"second"])
+    (path,) = tmp_path.glob("*.otlp")
+    path.write_bytes(path.read_bytes()[:-1])
+    with Journal(tmp_path) as journal:
+        assert journal.recovered == []
+    assert path.exists()
+
+
+def test_a_segment_that_is_removed_while_they_are_listed_is_past(tmp_path):
+    """The reader was at the first when retention took the second."""
+    fill(tmp_path, [b"1", b"2", b"3"], segment_bytes=1)
+    reading = replay(tmp_path)
+    assert next(reading) == b"1"
+    sorted(tmp_path.glob("*.otlp"))[1].unlink()
+    assert list(reading) == [b"3"]
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+def test_no_file_is_left_open(tmp_path):
+    """Not by the journal, by a reader, by a second journal that was refused, nor by one that could not start."""
+    fill(tmp_path, [b"batch"])
+    before = open_files()
+    with Journal(tmp_path) as journal:
+        journal.append(b"batch")
+        during = open_files()
+        with pytest.raises(UnavailableError):
+            Journal(tmp_path)
+        assert open_files() == during
+    list(replay(tmp_path))
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UnavailableError, match="cannot use"):
+        Journal(tmp_path)
+    assert open_files() == before
+
+
 def test_a_segment_that_is_closed_while_it_is_listed_is_read(tmp_path, monkeypatch):
     path = leave_open(tmp_path, b"first")
     read = OsStorage.read
@@ -288,12 +363,12 @@ def test_a_disk_that_fails_at_the_start_is_told_and_left_alone():
 
 
 def test_a_start_takes_no_more_than_two_seconds_a_gibibyte(tmp_path, wire):
-    """Best of three, on 128 MiB of one open segment."""
+    """Best of five, on 128 MiB of one open segment."""
     path = leave_open(tmp_path, *wire)
     content = path.read_bytes()
     path.write_bytes(content * (1 + (128 << 20) // len(content)))
     size, took_s = path.stat().st_size, []
-    for _ in range(3):
+    for _ in range(5):
         start = time.perf_counter()
         with Journal(tmp_path) as journal:
             took_s.append(time.perf_counter() - start)
@@ -441,12 +516,42 @@ def test_nobody_waits_for_ever_when_the_writer_fails_in_a_way_nobody_thought_of(
         monkeypatch.setattr(journal._segments, "commit", lambda _: 1 / 0)
         with pytest.raises(UnavailableError, match="division by zero"):
             journal.append(b"batch")
-        monkeypatch.setattr(journal, "_answer", lambda _: 1 / 0)
+        later = []
+
+        def dying(_):
+            later.extend(journal.submit(b"later") for _ in range(2))
+            later[0].cancel()
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(journal, "_answer", dying)
         with pytest.raises(UnavailableError, match="the writer has stopped"):
             journal.append(b"batch")
+        with pytest.raises(UnavailableError, match="the writer has stopped"):
+            later[1].result(5)
         journal._writer.join()
         with pytest.raises(UnavailableError, match="is closed"):
             journal.append(b"batch")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_after_a_fork_the_child_is_refused(tmp_path):
+    """The writer stayed with the parent. Without an answer the child would wait for ever."""
+    code = f"""if True:
+        import os
+        from k8strace.receiver import Journal, UnavailableError
+        with Journal({str(tmp_path)!r}) as journal:
+            journal.append(b"first")
+            child = os.fork()
+            if not child:
+                try:
+                    journal.append(b"second")
+                except UnavailableError:
+                    os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            journal.append(b"third")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+    assert list(replay(tmp_path)) == [b"first", b"third"]
 
 
 @pytest.mark.parametrize(

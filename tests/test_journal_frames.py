@@ -160,6 +160,21 @@ def test_what_a_file_system_leaves_behind_is_damage_to_the_end(layout, tail):
     assert damages(whole + tail, layout) == [(len(whole), len(whole) + len(tail))]
 
 
+@pytest.mark.parametrize(
+    ("tail", "damage"),
+    [
+        (b"\0\0", "expected a frame's size in 4 bytes, got 2"),
+        (b"\0\0\0\0", "expected a frame of 13 bytes or more, got 0"),
+        (b"\0\0\0\x0c" + b"." * 12, "expected a frame of 13 bytes or more, got 12"),
+        (b"\0\0\0\x0d" + b"." * 13, "expected a checksum at byte 4, got something else"),
+        (b"\0\0\0\x0d" + b"." * 12, "expected a frame of 13 bytes, got 12"),
+    ],
+)
+def test_damage_is_told_in_words(tail, damage):
+    """What was expected, and what came."""
+    assert [piece.damage for piece in walk(tail, Plain())] == [damage]
+
+
 def test_a_sender_cannot_make_recovery_slow(layout):
     """
     A torn batch of beginnings that each claim all the rest: the search ends early, and nothing is believed torn.
@@ -184,16 +199,37 @@ def test_a_sender_cannot_make_recovery_slow(layout):
 def test_a_size_in_a_compressed_group_is_not_allocated():
     """A frame that says it inflates to 2 PiB, with a good checksum around it, is damage."""
     bomb = bytes.fromhex("28b52ffd e0 0000000000000800 010000")
-    content = b"".join(
-        (
-            bytes.fromhex("502a4d1808000000"),
-            len(bomb).to_bytes(4, "little"),
-            zlib.crc32(bomb).to_bytes(4, "little"),
-            bomb,
-        )
-    )
-    (piece,) = walk(content, Zstd())
+    (piece,) = walk(grouped(bomb), Zstd())
     assert "expected a group of at most" in piece.damage
+
+
+def grouped(packed: bytes) -> bytes:
+    """A group around anything, with the checksum that it should have."""
+    words = (len(packed), zlib.crc32(packed))
+    return b"".join(
+        (bytes.fromhex("502a4d1808000000"), *(word.to_bytes(4, "little") for word in words), packed)
+    )
+
+
+@pytest.mark.parametrize(
+    ("packed", "damage"),
+    [
+        (b"", "expected a zstd frame"),
+        (b"no zstd at all, and of some length", "expected a zstd frame"),
+        (zstandard.compress(b"".join(seal(b"batch")))[:-1], "expected a zstd frame"),
+        (
+            zstandard.compress(b"".join(seal(b"batch"))[:-1]),
+            "within a group: expected a frame of 18 bytes, got 17",
+        ),
+        (zstandard.compress(b"no frames"), "within a group: expected a frame of"),
+    ],
+)
+def test_a_group_with_the_wrong_things_in_it_is_damage(packed, damage):
+    """Whatever its checksum says; and the next group is read."""
+    content = grouped(packed) + segment(Zstd(), [[b"next"]])
+    first, second = walk(content, Zstd())
+    assert damage in first.damage
+    assert second.batches == (b"next",)
 
 
 def test_a_batch_no_reader_would_take_is_refused():

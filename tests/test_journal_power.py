@@ -4,6 +4,7 @@ import errno
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import zstandard
@@ -61,7 +62,10 @@ def stored(disk: dict[str, Inode]) -> list[bytes]:
     """What a start without further mishap finds."""
     storage = LyingStorage(disk=disk)
     recover(storage)
-    return list(replay("", storage=lambda _: storage, on_damage=lambda _: None))
+    found, damaged = [], []
+    found += replay("", storage=lambda _: storage, on_damage=damaged.append)
+    assert [each for each in damaged if not each.file.endswith(".damaged")] == [], "a closed segment is whole"
+    return found
 
 
 def check(history: History, found: list[bytes], removed: list[bytes]) -> None:
@@ -214,3 +218,23 @@ def test_a_segment_whose_sync_failed_is_not_written_again():
             "cut back to what was safe"
         )
     check(history, stored(disk.cut_power()), [])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_names_that_change_are_made_safe_at_once(layout):
+    """After each rename and removal the directory is synced: by rotation, retention, and recovery."""
+    disk = LyingStorage(3)
+    write(disk, LAYOUTS[layout](), REMOVE, groups(3), History())
+    left = copied(disk.cut_power())
+    for name, inode in list(left.items())[:3]:
+        torn = name.replace(".otlp", ".open.otlp")
+        left[torn] = Inode(
+            inode.seen[: -5 * (name != min(left))], bytes(inode.seen), modified_s=inode.modified_s
+        )
+        del left[name]
+    again = LyingStorage(3, disk=left)
+    recover(again)
+    for steps in (disk.steps, again.steps):
+        changes = [(step, after) for step, after in pairwise(steps) if step in ("rename", "remove")]
+        assert changes
+        assert {after for _, after in changes} <= {"sync_dir", "remove"}, changes

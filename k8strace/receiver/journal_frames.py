@@ -59,6 +59,7 @@ class Piece(NamedTuple):
     start: int
     end: int
     batches: tuple[bytes, ...]
+    """Copies; none if nobody asked for them."""
     damage: str
     """What was expected, and what came; empty if it is whole."""
 
@@ -75,8 +76,11 @@ class Layout(Protocol):
     def claim(self, content: bytes, at: int) -> int:
         """Where the piece at this place says that it ends. Raises DamagedError if nothing begins here."""
 
+    def check(self, content: bytes, at: int, end: int) -> None:
+        """Raises DamagedError unless the checksum of the piece fits. Copies nothing."""
+
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
-        """The batches of a piece. Raises DamagedError unless its checksum fits."""
+        """The batches of a piece whose checksum fits. Raises DamagedError if they are none."""
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
         """Places behind the damaged piece at `at` where another may begin, in order."""
@@ -103,13 +107,14 @@ def seal(batch: bytes) -> Sealed:
     )
 
 
-def walk(content: bytes, layout: Layout) -> Iterator[Piece]:
+def walk(content: bytes, layout: Layout, *, batches: bool = True) -> Iterator[Piece]:
     """
     All of a segment, piece by piece.
 
         │ whole │ whole │ ~ damage ~ │ whole │ whole │ ~ damage ~ ┤ end
                           └ not at the tail: rot       └ at the tail: torn
 
+    Without batches nothing is copied or inflated.
     Damage ends where the next whole piece begins, else at the end. Where hostile content makes that too dear to
     find out, an empty piece follows the damage: what cannot be told from rot is not taken for a torn tail.
 
@@ -124,7 +129,8 @@ def walk(content: bytes, layout: Layout) -> Iterator[Piece]:
     while at < len(content):
         try:
             end = layout.claim(content, at)
-            yield Piece(at, end, layout.open(content, at, end), "")
+            layout.check(content, at, end)
+            yield Piece(at, end, layout.open(content, at, end) if batches else (), "")
         except DamagedError as error:
             found = _next_whole(content, at, layout)
             end = len(content) if found is None else found
@@ -143,7 +149,7 @@ def _next_whole(content: bytes, at: int, layout: Layout) -> int | None:
             allowance -= end - place
             if allowance < 0:
                 return None
-            layout.open(content, place, end)
+            layout.check(content, place, end)
         except DamagedError:
             continue
         return place
@@ -152,7 +158,7 @@ def _next_whole(content: bytes, at: int, layout: Layout) -> int | None:
 
 def _claimed(content: bytes, at: int, size: int, what: str) -> int:
     if at + size > len(content):
-        raise DamagedError(f"expected a {what} of {size} bytes, got {len(content) - at}")
+        raise DamagedError(f"expected a {what} of {size} bytes, got {max(0, len(content) - at)}")
     return at + size
 
 
@@ -184,11 +190,14 @@ class Plain:
             raise DamagedError(f"expected a checksum at byte {end - _TAIL_BYTES}, got something else")
         return end
 
+    def check(self, content: bytes, at: int, end: int) -> None:
+        """The checksum is of the batch."""
+        batch = memoryview(content)[at + _SIZE_BYTES : end - _TAIL_BYTES]
+        _check(batch, content[end - _CRC_BYTES : end])
+
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
         """The batch of a frame."""
-        batch = content[at + _SIZE_BYTES : end - _TAIL_BYTES]
-        _check(batch, content[end - _CRC_BYTES : end])
-        return (batch,)
+        return (content[at + _SIZE_BYTES : end - _TAIL_BYTES],)
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
         """A frame begins where a trailer ends, or where a frame says that it ends, if its trailer is what is wrong."""
@@ -216,7 +225,7 @@ class Zstd:
     def claim(self, content: bytes, at: int) -> int:
         """Where the group says that it ends."""
         start = at + _GROUP_HEADER_BYTES
-        if start > len(content) or not content.startswith(GROUP_MARK, at):
+        if not content.startswith(GROUP_MARK, at):
             raise DamagedError(
                 f"expected a group's header in {_GROUP_HEADER_BYTES} bytes, got something else"
             )
@@ -224,12 +233,14 @@ class Zstd:
         size = int.from_bytes(content[size_at : size_at + _SIZE_BYTES], "little")
         return _claimed(content, start, size, "group")
 
+    def check(self, content: bytes, at: int, end: int) -> None:
+        """The checksum is of the zstd frame."""
+        start = at + _GROUP_HEADER_BYTES
+        _check(memoryview(content)[start:end], content[start - _CRC_BYTES : start])
+
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
         """The batches of a group."""
-        start = at + _GROUP_HEADER_BYTES
-        packed = content[start:end]
-        _check(packed, content[start - _CRC_BYTES : start])
-        pieces = list(walk(self._inflate(packed), self._plain))
+        pieces = list(walk(self._inflate(content[at + _GROUP_HEADER_BYTES : end]), self._plain))
         damage = next((piece.damage for piece in pieces if piece.damage), "")
         if damage:
             raise DamagedError(f"within a group: {damage}")
@@ -257,7 +268,7 @@ def layout_of(suffix: str) -> Layout:
     return layouts[suffix]()
 
 
-def _check(data: bytes, crc: bytes) -> None:
+def _check(data: memoryview, crc: bytes) -> None:
     found, stored = zlib.crc32(data), int.from_bytes(crc, "little")
     if found != stored:
         raise DamagedError(f"expected the checksum {stored:08x}, got {found:08x}")

@@ -46,7 +46,7 @@ def recover(storage: Storage) -> list[Recovered]:
 def _recover(storage: Storage, segment: SegmentName) -> list[Recovered]:
     content = storage.read(segment.name)
     layout = layout_of(segment.suffix)
-    pieces = [(piece.start, piece.damage) for piece in walk(content, layout)]
+    pieces = [(piece.start, piece.damage) for piece in walk(content, layout, batches=False)]
     damage = [(start, reason) for start, reason in pieces if reason]
     if not damage:
         return _close(storage, segment, len(content), len(content))
