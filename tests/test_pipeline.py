@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from k8strace.exceptions import DecodeError
 from k8strace.receiver.pipeline import Pipeline
 from k8strace.receiver.sink import Meta, Receipt, UnavailableError
+from k8strace.spans import decode
 
 META = Meta("grpc", spans=1)
 SECOND = 1_000_000_000
@@ -73,7 +75,7 @@ def made():
     pipelines = []
 
     def make(stream, **settings):
-        pipelines.append(Pipeline(stream, **{"take_interval_ns": SECOND // 100, **settings}))
+        pipelines.append(Pipeline(stream, **{"take_interval_ns": SECOND // 100, "decode": bytes, **settings}))
         return pipelines[-1]
 
     yield make
@@ -266,5 +268,16 @@ def test_spans_that_nobody_counted_are_counted(made):
     batch = ExportTraceServiceRequest()
     for number in range(3):
         batch.resource_spans.add().scope_spans.add().spans.add(name=str(number))
-    pipeline = made(Stream())
+    pipeline = made(Stream(), decode=decode)
     assert pipeline.accept(batch.SerializeToString(), Meta("sdk")) == Receipt(accepted=3)
+
+
+def test_what_is_no_batch_is_refused_for_good_and_not_stored(made):
+    """The sender hears it; what is stored can be read."""
+    stream, journal = Stream(), Journal()
+    pipeline = made(stream, journal=journal, decode=decode)
+    with pytest.raises(DecodeError):
+        pipeline.accept(b"\xff", META)
+    assert pipeline.counts.queue_bytes == 0
+    assert pipeline.drain(5)
+    assert (journal.stored, stream.fed) == ([], [])

@@ -32,12 +32,8 @@ WRITE_LIMITS_NS: Final = tuple(limit // 10 for limit in LIMITS_NS)
 """The same for syncs and acknowledgements: 10 µs, … 5 s."""
 
 
-class Example(NamedTuple):
-    """A request that stands for its bucket."""
-
-    trace_id: str
-    ns: int
-    unix_s: float
+Example = tuple[str, int, float]
+"""A request that stands for its bucket: trace id, ns, and when it was counted, in seconds since 1970."""
 
 
 class Histogram:
@@ -66,7 +62,7 @@ class Histogram:
         self._counts[at] += 1
         self.total_ns += ns
         if trace_id:
-            self.examples[at] = Example(trace_id, ns, unix_s)
+            self.examples[at] = (trace_id, ns, unix_s)
 
     def cumulative(self) -> list[int]:
         """How many are not above each limit, and at the end how many there are."""
@@ -95,7 +91,8 @@ def _exemplar(example: Example | None) -> Any:
 
     if example is None:
         return None
-    return Exemplar({"trace_id": example.trace_id}, example.ns / 1e9, round(example.unix_s, 3))
+    trace_id, ns, unix_s = example
+    return Exemplar({"trace_id": trace_id}, ns / 1e9, round(unix_s, 3))
 
 
 class RequestMetrics:

@@ -1,11 +1,12 @@
 """
 The sink of `serve`: what is acknowledged goes to the journal, then through a queue to the one thread that joins.
 
-    accept ──→ budget ──→ journal: written and synced ──→ queue ──→ worker: RequestStream ──→ listeners
-    many threads  └ over it: refused      └ memory mode: none           feed, take every half second
+    accept ──→ budget ──→ decode ──→ journal: written and synced ──→ queue ──→ worker: RequestStream ──→ listeners
+    many threads  └ over it: refused            └ memory mode: none             feed, take every half second
 
-A batch is acknowledged when `accept` returns, so everything before the queue happens in the sender's thread. What the
-worker does afterwards can fail without a sender ever knowing; so whatever fails there is counted and reported.
+A batch is acknowledged when `accept` returns, so everything before the queue happens in the sender's thread; decoding
+too, since many threads do it at once. What the worker does afterwards can fail without a sender ever knowing; so
+whatever fails there is counted and reported.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from k8strace.exceptions import DecodeError
 from k8strace.receiver.sink import Meta, Receipt, UnavailableError
 from k8strace.requests import Requests
-from k8strace.spans import decode
+from k8strace.spans import Spans, decode
 
 __all__ = ["BatchStore", "Listener", "Pipeline", "PipelineCounts", "SpanStream"]
 
@@ -37,8 +38,8 @@ Listener = Callable[[Requests], object]
 class SpanStream(Protocol):
     """What the worker needs of a `RequestStream`."""
 
-    def feed(self, batch: bytes, now_ns: int) -> object:
-        """Adds a batch. Raises DecodeError, and then has not changed."""
+    def feed(self, batch: Spans, now_ns: int) -> object:
+        """Adds a batch. If it raises, it has not changed."""
 
     def take(self, now_ns: int) -> Requests:
         """The requests that are finished by now."""
@@ -52,6 +53,14 @@ class BatchStore(Protocol):
 
     def append(self, batch: bytes) -> object:
         """Returns once the batch is safe. Raises UnavailableError."""
+
+
+class Waiting(NamedTuple):
+    """A batch that the worker has not seen yet."""
+
+    size: int
+    """In bytes, as it was sent."""
+    spans: Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +97,19 @@ class Pipeline:
         queue_bytes: What may wait for the worker; a batch that would exceed it is refused. An empty queue takes any.
         clock_ns: Monotonic clock, in ns.
         take_interval_ns: Time between takes.
+        decode: Makes of a batch what the stream is fed. Its DecodeError is the sender's.
         report: Is told in words what went wrong in the worker.
 
     Examples:
         >>> class Stream:
-        ...     def feed(self, batch, now_ns): print("fed", len(batch), "bytes")
+        ...     def feed(self, batch, now_ns): print("fed", batch)
         ...     def take(self, now_ns): return ()
         ...     def flush(self): return ()
         >>> pipeline = Pipeline(Stream())
         >>> pipeline.accept(b"", Meta("grpc", spans=0))
         Receipt(accepted=0, rejected=0, reason='')
         >>> pipeline.drain(timeout_s=5)
-        fed 0 bytes
+        fed Spans(0 spans in 1 batches, 0 processes)
         True
     """
 
@@ -112,6 +122,7 @@ class Pipeline:
         queue_bytes: int = QUEUE_BYTES,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         take_interval_ns: int = TAKE_INTERVAL_NS,
+        decode: Callable[[bytes], Spans] = decode,
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._stream = stream
@@ -120,9 +131,10 @@ class Pipeline:
         self._limit = queue_bytes
         self._clock = clock_ns
         self._interval = take_interval_ns
+        self._decode = decode
         self._report = report
         self._changed = threading.Condition()
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[Waiting] = deque()
         self._bytes = 0
         self._accepting = 0  # calls of `accept` that have not returned
         self._counted: Counter[str] = Counter()
@@ -141,23 +153,24 @@ class Pipeline:
 
         Raises:
             UnavailableError: Reason "queue", "storage" or "draining"; nothing of the batch was kept in memory.
-            DecodeError: Nobody had counted the spans, and the bytes are no such message.
+            DecodeError: The bytes are no such message. Nothing of it was stored.
         """
-        spans = len(decode(batch)) if meta.spans is None else meta.spans
         try:
             self._charge(len(batch))
         except UnavailableError as error:
-            self._refuse(error, spans)
+            self._refuse(error, meta.spans or 0)
             raise
         try:
+            decoded = self._decode(batch)
             if self._journal is not None:
                 self._journal.append(batch)
         except BaseException as error:
             self._uncharge(len(batch))
             if isinstance(error, UnavailableError):
-                self._refuse(error, spans)
+                self._refuse(error, meta.spans or 0)
             raise
-        self._enqueue(batch, spans)
+        spans = len(decoded) if meta.spans is None else meta.spans
+        self._enqueue(Waiting(len(batch), decoded), spans)
         return Receipt(accepted=spans)
 
     def _charge(self, size: int) -> None:
@@ -183,7 +196,7 @@ class Pipeline:
             self._refused[error.reason] += 1
             self._counted["refused_spans"] += spans
 
-    def _enqueue(self, batch: bytes, spans: int) -> None:
+    def _enqueue(self, batch: Waiting, spans: int) -> None:
         with self._changed:
             self._queue.append(batch)
             self._accepting -= 1
@@ -260,7 +273,7 @@ class Pipeline:
             if over:
                 return self._hand_on(self._stream.flush())
 
-    def _next(self, due: int) -> tuple[list[bytes], bool]:
+    def _next(self, due: int) -> tuple[list[Waiting], bool]:
         """What waits, and whether it is all that will ever come. Waits for either until the next take is due."""
         with self._changed:
             wait_s = max(due - self._clock(), 0) / 1e9
@@ -273,16 +286,16 @@ class Pipeline:
         """Draining, and nothing waits or is still being made safe."""
         return self._draining and not self._queue and not self._accepting
 
-    def _feed(self, batch: bytes) -> None:
+    def _feed(self, batch: Waiting) -> None:
         outcome = "fed"
         try:
-            self._stream.feed(batch, self._clock())
+            self._stream.feed(batch.spans, self._clock())
         except Exception as error:  # noqa: BLE001 - one odd batch must not cost the others
             outcome = "undecodable"
-            self._report(f"a batch of {len(batch)} bytes could not be joined: {_told(error)}")
+            self._report(f"a batch of {batch.size} bytes could not be joined: {_told(error)}")
         with self._changed:
             self._counted[outcome] += 1
-            self._bytes -= len(batch)
+            self._bytes -= batch.size
             self._changed.notify_all()
 
     def _hand_on(self, requests: Requests) -> None:

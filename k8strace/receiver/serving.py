@@ -78,22 +78,18 @@ class Summed:
     """Finished requests summed up: all of them, and those of the last minutes. From any thread."""
 
     def __init__(self) -> None:
-        self._total = Tally()
         self._recent = Recent()
         self._lock = threading.Lock()
 
     def add(self, rows: Sequence[Observed]) -> None:
         """Adds requests that were finished now."""
         with self._lock:
-            self._total.add(rows)
             self._recent.add(rows, time.monotonic_ns())
 
     def total(self) -> Tally:
-        """All since the start, as a copy."""
+        """All since the start."""
         with self._lock:
-            copy = Tally()
-            copy.merge(self._total)
-            return copy
+            return self._recent.total()
 
     def recent(self) -> Tally:
         """Those of the last `recent_s` seconds."""

@@ -9,11 +9,13 @@ most one percent too high. Limits such as 2.5 ms have three digits, so histogram
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from k8strace.attribution import Attribution, attribute
+from k8strace.components import component_of
 from k8strace.requests import Requests
 
 __all__ = ["Durations", "Group", "Observed", "Recent", "Slow", "Tally", "observe", "rounded_up"]
@@ -56,10 +58,9 @@ def observe(requests: Requests) -> list[Observed]:
         >>> all(sum(row.components.values()) == row.wall_ns for row in rows)
         True
     """
-    attribution: Attribution = attribute(requests)
     names = ("trace_id", "verb", "resource", "namespace", "http_status", "wall_ns")
     known = [requests.column(name) for name in names]
-    components = map(attribution.components, requests.column("request"))
+    components = _components(attribute(requests))
     flags = zip(
         requests.column("long_running"),
         requests.column("timed"),
@@ -73,6 +74,16 @@ def observe(requests: Requests) -> list[Observed]:
             zip(*known, strict=True), components, flags, strict=True
         )
     ]
+
+
+def _components(attribution: Attribution) -> Iterator[dict[str, int]]:
+    """`Attribution.components` of every request, in order; the names of phases are cut only once."""
+    component = [component_of(name) for name in attribution._names]
+    for request in attribution.requests.column("request"):
+        parts: dict[str, int] = {}
+        for phase, ns in attribution._core.parts(request):
+            parts[component[phase]] = parts.get(component[phase], 0) + ns
+        yield parts
 
 
 def _updates(requests: Requests) -> Iterable[bool]:
@@ -94,10 +105,12 @@ def rounded_up(ns: int) -> int:
         >>> [rounded_up(ns) for ns in (0, 999, 1_000, 1_001, 2_500_000, 2_500_001, 9_991)]
         [0, 999, 1000, 1010, 2500000, 2510000, 10000]
     """
-    scale = 1
-    while ns > 1000 * scale:
-        scale *= 10
+    scale = _SCALES[bisect_left(_SCALED_FROM, ns)]
     return -(-ns // scale) * scale
+
+
+_SCALES: Final[tuple[int, ...]] = tuple(int(10**power) for power in range(18))
+_SCALED_FROM: Final = tuple(1000 * scale for scale in _SCALES[:-1])
 
 
 class Durations:
@@ -170,7 +183,8 @@ class Group:
         self.requests += 1
         if row.measured:
             self.wall.add(row.wall_ns)
-            self.components.update(row.components)
+            for component, ns in row.components.items():
+                self.components[component] += ns
 
     def merge(self, other: Group) -> None:
         """Adds all of another's."""
@@ -223,7 +237,7 @@ class Tally:
             self._group((row.verb, row.resource)).add(row)
             if row.incomplete_cause is not None:
                 self.incomplete[row.incomplete_cause] += 1
-            if row.measured:
+            if row.measured and (len(self._slowest) < SLOWEST or row.wall_ns >= self._slowest[0].wall_ns):
                 self._remember(Slow(row.wall_ns, row.trace_id, row))
 
     def merge(self, other: Tally) -> None:
@@ -262,11 +276,11 @@ class Tally:
 
 class Recent:
     """
-    A tally of the last minutes: one tally per slot of time, the oldest dropped.
+    Tallies of the last minutes, and of all time: one for each slot of time, added up when somebody asks.
 
     Args:
         slot_ns: Length of a slot, in ns.
-        slots: How many.
+        slots: How many are recent.
 
     Examples:
         >>> recent = Recent(slot_ns=10, slots=2)
@@ -275,31 +289,42 @@ class Recent:
         >>> recent.add([row], now_ns=10)
         >>> recent.tally(now_ns=15).requests, recent.tally(now_ns=25).requests, recent.tally(now_ns=99).requests
         (2, 1, 0)
+        >>> recent.total().requests
+        2
     """
 
     def __init__(self, *, slot_ns: int = 10_000_000_000, slots: int = 30) -> None:
         self._slot_ns = slot_ns
-        self._slots: deque[tuple[int, Tally]] = deque(maxlen=slots)
+        self._most = slots
+        self._slots: deque[tuple[int, Tally]] = deque()
+        self._older = Tally()
 
     @property
     def span_ns(self) -> int:
         """How far back it reaches, in ns."""
-        return self._slot_ns * (self._slots.maxlen or 0)
+        return self._slot_ns * self._most
 
     def add(self, rows: Iterable[Observed], now_ns: int) -> None:
         """Adds requests that were finished now."""
         slot = now_ns // self._slot_ns
         if not self._slots or self._slots[-1][0] < slot:
             self._slots.append((slot, Tally()))
+            if len(self._slots) > self._most:
+                self._older.merge(self._slots.popleft()[1])
         self._slots[-1][1].add(rows)
 
     def tally(self, now_ns: int) -> Tally:
         """All that is not too old, as one."""
-        whole = Tally()
-        for tally in self._alive(now_ns // self._slot_ns):
-            whole.merge(tally)
-        return whole
+        oldest = now_ns // self._slot_ns - self._most
+        return _merged(tally for slot, tally in self._slots if slot > oldest)
 
-    def _alive(self, now: int) -> Iterator[Tally]:
-        oldest = now - (self._slots.maxlen or 0)
-        return (tally for slot, tally in self._slots if slot > oldest)
+    def total(self) -> Tally:
+        """All since the start, as one."""
+        return _merged([self._older, *(tally for _, tally in self._slots)])
+
+
+def _merged(tallies: Iterable[Tally]) -> Tally:
+    whole = Tally()
+    for tally in tallies:
+        whole.merge(tally)
+    return whole
