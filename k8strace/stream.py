@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
-from k8strace.components import Taxonomy
+from k8strace.components import OWN, Taxonomy
 from k8strace.requests import Ledger, Requests, _Joined, ledger_of
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
@@ -113,7 +113,7 @@ class RequestStream:
 
     def __init__(self, settings: StreamSettings | None = None, *, taxonomy: Taxonomy | None = None) -> None:
         self._settings = settings or StreamSettings()
-        self._taxonomy = taxonomy or Taxonomy()
+        self._taxonomy = taxonomy or OWN
         limits = {each.name: getattr(self._settings, each.name) for each in fields(StreamSettings)}
         self._core = _core.SpanStream(**limits)
 
