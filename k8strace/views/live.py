@@ -33,6 +33,9 @@ Shown = TypeVar("Shown")
 BAR_CELLS: Final = 24
 """Columns of the bars in the table."""
 
+NO_RESOURCE: Final = "(no resource)"
+"""As in the report: `/healthz` and the like."""
+
 HEADINGS: Final = 7
 """Lines of headings, of "more" and between the sections."""
 
@@ -131,7 +134,10 @@ def _heading(title: str, rest: str = "") -> Text:
 
 
 def _head(now: Snapshot, look: Look) -> list[Text]:
-    state = ("up " + _clock(now.uptime_s), "dim") if now.ready else ("stopping", "bold")
+    state = (
+        f"{'up' if now.ready else 'stopped after'} {_clock(now.uptime_s)}",
+        "dim" if now.ready else "bold",
+    )
     where = " · ".join(clean(each) for each in now.listening)
     title = Text.assemble(("k8strace serve", "bold"), "  ", state)
     about = [line for text in (where, clean(now.mode, 400)) for line in wrapped(text, look, indent=0)]
@@ -174,7 +180,10 @@ def _table(now: Snapshot, look: Look, most: int) -> list[Text]:
         now.recent.groups.items(), key=lambda item: (-item[1].wall.total_ns, -item[1].requests, str(item[0]))
     )
     shown, rest = ranked[:most], ranked[most:]
-    rows = [(clean(verb or "-", 20), clean(resource or "-", 40), group) for (verb, resource), group in shown]
+    rows = [
+        (clean(verb or "-", 20), clean(resource or NO_RESOURCE, 40), group)
+        for (verb, resource), group in shown
+    ]
     if rest:
         others = Group()
         for _, group in rest:
@@ -224,8 +233,9 @@ def _slowest(slow: Sequence[Slow], look: Look) -> list[Text]:
 def _slow_cells(slow: Slow, look: Look) -> tuple[Text | str, ...]:
     row = slow.row
     namespace = f" -n {row.namespace}" if row.namespace else ""
-    what = clean(f"{row.verb or '-'} {row.resource or '-'}{namespace}", 80)
-    parts = [f"{clean(name)} {tenths(ns, row.wall_ns)}" for name, ns in largest_first(row.components)[:2]]
+    what = clean(f"{row.verb or '-'} {row.resource or NO_RESOURCE}{namespace}", 80)
+    most = largest_first(row.components)[: 2 if look.width >= 110 else 1]
+    parts = [f"{clean(name)} {tenths(ns, row.wall_ns)}" for name, ns in most]
     return (
         duration(slow.wall_ns),
         what,
