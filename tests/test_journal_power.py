@@ -232,9 +232,13 @@ def test_names_that_change_are_made_safe_at_once(layout):
             inode.seen[: -5 * (name != min(left))], bytes(inode.seen), modified_s=inode.modified_s
         )
         del left[name]
+    rot = b"".join(Plain().encode([seal(batch)]) for batch in (b"rot", b"whole")).replace(b"rot", b"Rot")
+    left["k8strace-20260101T000000Z-000099.open.otlp"] = Inode(bytearray(rot), rot)
     again = LyingStorage(3, disk=left)
-    recover(again)
+    assert any(each.file.endswith(".damaged") for each in recover(again))
     for steps in (disk.steps, again.steps):
-        changes = [(step, after) for step, after in pairwise(steps) if step in ("rename", "remove")]
+        changes = [
+            (step, after) for step, after in pairwise([*steps, "the end"]) if step in ("rename", "remove")
+        ]
         assert changes
         assert {after for _, after in changes} <= {"sync_dir", "remove"}, changes
