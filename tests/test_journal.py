@@ -178,10 +178,12 @@ def test_a_segment_is_closed_when_it_is_full(tmp_path):
 def test_a_segment_is_closed_when_it_is_old(tmp_path, monkeypatch):
     """Though nothing comes any more."""
     monkeypatch.setattr("k8strace.receiver.journal._HOUSEKEEPING_S", 0.02)
-    with Journal(tmp_path, segment_age_s=0.1) as journal:
+    with Journal(tmp_path, segment_age_s=1.0) as journal:
         journal.append(b"batch")
         assert ".open." in names(tmp_path)[0]
-        time.sleep(0.3)
+        until = time.monotonic() + 20
+        while ".open." in names(tmp_path)[0] and time.monotonic() < until:
+            time.sleep(0.05)
         assert ".open." not in names(tmp_path)[0]
         journal.append(b"another")
         assert journal.counts["segments"] == 2
@@ -444,12 +446,18 @@ def test_closing_answers_everyone(tmp_path):
     assert list(replay(tmp_path)) == [b"%d" % number for number in range(100)]
 
 
-def test_a_batch_that_nobody_waits_for_is_not_stored(tmp_path):
-    """Its future was cancelled before its turn; its neighbours are stored."""
-    with Journal(tmp_path, sync_interval_ms=20) as journal:
-        journal.append(b"first")
+def test_a_batch_that_nobody_waits_for_is_not_stored(tmp_path, monkeypatch):
+    """Its future was cancelled while the disk was busy with another; its neighbours are stored."""
+    busy, free, sync = threading.Event(), threading.Event(), OsStorage.sync
+    monkeypatch.setattr(
+        OsStorage, "sync", lambda self, handle: busy.set() or (free.wait(20) and sync(self, handle))
+    )
+    with Journal(tmp_path) as journal:
+        journal.submit(b"first")
+        assert busy.wait(20)
         answers = [journal.submit(batch) for batch in (b"second", b"unwanted", b"third")]
         assert answers[1].cancel()
+        free.set()
     assert list(replay(tmp_path)) == [b"first", b"second", b"third"]
 
 
@@ -472,8 +480,9 @@ def test_each_sync_is_told():
 # ---- refusing -------------------------------------------------------------------------------------
 
 
-def test_a_failing_disk_is_asked_again_after_a_pause():
+def test_a_failing_disk_is_asked_again_after_a_pause(monkeypatch):
     """Meanwhile batches are refused without touching it; then they are taken, and the trouble is forgotten."""
+    monkeypatch.setattr("k8strace.receiver.journal._FIRST_PAUSE_S", 1.0)
     broken = [True]
     disk = LyingStorage(
         faults=Faults(failing=lambda *_: errno.ENOSPC if broken[0] and disk.steps[-1] == "write" else None)
@@ -489,7 +498,7 @@ def test_a_failing_disk_is_asked_again_after_a_pause():
             journal.append(b"at once")
         assert len(disk.steps) == steps
         broken[0] = False
-        time.sleep(0.06)
+        time.sleep(1.0)
         journal.append(b"later")
         assert journal.trouble == ""
         assert journal.counts["errors"] == 1
