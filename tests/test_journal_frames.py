@@ -152,12 +152,27 @@ def test_damage_that_is_followed_by_something_whole_is_not_at_the_end(layout):
     ]
 
 
-@pytest.mark.parametrize("tail", [b"\x00", b"\x00" * 5_000, b"\xff" * 40, b"\x00\x00\x00\x0d" + b"\x00" * 13])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\x00",
+        b"\x00" * 5_000,
+        b"\xff" * 40,
+        b"\x00\x00\x00\x0d" + b"\x00" * 13,
+        bytes.fromhex("502a4d1808000000") + b"\x00" * 8,
+        bytes.fromhex("502a4d1808000000") + b"\x00" * 45,
+    ],
+    ids=["zero", "zeros", "ones", "size", "group", "group and more"],
+)
 def test_what_a_file_system_leaves_behind_is_damage_to_the_end(layout, tail):
     """Zeros, ones, and a size that came before its data."""
     whole = segment(layout, [[b"first"], [b"second"]])
     assert batches(whole + tail, layout) == [b"first", b"second"]
-    assert damages(whole + tail, layout) == [(len(whole), len(whole) + len(tail))]
+    for with_batches in (True, False):  # a start looks without, a reader with
+        pieces = list(walk(whole + tail, layout, batches=with_batches))
+        assert [(piece.start, piece.end) for piece in pieces if piece.damage] == [
+            (len(whole), len(whole) + len(tail))
+        ]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +229,7 @@ def grouped(packed: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("packed", "damage"),
     [
-        (b"", "expected a zstd frame"),
+        (b"", "expected a group of 1 byte or more, got 0"),
         (b"no zstd at all, and of some length", "expected a zstd frame"),
         (zstandard.compress(b"".join(seal(b"batch")))[:-1], "expected a zstd frame"),
         (

@@ -95,9 +95,9 @@ def crash_points(layout: str, rules: Rules, seed: int) -> Iterator[int]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rules", [KEEP, REMOVE], ids=["keep", "remove"])
 def test_a_power_cut_at_any_step_loses_nothing_that_was_acknowledged(layout, rules):
-    """Each step of ten histories, two cuts at each: acknowledged is there, and what is there was sent."""
+    """Each step of twenty histories, two cuts at each: acknowledged is there, and what is there was sent."""
     points = 0
-    for seed in range(10):
+    for seed in range(20):
         for at in crash_points(layout, rules, seed):
             for cut in range(2):
                 history = History()
@@ -105,7 +105,7 @@ def test_a_power_cut_at_any_step_loses_nothing_that_was_acknowledged(layout, rul
                 write(disk, LAYOUTS[layout](), rules, groups(seed), history)
                 check(history, stored(disk.cut_power()), disk.removed if rules is REMOVE else [])
                 points += 1
-    assert points >= 1_000
+    assert points >= 2_000
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -231,6 +231,8 @@ class Zstd:
             )
         size_at = at + len(GROUP_MARK)
         size = int.from_bytes(content[size_at : size_at + _SIZE_BYTES], "little")
+        if not size:  # zeros, where a power cut left a header half written: they are the checksum of nothing
+            raise DamagedError("expected a group of 1 byte or more, got 0")
         return _claimed(content, start, size, "group")
 
     def check(self, content: bytes, at: int, end: int) -> None:
