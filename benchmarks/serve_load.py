@@ -6,14 +6,15 @@ How much `k8strace serve` takes on this machine, with the generator on the same 
     python benchmarks/serve_load.py --memory --rate 20000 # without a store, at a steady rate
 
 The same batches go first to a gRPC server of grpcio that throws them away: what it takes is the ceiling that grpcio and
-the generator leave. Spans are those of `workloads.py`, in traces that are new in every round: only the first bytes of
-the trace ids change, so that the generator costs little. Its own share of the CPU is printed beside the result.
+the generator leave. Spans are those of `workloads.py`, in every round with new trace ids and later times. Only their
+first bytes change, so that the generator costs little; its own share of the CPU is printed beside the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -53,23 +54,42 @@ server.wait_for_termination()
 # ── Batches that never end ────────────────────────────────────────────────────────────────────────
 
 
+TIME = re.compile(rb"[\x39\x41\x09].....(...)", re.DOTALL)
+"""Tags of start, end and event time, all fixed64, with their three highest bytes."""
+
+
 class Batch:
-    """One batch, and where its trace ids are."""
+    """One batch, and where its trace ids and times are."""
 
     def __init__(self, wire: bytes) -> None:
         self._wire = bytearray(wire)
+        self._lock = threading.Lock()
         spans = k8strace.decode(wire)
         self.spans = len(spans)
-        self._places = [
+        self._traces = [
             place for trace in set(spans.column("trace_id").to_pylist()) for place in _all(wire, trace)
         ]
+        known = {start >> 40 for start in spans.column("start_time_unix_nano").to_pylist()}
+        self._times: dict[int, list[int]] = {top: [] for top in known | {top + 1 for top in known}}
+        at = 0
+        while found := TIME.search(wire, at):
+            top = int.from_bytes(found[1], "little")
+            at = found.start() + 1
+            if top in self._times:
+                self._times[top].append(found.start(1))
+                at = found.end()
 
     def of_round(self, number: int) -> bytes:
-        """The same spans in traces of their own."""
+        """The same spans in traces of their own, 2^40 ns (18 minutes) after those of the round before."""
         mark, wire = number.to_bytes(4, "big"), self._wire
-        for place in self._places:
-            wire[place : place + 4] = mark
-        return bytes(wire)
+        with self._lock:
+            for place in self._traces:
+                wire[place : place + 4] = mark
+            for top, places in self._times.items():
+                later = (top + number).to_bytes(3, "little")
+                for place in places:
+                    wire[place : place + 3] = later
+            return bytes(wire)
 
 
 def _all(wire: bytes, wanted: bytes) -> Iterator[int]:
@@ -113,11 +133,11 @@ class Sent:
 
 class Load:
     """
-    Senders that send batches to an address, each when its last one is answered.
+    Senders that send batches to an address in turn, each when its last one is answered.
 
     Args:
         address: Where to.
-        batches: What; sender number i of n takes every nth.
+        batches: What, again and again.
         senders: How many.
         rate: Spans per second of all senders together; 0 for as many as are taken.
         first_round: Rounds before it have been sent by somebody else.
@@ -139,13 +159,15 @@ class Load:
         self._first = first_round
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._taken = self._taken_spans = 0
+        self._began = 0.0
         self.sent = Sent()
 
     def run(self, seconds: float) -> Sent:
         """Sends for so long."""
         process = psutil.Process()
-        before, began = process.cpu_times(), time.perf_counter()
-        threads = [threading.Thread(target=self._send, args=(each,)) for each in range(self._senders)]
+        before, self._began = process.cpu_times(), time.perf_counter()
+        threads = [threading.Thread(target=self._send) for _ in range(self._senders)]
         for thread in threads:
             thread.start()
         self._stop.wait(seconds)
@@ -153,25 +175,31 @@ class Load:
         for thread in threads:
             thread.join()
         after = process.cpu_times()
-        self.sent.seconds = time.perf_counter() - began
+        self.sent.seconds = time.perf_counter() - self._began
         self.sent.cpu_s = after.user + after.system - before.user - before.system
         return self.sent
 
-    def _send(self, sender: int) -> None:
-        own = self._batches[sender :: self._senders]
-        share, spans, began = self._rate / self._senders, 0, time.perf_counter()
+    def _send(self) -> None:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
         with grpc.insecure_channel(self._address, options=options) as channel:
             export = channel.unary_unary(EXPORT)
-            for number in range(1 << 30):
-                batch = own[number % len(own)]
-                wire = batch.of_round(self._first + number // len(own))
-                if share:
-                    self._stop.wait(max(began + spans / share - time.perf_counter(), 0))
+            while True:
+                batch, number, due = self._next()
+                wire = batch.of_round(number)
+                self._stop.wait(max(due - time.perf_counter(), 0))
                 if self._stop.is_set():
                     return
-                spans += batch.spans
                 self._one(export, wire, batch.spans)
+
+    def _next(self) -> tuple[Batch, int, float]:
+        """The next batch, its round, and when it is to be sent: all senders share one order, as traces span batches."""
+        with self._lock:
+            place, spans = self._taken, self._taken_spans
+            batch = self._batches[place % len(self._batches)]
+            self._taken += 1
+            self._taken_spans += batch.spans
+        due = self._began + spans / self._rate if self._rate else 0.0
+        return batch, self._first + place // len(self._batches), due
 
     def _one(self, export: Callable[..., bytes], wire: bytes, spans: int) -> None:
         began = time.perf_counter()
