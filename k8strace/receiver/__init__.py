@@ -13,6 +13,8 @@ from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.journal import Journal
 from k8strace.receiver.journal_recovery import Recovered, replay
 from k8strace.receiver.limits import REASONS, Limits, Rejections
+from k8strace.receiver.pipeline import Pipeline
+from k8strace.receiver.serving import Places, Receiver, Trust
 from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
 
 __all__ = [
@@ -25,13 +27,17 @@ __all__ = [
     "Limits",
     "Meta",
     "Outcome",
+    "Pipeline",
+    "Places",
     "Receipt",
+    "Receiver",
     "Recovered",
     "Rejections",
     "Secret",
     "ServerTls",
     "Sink",
     "Tokens",
+    "Trust",
     "UnavailableError",
     "Verdict",
     "add_to_server",

@@ -202,18 +202,24 @@ def _connect(
         """hypercorn's connection, with a deadline for headers."""
 
         def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._heard = asyncio.Event()
+            self._heard, self._ended = asyncio.Event(), asyncio.Event()
             self._idle_s = limits.header_s  # who connects has something to say
             heard: Any = _Heard(reader, self._heard)
             super().__init__(application, loop, config, context, {}, heard, writer)
+
+        async def _read_data(self) -> None:
+            """Until the other side has closed: then its place is free, without waiting until it was idle too long."""
+            await super()._read_data()
+            self._ended.set()
 
         async def _idle_timeout(self) -> None:
             """Runs while there is no request, and is cancelled when a header is complete."""
             self._heard.clear()
             idle_s, self._idle_s = self._idle_s, limits.idle_s
-            await _first(context.terminated.wait(), self._heard.wait(), within_s=idle_s)
+            over = (context.terminated.wait, self._ended.wait)
+            await _first(*over, self._heard.wait, within_s=idle_s)
             if self._heard.is_set():
-                await _first(context.terminated.wait(), within_s=limits.header_s)
+                await _first(*over, within_s=limits.header_s)
             await asyncio.shield(self._initiate_server_close())
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -238,9 +244,9 @@ class _Heard:
         return self._reader.at_eof()
 
 
-async def _first(*waits: Coroutine[Any, Any, Any], within_s: float) -> None:
+async def _first(*waits: Callable[[], Coroutine[Any, Any, Any]], within_s: float) -> None:
     """Waits until one of them is done, or the time is over."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    tasks = [asyncio.ensure_future(wait()) for wait in waits]
     try:
         await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
