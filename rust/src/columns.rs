@@ -98,10 +98,10 @@ pub enum ValueKind {
     Absent = 9,
 }
 
-/// A size not much above this one, at most an eighth, that others are likely to need too: what is given back then
+/// A size above this one by at most a thirty-second part, that others are likely to need too: then what is given back
 /// fits what is asked for next, and large blocks of many sizes do not tear the heap into holes.
 pub fn roomy(len: usize) -> usize {
-    len.next_multiple_of((len.next_power_of_two() / 16).max(1))
+    len.next_multiple_of((len.next_power_of_two() / 64).max(1))
 }
 
 /// Does the same with every one of these columns.

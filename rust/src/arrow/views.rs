@@ -8,6 +8,7 @@
 //! of the crate hands them over without that. Every debug build checks them all the same.
 
 #![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 use std::sync::Arc;
 
