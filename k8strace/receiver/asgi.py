@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from k8strace.receiver.answers import JSON, PROTOBUF, Outcome, http_answer, require_answers
 from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, not_now, refusal
+from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
 from k8strace.receiver.workers import Workers, in_thread
@@ -102,9 +102,9 @@ class App:
         visit.admit(request.header(b"authorization"), names)
         encoding = request.check_content()
         visit.expect(request.content_length())
-        if self._workers.full:
-            raise not_now("busy", "too many requests are waiting")
+        self._workers.check()
         body = await _Body(request, visit, self.intake.limits).read()
+        self._workers.check()  # the body took its time, and others came
         await in_thread(self._workers, visit.take, body, encoding=encoding, json=request.content_type == JSON)
 
 

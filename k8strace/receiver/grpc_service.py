@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
 from k8strace.receiver.identity import Identity
@@ -138,12 +138,6 @@ def _refusal(verdict: Verdict) -> tuple[grpc.StatusCode, str, tuple[tuple[str, b
     return code, details.message, ((DETAILS, details.SerializeToString()),)
 
 
-def _busy(visit: Visit, context: Any, service: _Service) -> NoReturn:
-    """Who may not send is not told how busy we are."""
-    service.admit(visit, context)
-    raise not_now("busy", "too many requests are waiting")
-
-
 class _Handler(_Service):
     """For `grpc.server`."""
 
@@ -179,7 +173,8 @@ class _Handler(_Service):
         return grpc.stream_unary_rpc_method_handler(behavior)
 
     def _turn_away(self, visit: Visit, _requests: Iterator[bytes], context: Any) -> None:
-        _busy(visit, context, self)
+        self.admit(visit, context)  # who may not send is not told how busy we are
+        raise not_now("busy", "too many requests are waiting")
 
     def _take(self, visit: Visit, requests: Iterator[bytes], context: Any) -> None:
         self.admit(visit, context)
@@ -235,13 +230,13 @@ class _AioHandler(_Service):
         return self.answer(visit.verdict)
 
     async def _take(self, visit: Visit, context: Any) -> None:
-        if self.workers.full:
-            _busy(visit, context, self)
         self.admit(visit, context)
+        self.workers.check()
         try:
             body = await asyncio.wait_for(context.read(), self.intake.limits.body_s)
         except TimeoutError:
             raise _slow() from None
         body = _whole(body if isinstance(body, bytes) else None)  # else it is grpc.aio.EOF
         visit.receive(len(body))
+        self.workers.check()  # the body took its time, and others came
         await in_thread(self.workers, visit.take, body)

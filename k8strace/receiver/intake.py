@@ -313,11 +313,16 @@ class Visit:
                 f"expected at most {limit} objects and arrays within one another, got more (byte {offset})"
             )
             raise refusal(Outcome.INVALID, "malformed", message)
-        self.charge(len(text))  # a document is never shorter than its wire
+        most = 2 * len(text)  # `{},` is six bytes of wire, and nothing else grows so much
+        self.charge(most)
         try:
-            return _core.json_to_wire(text)
+            wire = _core.json_to_wire_within(text, self._intake.limits.request_bytes)
         except DecodeError as error:
             raise _malformed(error) from None
+        if wire is None:
+            raise self._too_large()
+        self._refund(most - len(wire))
+        return wire
 
     def _hand_over(self, wire: bytes, spans: int) -> Receipt:
         meta = Meta(self._meta.transport, self._meta.peer, spans)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from k8strace.receiver.intake import not_now
 from k8strace.receiver.limits import Limits
 
 __all__ = ["Watchdog", "Workers", "in_thread"]
@@ -26,6 +27,16 @@ class Workers(ThreadPoolExecutor):
         self._most = limits.waiting_requests
         self._waiting = 0
         self._counting = threading.Lock()
+
+    def check(self) -> None:
+        """
+        To be asked before a call is submitted.
+
+        Raises:
+            RefusedError: The pool is full; the sender is to try again.
+        """
+        if self.full:
+            raise not_now("busy", "too many requests are waiting")
 
     @property
     def full(self) -> bool:
