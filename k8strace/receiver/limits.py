@@ -110,7 +110,7 @@ class Limits:
             )
 
 
-_MOST: Mapping[str, int] = {"request_bytes": (1 << 31) - 1, "value_depth": DEEPEST_VALUE, "json_depth": 127}
+_MOST: Mapping[str, int] = {"request_bytes": (1 << 28) - 1, "value_depth": DEEPEST_VALUE, "json_depth": 127}
 
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
