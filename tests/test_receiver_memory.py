@@ -209,21 +209,44 @@ def test_damaged_compression_is_refused(encoding: str):
 # ── The budget of all requests together ───────────────────────────────────────────────────────────
 
 
-def test_the_budget_is_charged_before_inflating():
-    limits = Limits(in_flight_bytes=32 * MIB, request_bytes=32 * MIB)
-    sink = Kept()
-    intake = Intake(sink, limits=limits)
-    body = gzip.compress(bytes(31 * MIB))
-    with intake.visit("http/protobuf") as first:
-        first.receive(MIB)
-        with intake.visit("http/protobuf") as second:
-            second.take(body, encoding="gzip")
-        assert second.verdict.reason == "budget"
-        assert second.verdict.retry_after_s == 1
-        assert intake.budget.used_bytes == MIB
-        first.take(b"")
-    assert intake.budget.used_bytes == 0
-    assert sink.batches == []
+BUDGET = Limits(in_flight_bytes=32 * MIB, request_bytes=32 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        (gzip.compress(bytes(31 * MIB)), {"encoding": "gzip"}),
+        (b'{"resourceSpans":[]}' + b" " * 16 * MIB, {"json": True}),
+    ],
+    ids=["gzip", "json"],
+)
+def test_the_budget_is_charged_before_work_is_done(body: bytes, how: dict):
+    """One byte held by another request is one too many; without it the same request is looked at."""
+    for held, reason in ((MIB, "budget"), (0, "malformed" if "encoding" in how else "")):
+        sink = Kept()
+        intake = Intake(sink, limits=BUDGET)
+        first, second = intake.visit("http/protobuf"), intake.visit("http/protobuf")
+        with first:
+            first.receive(held)
+            with second:
+                second.take(body, **how)
+            used = intake.budget.used_bytes
+            first.take(b"")
+        # Not inside the blocks, which answer for whatever is raised in them.
+        assert second.verdict.reason == reason
+        assert second.verdict.retry_after_s == (1 if reason == "budget" else None)
+        assert (used, intake.budget.used_bytes) == (held, 0)
+
+
+def test_json_whose_wire_is_longer_than_a_request_may_be_is_refused():
+    """Lengths are five bytes there."""
+    body = b'{"resourceSpans":[' + b",".join([b"{}"] * 300) + b"]}"
+    assert len(body) < 1_000
+    intake = Intake(Kept(), limits=Limits(request_bytes=1_000))
+    with intake.visit("http/json") as visit:
+        visit.receive(len(body))
+        visit.take(body, json=True)
+    assert (visit.verdict.outcome.name, visit.verdict.reason) == ("TOO_LARGE", "size")
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc.aio", "http/protobuf", "http/json"])
