@@ -215,14 +215,14 @@ BUDGET = Limits(in_flight_bytes=32 * MIB, request_bytes=32 * MIB)
 @pytest.mark.parametrize(
     ("body", "how"),
     [
-        (gzip.compress(bytes(31 * MIB)), {"encoding": "gzip"}),
-        (b'{"resourceSpans":[]}' + b" " * 16 * MIB, {"json": True}),
+        (gzip.compress(bytes(23 * MIB)), {"encoding": "gzip"}),
+        (b'{"resourceSpans":[]}' + b" " * 15 * MIB, {"json": True}),
     ],
     ids=["gzip", "json"],
 )
 def test_the_budget_is_charged_before_work_is_done(body: bytes, how: dict):
-    """One byte held by another request is one too many; without it the same request is looked at."""
-    for held, reason in ((MIB, "budget"), (0, "malformed" if "encoding" in how else "")):
+    """While another request holds a quarter, this one has no room; without it the same request is looked at."""
+    for held, reason in ((8 * MIB, "budget"), (0, "malformed" if "encoding" in how else "")):
         sink = Kept()
         intake = Intake(sink, limits=BUDGET)
         first, second = intake.visit("http/protobuf"), intake.visit("http/protobuf")
