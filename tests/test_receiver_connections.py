@@ -224,6 +224,32 @@ def test_spans_of_a_call_that_is_cancelled_while_they_are_stored_are_counted_as_
         assert send.intake.budget.used_bytes == 0
 
 
+@pytest.mark.parametrize("transport", GRPC)
+def test_a_hundred_slow_messages_do_not_slow_others(transport):
+    """More than there are workers, from two connections."""
+    leave = threading.Event()
+
+    def slow():
+        leave.wait(20)
+        yield request_of(span()).SerializeToString()
+
+    limits = Limits(workers=4, waiting_requests=4)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with serving(transport, Kept(), limits=limits) as send:
+        target = f"localhost:{send.port}"
+        with grpc.insecure_channel(target, options) as one, grpc.insecure_channel(target, options) as two:
+            calls = [channel.stream_unary(EXPORT).future(slow()) for channel in (one, two) for _ in range(50)]
+            assert eventually(lambda: send.intake.counts()["grpc"].requests_received == 100)
+            started = time.monotonic()
+            assert all(send(request_of(span(number))).ok for number in range(1, 21))
+            assert time.monotonic() - started < 5
+            leave.set()
+            done = [call.exception() is None for call in calls]
+        counts = send.intake.counts()["grpc"]
+    assert counts.requests_accepted == sum(done) + 20
+    assert counts.requests_accepted + counts.requests_refused == 120
+
+
 def test_options_for_a_grpc_server_hold_what_only_it_can_hold():
     options = dict(server_options(Limits(request_bytes=1_000, response_bytes=2_000, streams=3)))
     assert options["grpc.max_receive_message_length"] == 1_000

@@ -174,7 +174,7 @@ class _Request:
     def content_length(self) -> int:
         """Bytes of the body as announced; 0 if they are not."""
         value = self.header(b"content-length")
-        return int(value) if value.isdigit() else 0
+        return int(value[:18]) if value.isdigit() else 0
 
 
 # ---- the body -------------------------------------------------------------------------------------

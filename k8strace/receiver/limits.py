@@ -68,9 +68,9 @@ class Limits:
     in_flight_bytes: int = 256 * MIB
     """Requests that are being worked on, inflated. A request beyond is to be sent again later."""
     workers: int = 32
-    """Threads of one transport that take requests."""
+    """Requests of one transport that are inflated, screened and stored at once."""
     waiting_requests: int = 64
-    """Requests of one transport that wait for a thread. One beyond is to be sent again later."""
+    """Requests of one transport that have arrived and wait for it. One beyond is to be sent again later."""
 
     # ---- connections ----
     body_s: float = 30.0
@@ -86,7 +86,7 @@ class Limits:
     idle_s: float = 60.0
     """How long a connection may be without a request."""
     connections: int = 1_024
-    """Connections at once: for the server that runs the application."""
+    """Connections at once: for the server that runs the application. Over gRPC, calls whose message is to come."""
     streams: int = 64
     """Requests at once on one HTTP/2 connection."""
 

@@ -6,14 +6,15 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
 from k8strace.receiver.intake import not_now
 from k8strace.receiver.limits import Limits
 
-__all__ = ["Watchdog", "Workers", "in_thread"]
+__all__ = ["Gate", "Watchdog", "Workers", "in_thread"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,10 +24,10 @@ IDLE_S: Final = 60.0
 
 
 class Workers(ThreadPoolExecutor):
-    """A pool that knows how many calls wait for a thread of it."""
+    """A pool that knows how many calls wait for a thread of it; of `limits.workers` threads, unless told otherwise."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits.workers, thread_name_prefix="k8strace-receiver")
+    def __init__(self, limits: Limits, threads: int = 0) -> None:
+        super().__init__(threads or limits.workers, thread_name_prefix="k8strace-receiver")
         self._most = limits.waiting_requests
         self._waiting = 0
         self._counting = threading.Lock()
@@ -62,6 +63,40 @@ class Workers(ThreadPoolExecutor):
     def _count(self, more: int) -> None:
         with self._counting:
             self._waiting += more
+
+
+class Gate:
+    """Lets so many threads through at once, lets so many more wait, and turns away the rest."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._free = threading.Semaphore(limits.workers)
+        self._most = limits.waiting_requests
+        self._waiting = 0
+        self._counting = threading.Lock()
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """
+        Is inside for as long as the block lasts.
+
+        Raises:
+            RefusedError: Too many wait already; the sender is to try again.
+        """
+        if not self._free.acquire(blocking=False):
+            self._wait()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _wait(self) -> None:
+        with self._counting:
+            if self._waiting >= self._most:
+                raise not_now("busy", "too many requests are waiting")
+            self._waiting += 1
+        self._free.acquire()
+        with self._counting:
+            self._waiting -= 1
 
 
 class Watchdog:
