@@ -17,6 +17,7 @@ from k8strace.receiver.workers import Workers, in_thread
 __all__ = ["PATH", "App", "asgi_app"]
 
 PATH: Final = "/v1/traces"
+LINGER_S: Final = 0.5
 TRANSPORTS: Final = {PROTOBUF: "http/protobuf", JSON: "http/json"}
 ENCODINGS: Final[Mapping[bytes, Encoding]] = {b"": "", b"identity": "", b"gzip": "gzip", b"zstd": "zstd"}
 
@@ -93,7 +94,11 @@ class App:
         limit = self.intake.limits.response_bytes
         answer = http_answer(visit.verdict, request.content_type, limit, close=request.unread)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        linger = request.unread and visit.verdict.outcome is not Outcome.SLOW
+        await send({"type": "http.response.body", "body": answer.body, "more_body": linger})
+        if linger:
+            await request.linger()
+            await send({"type": "http.response.body", "body": b""})
 
     async def _take(self, visit: Visit, request: _Request) -> None:
         """Everything that the header tells comes first; the body is not read before."""
@@ -139,6 +144,16 @@ class _Request:
     def unread(self) -> bool:
         """Is there body left on a connection that can carry only one request at a time?"""
         return self._http1 and not self.whole
+
+    async def linger(self) -> None:
+        """Throws away what comes of the body for a moment: closed at once, the sender might never see the answer."""
+        deadline = time.monotonic() + LINGER_S
+        while not self.whole:
+            try:
+                event = await asyncio.wait_for(self.receive(), deadline - time.monotonic())
+            except TimeoutError:
+                return
+            self.whole = event["type"] == "http.disconnect" or not event.get("more_body", False)
 
     def header(self, name: bytes) -> bytes:
         """All values of a header, with commas between them; empty if there is none."""
