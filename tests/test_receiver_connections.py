@@ -13,7 +13,15 @@ import grpc
 import pytest
 from receivers import EXPORT, Kept, Sender, request_of, serving, span
 
-from k8strace.receiver import Limits, Receipt, UnavailableError, asgi_app, server_options
+from k8strace.receiver import (
+    Identity,
+    Limits,
+    Receipt,
+    Tokens,
+    UnavailableError,
+    asgi_app,
+    server_options,
+)
 
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
 QUICK = Limits(body_s=2.0, body_grace_s=0.5, body_bytes_per_s=1_000)
@@ -256,6 +264,38 @@ def test_a_hundred_slow_messages_do_not_slow_others(transport):
         counts = send.intake.counts()["grpc"]
     assert counts.requests_accepted == sum(done) + 20
     assert counts.requests_accepted + counts.requests_refused == 120
+
+
+def test_when_slow_messages_hold_every_thread_others_are_told_so_at_once():
+    """And strangers are told that they are strangers."""
+    leave = threading.Event()
+    known = {"Authorization": "Bearer a-token-that-is-known"}
+
+    def slow():
+        leave.wait(20)
+        yield request_of(span()).SerializeToString()
+
+    settings = {
+        "limits": Limits(connections=2, waiting_requests=1),
+        "identity": Identity(Tokens(["a-token-that-is-known"])),
+    }
+    metadata = [(key.lower(), value) for key, value in known.items()]
+    with (
+        serving("grpc", Kept(), **settings) as send,
+        grpc.insecure_channel(f"localhost:{send.port}") as channel,
+    ):
+        calls = []
+        for number in (1, 2):
+            calls.append(channel.stream_unary(EXPORT).future(slow(), metadata=metadata))
+            assert eventually(lambda number=number: send.intake.counts()["grpc"].requests_received == number)
+        calls.append(channel.stream_unary(EXPORT).future(slow(), metadata=metadata))
+        time.sleep(0.3)
+        refused = send(request_of(span()), headers=known)
+        stranger = send(request_of(span()))
+        leave.set()
+        assert all(call.exception() is None for call in calls)
+    assert (refused.status, refused.retry_s) == ("UNAVAILABLE", 1)
+    assert stranger.status == "UNAUTHENTICATED"
 
 
 def test_options_for_a_grpc_server_hold_what_only_it_can_hold():
