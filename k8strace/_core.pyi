@@ -26,6 +26,7 @@ __all__ = [
     "join",
     "json_is_cut",
     "json_to_wire",
+    "json_to_wire_within",
     "json_too_deep",
     "make_table",
     "screen",
@@ -276,6 +277,9 @@ def screen(wire: bytes, limits: _Limits, /) -> tuple[bytes, int, list[tuple[str,
 
     The wire is the same object if nothing was cut. Raises DecodeError.
     """
+
+def json_to_wire_within(text: bytes, limit: int, /) -> bytes | None:
+    """The same as `json_to_wire`; None if the wire would be longer than `limit` bytes. Raises DecodeError."""
 
 def json_too_deep(text: bytes, limit: int, /) -> int | None:
     """Where JSON is deeper than `limit` objects and arrays; None if it is not."""

@@ -482,13 +482,13 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_columns_never_need_more_than_was_reckoned(kind):
     """A flood of distinct texts, and every kind of row that is longer in columns than on the wire."""
-    spans = b"".join(inside(HOSTILE[kind](number).SerializeToString(), 2) for number in range(20_000))
+    spans = b"".join(inside(HOSTILE[kind](number).SerializeToString(), 2) for number in range(5_000))
     wire = inside(spans, 1, 2)
-    limits = Limits(columns_free_bytes=1 << 20)
+    limits = Limits(columns_free_bytes=256 << 10)
     out, accepted, _ = _core.screen(wire, limits)
-    assert accepted > 1_000
+    assert accepted > 100
     columns, _ = k8strace.decode(out).nbytes
-    assert columns <= 1.1 * (2 * len(wire) + (1 << 20))
+    assert columns <= 2 * len(wire) + (256 << 10)
 
 
 def test_envelopes_that_need_too_much_memory_are_refused():

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from k8strace.receiver.answers import JSON, PROTOBUF, Outcome, http_answer, require_answers
 from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, not_now, refusal
+from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
 from k8strace.receiver.workers import Workers, in_thread
@@ -17,6 +17,7 @@ from k8strace.receiver.workers import Workers, in_thread
 __all__ = ["PATH", "App", "asgi_app"]
 
 PATH: Final = "/v1/traces"
+LINGER_S: Final = 0.5
 TRANSPORTS: Final = {PROTOBUF: "http/protobuf", JSON: "http/json"}
 ENCODINGS: Final[Mapping[bytes, Encoding]] = {b"": "", b"identity": "", b"gzip": "gzip", b"zstd": "zstd"}
 
@@ -93,7 +94,11 @@ class App:
         limit = self.intake.limits.response_bytes
         answer = http_answer(visit.verdict, request.content_type, limit, close=request.unread)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        linger = request.unread and visit.verdict.outcome is not Outcome.SLOW
+        await send({"type": "http.response.body", "body": answer.body, "more_body": linger})
+        if linger:
+            await request.linger()
+            await send({"type": "http.response.body", "body": b""})
 
     async def _take(self, visit: Visit, request: _Request) -> None:
         """Everything that the header tells comes first; the body is not read before."""
@@ -102,9 +107,9 @@ class App:
         visit.admit(request.header(b"authorization"), names)
         encoding = request.check_content()
         visit.expect(request.content_length())
-        if self._workers.full:
-            raise not_now("busy", "too many requests are waiting")
+        self._workers.check()
         body = await _Body(request, visit, self.intake.limits).read()
+        self._workers.check()  # the body took its time, and others came
         await in_thread(self._workers, visit.take, body, encoding=encoding, json=request.content_type == JSON)
 
 
@@ -140,6 +145,16 @@ class _Request:
         """Is there body left on a connection that can carry only one request at a time?"""
         return self._http1 and not self.whole
 
+    async def linger(self) -> None:
+        """Throws away what comes of the body for a moment: closed at once, the sender might never see the answer."""
+        deadline = time.monotonic() + LINGER_S
+        while not self.whole:
+            try:
+                event = await asyncio.wait_for(self.receive(), deadline - time.monotonic())
+            except TimeoutError:
+                return
+            self.whole = event["type"] == "http.disconnect" or not event.get("more_body", False)
+
     def header(self, name: bytes) -> bytes:
         """All values of a header, with commas between them; empty if there is none."""
         return b",".join(value for key, value in self._scope["headers"] if key.lower() == name)
@@ -174,7 +189,7 @@ class _Request:
     def content_length(self) -> int:
         """Bytes of the body as announced; 0 if they are not."""
         value = self.header(b"content-length")
-        return int(value) if value.isdigit() else 0
+        return int(value[:18]) if value.isdigit() else 0
 
 
 # ---- the body -------------------------------------------------------------------------------------

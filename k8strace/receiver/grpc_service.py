@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
 from k8strace.receiver.identity import Identity
 from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_now, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
-from k8strace.receiver.workers import Watchdog, Workers, in_thread
+from k8strace.receiver.workers import Gate, Watchdog, Workers, in_thread
 
 if TYPE_CHECKING:
     import grpc
@@ -107,7 +107,6 @@ class _Service:
 
     def __init__(self, intake: Intake) -> None:
         self.intake = intake
-        self.workers = Workers(intake.limits)
 
     def admit(self, visit: Visit, context: Any) -> None:
         """Raises `RefusedError`, before the request is read."""
@@ -138,27 +137,27 @@ def _refusal(verdict: Verdict) -> tuple[grpc.StatusCode, str, tuple[tuple[str, b
     return code, details.message, ((DETAILS, details.SerializeToString()),)
 
 
-def _busy(visit: Visit, context: Any, service: _Service) -> NoReturn:
-    """Who may not send is not told how busy we are."""
-    service.admit(visit, context)
-    raise not_now("busy", "too many requests are waiting")
-
-
 class _Handler(_Service):
-    """For `grpc.server`."""
+    """
+    For `grpc.server`. It reads in threads, so a call whose message is slow to come holds one.
+
+    There are as many of them as connections, so that slow senders do not keep others out; the work is behind a gate.
+    """
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
+        self._readers = Workers(intake.limits, intake.limits.connections)
+        self._gate = Gate(intake.limits)
         self._watchdog = Watchdog(intake.limits.body_s)
         refusals = ThreadPoolExecutor(1, thread_name_prefix="k8strace-refusals")
-        self._export = self._method(self._take, self.workers)
+        self._export = self._method(self._take, self._readers)
         self._refuse = self._method(self._turn_away, refusals)
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """How to answer a call that begins: with a worker, or at once. Calls of other methods are not ours."""
+        """How to answer a call that begins: in a thread of its own, or at once. Calls of other methods are not ours."""
         if call.method != METHOD:
             return None
-        return self._refuse if self.workers.full else self._export
+        return self._refuse if self._readers.full else self._export
 
     def _method(
         self, step: Callable[[Visit, Iterator[bytes], Any], None], pool: ThreadPoolExecutor
@@ -179,13 +178,15 @@ class _Handler(_Service):
         return grpc.stream_unary_rpc_method_handler(behavior)
 
     def _turn_away(self, visit: Visit, _requests: Iterator[bytes], context: Any) -> None:
-        _busy(visit, context, self)
+        self.admit(visit, context)  # who may not send is not told how busy we are
+        raise not_now("busy", "too many requests are waiting")
 
     def _take(self, visit: Visit, requests: Iterator[bytes], context: Any) -> None:
         self.admit(visit, context)
         body = self._read(requests, context)
         visit.receive(len(body))
-        visit.take(body)
+        with self._gate.enter():
+            visit.take(body)
 
     def _read(self, requests: Iterator[bytes], context: Any) -> bytes:
         key = self._watchdog.start(context.cancel)
@@ -221,6 +222,7 @@ class _AioHandler(_Service):
         import grpc
 
         super().__init__(intake)
+        self._workers = Workers(intake.limits)
         self._method = grpc.stream_unary_rpc_method_handler(self._export)
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -235,13 +237,13 @@ class _AioHandler(_Service):
         return self.answer(visit.verdict)
 
     async def _take(self, visit: Visit, context: Any) -> None:
-        if self.workers.full:
-            _busy(visit, context, self)
         self.admit(visit, context)
+        self._workers.check()
         try:
             body = await asyncio.wait_for(context.read(), self.intake.limits.body_s)
         except TimeoutError:
             raise _slow() from None
         body = _whole(body if isinstance(body, bytes) else None)  # else it is grpc.aio.EOF
         visit.receive(len(body))
-        await in_thread(self.workers, visit.take, body)
+        self._workers.check()  # the body took its time, and others came
+        await in_thread(self._workers, visit.take, body)

@@ -76,12 +76,6 @@ class Counts:
     spans_refused: int = 0
     """Spans seen in requests that were refused after all."""
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
-
-
-_ARRIVED: Final = Counts(requests_received=1)
-
 
 class Budget:
     """Bytes that may be worked on at once."""
@@ -148,7 +142,7 @@ class Intake:
         self.rejections = rejections or Rejections()
         self.budget = Budget(self.limits.in_flight_bytes)
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(TRANSPORTS, Counts())
+        self._counts = {transport: [0] * len(fields(Counts)) for transport in TRANSPORTS}
 
     def visit(self, transport: str, peer: str = "") -> Visit:
         """One request from now until its verdict: to be used as a `with` block."""
@@ -157,12 +151,14 @@ class Intake:
     def counts(self) -> dict[str, Counts]:
         """Counts by transport, of one moment."""
         with self._lock:
-            return dict(self._counts)
+            return {transport: Counts(*counts) for transport, counts in self._counts.items()}
 
-    def count(self, transport: str, more: Counts) -> None:
-        """Adds to a transport's counts."""
+    def count(self, transport: str, *more: int) -> None:
+        """Adds to a transport's counts, in the order of `Counts`."""
         with self._lock:
-            self._counts[transport] += more
+            counts = self._counts[transport]
+            for at, each in enumerate(more):
+                counts[at] += each
 
 
 def as_intake(sink: Sink | Intake, limits: Limits | None, identity: Identity | None) -> Intake:
@@ -196,7 +192,7 @@ class Visit:
         self._seen = 0
 
     def __enter__(self) -> Self:
-        self._intake.count(self._meta.transport, _ARRIVED)
+        self._intake.count(self._meta.transport, 1)
         return self
 
     def __exit__(
@@ -215,12 +211,13 @@ class Visit:
 
     def _count(self) -> None:
         verdict, seen = self.verdict, self._seen
+        more: tuple[int, ...]
         if verdict.ok:
-            more = Counts(0, 1, 0, seen, verdict.accepted, verdict.rejected, 0)
+            more = (0, 1, 0, seen, verdict.accepted, verdict.rejected)
         else:
-            more = Counts(0, 0, 1, seen, 0, 0, seen)
+            more = (0, 0, 1, seen, 0, 0, seen)
             self._intake.rejections.add(verdict.reason)
-        self._intake.count(self._meta.transport, more)
+        self._intake.count(self._meta.transport, *more)
 
     # ---- before the body is read ----
 
@@ -313,11 +310,16 @@ class Visit:
                 f"expected at most {limit} objects and arrays within one another, got more (byte {offset})"
             )
             raise refusal(Outcome.INVALID, "malformed", message)
-        self.charge(len(text))  # a document is never shorter than its wire
+        most = 2 * len(text)  # `{},` is six bytes of wire, and nothing else grows so much
+        self.charge(most)
         try:
-            return _core.json_to_wire(text)
+            wire = _core.json_to_wire_within(text, self._intake.limits.request_bytes)
         except DecodeError as error:
             raise _malformed(error) from None
+        if wire is None:
+            raise self._too_large()
+        self._refund(most - len(wire))
+        return wire
 
     def _hand_over(self, wire: bytes, spans: int) -> Receipt:
         meta = Meta(self._meta.transport, self._meta.peer, spans)

@@ -47,8 +47,8 @@ class Limits:
     """Spans beyond are rejected."""
     columns_per_byte: int = 2
     """Memory of decoded spans, per byte of the request: spans that would need more are rejected."""
-    columns_free_bytes: int = 16 * MIB
-    """Memory that the spans of one request may need in any case."""
+    columns_free_bytes: int = 8 * MIB
+    """Memory that the spans of one request may need in any case: enough for as many bare spans as are taken."""
 
     # ---- one span ----
     attributes: int = 1_024
@@ -68,9 +68,9 @@ class Limits:
     in_flight_bytes: int = 256 * MIB
     """Requests that are being worked on, inflated. A request beyond is to be sent again later."""
     workers: int = 32
-    """Threads of one transport that take requests."""
+    """Requests of one transport that are inflated, screened and stored at once."""
     waiting_requests: int = 64
-    """Requests of one transport that wait for a thread. One beyond is to be sent again later."""
+    """Requests of one transport that have arrived and wait for it. One beyond is to be sent again later."""
 
     # ---- connections ----
     body_s: float = 30.0
@@ -86,7 +86,7 @@ class Limits:
     idle_s: float = 60.0
     """How long a connection may be without a request."""
     connections: int = 1_024
-    """Connections at once: for the server that runs the application."""
+    """Connections at once: for the server that runs the application. Over gRPC, calls whose message is to come."""
     streams: int = 64
     """Requests at once on one HTTP/2 connection."""
 
@@ -110,7 +110,7 @@ class Limits:
             )
 
 
-_MOST: Mapping[str, int] = {"request_bytes": (1 << 31) - 1, "value_depth": DEEPEST_VALUE, "json_depth": 127}
+_MOST: Mapping[str, int] = {"request_bytes": (1 << 28) - 1, "value_depth": DEEPEST_VALUE, "json_depth": 127}
 
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(

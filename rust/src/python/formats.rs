@@ -65,7 +65,7 @@ struct Inflater {
 #[pymethods]
 impl Inflater {
     #[new]
-    #[pyo3(signature = (kind, limit, /, window_bytes = 1 << inflate::WINDOW_LOG_MAX))]
+    #[pyo3(signature = (kind, limit, /, window_bytes = 134_217_728))]
     fn new(kind: &str, limit: u64, window_bytes: u64) -> PyResult<Self> {
         let window_log = window_bytes.checked_ilog2().unwrap_or(0);
         let core = inflate::Inflater::with_window(compression(kind)?, limit, window_log)

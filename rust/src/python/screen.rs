@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::to_py_err;
+use crate::json;
 use crate::screen::{self, Reason};
 
 /// The settings of `k8strace.receiver.Limits` that are for one request.
@@ -60,8 +61,21 @@ fn json_too_deep(text: Bound<'_, PyBytes>, limit: u32) -> Option<usize> {
     text.py().detach(|| screen::too_deep_json(bytes, limit))
 }
 
+/// JSON as wire; None if that would be longer than `limit` bytes. The text is not copied.
+#[pyfunction]
+#[pyo3(signature = (text, limit, /))]
+fn json_to_wire_within<'py>(
+    text: Bound<'py, PyBytes>,
+    limit: usize,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let (py, bytes) = (text.py(), text.as_bytes());
+    let wire = py.detach(|| json::to_wire(bytes)).map_err(|error| to_py_err(&error))?;
+    Ok((wire.len() <= limit).then(|| PyBytes::new(py, &wire)))
+}
+
 /// Puts this room's functions into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(screen_wire, module)?)?;
+    module.add_function(wrap_pyfunction!(json_to_wire_within, module)?)?;
     module.add_function(wrap_pyfunction!(json_too_deep, module)?)
 }
