@@ -23,17 +23,14 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import chart
 import crate
@@ -42,6 +39,15 @@ import memory
 import workloads
 from contenders import CONTENDERS, DECODERS, JOB
 from google.protobuf.internal import api_implementation
+from rounds import (
+    DifferentAnswersError,
+    Measured,
+    Spread,
+    decoder_ratios,
+    measure,
+    measure_decoders,
+    one_core,
+)
 
 from k8strace import _core
 
@@ -51,147 +57,7 @@ FLOORS = {"k8s-1.36": 15.0, "100,000 spans": 20.0}
 """Workload → how many times faster than the baseline we promise to be."""
 
 
-class Spread(NamedTuple):
-    """What the rounds gave."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Sum up."""
-        return cls(median(values), min(values), max(values))
-
-    def __str__(self) -> str:
-        return f"{self.median:.1f}x ({self.low:.1f} to {self.high:.1f})"
-
-
-class Child:
-    """The process of one contender on one file."""
-
-    def __init__(self, name: str, path: Path, *, collect: bool = True) -> None:
-        command = [
-            sys.executable,
-            str(HERE / "contenders.py"),
-            name,
-            str(path),
-            *([] if collect else ["no-gc"]),
-        ]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, order: str) -> dict[str, Any]:
-        """Give an order and wait for what comes of it."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(order, file=self._process.stdin, flush=True)
-        reply = self._process.stdout.readline()
-        if not reply:
-            raise RuntimeError(f"a contender ended with exit code {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(reply)
-        return answer
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
-
-
-@dataclass
-class Measured:
-    """What came of one workload."""
-
-    workload: str
-    spans: int
-    stored_bytes: int
-    first: dict[str, dict[str, Any]]
-    """Contender → its first run: facts, times, memory."""
-    rounds: list[dict[str, dict[str, Any]]] = field(default_factory=list)
-    """Per round: contender → mean time of each step."""
-
-    def ns_per_span(self, contender: str, step: str, clock: str = "cpu") -> float:
-        """Median over the rounds."""
-        return float(median(each[contender][clock].get(step, 0) for each in self.rounds)) / self.spans
-
-    def total(self, contender: str, clock: str = "cpu", steps: Sequence[str] = JOB) -> list[float]:
-        """Time of the job in each round, in ns."""
-        return [sum(each[contender][clock].get(step, 0) for step in steps) for each in self.rounds]
-
-    def times_faster(self, rival: str, clock: str = "cpu", steps: Sequence[str] = JOB) -> Spread:
-        """Time of a rival's job over that of our steps, round by round."""
-        return self.ratio(rival, JOB, "k8strace", steps, clock)
-
-    def ratio(
-        self, above: str, its: Sequence[str], below: str, steps: Sequence[str], clock: str = "cpu"
-    ) -> Spread:
-        """Time of some steps of a contender over that of some steps of another, round by round."""
-        pairs = zip(self.total(above, clock, its), self.total(below, clock, steps), strict=True)
-        return Spread.of([theirs / ours for theirs, ours in pairs])
-
-
-class DifferentAnswersError(Exception):
-    """The contenders disagree, so their times mean nothing."""
-
-
-def measure(name: str, path: Path, rounds: int, seconds: float, *, collect: bool = True) -> Measured:
-    """Compare all answers of the contenders on a file; if they are equal, time them."""
-    with ExitStack() as stack:
-        children = {each: stack.enter_context(Child(each, path, collect=collect)) for each in CONTENDERS}
-        first = {each: child.ask("answers") for each, child in children.items()}
-        check_equal(name, first)
-        measured = Measured(name, first["k8strace"]["facts"]["spans"], path.stat().st_size, first)
-        for each in range(rounds):
-            order = list(children)[:: 1 if each % 2 else -1]
-            measured.rounds.append({who: children[who].ask(f"run {seconds}") for who in order})
-    return measured
-
-
-def measure_decoders(name: str, path: Path, rounds: int, seconds: float, *, collect: bool = True) -> Measured:
-    """The same for those who start from messages in memory: what each has read must be equal too."""
-    with ExitStack() as stack:
-        children = {each: stack.enter_context(Child(each, path, collect=collect)) for each in DECODERS}
-        first = {each: child.ask("answers") for each, child in children.items()}
-        check_equal(name, first, ("decode", "tuples"))
-        measured = Measured(name, first["decode"]["facts"]["spans"], path.stat().st_size, first)
-        for each in range(rounds):
-            order = list(children)[:: 1 if each % 2 else -1]
-            measured.rounds.append({who: children[who].ask(f"run {seconds}") for who in order})
-    return measured
-
-
-def check_equal(
-    name: str, first: dict[str, dict[str, Any]], who: tuple[str, str] = ("k8strace", "baseline")
-) -> None:
-    """Check that every request has the same wall time and phases for both who answer, and all read the same."""
-    ours, theirs = (first[each].pop("answers") for each in who)
-    spans = {each["facts"]["spans"] for each in first.values()}
-    read = {
-        tuple(fact for fact in each["facts"].items() if fact[0].startswith("read_"))
-        for each in first.values()
-    }
-    if len(read) > 1:
-        raise DifferentAnswersError(f"{name}: the contenders have not read the same: {read}")
-    wrong = [request for request in ours.keys() | theirs.keys() if ours.get(request) != theirs.get(request)]
-    if wrong or len(spans) > 1:
-        detail = f", the first: {wrong[0]}: {ours.get(wrong[0])} != {theirs.get(wrong[0])}" if wrong else ""
-        raise DifferentAnswersError(f"{name}: {len(wrong)} of {len(ours)} requests differ{detail}; {spans=}")
-
-
 # ── The goals ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def decoder_ratios(measured: Measured) -> dict[int, Spread]:
-    """Rows 1 to 4."""
-    ours = ("decode", "join", "attribute")
-    of = {
-        1: measured.ratio("tuples", ("decode",), "decode", ("decode",)),
-        2: measured.ratio("tuples", ours, "decode", ours),
-        3: measured.ratio("upb", ("decode",), "decode", ("decode",)),
-    }
-    if "ptars" in measured.first:
-        of[4] = measured.ratio("ptars", ("decode",), "decode", ("decode", "arrow"))
-    return of
 
 
 @dataclass
@@ -371,18 +237,35 @@ def machine() -> dict[str, Any]:
     }
 
 
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this process, and those that it starts meanwhile, on one core, where the system can do that."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
+# ── Other mixes of requests ───────────────────────────────────────────────────────────────────────
+
+MIX_SPANS, MIX_ROUNDS, MIX_SECONDS = 20_000, 3, 0.2
+
+
+def measure_mixes(folder: Path, seed: int) -> list[Measured]:
+    """Measure the contenders that start from memory on few spans of every other mix of requests."""
+    measured = []
+    for mix in workloads.MIXES.keys() - {"mixed"}:
+        path = folder / f"{mix}.otlp.zst"
+        workloads.write(path, workloads.generate(MIX_SPANS, seed, mix))
+        measured.append(measure_decoders(mix, path, MIX_ROUNDS, MIX_SECONDS))
+    return sorted(measured, key=lambda each: each.workload)
+
+
+def print_mixes(mixes: Sequence[Measured]) -> None:
+    """Print what a span costs in every mix, and the ratios of rows 1 to 4 of the goals."""
+    print(f"other mixes of requests, {MIX_SPANS:,} spans each, from memory: ns of CPU time per span")
+    print(
+        f"  {'':12}{'decode':>9}{'join':>9}{'attribute':>11}" + "".join(f"{f'#{n}':>8}" for n in range(1, 5))
+    )
+    for each in mixes:
+        decode, join, attribute = (
+            each.ns_per_span("decode", step) for step in ("decode", "join", "attribute")
+        )
+        of = decoder_ratios(each)
+        cells = "".join(f"{f'{of[n].median:.1f}x' if n in of else '-':>8}" for n in range(1, 5))
+        print(f"  {each.workload:12}{decode:9,.0f}{join:9,.0f}{attribute:11,.0f}{cells}")
+    print()
 
 
 # ── What is printed and stored ────────────────────────────────────────────────────────────────────
@@ -437,7 +320,11 @@ def print_goals(results: Sequence[Measured]) -> bool:
 
 
 def as_json(
-    results: Sequence[Measured], found: Goals, facts: dict[str, Any], options: argparse.Namespace
+    results: Sequence[Measured],
+    mixes: Sequence[Measured],
+    found: Goals,
+    facts: dict[str, Any],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Everything of a run, dated."""
     return {
@@ -458,6 +345,10 @@ def as_json(
             }
             for each in results
         ],
+        "mixes": {
+            each.workload: {str(number): spread._asdict() for number, spread in decoder_ratios(each).items()}
+            for each in mixes
+        },
     }
 
 
@@ -532,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return gate(floors_only=options.floors_only)
     facts, found = machine(), Goals()
     print_machine(facts, options.rounds)
-    results = []
+    results, mixes = [], []
     with tempfile.TemporaryDirectory() as folder, one_core():
         for name, path in files(options, Path(folder)):
             try:
@@ -548,6 +439,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name in found.results and not options.quick:
                 found.memory(name, path)
                 found.crate(name, path, fewest(name, path, options.seed), options.rounds)
+        if not options.quick:
+            mixes = measure_mixes(Path(folder), options.seed)
+            print_mixes(mixes)
     if options.peers:
         found.peers(results[-1].workload, options.spans)
     else:
@@ -556,7 +450,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.count()
     found.print()
     if options.json:
-        options.json.write_text(json.dumps(as_json(results, found, facts, options), indent=1) + "\n")
+        options.json.write_text(json.dumps(as_json(results, mixes, found, facts, options), indent=1) + "\n")
         last = results[-1].workload
         title = f"{last}: ns of CPU time a span, logarithmic; less is better"
         options.json.with_suffix(".svg").write_text(chart.svg(title, found.bars(last)))

@@ -2,9 +2,10 @@
 
     python benchmarks/workloads.py                          # shape of 100,000 spans beside the real capture
     python benchmarks/workloads.py --spans 1000000 FILE     # and write them, like a capture
+    python benchmarks/workloads.py --mix webhook            # other requests: list-heavy, write-heavy, watch-cache
 
-Requests of all kinds, mixed as in the capture, on a clock that only this file turns: the same number of
-spans and the same seed give the same bytes. Each process sends like OpenTelemetry's batch span processor:
+Requests of all kinds, mixed as in the capture or otherwise, on a clock that only this file turns: the same
+number of spans, mix and seed give the same bytes. Each process sends like OpenTelemetry's batch span processor:
 after 512 spans or five seconds one message, spans by scope in the order they ended, so children first.
 
 Go writes fields in the order of their numbers. So does the serializer of protobuf's upb, by which these
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -212,25 +213,77 @@ def lost_caller(trace: Trace) -> None:
         etcd_call(trace, "Watch/Watch", client=False)
 
 
-KINDS: dict[Callable[[Trace], None], int] = {
-    create: 480,
-    lambda trace: create(trace, admitted=True): 75,
-    get: 300,
-    lambda trace: get(trace, cached=True): 40,
-    lambda trace: change(trace, "PUT"): 120,
-    lambda trace: change(trace, "PUT", admitted=True): 35,
-    lambda trace: change(trace, "PATCH"): 85,
-    lambda trace: change(trace, "PATCH", admitted=True): 46,
-    list_all: 50,
-    lambda trace: list_all(trace, cached=True): 35,
-    watch: 120,
-    nonresource: 100,
-    lambda trace: etcd_call(trace, "KV/Range"): 133,
-    lambda trace: etcd_call(trace, "KV/Txn"): 12,
-    lambda trace: etcd_call(trace, "Maintenance/Status"): 11,
+def admitted_create(trace: Trace) -> None:
+    """POST an object that webhooks look at."""
+    create(trace, admitted=True)
+
+
+def update(trace: Trace) -> None:
+    """PUT an object."""
+    change(trace, "PUT")
+
+
+def admitted_update(trace: Trace) -> None:
+    """PUT an object that webhooks look at."""
+    change(trace, "PUT", admitted=True)
+
+
+def patch(trace: Trace) -> None:
+    """PATCH an object."""
+    change(trace, "PATCH")
+
+
+def admitted_patch(trace: Trace) -> None:
+    """PATCH an object that webhooks look at."""
+    change(trace, "PATCH", admitted=True)
+
+
+def cached_get(trace: Trace) -> None:
+    """GET an object from the watch cache."""
+    get(trace, cached=True)
+
+
+def cached_list(trace: Trace) -> None:
+    """LIST a collection from the watch cache."""
+    list_all(trace, cached=True)
+
+
+def background(method: str) -> Callable[[Trace], None]:
+    """Call etcd for no request."""
+    return lambda trace: etcd_call(trace, method)
+
+
+Mix = Mapping[Callable[[Trace], None], int]
+"""What happens → how often."""
+
+BACKGROUND: Mix = {
+    background("KV/Range"): 133,
+    background("KV/Txn"): 12,
+    background("Maintenance/Status"): 11,
     lost_caller: 59,
 }
-"""What happens → how often, as in the capture."""
+MIXES: dict[str, Mix] = {
+    "mixed": {
+        create: 480,
+        admitted_create: 75,
+        get: 300,
+        cached_get: 40,
+        update: 120,
+        admitted_update: 35,
+        patch: 85,
+        admitted_patch: 46,
+        list_all: 50,
+        cached_list: 35,
+        watch: 120,
+        nonresource: 100,
+        **BACKGROUND,
+    },
+    "list-heavy": {list_all: 700, watch: 150, get: 100, cached_list: 50, **BACKGROUND},
+    "write-heavy": {create: 500, update: 300, patch: 150, get: 50, **BACKGROUND},
+    "webhook": {admitted_create: 450, admitted_update: 250, admitted_patch: 250, get: 50, **BACKGROUND},
+    "watch-cache": {cached_get: 550, cached_list: 350, nonresource: 50, get: 50, **BACKGROUND},
+}
+"""By name; "mixed" is what happens in the capture, as often."""
 
 
 # ── What is sent ──────────────────────────────────────────────────────────────────────────────────
@@ -265,16 +318,16 @@ class Sender:
             yield request.SerializeToString()
 
 
-def generate(spans: int, seed: int = 0) -> Iterator[bytes]:
+def generate(spans: int, seed: int = 0, mix: str = "mixed") -> Iterator[bytes]:
     """Make the messages of exactly so many spans, in the order in which they are sent."""
     senders = {service: Sender(service) for service in INSTANCES}
-    for end, service, scope, span in _in_order(spans, Random(seed)):
+    for end, service, scope, span in _in_order(spans, Random(seed), MIXES[mix]):
         yield from senders[service].end(end, scope, span)
     for sender in senders.values():
         yield from sender.flush()
 
 
-def _in_order(spans: int, random: Random) -> Iterator[tuple[int, str, str, Span]]:
+def _in_order(spans: int, random: Random, mix: Mix) -> Iterator[tuple[int, str, str, Span]]:
     """Make requests one after the other, and give their spans in the order in which they end."""
     begin, made = EPOCH_NS, 0
     running: list[tuple[int, int, tuple[int, str, str, Span]]] = []
@@ -282,16 +335,16 @@ def _in_order(spans: int, random: Random) -> Iterator[tuple[int, str, str, Span]
         begin += random.randrange(2 * GAP_NS)
         while running and running[0][0] <= begin:
             yield heapq.heappop(running)[2]
-        for ended in _trace(spans - made, random, begin).ended:
+        for ended in _trace(spans - made, random, begin, mix).ended:
             heapq.heappush(running, (ended[0], made, ended))
             made += 1
     while running:
         yield heapq.heappop(running)[2]
 
 
-def _trace(most: int, random: Random, begin: int) -> Trace:
+def _trace(most: int, random: Random, begin: int, mix: Mix) -> Trace:
     """Let something happen that makes at most so many spans: the last places are for single ones."""
-    (kind,) = random.choices(tuple(KINDS), tuple(KINDS.values()))
+    (kind,) = random.choices(tuple(mix), tuple(mix.values()))
     for happen in (kind, lost_caller):
         trace = Trace(random, begin)
         happen(trace)
@@ -365,8 +418,9 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, other spans (default: %(default)s)"
     )
+    parser.add_argument("--mix", choices=MIXES, default="mixed", help="of requests (default: %(default)s)")
     options = parser.parse_args()
-    messages = list(generate(options.spans, options.seed))
+    messages = list(generate(options.spans, options.seed, options.mix))
     print(f"{'':30} {'workload':>12} {'1.36 capture':>12}")
     real = shape(baseline.load(CAPTURE_136))
     for name, made, recorded in zip(Shape._fields, shape(messages), real, strict=True):

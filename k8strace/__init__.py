@@ -14,6 +14,7 @@ from k8strace.exceptions import DecodeError, FormatError, K8straceError
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
 from k8strace.spans import Spans, decode
+from k8strace.stream import RequestStream, StreamSettings
 from k8strace.tables import Table
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "FormatError",
     "K8straceError",
     "Request",
+    "RequestStream",
     "Requests",
     "Rule",
     "Signature",
     "Spans",
+    "StreamSettings",
     "Table",
     "Taxonomy",
     "attribute",

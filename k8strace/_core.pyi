@@ -5,7 +5,7 @@ Private: import from `k8strace`. All times are integer nanoseconds.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, final, type_check_only
+from typing import Any, Final, Protocol, Self, TypeAlias, final, type_check_only
 
 from _typeshed import ReadableBuffer
 
@@ -17,6 +17,7 @@ __all__ = [
     "Inflater",
     "JoinedSpans",
     "SpanColumns",
+    "SpanStream",
     "SpanView",
     "Table",
     "__version__",
@@ -190,6 +191,34 @@ class AttributedRequests:
         """(phase number, ns) of one request; empty for one that there is not."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
+
+_Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
+"""Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""
+
+@final
+class SpanStream:
+    """Spans that come for ever. Threads take turns."""
+
+    def __new__(
+        cls,
+        *,
+        window_ns: int,
+        max_age_ns: int,
+        max_spans: int,
+        max_traces: int,
+        max_trace_spans: int,
+        max_bytes: int,
+    ) -> Self: ...
+    def feed(self, spans: SpanColumns, now_ns: int) -> None:
+        """Takes decoded spans in."""
+    def take(self, now_ns: int) -> _Taken:
+        """Gives out what is due."""
+    def flush(self) -> _Taken:
+        """Gives out all that is left."""
+    def counts(self) -> list[tuple[str, int]]:
+        """Counts by name."""
+    def ledger(self) -> list[tuple[str, bool, int]]:
+        """(role, is a use, spans), in the ledger's order, over all that was given out."""
 
 @final
 class Inflater:

@@ -23,6 +23,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from k8strace import K8straceError, Request, Requests, __version__, attribute, join, read
+from k8strace.serve import add_commands as add_serve
 from k8strace.setup import cli as setup
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_requests(commands)
     _add_tree(commands)
+    add_serve(commands)
     setup.add_commands(commands)
     return parser
 

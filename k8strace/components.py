@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -294,6 +295,10 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
 )
 
 
+_REMEMBERED: Final = 4096
+"""Answers that a taxonomy keeps: real clusters have some hundreds of signatures."""
+
+
 class Taxonomy:
     """
     An ordered table of rules; the first that answers wins. Frozen: `with_rule` gives a new one.
@@ -309,7 +314,7 @@ class Taxonomy:
         >>> taxonomy = taxonomy.with_rule(lambda s: "etcd.compaction" if "Compact" in s.name else None)
     """
 
-    __slots__ = ("_by_name", "_general", "_rules")
+    __slots__ = ("_answer", "_by_name", "_general", "_rules")
 
     def __init__(self, rules: Sequence[RuleFunction] = _RULES) -> None:
         self._rules = tuple(rules)
@@ -318,6 +323,8 @@ class Taxonomy:
         exact = [name for name in names if name is not None and not _is_pattern(name)]
         self._by_name = {name: tuple(rule for rule in rules if _may_fit(rule, name)) for name in exact}
         self._general = tuple(rule for rule in rules if _may_fit(rule, None))
+        # The next batch has the signatures of this one. Bounded, since senders choose the names.
+        self._answer = lru_cache(_REMEMBERED)(self._ask)
 
     @property
     def rules(self) -> tuple[RuleFunction, ...]:
@@ -333,12 +340,23 @@ class Taxonomy:
         return self.resolve(signature)[0]
 
     def resolve(self, signature: Signature) -> tuple[str, Mapping[str, Mark]]:
-        """The phase of a signature, and what events do on it: event name in lower case → mark."""
+        """
+        The phase of a signature, and what events do on it: event name in lower case → mark.
+
+        Answers are remembered, a few thousand of them: a rule must say the same of the same signature.
+        """
+        return self._answer(signature)
+
+    def _ask(self, signature: Signature) -> tuple[str, Mapping[str, Mark]]:
         for rule in self._by_name.get(signature.name, self._general):
             phase = rule(signature)
             if phase is not None:
                 return phase, _marks(rule)
         return UNATTRIBUTED, {}
+
+    def __reduce__(self) -> tuple[type[Taxonomy], tuple[Sequence[RuleFunction]]]:
+        """Copy and pickle the rules, without the answers."""
+        return Taxonomy, (self._rules,)
 
     def __repr__(self) -> str:
         return f"Taxonomy({len(self._rules)} rules)"
@@ -353,3 +371,7 @@ def _may_fit(rule: RuleFunction, name: str | None) -> bool:
 
 def _marks(rule: RuleFunction) -> Mapping[str, Mark]:
     return {name.casefold(): mark for name, mark in rule.events.items()} if isinstance(rule, Rule) else {}
+
+
+OWN: Final = Taxonomy()
+"""k8strace's own, shared by all who name none, so that they share its answers."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
-from k8strace.components import Mark, Signature, Taxonomy, component_of
+from k8strace.components import OWN, Mark, Signature, Taxonomy, component_of
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -29,6 +29,15 @@ class Ledger(NamedTuple):
     """Use → spans: in a request's tree, above it as its prelude, in the tree of a background call."""
     set_aside: dict[str, int]
     """Reason → spans."""
+
+
+def ledger_of(rows: Sequence[tuple[str, bool, int]]) -> Ledger:
+    """The ledger as the core has it: (role, is a use, spans)."""
+    return Ledger(
+        spans=sum(count for *_, count in rows),
+        used={name: count for name, is_use, count in rows if is_use},
+        set_aside={name: count for name, is_use, count in rows if not is_use},
+    )
 
 
 class EtcdCall(NamedTuple):
@@ -178,10 +187,10 @@ class PhaseTable:
 class _Joined:
     """What all selections of one join share."""
 
-    def __init__(self, spans: Spans, taxonomy: Taxonomy) -> None:
+    def __init__(self, spans: Spans, taxonomy: Taxonomy, core: _core.JoinedSpans) -> None:
         self.spans = spans
         self.taxonomy = taxonomy
-        self.core = _core.join(spans._columns)
+        self.core = core
 
     @cached_property
     def table(self) -> _core.Table:
@@ -217,7 +226,7 @@ class _Joined:
 
 
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    answers = [taxonomy.resolve(Signature(*row)) for row in core.signatures()]
+    answers = [taxonomy.resolve(Signature._make(row)) for row in core.signatures()]
     phases = [phase for phase, _ in answers]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
@@ -346,12 +355,7 @@ class Requests(ArrowExport):
             >>> ledger.set_aside["orphan"]
             52
         """
-        rows = self._joined.core.ledger()
-        return Ledger(
-            spans=sum(count for *_, count in rows),
-            used={name: count for name, is_use, count in rows if is_use},
-            set_aside={name: count for name, is_use, count in rows if not is_use},
-        )
+        return ledger_of(self._joined.core.ledger())
 
     @property
     def repairs(self) -> Table:
@@ -545,4 +549,4 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
         >>> requests.counts["rpc_pairs"]
         1308
     """
-    return Requests(_Joined(spans, taxonomy or Taxonomy()))
+    return Requests(_Joined(spans, taxonomy or OWN, _core.join(spans._columns)))

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeGuard, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeGuard,
+    runtime_checkable,
+)
 
 from k8strace import _core
 from k8strace.tables import ArrowExport, Table
@@ -44,7 +54,16 @@ class Issue(NamedTuple):
 class _Message(Protocol):
     """A protobuf message, such as `ExportTraceServiceRequest`."""
 
+    DESCRIPTOR: Any
+    """What kind of message it is."""
+
     def SerializeToString(self) -> bytes: ...  # noqa: N802
+
+
+_MESSAGES: Final = {
+    "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest",
+    "opentelemetry.proto.trace.v1.TracesData",  # the same fields, for files
+}
 
 
 class Spans(ArrowExport):
@@ -213,7 +232,7 @@ def _is_buffer(data: Any) -> bool:
 def _wire(data: Any) -> bytes | memoryview:
     if isinstance(data, bytes):
         return data
-    if isinstance(data, _Message):
+    if isinstance(data, _Message) and data.DESCRIPTOR.full_name in _MESSAGES:
         return data.SerializeToString()
     if not _is_buffer(data):
         message = f"expected bytes, another buffer or an ExportTraceServiceRequest, got {type(data).__name__}"

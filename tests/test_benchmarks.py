@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import baseline  # noqa: E402
 import chart  # noqa: E402
 import goals  # noqa: E402
+import rounds  # noqa: E402
 import run  # noqa: E402
 import workloads  # noqa: E402
 
@@ -55,6 +56,22 @@ def test_a_seed_gives_the_same_bytes_on_every_machine(messages):
 def test_there_are_exactly_as_many_spans_as_asked_for(spans):
     """Counted by the official classes."""
     assert workloads.shape(workloads.generate(spans)).spans == spans
+
+
+@pytest.mark.parametrize(
+    ("mix", "field", "least", "most"),
+    [
+        ("list-heavy", "events_per_span", 0.2, 0.7),
+        ("write-heavy", "events_per_span", 1.0, 1.4),
+        ("webhook", "spans_per_trace", 9.0, 12.0),
+        ("watch-cache", "etcd_calls_per_100_spans", 0.5, 3.0),
+    ],
+)
+def test_other_mixes_differ_in_what_their_names_say(mix, field, least, most):
+    """Lists write few events, creations many; webhooks make long traces; the watch cache spares etcd."""
+    made = workloads.shape(workloads.generate(SMALL, mix=mix))
+    assert made.spans == SMALL
+    assert least <= getattr(made, field) <= most
 
 
 def test_messages_are_what_a_batch_span_processor_sends(requests):
@@ -141,7 +158,7 @@ def test_the_contenders_agree_on_a_workload(tmp_path, messages):
     """Every request's wall time and phases are equal, else `measure` raises."""
     path = tmp_path / "small.otlp.zst"
     workloads.write(path, messages)
-    measured = run.measure("small", path, rounds=1, seconds=0)
+    measured = rounds.measure("small", path, rounds=1, seconds=0)
     assert measured.spans == SMALL
     assert measured.times_faster("baseline").median > 0
 
@@ -157,8 +174,8 @@ def test_different_answers_are_refused(theirs):
         name: {"answers": answers, "facts": {"spans": 1}}
         for name, answers in {"k8strace": {"a": [2, {"etcd": 2}]}, "baseline": theirs}.items()
     }
-    with pytest.raises(run.DifferentAnswersError, match="small: 1 of 1 requests differ"):
-        run.check_equal("small", first)
+    with pytest.raises(rounds.DifferentAnswersError, match="small: 1 of 1 requests differ"):
+        rounds.check_equal("small", first)
 
 
 @needs_release
@@ -174,10 +191,10 @@ def test_a_quick_run_prints_and_stores_what_it_measured(tmp_path, capsys):
     assert result["machine"]["versions"]["protobuf"] in printed
 
 
-def spread_of(ratio: float) -> run.Measured:
+def spread_of(ratio: float) -> rounds.Measured:
     """A measurement in which the baseline takes so many times as long as we do."""
     lap = {"baseline": {"cpu": {"read": ratio}}, "k8strace": {"cpu": {"read": 1.0}}}
-    return run.Measured("k8s-1.36", spans=1, stored_bytes=1, first={}, rounds=[lap])
+    return rounds.Measured("k8s-1.36", spans=1, stored_bytes=1, first={}, rounds=[lap])
 
 
 @pytest.mark.parametrize(("ratio", "met", "verdict"), [(15.0, True, "PASS"), (14.9, False, "FAIL")])
@@ -192,8 +209,8 @@ def test_those_who_start_from_memory_have_read_the_same(tmp_path, messages):
     """Every name, time, event, key and text, else `measure_decoders` raises."""
     path = tmp_path / "small.otlp.zst"
     workloads.write(path, messages)
-    measured = run.measure_decoders("small", path, rounds=1, seconds=0)
-    assert run.decoder_ratios(measured).keys() >= {1, 2, 3}
+    measured = rounds.measure_decoders("small", path, rounds=1, seconds=0)
+    assert rounds.decoder_ratios(measured).keys() >= {1, 2, 3}
     facts = measured.first["decode"]["facts"]
     assert sum(name.startswith("read_") for name in facts) == 5
 
@@ -204,8 +221,8 @@ def test_who_has_read_something_else_is_refused():
         name: {"answers": {}, "facts": {"spans": 1, "read_keys": keys}}
         for name, keys in {"k8strace": "1 a", "baseline": "2 b"}.items()
     }
-    with pytest.raises(run.DifferentAnswersError, match="not read the same"):
-        run.check_equal("small", first)
+    with pytest.raises(rounds.DifferentAnswersError, match="not read the same"):
+        rounds.check_equal("small", first)
 
 
 @pytest.mark.parametrize(

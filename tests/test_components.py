@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -423,3 +425,20 @@ def test_the_reference_lists_every_phase_and_no_other() -> None:
     listed = [row[1].strip().strip("`") for row in rows]
     assert sorted(listed) == sorted(PHASES)
     assert all(cell.strip() for row in rows for cell in row[1:-1])
+
+
+def test_a_rule_is_asked_once_about_a_signature() -> None:
+    """The next batch has the same signatures, and a rule may be any function, a slow one too."""
+    asked: list[Signature] = []
+    taxonomy = Taxonomy().with_rule(asked.append)
+    answers = [taxonomy.resolve(GET), taxonomy.resolve(GET._replace(name="List")), taxonomy.resolve(GET)]
+    assert asked == [GET, GET._replace(name="List")]
+    assert answers[0] == answers[2] != answers[1]
+
+
+def test_a_taxonomy_survives_pickle_and_copy() -> None:
+    """A process of its own is sent the rules; what they answered before stays behind."""
+    taxonomy = Taxonomy([Rule("mine", name="Get")])
+    taxonomy.resolve(GET)
+    for other in (pickle.loads(pickle.dumps(taxonomy)), copy.deepcopy(taxonomy)):
+        assert (other.rules, other.resolve(GET)) == (taxonomy.rules, ("mine", {}))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import oracle
-import pyarrow as pa
 import pytest
 from builder import (
-    APISERVER,
     CLIENT,
     ETCD,
     FILTERS,
     HTTP,
-    INTERNAL,
     SERVER,
-    TRACING,
     Process,
     Span,
     apiserver_request,
@@ -630,192 +625,3 @@ def test_each_pair_of_processes_has_its_own_offset() -> None:
     requests = sent(get(verb, end=200 * MS))
     offsets = {row["server"]: row["offset_ns"] for row in requests.clock_offsets}
     assert offsets == {"etcd/etcd-0": 0, "etcd/etcd-1": 46 * MS}
-
-
-# ── Selecting ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_selection_keeps_order_and_says_what_fits(capture_131: Path) -> None:
-    requests = k8strace.join(k8strace.read(capture_131))
-    everyone = list(requests)
-    lists = requests.where(verb="list", resource=["pods", "configmaps"], wall_ns=lambda ns: ns > 1_000_000)
-    assert list(lists) == [
-        request
-        for request in everyone
-        if request.verb == "list"
-        and request.resource in ("pods", "configmaps")
-        and request.wall_ns > 1_000_000
-    ]
-    assert 0 < len(lists) < len(everyone)
-    assert lists.column("request") == [request.request for request in lists]
-    assert len(lists.where(verb="watch")) == 0
-    assert [request.trace_id for request in requests.find(everyone[7].trace_id[:20].upper())] == [
-        everyone[7].trace_id
-    ]
-
-
-def test_an_unknown_column_is_a_key_error(capture_131: Path) -> None:
-    requests = k8strace.join(k8strace.read(capture_131))
-    with pytest.raises(KeyError):
-        requests.where(colour="blue")
-    with pytest.raises(KeyError):
-        requests.column("colour")
-
-
-def test_indexing_slicing_and_iterating_agree(capture_131: Path) -> None:
-    requests = k8strace.join(k8strace.read(capture_131))
-    everyone = list(requests)
-    assert requests[3] == everyone[3]
-    assert requests[-1] == everyone[-1]
-    assert list(requests[10:20:3]) == everyone[10:20:3]
-    assert list(requests[10:20][-2:]) == everyone[18:20]
-    with pytest.raises(IndexError):
-        requests[len(requests)]
-
-
-def test_the_slowest_come_first_and_of_equally_long_ones_the_earlier() -> None:
-    roots = [get(start=start, end=start + wall) for start, wall in [(0, 5), (1, 9), (2, 5), (3, 9), (4, 1)]]
-    requests = joined(batches(*(trace(root, trace_id=at) for at, root in enumerate(roots, 1))))
-    assert requests.slowest(4).column("start_unix_nano") == [1, 3, 0, 2]
-    assert requests.slowest().column("wall_ns") == [9, 9, 5, 5, 1]
-    assert requests.slowest(0).column("wall_ns") == []
-
-
-def test_the_slowest_leave_out_what_stays_open_by_its_nature() -> None:
-    watch = apiserver_request("1.31", "GET", "/api/v1/pods?watch=1", 0, 1_000, [])
-    requests = joined(batches(trace(watch, trace_id=1), trace(get(), trace_id=2)))
-    assert requests.slowest().column("verb") == ["get"]
-    assert requests.slowest(long_running=True).column("verb") == ["watch", "get"]
-
-
-def test_requests_are_in_order_of_start_whatever_the_order_of_arrival(capture: Path) -> None:
-    requests = k8strace.join(k8strace.read(capture))
-    order = [(request.start_unix_nano, request.trace_id, request.span_id) for request in requests]
-    assert order == sorted(order)
-    assert requests.column("request") == list(range(len(requests)))
-
-
-def test_the_arrow_table_of_a_selection_has_its_rows(capture_131: Path) -> None:
-    requests = k8strace.join(k8strace.read(capture_131)).where(verb="list").slowest(5)
-    table = k8strace.Table(requests._arrow())
-    assert [row["span_id"] for row in table] == [request.span_id for request in requests]
-    assert [row["etcd_call_count"] for row in table] == [request.etcd_call_count for request in requests]
-
-
-# ── A million ─────────────────────────────────────────────────────────────────────────────────────
-
-MILLION = 1_000_000
-
-
-def written(
-    parents: Iterable[int], times: Iterable[tuple[int, int]], kind: int, scope: str, name: str
-) -> bytes:
-    """One message, written by hand: span n + 1 of trace 1 for each parent; parent 0 is none."""
-    body = bytearray()
-    head = b"\x0a\x10" + b"\1" * 16 + b"\x12\x08"
-    tail = b"\x2a" + bytes([len(name)]) + name.encode() + b"\x30" + bytes([kind]) + b"\x39"
-    length = len(head) + 8 + 10 + len(tail) + 8 + 1 + 8
-    top, other = _field(2, length - 10), _field(2, length)
-    for number, (parent, (start, end)) in enumerate(zip(parents, times, strict=True), 1):
-        body += other if parent else top
-        body += head + number.to_bytes(8, "big")
-        if parent:
-            body += b"\x22\x08" + parent.to_bytes(8, "big")
-        body += tail + start.to_bytes(8, "little") + b"\x41" + end.to_bytes(8, "little")
-    empty = ExportTraceServiceRequest()
-    resource = empty.resource_spans.add().resource
-    for key, text in zip(("service.name", "service.instance.id"), APISERVER, strict=True):
-        resource.attributes.add(key=key).value.string_value = text
-    spoken = _field(1, len(scope) + 2) + _field(1, len(scope)) + scope.encode()
-    spans = _field(2, len(spoken) + len(body)) + spoken + body
-    about = resource.SerializeToString()
-    whole = _field(1, len(about)) + about + spans
-    return _field(1, len(whole)) + whole
-
-
-def _field(number: int, length: int) -> bytes:
-    """The tag and length of a length-delimited field."""
-    out = bytearray([number << 3 | 2])
-    while length > 127:
-        out.append(length & 127 | 128)
-        length >>= 7
-    return bytes([*out, length])
-
-
-def below_a_request(parents: list[int], times: list[tuple[int, int]]) -> list[bytes]:
-    """Span 1 is the request, the others are inside it."""
-    root = written([0], times[:1], SERVER, HTTP, "GET")
-    # The ids in `written` count from 1: the others come with a first span that repeats the root's id,
-    # without attributes and earlier in its end, so that the root is the richer of the two.
-    others = written(parents, [(times[0][0], times[0][1] - 1), *times[1:]], INTERNAL, TRACING, "Get")
-    return [root, others]
-
-
-def test_a_message_written_by_hand_is_what_the_official_classes_read() -> None:
-    data = written([0, 1], [(1, 9), (2, 8)], SERVER, HTTP, "GET")
-    first, second = oracle.spans([ExportTraceServiceRequest.FromString(data)])
-    assert (first.span_id, first.parent_span_id, first.start, first.end) == (b"\0" * 7 + b"\1", b"", 1, 9)
-    assert (second.span_id, second.parent_span_id) == (b"\0" * 7 + b"\2", first.span_id)
-    assert second.is_request
-
-
-SHAPES = {
-    # a chain: each inside the one before; the last has the middle, the others 1 ns on each side
-    "chain": ([0, *range(1, MILLION)], [(at, 2 * MILLION + 1 - at) for at in range(MILLION)]),
-    # a fan: each after the one before, with 1 ns between them that is the request's own
-    "fan": (
-        [0] + [1] * (MILLION - 1),
-        [(0, 2 * MILLION), *((2 * at - 1, 2 * at) for at in range(1, MILLION))],
-    ),
-    # a fan of equals: all but one hide behind the smallest id
-    "pile": ([0] + [1] * (MILLION - 1), [(0, 100), *([(10, 90)] * (MILLION - 1))]),
-}
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_million_spans_in_one_request_take_seconds(shape: str) -> None:
-    parents, times = SHAPES[shape]
-    spans = k8strace.decode(below_a_request(parents, times))
-    began = time.perf_counter()
-    requests = k8strace.join(spans)
-    (request,) = requests
-    assert request.spans == MILLION
-    assert aside(requests) == {"conflict": 1}
-    found = {
-        method: k8strace.attribute(requests, method=method).phases(0)
-        for method in ("critical_path", "active_share", "self_time")
-    }
-    assert time.perf_counter() - began < 20
-    wall, own = times[0][1], "apiserver.handler"  # no target, so no resource
-    assert request.wall_ns == wall
-    at_root = {"chain": 2, "fan": MILLION + 1, "pile": 20}[shape]
-    assert {method: sums[own] for method, sums in found.items()} == dict.fromkeys(found, at_root)
-    assert sum(found["critical_path"].values()) == sum(found["active_share"].values()) == wall
-    assert sum(found["self_time"].values()) == (80 * (MILLION - 1) + 20 if shape == "pile" else wall)
-
-
-def test_requests_in_requests_cost_their_number_not_its_square() -> None:
-    """A thousand deep, then fifty times as deep: linear is 50 times as long, quadratic 2500 times."""
-
-    def seconds(depth: int) -> float:
-        times = [(at, 3 * depth - at) for at in range(depth)]
-        spans = k8strace.decode(written([0, *range(1, depth)], times, SERVER, HTTP, "GET"))
-        began = time.perf_counter()
-        requests = k8strace.join(spans)
-        attribution = k8strace.attribute(requests)
-        taken = time.perf_counter() - began
-        assert requests.column("outer_request") == [None, *range(depth - 1)]
-        assert requests.column("spans") == list(range(depth, 0, -1))
-        walls = [sum(attribution.phases(at).values()) for at in range(depth)]
-        assert walls == requests.column("wall_ns") == [end - start for start, end in times]
-        return taken
-
-    thousand = min(seconds(1_000) for _ in range(3))
-    assert seconds(50_000) < 500 * thousand + 1
-
-
-def test_a_selection_is_handed_over_in_its_own_order(capture_136: Path) -> None:
-    """The Arrow rows are the requests of the selection, one by one, also when all of them are in it."""
-    requests = k8strace.join(k8strace.read(capture_136))
-    for selection in (requests, requests[::-1], requests.slowest(long_running=True), requests.slowest(7)):
-        assert pa.table(selection)["request"].to_pylist() == [request.request for request in selection]

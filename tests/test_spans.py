@@ -232,6 +232,11 @@ def test_decode_takes_a_mapped_file(tmp_path: Path):
     assert spans.column("name").to_pylist() == ["Get"]
 
 
+def test_decode_takes_the_message_that_files_hold():
+    """`TracesData` and `ExportTraceServiceRequest` have the same fields."""
+    assert k8strace.decode(TracesData.FromString(WIRE)).column("name").to_pylist() == ["Get"]
+
+
 def test_decode_of_a_series_counts_its_batches_and_of_one_buffer_counts_one():
     assert k8strace.decode(part for part in (WIRE, MESSAGE, b"")).counts["batches"] == 3
     assert k8strace.decode(WIRE + WIRE).counts["batches"] == 1
@@ -247,6 +252,7 @@ def test_decode_of_a_series_counts_its_batches_and_of_one_buffer_counts_one():
         (None, "NoneType"),
         (["text"], "str"),
         ([WIRE, None], "NoneType"),
+        (Span(name="Get"), "Span"),
     ],
 )
 def test_decode_says_what_it_cannot_take(data: object, kind: str):

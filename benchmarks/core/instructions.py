@@ -27,11 +27,12 @@ CAPTURE = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
 STORED = Path(__file__).with_name("instructions.json")
 TOLERANCE = 1.05
 
-STEPS = ("decode_whole", "decode_apart", "join", "attribute")
+STEPS = ("decode_whole", "decode_apart", "arrow", "join", "attribute")
 """What follows `measured_` in the names of the functions of `rust/benches/instructions.rs`."""
 SUMS = {
     "decode": ("decode_whole",),
     "decode, a call for each request": ("decode_apart",),
+    "columns to Arrow": ("arrow",),
     "join": ("join",),
     "critical path and phases": ("attribute",),
     "join, critical path and phases": ("join", "attribute"),

@@ -15,8 +15,9 @@ from k8strace.exceptions import DecodeError, MissingExtraError
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
 """One message at most, stored and inflated. Protobuf itself ends at 2 GiB, receivers at 64 MiB or less."""
 
-CHUNK_BYTES: Final = 4 << 20
-"""One read from a file: a few dozen messages, so that few of them straddle two reads and must be copied."""
+CHUNK_BYTES: Final = 1 << 20
+"""One read from a file: some messages, of which one straddles two reads and is copied. Memory is held many times
+over by what comes behind: larger reads cost more of it, and save no time."""
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 Readable: TypeAlias = str | os.PathLike[str] | BytesLike | IO[bytes]
@@ -201,7 +202,7 @@ class Inflating:
         """Where the stored bytes end, if they end too early."""
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, some 8 MiB at a time at most, whatever the sender made of them."""
+        """The content, some 1 MiB at a time at most, whatever the sender made of them."""
         for chunk in self._stored.chunks():
             yield self._inflated(chunk)
             while self._inflater.pending:

@@ -10,7 +10,11 @@ from k8strace.receiver.asgi import asgi_app
 from k8strace.receiver.grpc_service import add_to_server, server_options
 from k8strace.receiver.identity import Identity, IdentityError, Secret, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
+from k8strace.receiver.journal import Journal
+from k8strace.receiver.journal_recovery import Recovered, replay
 from k8strace.receiver.limits import REASONS, Limits, Rejections
+from k8strace.receiver.pipeline import Pipeline
+from k8strace.receiver.serving import Places, Receiver, Trust
 from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
 
 __all__ = [
@@ -19,18 +23,25 @@ __all__ = [
     "Identity",
     "IdentityError",
     "Intake",
+    "Journal",
     "Limits",
     "Meta",
     "Outcome",
+    "Pipeline",
+    "Places",
     "Receipt",
+    "Receiver",
+    "Recovered",
     "Rejections",
     "Secret",
     "ServerTls",
     "Sink",
     "Tokens",
+    "Trust",
     "UnavailableError",
     "Verdict",
     "add_to_server",
     "asgi_app",
+    "replay",
     "server_options",
 ]

@@ -10,6 +10,7 @@ mod support;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use k8strace_core::arrow;
 use k8strace_core::columns::Columns;
 use k8strace_core::join::{Joined, join};
 use k8strace_core::otlp::decode;
@@ -24,6 +25,7 @@ fn main() {
     let apart = measured_decode_apart(requests);
     let columns = measured_decode_whole(workload.bytes, &workload.ranges);
     assert_eq!(apart, columns.len(), "both ways see the same spans");
+    measured_arrow(&columns);
     let (joined, signatures) = measured_join(Arc::new(columns));
     let table = label_everything(&signatures);
     let attributed = measured_attribute(&joined, &signatures, &table);
@@ -44,6 +46,12 @@ fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
         decode(request, &[all]).expect("a valid request").len()
     };
     requests.into_iter().map(spans).sum()
+}
+
+/// The span table, as other libraries take it.
+#[inline(never)]
+fn measured_arrow(columns: &Columns) {
+    black_box(arrow::table(columns, arrow::SPANS).expect("columns that fit each other"));
 }
 
 #[inline(never)]

@@ -19,8 +19,12 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::columns::Columns;
 use crate::forest::{Forest, NONE};
+use crate::hull::Hull;
 use crate::join::LATEST;
 use crate::processes::Processes;
 
@@ -34,11 +38,79 @@ pub const MAX_DRIFT: f64 = 500e-6;
 const STEPS: usize = 100;
 
 /// What one call says: θ at time `t` is at least `low` and at most `high`.
-#[derive(Debug, Clone, Copy)]
-struct Bound {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
     t: i64,
     low: i64,
     high: i64,
+}
+
+/// All that many calls say, in little room: what lines between their bounds can touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pairs: u64,
+    first: i64,
+    last: i64,
+    lows: Hull,
+    /// Of the highs with their signs turned.
+    highs: Hull,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { pairs: 0, first: LATEST, last: 0, lows: Hull::default(), highs: Hull::default() }
+    }
+}
+
+impl Summary {
+    /// Adds one call.
+    pub fn add(&mut self, bound: Bound) {
+        self.pairs += 1;
+        (self.first, self.last) = (self.first.min(bound.t), self.last.max(bound.t));
+        if bound.low != i64::MIN {
+            self.lows.add(bound.t, bound.low);
+        }
+        self.highs.add(bound.t, -bound.high);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.pairs += other.pairs;
+        (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
+        self.lows.merge(&other.lows);
+        self.highs.merge(&other.highs);
+    }
+
+    /// When the last of the calls was made, in ns since the epoch.
+    pub fn last(&self) -> i64 {
+        self.last
+    }
+}
+
+/// Calls that were measured before: by the keys of the calling and the called process.
+pub type Evidence = HashMap<(u64, u64), Summary, RandomState>;
+
+/// What is known of other calls than those at hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// Numbers processes: see [`Processes::key`]. None when nothing is known.
+    pub keys: Option<&'a RandomState>,
+    /// Calls told by their ids.
+    pub calls: [Option<&'a Evidence>; 2],
+    /// Calls whose caller was found by [`crate::shapes::orphans`].
+    pub adopted: [Option<&'a Evidence>; 2],
+}
+
+impl<'a> Known<'a> {
+    fn of(
+        self,
+        processes: &Processes,
+        pair: (u32, u32),
+        parts: &'a [Option<&'a Evidence>],
+    ) -> impl Iterator<Item = &'a Summary> {
+        let key = self.keys.map(|keys| (processes.key(pair.0, keys), processes.key(pair.1, keys)));
+        let known = key.map(|key| parts.iter().flatten().filter_map(move |evidence| evidence.get(&key)));
+        known.into_iter().flatten()
+    }
 }
 
 /// What all calls between two processes say about their clocks.
@@ -90,36 +162,52 @@ impl ClockOffset {
     }
 }
 
-/// Measures the offset of every pair of processes that called each other.
-pub fn measure(
+/// What an RPC pair says; nothing if both are of one process or their times cannot be true.
+pub fn bound(
+    c: &Columns,
+    processes: &Processes,
+    (client, server): (u32, u32),
+    times: impl Fn(usize) -> (i64, i64),
+) -> Option<((u32, u32), Bound)> {
+    let (client, server) = (client as usize, server as usize);
+    let pair = (processes.of(c, client), processes.of(c, server));
+    let ((c1, c2), (s1, s2)) = (times(client), times(server));
+    let gave_up = c.spans.status_code[client] == STATUS_ERROR;
+    let usable = pair.0 != pair.1 && c1 <= c2 && s1 <= s2 && (gave_up || s2 - s1 <= c2 - c1);
+    let low = if gave_up { i64::MIN } else { s2 - c2 };
+    usable.then_some((pair, Bound { t: c1, low, high: s1 - c1 }))
+}
+
+/// Measures the offset of every pair of processes that called each other. `known` adds calls made elsewhere, of those
+/// in `parts` of it.
+pub fn measure<'a>(
     c: &Columns,
     processes: &Processes,
     rpc_pairs: &[(u32, u32)],
-    start: &[i64],
-    end: &[i64],
+    (start, end): (&[i64], &[i64]),
+    known: Known<'a>,
+    parts: &'a [Option<&'a Evidence>],
 ) -> Vec<ClockOffset> {
     let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> = BTreeMap::new();
-    for &(client, server) in rpc_pairs {
-        let (client, server) = (client as usize, server as usize);
-        let pair = (processes.of(c, client), processes.of(c, server));
-        let gave_up = c.spans.status_code[client] == STATUS_ERROR;
-        let sane = start[client] <= end[client] && start[server] <= end[server];
-        let longer = end[server] - start[server] > end[client] - start[client];
-        if pair.0 != pair.1 && sane && (gave_up || !longer) {
-            bounds.entry(pair).or_default().push(Bound {
-                t: start[client],
-                low: if gave_up { i64::MIN } else { end[server] - end[client] },
-                high: start[server] - start[client],
-            });
+    for &rpc_pair in rpc_pairs {
+        if let Some((pair, bound)) = bound(c, processes, rpc_pair, |row| (start[row], end[row])) {
+            bounds.entry(pair).or_default().push(bound);
         }
     }
-    bounds.into_iter().map(|((client, server), bounds)| decide(client, server, &bounds)).collect()
+    let offset = |(pair, bounds): ((u32, u32), Vec<Bound>)| {
+        let known: Vec<&Summary> = known.of(processes, pair, parts).collect();
+        decide(pair.0, pair.1, &bounds, &known)
+    };
+    bounds.into_iter().map(offset).collect()
 }
 
-fn decide(client: u32, server: u32, bounds: &[Bound]) -> ClockOffset {
-    let low_ns = bounds.iter().map(|bound| bound.low).max().unwrap_or(i64::MIN);
-    let high_ns = bounds.iter().map(|bound| bound.high).min().unwrap_or(i64::MAX);
-    let (first, last) = bounds.iter().fold((LATEST, 0), |(a, b), x| (a.min(x.t), b.max(x.t)));
+fn decide(client: u32, server: u32, bounds: &[Bound], known: &[&Summary]) -> ClockOffset {
+    let lows = bounds.iter().map(|bound| bound.low).chain(known.iter().filter_map(|s| s.lows.max()));
+    let highs = bounds.iter().map(|bound| bound.high);
+    let highs = highs.chain(known.iter().filter_map(|s| s.highs.max()).map(|high| -high));
+    let (low_ns, high_ns) = (lows.max().unwrap_or(i64::MIN), highs.min().unwrap_or(i64::MAX));
+    let times = bounds.iter().map(|bound| (bound.t, bound.t)).chain(known.iter().map(|s| (s.first, s.last)));
+    let (first, last) = times.fold((LATEST, 0), |(a, b), (first, last)| (a.min(first), b.max(last)));
     let plain = ClockOffset {
         client,
         server,
@@ -129,12 +217,17 @@ fn decide(client: u32, server: u32, bounds: &[Bound]) -> ClockOffset {
         high_ns,
         drift: 0.0,
         at: first + (last - first) / 2,
-        pairs: bounds.len() as u64,
+        pairs: bounds.len() as u64 + known.iter().map(|s| s.pairs).sum::<u64>(),
     };
     match (low_ns <= 0 && 0 <= high_ns, low_ns <= high_ns) {
         (true, _) => plain,
         (_, true) => ClockOffset { verdict: Verdict::Offset, offset_ns: 0.clamp(low_ns, high_ns), ..plain },
-        _ => fit_drift(bounds, plain),
+        _ => {
+            let mut all = Summary::default();
+            bounds.iter().for_each(|&bound| all.add(bound));
+            known.iter().for_each(|&summary| all.merge(summary));
+            fit_drift(&all, plain)
+        }
     }
 }
 
@@ -147,16 +240,16 @@ fn decide(client: u32, server: u32, bounds: &[Bound]) -> ClockOffset {
 ///   │ ┬    ┴   low                          ┴ ┴ ┴
 ///   └────────── t                              t₀
 /// ```
-fn gap(bounds: &[Bound], at: i64, slope: f64) -> (f64, f64) {
+fn gap(bounds: &Summary, at: i64, slope: f64) -> (f64, f64) {
     let moved = |value: i64, t: i64| value as f64 - slope * (t - at) as f64;
-    let low = bounds.iter().filter(|b| b.low != i64::MIN).map(|b| moved(b.low, b.t));
-    let high = bounds.iter().map(|b| moved(b.high, b.t));
+    let low = bounds.lows.points().iter().map(|&(t, low)| moved(low, t));
+    let high = bounds.highs.points().iter().map(|&(t, high)| moved(-high, t));
     (low.fold(f64::NEG_INFINITY, f64::max), high.fold(f64::INFINITY, f64::min))
 }
 
 /// Finds the slope with the widest gap. The width is concave in the slope (a minimum of lines minus a maximum of
 /// lines), so a ternary search finds its top, and every slope that fits lies around it.
-fn fit_drift(bounds: &[Bound], plain: ClockOffset) -> ClockOffset {
+fn fit_drift(bounds: &Summary, plain: ClockOffset) -> ClockOffset {
     let width = |slope: f64| {
         let (low, high) = gap(bounds, plain.at, slope);
         high - low
@@ -256,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_offset_is_the_point_of_the_bounds_nearest_zero() {
-        let offset = |low, high| decide(0, 1, &[bound(0, low, high)]);
+        let offset = |low, high| decide(0, 1, &[bound(0, low, high)], &[]);
         assert_eq!((Verdict::Agree, 0), (offset(-5, 7).verdict, offset(-5, 7).offset_ns));
         assert_eq!((Verdict::Offset, 100), (offset(100, 140).verdict, offset(100, 140).offset_ns));
         assert_eq!((Verdict::Offset, -30), (offset(-90, -30).verdict, offset(-90, -30).offset_ns));
@@ -264,13 +357,13 @@ mod tests {
 
     #[test]
     fn all_calls_narrow_the_bounds() {
-        let offset = decide(0, 1, &[bound(0, 50, 200), bound(10, 90, 400), bound(20, 10, 130)]);
+        let offset = decide(0, 1, &[bound(0, 50, 200), bound(10, 90, 400), bound(20, 10, 130)], &[]);
         assert_eq!((90, 130, 90), (offset.low_ns, offset.high_ns, offset.offset_ns));
     }
 
     #[test]
     fn a_call_that_was_given_up_bounds_from_above_only() {
-        let offset = decide(0, 1, &[bound(0, i64::MIN, 40), bound(1, -20, 90)]);
+        let offset = decide(0, 1, &[bound(0, i64::MIN, 40), bound(1, -20, 90)], &[]);
         assert_eq!((Verdict::Agree, -20, 40), (offset.verdict, offset.low_ns, offset.high_ns));
     }
 
@@ -284,7 +377,7 @@ mod tests {
                 bound(i * second, truth(i * second) - 200_000 - i % 7, truth(i * second) + 300_000 + i % 5)
             })
             .collect();
-        let offset = decide(0, 1, &calls);
+        let offset = decide(0, 1, &calls, &[]);
         assert_eq!(Verdict::Drift, offset.verdict);
         assert!((offset.drift - 50e-6).abs() < 1e-6, "{}", offset.drift);
         assert!((offset.low_ns..=offset.high_ns).contains(&truth(offset.at)));
@@ -292,11 +385,22 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_were_summed_up_count_as_if_they_were_here() {
+        let call = |t: i64| bound(t * 1_000_000, t * 40 - 200 - t % 7, t * 40 + 300 + t % 5);
+        let calls: Vec<Bound> = (0..1_000).map(call).collect();
+        let mut summary = Summary::default();
+        calls[300..].iter().rev().for_each(|&call| summary.add(call));
+        let whole = decide(0, 1, &calls, &[]);
+        assert_eq!(Verdict::Drift, whole.verdict);
+        assert_eq!(whole, decide(0, 1, &calls[..300], &[&summary]));
+    }
+
+    #[test]
     fn two_processes_under_one_name_contradict() {
         let calls: Vec<Bound> = (0..100)
             .map(|i| bound(i * 1_000_000, (i % 2) * 80_000_000, (i % 2) * 80_000_000 + 900))
             .collect();
-        let offset = decide(0, 1, &calls);
+        let offset = decide(0, 1, &calls, &[]);
         assert_eq!((Verdict::Contradiction, 0), (offset.verdict, offset.offset_ns));
     }
 }

@@ -58,6 +58,12 @@ impl TextRef {
         Self(bits)
     }
 
+    /// A run of the same length that starts elsewhere, within the largest arena.
+    #[inline(always)]
+    pub fn moved_to(self, start: usize) -> Self {
+        Self(((start as u64) << 28) | (self.0 & Self::MAX_LEN as u64))
+    }
+
     /// The bytes themselves.
     #[inline]
     pub fn of(self, arena: &[u8]) -> &[u8] {
@@ -92,6 +98,12 @@ pub enum ValueKind {
     Absent = 9,
 }
 
+/// A size above this one by at most a thirty-second part, that others are likely to need too: then what is given back
+/// fits what is asked for next, and large blocks of many sizes do not tear the heap into holes.
+pub fn roomy(len: usize) -> usize {
+    len.next_multiple_of((len.next_power_of_two() / 64).max(1))
+}
+
 /// Does the same with every one of these columns.
 macro_rules! each {
     ($table:ident: $($column:ident)+, |$it:ident| $what:expr) => {
@@ -123,13 +135,13 @@ impl Attributes {
         self.value.push(value);
     }
 
-    fn reserve(&mut self, owners: usize, rows: usize) {
+    pub(crate) fn reserve(&mut self, owners: usize, rows: usize) {
         self.end.reserve(owners);
         each!(self: key kind value, |column| column.reserve(rows));
     }
 
     fn shrink_to_fit(&mut self) {
-        each!(self: end key kind value key_strindex, |column| column.shrink_to_fit());
+        each!(self: end key kind value key_strindex, |column| column.shrink_to(roomy(column.len())));
     }
 
     /// The rows of one owner.
@@ -261,7 +273,7 @@ pub struct SpanColumns {
 }
 
 impl SpanColumns {
-    fn reserve(&mut self, rows: usize) {
+    pub(crate) fn reserve(&mut self, rows: usize) {
         each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
             end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
             status_message scope_spans events_end links_end, |column| column.reserve(rows));
@@ -270,7 +282,7 @@ impl SpanColumns {
     fn shrink_to_fit(&mut self) {
         each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
             end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
-            status_message scope_spans events_end links_end odd_ids, |column| column.shrink_to_fit());
+            status_message scope_spans events_end links_end odd_ids, |column| column.shrink_to(roomy(column.len())));
     }
 }
 
@@ -388,7 +400,7 @@ impl Columns {
     pub fn shrink_to_fit(&mut self) {
         self.spans.shrink_to_fit();
         let table = &mut self.events;
-        each!(table: time_unix_nano name dropped_attributes_count, |column| column.shrink_to_fit());
+        each!(table: time_unix_nano name dropped_attributes_count, |column| column.shrink_to(roomy(column.len())));
         each!(self: span_attributes event_attributes link_attributes scope_attributes resource_attributes,
             |table| table.shrink_to_fit());
     }

@@ -7,6 +7,8 @@ use crate::repair::Change;
 /// Why a request's tree may not be whole. The first that applies counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
+    /// A stream gave its trace out before it was whole, to stay within its limits.
+    Evicted,
     /// An etcd call without its SERVER span: etcd does not trace, or it was lost.
     EtcdNotTraced,
     /// A span of its trace names a parent that never arrived.
@@ -19,6 +21,7 @@ impl Cause {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Evicted => "evicted",
             Self::EtcdNotTraced => "etcd_not_traced",
             Self::SpanLost => "span_lost",
             Self::Dropped => "dropped",
@@ -48,7 +51,9 @@ pub fn causes(joined: &Joined, unpaired: &[u64]) -> Vec<Option<Cause>> {
         .map(|row| c.spans.trace_id[row])
         .collect();
     let trimmed = spans_with_drops(joined);
+    let evicted = |root: u32| joined.evicted.contains(&c.spans.trace_id[root as usize]);
     let cause = |(&root, &unpaired): (&u32, &u64)| match unpaired {
+        _ if evicted(root) => Some(Cause::Evicted),
         1.. => Some(Cause::EtcdNotTraced),
         0 if damaged.contains(&c.spans.trace_id[root as usize]) => Some(Cause::SpanLost),
         0 if lost_local_parent(joined, root) => Some(Cause::SpanLost),

@@ -97,10 +97,29 @@ pub struct Joined {
     pub background: Vec<u32>,
     /// How many distinct traces there are.
     pub traces: u32,
+    /// Traces that are not whole because they had to be given out early.
+    pub evicted: TraceIds,
+}
+
+/// Distinct trace ids.
+pub type TraceIds = hashbrown::HashSet<[u8; 16], foldhash::fast::RandomState>;
+
+/// What is known beside the spans, when they are a part of all.
+#[derive(Debug, Default)]
+pub struct Context<'a> {
+    /// Calls between processes in other parts.
+    pub clocks: clock::Known<'a>,
+    /// Traces that are not whole because they had to be given out early.
+    pub evicted: TraceIds,
 }
 
 /// Later times (the year 2116 on) are taken for this one, so that no difference of two times overflows.
 pub const LATEST: i64 = 1 << 62;
+
+/// A time as sent, at most [`LATEST`].
+pub fn saturated(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(LATEST).min(LATEST)
+}
 
 /// Recordings whose times were moved to begin at 0 are believed for so long, in ns: a day.
 const RELATIVE: u64 = 86_400_000_000_000;
@@ -125,11 +144,16 @@ pub fn id_key(span_id: [u8; 8]) -> u64 {
 
 /// Joins spans into call trees.
 pub fn join(columns: Arc<Columns>) -> Joined {
+    join_part(columns, Context::default())
+}
+
+/// Joins spans that are a part of all: whole traces, and together with each the others that its result depends on.
+pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
+    let clocks = context.clocks;
     let c = &*columns;
     let spans = &c.spans;
-    let saturate = |ns: &u64| i64::try_from(*ns).unwrap_or(LATEST).min(LATEST);
-    let mut start: Vec<i64> = spans.start_time_unix_nano.iter().map(saturate).collect();
-    let mut end: Vec<i64> = spans.end_time_unix_nano.iter().map(saturate).collect();
+    let mut start: Vec<i64> = spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
+    let mut end: Vec<i64> = spans.end_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
     let mut repairs = Vec::new();
     let mut role = vec![Role::Unrelated; c.len()];
     let index = index_spans(c, &mut role, &mut repairs);
@@ -143,7 +167,8 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     let processes = Processes::new(c);
     let traces = shapes::Traces::new(c, &role);
     let times = shapes::Times { start: &start, end: &end };
-    let seen = shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times };
+    let seen =
+        shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times, clocks };
     adopt_orphans(seen, &index, &mut parent, &mut missing, &mut repairs);
     let prelude = shapes::repair(seen, &mut parent, &mut repairs);
     let traces = traces.len() as u32;
@@ -159,7 +184,8 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     };
     let forest = forest::lay_out(&parent, in_tree, order);
     let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
-    let clock_offsets = clock::measure(c, &processes, &rpc_pairs, &start, &end);
+    let known = [clocks.calls, clocks.adopted].concat();
+    let clock_offsets = clock::measure(c, &processes, &rpc_pairs, (&start, &end), clocks, &known);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
     roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
     let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
@@ -178,6 +204,7 @@ pub fn join(columns: Arc<Columns>) -> Joined {
         requests,
         background,
         traces,
+        evicted: context.evicted,
         columns,
     }
 }

@@ -20,7 +20,7 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
     let mut decoder = Decoder {
         buf: &arena,
         extra: Vec::new(),
-        columns: Columns::with_room_for(arena.len()),
+        columns: Columns::with_room_for(arena.capacity()),
         names: Sequence::default(),
         span_keys: Remembered::default(),
         event_keys: Remembered::default(),

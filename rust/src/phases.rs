@@ -306,7 +306,10 @@ impl Labels {
     #[inline]
     fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
         let marks = self.marks(node);
-        let passed = if marks.is_empty() { 0 } else { marks.partition_point(|&(at, _)| at <= from) };
+        if marks.is_empty() {
+            return emit(self.initial[node as usize], from, to);
+        }
+        let passed = marks.partition_point(|&(at, _)| at <= from);
         let mut label = if passed == 0 { self.initial[node as usize] } else { marks[passed - 1].1 };
         let mut from = from;
         for &(at, next) in marks[passed..].iter().take_while(|&&(at, _)| at < to) {

@@ -1,6 +1,9 @@
 //! Processes: which process sent which span.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
 
 use crate::columns::{Columns, ValueKind};
 
@@ -10,6 +13,8 @@ pub struct Processes {
     of_resource: Vec<u32>,
     /// One description per process: service name, and instance id if there is one.
     pub names: Vec<(String, Option<String>)>,
+    /// Process → what else tells it apart: the whole resource of one without instance id.
+    rest: Vec<String>,
 }
 
 impl Processes {
@@ -23,13 +28,19 @@ impl Processes {
                 c.resource_text(row, "service.instance.id").filter(|id| !id.is_empty()).map(str::to_owned);
             let rest = if instance.is_some() { String::new() } else { describe_resource(c, row) };
             let next = known.len() as u32;
-            let id = *known.entry((service.clone(), instance.clone(), rest)).or_insert(next);
+            let id = *known.entry((service.clone(), instance.clone(), rest.clone())).or_insert(next);
             if id == next {
                 processes.names.push((service, instance));
+                processes.rest.push(rest);
             }
             processes.of_resource.push(id);
         }
         processes
+    }
+
+    /// A number for a process that is the same wherever its spans come. The hash is seeded, since senders choose names.
+    pub fn key(&self, process: u32, keys: &RandomState) -> u64 {
+        keys.hash_one((&self.names[process as usize], &self.rest[process as usize]))
     }
 
     /// The process that sent a resource.

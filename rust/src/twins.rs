@@ -23,7 +23,7 @@ pub enum Twin {
 /// Chooses among all spans with one id. Returns the one that stays, and calls `aside(row, why, the one that stays)`
 /// for the others. Sorts `rows`, which must not be empty.
 pub fn judge(c: &Columns, rows: &mut [u32], mut aside: impl FnMut(u32, Twin, u32)) -> u32 {
-    let order = |a: u32, b: u32| compare(c, a as usize, b as usize);
+    let order = |a: u32, b: u32| compare((c, a as usize), (c, b as usize));
     rows.sort_unstable_by(|&a, &b| order(a, b).then(b.cmp(&a)));
     let stays = rows[rows.len() - 1];
     for pair in rows.windows(2) {
@@ -33,80 +33,104 @@ pub fn judge(c: &Columns, rows: &mut [u32], mut aside: impl FnMut(u32, Twin, u32
     stays
 }
 
+/// Whether two spans say exactly the same.
+pub fn same(a: Place<'_>, b: Place<'_>) -> bool {
+    compare(a, b).is_eq()
+}
+
+/// A row of some table, and the columns that it is in.
+pub type Place<'a> = (&'a Columns, usize);
+
 /// The richer span is the greater: more attributes, events and links, then the later end. What is left are orders
 /// without a meaning, so that two spans are equal only if they say exactly the same.
-fn compare(c: &Columns, a: usize, b: usize) -> Ordering {
-    let s = &c.spans;
-    let parts =
-        |row| c.span_attributes.of(row).len() + run(&s.events_end, row).len() + run(&s.links_end, row).len();
-    let numbers = |row: usize| {
+fn compare(a: Place<'_>, b: Place<'_>) -> Ordering {
+    fn parts((c, row): Place<'_>) -> usize {
+        c.span_attributes.of(row).len() + run(&c.spans.events_end, row).len() + run(&c.spans.links_end, row).len()
+    }
+    fn numbers<'a>((c, row): Place<'a>) -> ((usize, u64, u64, i32), (&'a str, [u8; 8])) {
+        let s = &c.spans;
         (
-            (parts(row), s.end_time_unix_nano[row], s.start_time_unix_nano[row], s.kind[row]),
+            (parts((c, row)), s.end_time_unix_nano[row], s.start_time_unix_nano[row], s.kind[row]),
             (c.names.text(s.name[row]), s.parent_span_id[row]),
         )
-    };
-    let rest = |row: usize| {
+    }
+    numbers(a)
+        .cmp(&numbers(b))
+        .then_with(|| compare_events(a, b))
+        .then_with(|| compare_rest(a, b))
+        .then_with(|| compare_attributes((a.0, &a.0.span_attributes, a.1), (b.0, &b.0.span_attributes, b.1)))
+        .then_with(|| compare_links(a, b))
+        .then_with(|| compare_senders(a, b))
+}
+
+fn compare_rest(a: Place<'_>, b: Place<'_>) -> Ordering {
+    fn rest<'a>((c, row): Place<'a>) -> ((i32, &'a [u8]), u32, &'a [u8], (u32, u32, u32)) {
+        let s = &c.spans;
         let dropped =
             (s.dropped_attributes_count[row], s.dropped_events_count[row], s.dropped_links_count[row]);
         let status = (s.status_code[row], s.status_message[row].of(&c.arena));
         (status, s.flags[row], s.trace_state[row].of(&c.arena), dropped)
+    }
+    rest(a).cmp(&rest(b))
+}
+
+fn compare_events((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
+    let runs = (run(&c.spans.events_end, a), run(&d.spans.events_end, b));
+    let plain = |a: usize, b: usize| {
+        let times = c.events.time_unix_nano[a].cmp(&d.events.time_unix_nano[b]);
+        times.then_with(|| c.names.text(c.events.name[a]).cmp(d.names.text(d.events.name[b])))
     };
-    numbers(a)
-        .cmp(&numbers(b))
-        .then_with(|| compare_events(c, a, b))
-        .then_with(|| rest(a).cmp(&rest(b)))
-        .then_with(|| compare_attributes(c, &c.span_attributes, a, b))
-        .then_with(|| compare_links(c, a, b))
-        .then_with(|| compare_senders(c, a, b))
+    let details = |a: usize, b: usize| {
+        let dropped = c.events.dropped_attributes_count[a].cmp(&d.events.dropped_attributes_count[b]);
+        dropped.then_with(|| compare_attributes((c, &c.event_attributes, a), (d, &d.event_attributes, b)))
+    };
+    compare_runs(&runs, plain).then_with(|| compare_runs(&runs, details))
 }
 
-fn compare_events(c: &Columns, a: usize, b: usize) -> Ordering {
-    let (e, runs) = (&c.events, (run(&c.spans.events_end, a), run(&c.spans.events_end, b)));
-    let said = |at: usize| (e.time_unix_nano[at], c.names.text(e.name[at]));
-    let plain = runs.0.clone().map(said).cmp(runs.1.clone().map(said));
-    plain.then_with(|| {
-        compare_each(runs.0.zip(runs.1), |a, b| {
-            let dropped = e.dropped_attributes_count[a].cmp(&e.dropped_attributes_count[b]);
-            dropped.then_with(|| compare_attributes(c, &c.event_attributes, a, b))
-        })
-    })
-}
-
-fn compare_links(c: &Columns, a: usize, b: usize) -> Ordering {
-    let (l, runs) = (&c.links, (run(&c.spans.links_end, a), run(&c.spans.links_end, b)));
-    let said = |at: usize| {
+fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
+    let runs = (run(&c.spans.links_end, a), run(&d.spans.links_end, b));
+    fn said<'a>((c, at): Place<'a>) -> ([u8; 16], [u8; 8], u32, &'a [u8], u32) {
+        let l = &c.links;
         let dropped = l.dropped_attributes_count[at];
         (l.trace_id[at], l.span_id[at], l.flags[at], l.trace_state[at].of(&c.arena), dropped)
-    };
-    let plain = runs.0.clone().map(said).cmp(runs.1.clone().map(said));
-    plain.then_with(|| {
-        compare_each(runs.0.zip(runs.1), |a, b| compare_attributes(c, &c.link_attributes, a, b))
+    }
+    compare_runs(&runs, |a, b| said((c, a)).cmp(&said((d, b)))).then_with(|| {
+        compare_runs(&runs, |a, b| compare_attributes((c, &c.link_attributes, a), (d, &d.link_attributes, b)))
     })
 }
 
 /// By scope and resource.
-fn compare_senders(c: &Columns, a: usize, b: usize) -> Ordering {
-    let scopes = (c.spans.scope_spans[a] as usize, c.spans.scope_spans[b] as usize);
-    let resources = (c.resource_of(a), c.resource_of(b));
-    let scope = |at: usize| (c.names.text(c.scopes.name[at]), c.scopes.version[at].of(&c.arena));
-    scope(scopes.0)
-        .cmp(&scope(scopes.1))
-        .then_with(|| compare_attributes(c, &c.scope_attributes, scopes.0, scopes.1))
-        .then_with(|| compare_attributes(c, &c.resource_attributes, resources.0, resources.1))
+fn compare_senders((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
+    let scopes = (c.spans.scope_spans[a] as usize, d.spans.scope_spans[b] as usize);
+    let resources = (c.resource_of(a), d.resource_of(b));
+    fn scope<'a>((c, at): Place<'a>) -> (&'a str, &'a [u8]) {
+        (c.names.text(c.scopes.name[at]), c.scopes.version[at].of(&c.arena))
+    }
+    scope((c, scopes.0))
+        .cmp(&scope((d, scopes.1)))
+        .then_with(|| compare_attributes((c, &c.scope_attributes, scopes.0), (d, &d.scope_attributes, scopes.1)))
+        .then_with(|| {
+            compare_attributes((c, &c.resource_attributes, resources.0), (d, &d.resource_attributes, resources.1))
+        })
 }
 
-fn compare_attributes(c: &Columns, table: &Attributes, a: usize, b: usize) -> Ordering {
-    let said = |row: usize| {
+/// The attributes of an owner in a table.
+type Owned<'a> = (&'a Columns, &'a Attributes, usize);
+
+fn compare_attributes(a: Owned<'_>, b: Owned<'_>) -> Ordering {
+    fn said<'a>((c, table, _): Owned<'a>, row: usize) -> (&'a str, u8, Option<&'a [u8]>, u64) {
         let text = table.text_ref(row).map(|text| text.of(&c.arena));
         let number = if text.is_some() { 0 } else { table.value[row] };
         (c.keys.text(table.key[row]), table.kind[row] as u8, text, number)
-    };
-    table.of(a).map(said).cmp(table.of(b).map(said))
+    }
+    a.1.of(a.2).map(|row| said(a, row)).cmp(b.1.of(b.2).map(|row| said(b, row)))
 }
 
-fn compare_each(
-    pairs: impl Iterator<Item = (usize, usize)>,
+/// Two runs of rows, row by row; then the shorter is the less.
+fn compare_runs(
+    (a, b): &(std::ops::Range<usize>, std::ops::Range<usize>),
     compare: impl Fn(usize, usize) -> Ordering,
 ) -> Ordering {
-    pairs.map(|(a, b)| compare(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    let pairs = a.clone().zip(b.clone()).map(|(a, b)| compare(a, b));
+    pairs.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
 }

@@ -11,8 +11,8 @@ use super::to_py_err;
 use crate::inflate::{self, Compression};
 use crate::json;
 
-/// Output of one `feed` at most, about: what a caller that keeps only a piece at a time must hold.
-const FEED_BYTES: usize = 8 << 20;
+/// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
+const FEED_BYTES: usize = 1 << 20;
 
 fn compression(kind: &str) -> PyResult<Compression> {
     match kind {
@@ -58,6 +58,8 @@ fn inflate_all<'py>(
 struct Inflater {
     core: inflate::Inflater,
     waiting: Vec<u8>,
+    /// Kept from feed to feed: memory of this size that comes and goes leaves holes in the heap.
+    out: Vec<u8>,
 }
 
 #[pymethods]
@@ -68,23 +70,24 @@ impl Inflater {
         let window_log = window_bytes.checked_ilog2().unwrap_or(0);
         let core = inflate::Inflater::with_window(compression(kind)?, limit, window_log)
             .map_err(|error| to_py_err(&error))?;
-        Ok(Self { core, waiting: Vec::new() })
+        Ok(Self { core, waiting: Vec::new(), out: Vec::new() })
     }
 
-    /// The next piece of output, about 8 MiB at most. While `pending`, there is more: feed `b""` to get it.
+    /// The next piece of output, about 1 MiB at most. While `pending`, there is more: feed `b""` to get it.
     #[pyo3(signature = (chunk, /))]
     fn feed<'py>(&mut self, py: Python<'py>, chunk: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
-        let Self { core, waiting } = self;
+        let Self { core, waiting, out } = self;
         let start = waiting.len();
         waiting.resize(start + chunk.item_count(), 0);
         chunk.copy_to_slice(py, &mut waiting[start..])?;
-        let out: crate::error::Result<Vec<u8>> = py.detach(|| {
-            let mut out = Vec::new();
-            let used = core.feed(waiting, &mut out, FEED_BYTES)?;
+        out.clear();
+        let fed: crate::error::Result<()> = py.detach(|| {
+            let used = core.feed(waiting, out, FEED_BYTES)?;
             waiting.drain(..used);
-            Ok(out)
+            Ok(())
         });
-        Ok(PyBytes::new(py, &out.map_err(|error| to_py_err(&error))?))
+        fed.map_err(|error| to_py_err(&error))?;
+        Ok(PyBytes::new(py, out))
     }
 
     /// Is there output left that needs no more input?

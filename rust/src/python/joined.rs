@@ -49,11 +49,7 @@ pub struct JoinedSpans {
 #[pyfunction]
 fn join(py: Python<'_>, spans: &SpanColumns) -> JoinedSpans {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| {
-        let joined = crate::join::join(columns);
-        let signatures = Signatures::new(&joined);
-        JoinedSpans { joined, signatures }
-    })
+    py.detach(|| JoinedSpans::new(crate::join::join(columns)))
 }
 
 #[pymethods]
@@ -177,6 +173,12 @@ impl JoinedSpans {
 }
 
 impl JoinedSpans {
+    /// With the signatures of the used spans.
+    pub fn new(joined: Joined) -> Self {
+        let signatures = Signatures::new(&joined);
+        Self { joined, signatures }
+    }
+
     fn phase_table(&self, phase: Vec<Phase>, events: Vec<EventRow>, phases: usize) -> PyResult<PhaseTable> {
         let known = |phase: Option<Phase>| phase.is_none_or(|phase| usize::from(phase) < phases);
         let fits = phase.len() == self.signatures.list.len()

@@ -3,6 +3,7 @@
 mod formats;
 mod joined;
 mod screen;
+mod stream;
 mod table;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrow::{self, Builder};
-use crate::columns::Columns;
+use crate::columns::{Columns, roomy};
 use crate::error::DecodeError;
 use table::{Column, Table};
 
@@ -109,7 +110,7 @@ fn builders(table: &str) -> PyResult<&'static [Builder]> {
 /// Decodes the requests in these buffers, one request a buffer, into one set of columns.
 #[pyfunction]
 fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumns> {
-    let mut arena = Vec::new();
+    let mut arena = Vec::with_capacity(roomy(buffers.iter().map(|buffer| buffer.len().unwrap_or(0)).sum()));
     let mut ranges = Vec::with_capacity(buffers.len());
     for buffer in &buffers {
         let start = arena.len();
@@ -144,5 +145,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(table::make_table, module)?)?;
     formats::register(module)?;
     screen::register(module)?;
-    joined::register(module)
+    joined::register(module)?;
+    stream::register(module)
 }

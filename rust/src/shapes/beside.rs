@@ -58,14 +58,21 @@ pub fn move_siblings(seen: Seen<'_>, rows: &[u32], parent: &mut [u32], repairs: 
         rule if names.is_inner(c, row as usize) => Some(rule),
         _ => None,
     };
+    let moved: Vec<(u8, u32)> =
+        rows.iter().filter_map(|&row| rule_of(&names.beside.moved, row).map(|rule| (rule, row))).collect();
+    // Few spans have one beside them that may have to move: only those are brought into order.
+    let mut above_moved = vec![false; if moved.is_empty() { 0 } else { parent.len() }];
+    for &(_, row) in &moved {
+        above_moved[parent[row as usize] as usize] = true;
+    }
     let mut containers: Vec<(u8, u32, u64, u32)> = rows
         .iter()
+        .filter(|&&row| above_moved.get(parent[row as usize] as usize) == Some(&true))
         .filter_map(|&row| rule_of(&names.beside.containers, row).map(|rule| (rule, row)))
         .map(|(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
         .collect();
     containers.sort_unstable();
-    for &row in rows {
-        let Some(rule) = rule_of(&names.beside.moved, row) else { continue };
+    for (rule, row) in moved {
         let (at, above) = (row as usize, parent[row as usize]);
         let fits = |&span: &u32| {
             times.start[span as usize] <= times.start[at]

@@ -1,5 +1,6 @@
 //! The shapes that kube-apiserver is known to send, recognised per span, and the repairs that make them usable.
 
+use crate::clock;
 use crate::columns::{Columns, present};
 use crate::forest::NONE;
 use crate::join::{Role, bad_time};
@@ -7,7 +8,7 @@ use crate::processes::Processes;
 use crate::repair::Repair;
 use crate::requests::Keys;
 
-mod authentication;
+pub mod authentication;
 mod beside;
 mod early_root;
 pub mod orphans;
@@ -121,7 +122,7 @@ impl KnownNames {
     }
 
     /// The `audit` filter span, outermost of those that 1.34 and later nest in the request.
-    fn is_audit(&self, c: &Columns, row: usize) -> bool {
+    pub fn is_audit(&self, c: &Columns, row: usize) -> bool {
         Some(c.spans.name[row]) == self.audit && self.is_inner(c, row)
     }
 
@@ -175,6 +176,8 @@ pub struct Seen<'a> {
     pub role: &'a [Role],
     /// When it was.
     pub times: Times<'a>,
+    /// What other calls say of the clocks.
+    pub clocks: clock::Known<'a>,
 }
 
 impl<'a> Seen<'a> {

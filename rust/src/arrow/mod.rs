@@ -3,20 +3,24 @@
 //! One table of (name, builder) per Arrow table: the schema is what the builders return.
 //! String values become views into the retained wire bytes; names and keys become dictionaries.
 
+mod attributes;
+mod views;
+
 use std::sync::Arc;
 
-use arrow_array::builder::make_view;
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array,
-    Int32Array, Int64Array, LargeListArray, RecordBatch, StringArray, StringViewArray, StructArray,
-    UInt8Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, LargeListArray,
+    RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
 
-use crate::columns::{Attributes, Columns, OddId, TextRef, ValueKind, present, run};
+use crate::columns::{Columns, OddId, TextRef, present, run};
 use crate::intern::Interner;
+
+use attributes::attributes_column;
+pub use attributes::{attribute_column, texts, value_text};
 
 /// A column of a table: its name and how it is made.
 pub type Builder = (&'static str, fn(&Columns) -> Result<ArrayRef, ArrowError>);
@@ -130,7 +134,13 @@ fn field(name: &str, array: &ArrayRef) -> Field {
 }
 
 fn presence(bits: &[u8], bit: u8) -> Option<NullBuffer> {
-    Some(NullBuffer::from_iter(bits.iter().map(|bits| bits & bit != 0)))
+    nulls_where(bits, |bits| bits & bit != 0)
+}
+
+/// Which rows are valid; `None` when all are.
+fn nulls_where<T>(rows: &[T], valid: impl Fn(&T) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |row| valid(&rows[row])));
+    Some(nulls).filter(|nulls| nulls.null_count() > 0)
 }
 
 fn id_column<const N: usize>(ids: &[[u8; N]], bits: &[u8], bit: u8) -> Result<ArrayRef, ArrowError> {
@@ -143,30 +153,8 @@ fn name_column(names: &Interner, ids: &[u32]) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(ids.to_vec()), values)?))
 }
 
-/// Arrow views address 2 GiB per buffer, so the arena is offered as overlapping windows, one every GiB.
-fn windows(c: &Columns) -> Arc<[Buffer]> {
-    const STRIDE: usize = 1 << 30;
-    let len = c.arena.len();
-    let window = |start: usize| c.arena.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
-    (0..len.div_ceil(STRIDE)).map(|i| window(i * STRIDE)).collect()
-}
-
-fn view(c: &Columns, text: TextRef) -> u128 {
-    make_view(text.of(&c.arena), (text.start() >> 30) as u32, (text.start() & ((1 << 30) - 1)) as u32)
-}
-
-fn views(
-    c: &Columns,
-    texts: impl Iterator<Item = Option<TextRef>>,
-) -> (ScalarBuffer<u128>, Option<NullBuffer>) {
-    let (views, valid): (Vec<u128>, Vec<bool>) =
-        texts.map(|text| (view(c, text.unwrap_or_default()), text.is_some())).unzip();
-    let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
-    (views.into(), nulls)
-}
-
 fn text_column(c: &Columns, texts: &[TextRef]) -> Result<ArrayRef, ArrowError> {
-    strings_column(c, texts.iter().map(|&text| Some(text)))
+    views::strings(&c.arena, texts.iter().copied(), None)
 }
 
 /// Strings as views into the arena; `None` is null.
@@ -174,13 +162,19 @@ pub fn strings_column(
     c: &Columns,
     texts: impl Iterator<Item = Option<TextRef>>,
 ) -> Result<ArrayRef, ArrowError> {
-    let (views, nulls) = views(c, texts);
-    Ok(Arc::new(StringViewArray::try_new(views, windows(c), nulls)?))
+    let (texts, nulls) = texts_and_nulls(texts);
+    views::strings(&c.arena, texts.into_iter(), nulls)
 }
 
 fn bytes_column(c: &Columns, texts: impl Iterator<Item = Option<TextRef>>) -> Result<ArrayRef, ArrowError> {
-    let (views, nulls) = views(c, texts);
-    Ok(Arc::new(BinaryViewArray::try_new(views, windows(c), nulls)?))
+    let (texts, nulls) = texts_and_nulls(texts);
+    views::bytes(&c.arena, texts.into_iter(), nulls)
+}
+
+fn texts_and_nulls(texts: impl Iterator<Item = Option<TextRef>>) -> (Vec<TextRef>, Option<NullBuffer>) {
+    let (texts, valid): (Vec<TextRef>, Vec<bool>) =
+        texts.map(|text| (text.unwrap_or_default(), text.is_some())).unzip();
+    (texts, nulls_where(&valid, |&valid| valid))
 }
 
 /// A resource's text, for every span of the resource.
@@ -206,41 +200,6 @@ fn list(end: &[u32], items: StructArray) -> Result<ArrayRef, ArrowError> {
 fn structs(children: Vec<(&'static str, ArrayRef)>) -> Result<StructArray, ArrowError> {
     let fields: Vec<Field> = children.iter().map(|(name, array)| field(name, array)).collect();
     StructArray::try_new(fields.into(), children.into_iter().map(|(_, array)| array).collect(), None)
-}
-
-/// One struct per attribute: the key, which member of the value is set, and one child per type of value.
-fn attributes_column(c: &Columns, table: &Attributes) -> Result<ArrayRef, ArrowError> {
-    let rows = 0..table.key.len();
-    let of_kind = |kind: ValueKind| move |row: usize| (table.kind[row] == kind).then(|| table.value[row]);
-    let (int, double) = (of_kind(ValueKind::Int), of_kind(ValueKind::Double));
-    let (boolean, index) = (of_kind(ValueKind::Bool), of_kind(ValueKind::Strindex));
-    let string = of_kind(ValueKind::String);
-    let bytes = |row: usize| table.text_ref(row).filter(|_| table.kind[row] != ValueKind::String);
-    let mut key_strindex = vec![None; table.key.len()];
-    for &(row, value) in &table.key_strindex {
-        key_strindex[row as usize] = Some(value);
-    }
-    let items = structs(vec![
-        ("key", name_column(&c.keys, &table.key)?),
-        ("type", Arc::new(UInt8Array::from_iter_values(table.kind.iter().map(|&kind| kind as u8)))),
-        ("string_value", strings_column(c, rows.clone().map(|row| string(row).map(TextRef::from_bits)))?),
-        (
-            "bool_value",
-            Arc::new(BooleanArray::from_iter(rows.clone().map(|row| boolean(row).map(|v| v != 0)))),
-        ),
-        ("int_value", Arc::new(Int64Array::from_iter(rows.clone().map(|row| int(row).map(|v| v as i64))))),
-        (
-            "double_value",
-            Arc::new(Float64Array::from_iter(rows.clone().map(|row| double(row).map(f64::from_bits)))),
-        ),
-        ("bytes_value", bytes_column(c, rows.clone().map(bytes))?),
-        (
-            "string_value_strindex",
-            Arc::new(Int32Array::from_iter(rows.map(|row| index(row).map(|v| v as i32)))),
-        ),
-        ("key_strindex", Arc::new(Int32Array::from(key_strindex))),
-    ])?;
-    list(&table.end, items)
 }
 
 fn events_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
@@ -277,56 +236,6 @@ fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
     let values = bytes_column(c, refs.iter().map(|&(_, text)| Some(text)))?;
     let item = Arc::new(Field::new("item", values.data_type().clone(), true));
     Ok(Arc::new(LargeListArray::try_new(item, offsets, values, None)?))
-}
-
-/// The column of one attribute key over all spans: the type that its values have, text when they are mixed.
-/// Null where a span has no such attribute or one without value; the last one counts when a key is repeated.
-pub fn attribute_column(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> {
-    let table = &c.span_attributes;
-    let key = c.keys.find(key.as_bytes());
-    let unset = |row: &usize| matches!(table.kind[*row], ValueKind::Empty | ValueKind::Absent);
-    let find = |span| key.and_then(|key| table.find(span, key)).filter(|row| !unset(row));
-    let rows: Vec<Option<usize>> = (0..c.len()).map(find).collect();
-    let mut kinds: Vec<ValueKind> = rows.iter().flatten().map(|&row| table.kind[row]).collect();
-    kinds.sort_unstable_by_key(|&kind| kind as u8);
-    kinds.dedup();
-    let values = rows.iter().map(|row| row.map(|row| table.value[row]));
-    Ok(match kinds.as_slice() {
-        [] | [ValueKind::String] => strings_column(c, values.map(|v| v.map(TextRef::from_bits)))?,
-        [ValueKind::Int] => Arc::new(Int64Array::from_iter(values.map(|v| v.map(|v| v as i64)))),
-        [ValueKind::Double] => Arc::new(Float64Array::from_iter(values.map(|v| v.map(f64::from_bits)))),
-        [ValueKind::Bool] => Arc::new(BooleanArray::from_iter(values.map(|v| v.map(|v| v != 0)))),
-        [ValueKind::Bytes] => bytes_column(c, values.map(|v| v.map(TextRef::from_bits)))?,
-        _ => Arc::new(StringArray::from_iter(
-            rows.iter().map(|row| row.and_then(|row| value_text(c, table, row))),
-        )),
-    })
-}
-
-/// The attributes of one owner as (key, text), for people to read; none for an owner that there is not.
-pub fn texts(c: &Columns, table: &Attributes, owner: usize) -> Vec<(String, Option<String>)> {
-    let rows = if owner < table.end.len() { table.of(owner) } else { 0..0 };
-    rows.map(|row| (c.keys.text(table.key[row]).to_owned(), value_text(c, table, row))).collect()
-}
-
-/// A value as text: strings as they are, nested values as JSON; `None` when nothing is set.
-pub fn value_text(c: &Columns, table: &Attributes, row: usize) -> Option<String> {
-    let bits = table.value[row];
-    Some(match table.kind[row] {
-        ValueKind::Empty | ValueKind::Absent => return None,
-        ValueKind::String => c.text(TextRef::from_bits(bits)).to_owned(),
-        ValueKind::Bool => (bits != 0).to_string(),
-        ValueKind::Int | ValueKind::Strindex => (bits as i64).to_string(),
-        ValueKind::Double => f64::from_bits(bits).to_string(),
-        kind => nested_text(TextRef::from_bits(bits).of(&c.arena), kind),
-    })
-}
-
-fn nested_text(bytes: &[u8], kind: ValueKind) -> String {
-    match crate::nested::to_json(bytes, kind) {
-        serde_json::Value::String(hex) => hex,
-        value => value.to_string(),
-    }
 }
 
 /// Ids as lower-case hex, the way every tracing tool writes them.

@@ -1,29 +1,19 @@
-"""An independent reading of OTLP captures, written from the definitions and slow on purpose.
-
-Only the official protobuf classes, dictionaries and networkx are used, so an answer that agrees
-with the library's own was reached twice. All times are integer nanoseconds and all intervals
-half-open; an interval that ends at or before its start is empty.
-"""
+"""Joining: rows into requests, every one accounted for."""
 
 from __future__ import annotations
 
-import math
-import struct
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import networkx as nx
-import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-INTERNAL, SERVER, CLIENT = Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
-VERB_SPANS = {"Create", "Get", "List", "Update", "Patch", "Delete"}
+from oracle.clocks import measured_offsets
+from oracle.rows import CLIENT, INTERNAL, SERVER, VERB_SPANS, Id, Row, load, spans
+
 BESIDE = {
     "serialize_sibling": ({"SerializeObject"}, VERB_SPANS),
     "webhook_sibling": ({"Call mutating webhook", "Call validating webhook"}, {"GuaranteedUpdate etcd3"}),
@@ -33,236 +23,6 @@ USED = ("request", "prelude", "background")
 SET_ASIDE = ("duplicate", "invalid_id", "orphan", "root_missing", "caller", "authentication", "unrelated")
 
 Node = TypeVar("Node", bound=Hashable)
-Id = tuple[bytes, bytes]
-
-
-# ── Reading ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class Event(NamedTuple):
-    """One span event."""
-
-    time: int
-    name: str
-    attributes: dict[str, Any]
-    dropped_attributes_count: int
-
-
-class Link(NamedTuple):
-    """One span link."""
-
-    trace_id: bytes
-    span_id: bytes
-    trace_state: str
-    attributes: dict[str, Any]
-    dropped_attributes_count: int
-    flags: int
-
-
-class Row(NamedTuple):
-    """One span with everything that came with it; `content` is equal for exact repeats only."""
-
-    number: int
-    batch: int
-    resource: dict[str, Any]
-    resource_dropped: int
-    resource_schema_url: str
-    scope_name: str
-    scope_version: str
-    scope: dict[str, Any]
-    scope_dropped: int
-    scope_schema_url: str
-    trace_id: bytes
-    span_id: bytes
-    trace_state: str
-    parent_span_id: bytes
-    flags: int
-    name: str
-    kind: int
-    start: int
-    end: int
-    attributes: dict[str, Any]
-    dropped_attributes_count: int
-    events: tuple[Event, ...]
-    dropped_events_count: int
-    links: tuple[Link, ...]
-    dropped_links_count: int
-    status_code: int
-    status_message: str
-    content: tuple[bytes, ...]
-
-    @property
-    def id(self) -> Id:
-        """The identity of a span."""
-        return self.trace_id, self.span_id
-
-    @property
-    def has_id(self) -> bool:
-        """Whether trace and span have an id of the right length that is not all zeros."""
-        return _usable(self.trace_id, 16) and _usable(self.span_id, 8)
-
-    @property
-    def parent_id(self) -> bytes:
-        """The parent's span id, empty when it is absent, of a wrong length or all zeros."""
-        return self.parent_span_id if _usable(self.parent_span_id, 8) else b""
-
-    @property
-    def service(self) -> Any:
-        """The resource's service.name, or None."""
-        return self.resource.get("service.name")
-
-    @property
-    def process(self) -> Any:
-        """The service.instance.id when it is a non-empty string, else the whole resource."""
-        instance = self.resource.get("service.instance.id")
-        return instance if isinstance(instance, str) and instance else self.content[0]
-
-    @property
-    def is_request(self) -> bool:
-        """Whether this is the root of a request."""
-        return self.kind == SERVER and self.is_http and self.service == "apiserver"
-
-    @property
-    def is_authentication(self) -> bool:
-        """Whether this is the apiserver's authentication filter."""
-        return self.kind == INTERNAL and self.name == "authentication" and self.service == "apiserver"
-
-    @property
-    def is_unanswered(self) -> bool:
-        """Whether this tells its HTTP method, and no status."""
-        methods = (self.attributes.get(key) for key in ("http.request.method", "http.method"))
-        statuses = (self.attributes.get(key) for key in ("http.response.status_code", "http.status_code"))
-        return any(isinstance(text, str) for text in methods) and not any(
-            type(number) is int for number in statuses
-        )
-
-    @property
-    def is_handler(self) -> bool:
-        """Whether this is the span of a request's handler."""
-        return (
-            self.kind == INTERNAL and self.service == "apiserver" and self.name in VERB_SPANS | {"WatchList"}
-        )
-
-    @property
-    def is_etcd_client(self) -> bool:
-        """Whether this is an etcd call of the apiserver."""
-        return self.kind == CLIENT and self.is_grpc and self.is_etcd_rpc and self.service == "apiserver"
-
-    @property
-    def is_http(self) -> bool:
-        """Whether the scope is the HTTP instrumentation."""
-        return self.scope_name.endswith("net/http/otelhttp")
-
-    @property
-    def is_grpc(self) -> bool:
-        """Whether the scope is the gRPC instrumentation."""
-        return self.scope_name.endswith("otelgrpc")
-
-    @property
-    def is_etcd_rpc(self) -> bool:
-        """Whether the name is that of an etcd RPC."""
-        return self.name.startswith("etcdserverpb.")
-
-
-def _usable(id: bytes, length: int) -> bool:
-    return len(id) == length and any(id)
-
-
-def load(path: str | Path) -> list[ExportTraceServiceRequest]:
-    """Read a capture: one zstd stream of messages, each behind a big-endian u32 length."""
-    with Path(path).open("rb") as file:
-        data = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
-    batches, at = [], 0
-    while at < len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        batches.append(ExportTraceServiceRequest.FromString(data[at + 4 : at + 4 + length]))
-        at += 4 + length
-    return batches
-
-
-def value(any_value: AnyValue) -> Any:
-    """The Python value of an AnyValue; unset is None, a key-value list is a dict."""
-    kind = any_value.WhichOneof("value")
-    if kind is None:
-        return None
-    if kind == "array_value":
-        return [value(item) for item in any_value.array_value.values]
-    if kind == "kvlist_value":
-        return attributes(any_value.kvlist_value.values)
-    return getattr(any_value, kind)
-
-
-def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    """Attributes as a dict; of repeated keys, which OTLP forbids, the last one stays."""
-    return {pair.key: value(pair.value) for pair in pairs}
-
-
-def spans(batches: Iterable[ExportTraceServiceRequest]) -> list[Row]:
-    """Every span of the batches, in the order of the wire."""
-    rows: list[Row] = []
-    for number, batch in enumerate(batches):
-        for by_resource in batch.resource_spans:
-            for by_scope in by_resource.scope_spans:
-                for span in by_scope.spans:
-                    rows.append(_row(len(rows), number, by_resource, by_scope, span))
-    return rows
-
-
-def _row(number: int, batch: int, by_resource: Any, by_scope: Any, span: Span) -> Row:
-    resource, scope = by_resource.resource, by_scope.scope
-    return Row(
-        number=number,
-        batch=batch,
-        resource=attributes(resource.attributes),
-        resource_dropped=resource.dropped_attributes_count,
-        resource_schema_url=by_resource.schema_url,
-        scope_name=scope.name,
-        scope_version=scope.version,
-        scope=attributes(scope.attributes),
-        scope_dropped=scope.dropped_attributes_count,
-        scope_schema_url=by_scope.schema_url,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        trace_state=span.trace_state,
-        parent_span_id=span.parent_span_id,
-        flags=span.flags,
-        name=span.name,
-        kind=span.kind,
-        start=span.start_time_unix_nano,
-        end=span.end_time_unix_nano,
-        attributes=attributes(span.attributes),
-        dropped_attributes_count=span.dropped_attributes_count,
-        events=tuple(_event(event) for event in span.events),
-        dropped_events_count=span.dropped_events_count,
-        links=tuple(_link(link) for link in span.links),
-        dropped_links_count=span.dropped_links_count,
-        status_code=span.status.code,
-        status_message=span.status.message,
-        content=tuple(part.SerializeToString(deterministic=True) for part in (resource, scope, span)),
-    )
-
-
-def _event(event: Span.Event) -> Event:
-    return Event(
-        event.time_unix_nano,
-        event.name,
-        attributes(event.attributes),
-        event.dropped_attributes_count,
-    )
-
-
-def _link(link: Span.Link) -> Link:
-    return Link(
-        link.trace_id,
-        link.span_id,
-        link.trace_state,
-        attributes(link.attributes),
-        link.dropped_attributes_count,
-        link.flags,
-    )
-
-
-# ── Joining ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class Repair(NamedTuple):
@@ -404,7 +164,7 @@ def _move_authentication_children(rows: list[Row], parents: list[int | None], re
         if (
             grandparent is not None
             and rows[grandparent].is_request
-            and _end(rows[parent]) <= rows[child].start
+            and end_of(rows[parent]) <= rows[child].start
         ):
             moves.append((child, grandparent))
     for child, grandparent in moves:
@@ -427,7 +187,7 @@ def _move_siblings(kind: str, rows: list[Row], parents: list[int | None], repair
             other
             for other in rows
             if parents[other.number] == parent and other.name in containers and other.process == row.process
-            if other.start <= row.start and _end(row) <= _end(other)
+            if other.start <= row.start and end_of(row) <= end_of(other)
         ]
         if fits:
             moves.append((child, min(fits, key=lambda other: other.span_id).number))
@@ -452,7 +212,7 @@ def _move(
     parents[child] = to
 
 
-def _end(row: Row) -> int:
+def end_of(row: Row) -> int:
     """The end of a span, never before its start."""
     return max(row.start, row.end)
 
@@ -493,7 +253,7 @@ def _adopt(
     }
     found = {i: ("orphan_link", *those) for i, those in targets.items() if len(those) == 1}
     all_pairs = _pairs(rows, parents)
-    offsets = _offsets(rows, all_pairs)
+    offsets = measured_offsets(rows, all_pairs)
     served = {client for client, _ in all_pairs}
     open_calls = [i for i in kept.values() if rows[i].kind == CLIENT and rows[i].is_grpc and i not in served]
     waiting = [i for i in orphans if i not in found and rows[i].kind == SERVER and rows[i].is_grpc]
@@ -719,195 +479,3 @@ def counts(batches: list[ExportTraceServiceRequest]) -> dict[str, int]:
         "links": sum(len(row.links) for row in rows),
         "errors": sum(row.status_code == 2 for row in rows),
     }
-
-
-# ── Dividing time ─────────────────────────────────────────────────────────────────────────────────
-
-
-class Segment(NamedTuple):
-    """A piece of time given to one node."""
-
-    node: Any
-    start: int
-    end: int
-
-
-def effective(
-    tree: nx.DiGraph[Node],
-    start: Mapping[Node, int],
-    end: Mapping[Node, int],
-    detached: Iterable[Node] = (),
-) -> dict[Node, tuple[int, int]]:
-    """Cut each node's interval to its parent's; a detached node's is empty."""
-    empty = set(detached)
-    intervals: dict[Node, tuple[int, int]] = {}
-    for node in nx.topological_sort(tree):
-        low, high = start[node], max(start[node], end[node])
-        for parent in tree.predecessors(node):
-            low, high = max(low, intervals[parent][0]), min(high, intervals[parent][1])
-        intervals[node] = (low, low) if node in empty else (low, max(low, high))
-    return intervals
-
-
-def critical_path(
-    tree: nx.DiGraph[Node],
-    start: Mapping[Node, int],
-    end: Mapping[Node, int],
-    ids: Mapping[Node, Any],
-    *,
-    happens_before: bool = False,
-    detached: Iterable[Node] = (),
-) -> list[Segment]:
-    """Walk the critical path of a tree and return its segments in order of time.
-
-    At each step every child is looked at again. Here b ends last, so the gap to its right belongs
-    to s; then b is walked, then a up to where b began, and the rest belongs to s:
-
-    s      ├──────────────────────────────┤ ← t starts here and goes left
-    a         ├─────────┤
-    b              ├─────────┤
-    path   s──a────b─────────s────────────
-
-    With happens_before a child that has not ended by t is ignored instead of cut.
-    """
-    interval = effective(tree, start, end, detached)
-    root = _root(tree)
-    segments: list[Segment] = []
-    windows = [(root, *interval[root])]
-    while windows:
-        span, a, b = windows.pop()
-        t = b
-        while t > a:
-            candidates = [
-                child
-                for child in tree.successors(span)
-                if interval[child][0] < interval[child][1]
-                if interval[child][0] < t and interval[child][1] > a
-                if not happens_before or interval[child][1] <= t
-            ]
-            if not candidates:
-                segments.append(Segment(span, a, t))
-                break
-            furthest = max((min(interval[c][1], t), interval[c][1], -interval[c][0]) for c in candidates)
-            tied = [
-                c for c in candidates if (min(interval[c][1], t), interval[c][1], -interval[c][0]) == furthest
-            ]
-            child = min(tied, key=lambda c: ids[c])
-            until = min(interval[child][1], t)
-            if until < t:
-                segments.append(Segment(span, until, t))
-            since = max(interval[child][0], a)
-            windows.append((child, since, until))
-            t = since
-    return sorted(segments, key=lambda segment: segment.start)
-
-
-def active_share(
-    tree: nx.DiGraph[Node],
-    start: Mapping[Node, int],
-    end: Mapping[Node, int],
-    ids: Mapping[Node, Any],
-) -> dict[Node, int]:
-    """The time of each node when every instant is divided equally among the active leaves.
-
-    The pieces lie between neighbouring boundaries of non-empty effective intervals. What does not
-    divide goes, one nanosecond each, to the smallest ids.
-    """
-    interval = effective(tree, start, end)
-    filled = [node for node in tree if interval[node][0] < interval[node][1]]
-    shares = dict.fromkeys(tree, 0)
-    boundaries = sorted({boundary for node in filled for boundary in interval[node]})
-    for low, high in pairwise(boundaries):
-        active = [node for node in filled if interval[node][0] <= low and high <= interval[node][1]]
-        leaves = [node for node in active if not any(child in active for child in tree.successors(node))]
-        each, left = divmod(high - low, len(leaves))
-        for place, node in enumerate(sorted(leaves, key=lambda node: ids[node])):
-            shares[node] += each + (place < left)
-    return shares
-
-
-def self_time(tree: nx.DiGraph[Node], start: Mapping[Node, int], end: Mapping[Node, int]) -> dict[Node, int]:
-    """The length of each effective interval without the union of the children's."""
-    interval = effective(tree, start, end)
-    times = {}
-    for node in tree:
-        covered, reached = 0, interval[node][0]
-        for low, high in sorted(interval[child] for child in tree.successors(node)):
-            covered += max(0, high - max(low, reached))
-            reached = max(reached, high)
-        times[node] = interval[node][1] - interval[node][0] - covered
-    return times
-
-
-def _root(tree: nx.DiGraph[Node]) -> Node:
-    (root,) = (node for node in tree if tree.in_degree(node) == 0)
-    return root
-
-
-def times(joined: Joined) -> tuple[dict[int, int], dict[int, int], dict[int, bytes]]:
-    """The start, end and id of every row, as the functions above want them."""
-    rows = joined.rows
-    return (
-        {row.number: row.start for row in rows},
-        {row.number: row.end for row in rows},
-        {row.number: row.span_id for row in rows},
-    )
-
-
-def wall_ns(joined: Joined, request: Request) -> int:
-    """The duration of a request's root, 0 when it ends before it starts."""
-    root = joined.rows[request.root]
-    return _end(root) - root.start
-
-
-# ── Clocks ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def clock_offsets(joined: Joined) -> dict[tuple[Any, Any], int]:
-    """How far the clock of a called process is ahead of its caller's, for pairs that do not agree."""
-    return _offsets(joined.rows, joined.pairs)
-
-
-def _offsets(rows: list[Row], pairs: list[tuple[int, int]]) -> dict[tuple[Any, Any], int]:
-    """How far the clock of a called process is ahead of its caller's, for pairs that do not agree.
-
-    A call is sent before it is served, and served before it is answered:
-
-    client   c1 ├───────────────┤ c2          s2 - c2 <= offset <= s1 - c1
-    server       s1 ├──────┤ s2
-
-    Of what all pairs allow, the offset is the point nearest 0; when they allow nothing, it is 0.
-    A caller that gave up, which is an ERROR, did not wait for the end of s: it bounds only from above.
-    Otherwise a server span longer than its client span allows nothing by itself, and is not asked.
-    """
-    bounds: dict[tuple[Any, Any], list[tuple[float, float]]] = {}
-    for client, server in ((rows[a], rows[b]) for a, b in pairs):
-        if client.process == server.process or client.end < client.start or server.end < server.start:
-            continue
-        low, high = server.end - client.end, server.start - client.start
-        if client.status_code == 2 or low <= high:
-            low = -math.inf if client.status_code == 2 else low
-            bounds.setdefault((client.process, server.process), []).append((low, high))
-    offsets = {}
-    for processes, known in bounds.items():
-        low, high = max(low for low, _ in known), min(high for _, high in known)
-        offsets[processes] = int(max(low, 0) or min(high, 0)) if low <= high else 0
-    return {processes: offset for processes, offset in offsets.items() if offset}
-
-
-def on_one_clock(joined: Joined) -> Joined:
-    """The same with every tree's times, events included, moved to the clock of its top.
-
-    A prelude is not in its request's tree. Times never fall below 0.
-    """
-    offsets, rows, shifts = clock_offsets(joined), list(joined.rows), dict[int, int]()
-    cut = {request.root for request in joined.requests if request.prelude == joined.parents[request.root]}
-    for number in nx.topological_sort(forest(joined.parents, range(len(rows)))):
-        row, above = rows[number], joined.parents[number]
-        shifts[number] = 0
-        if above is not None and number not in cut:
-            shifts[number] = shifts[above] - offsets.get((rows[above].process, row.process), 0)
-        start, end = (max(0, time + shifts[number]) for time in (row.start, row.end))
-        events = tuple(event._replace(time=event.time + start - row.start) for event in row.events)
-        rows[number] = row._replace(start=start, end=end, events=events)
-    return joined._replace(rows=rows)

@@ -1,0 +1,313 @@
+"""
+Batches that survive: an acknowledged one is written and synced, and is there after a crash or a power cut.
+
+    append ─┐                                  ┌ one write
+    append ─┼─→ waiting ─→ the writer thread ──┤          ──→ all of them are answered
+    submit ─┘              takes all at once   └ one sync
+
+While one group is synced the next gathers, so the number of syncs follows from the disk, not from the senders.
+How batches lie in the files is said in `journal_frames`, which files there are in `segments`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Condition, Thread
+from types import TracebackType
+from typing import Final, Literal, NamedTuple, Self
+
+from k8strace.receiver.journal_frames import Plain, Sealed, Zstd, layout_of, seal
+from k8strace.receiver.journal_recovery import Recovered, recover
+from k8strace.receiver.segments import Rules, Segments, Tally
+from k8strace.receiver.sink import UnavailableError
+from k8strace.receiver.storage import OsStorage, Storage
+
+__all__ = ["Journal"]
+
+GROUP_BYTES: Final = 8 << 20
+"""A group is written once it is so large, however many wait: it is in memory a second time."""
+
+_LONGEST_INTERVAL_MS = 20
+_SUFFIXES: Final = {"none": Plain.suffix, "zstd": Zstd.suffix}
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+_HOUSEKEEPING_S = 10.0
+"""How often age is looked at while nothing comes."""
+
+
+class _Waiting(NamedTuple):
+    frame: Sealed
+    answer: Future[None]
+
+    @property
+    def batch(self) -> bytes:
+        return self.frame[1]
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A disk that fails is asked again after a pause, twice as long each time."""
+
+    failures: int = 0
+    again_at_s: float = 0.0
+    """Of the monotonic clock."""
+    error: str = ""
+
+    def note(self, error: str) -> None:
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures, 16))
+        self.failures += 1
+        self.again_at_s = time.monotonic() + pause_s
+        self.error = error
+
+
+class Journal:
+    """
+    A directory of segments that any OTLP reader reads, one writer to a directory.
+
+    Args:
+        directory: Made with mode 0700 if it is missing.
+        sync_interval_ms: Syncs are at least so far apart, so a lone batch after a pause is synced at once and one in
+            a crowd waits for at most so long, and the sync. At most 20.
+        segment_bytes: A segment is closed when it is so large, or larger by one group.
+        segment_age_s: A segment is closed so many seconds after it was begun.
+        retain_bytes: The oldest closed segments are removed while all together are larger; None for no bound.
+        retain_age_s: Closed segments are removed when last written so many seconds ago; None for no bound.
+        compression: "zstd" compresses each group by itself. Needs the extra `serve`.
+        storage: How to get at the directory.
+        on_sync: Hears how long each sync took, in seconds, on the writer thread.
+
+    Raises:
+        ValueError: An argument is out of range.
+        UnavailableError: The directory cannot be used, or another process does.
+        MissingExtraError: The library for `compression` is not installed.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import k8strace
+        >>> from k8strace.formats import messages
+        >>> batch = next(messages("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).wire
+        >>> with TemporaryDirectory() as directory:
+        ...     with Journal(directory) as journal:
+        ...         journal.append(bytes(batch))
+        ...         journal.counts["batches"]
+        ...     len(k8strace.read(f"{directory}/*.otlp")) == len(k8strace.decode(batch))
+        1
+        True
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting with a name
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        sync_interval_ms: float = 2.0,
+        segment_bytes: int = 64 << 20,
+        segment_age_s: float = 3600.0,
+        retain_bytes: int | None = 8 << 30,
+        retain_age_s: float | None = None,
+        compression: Literal["none", "zstd"] = "none",
+        storage: Callable[[Path], Storage] = OsStorage,
+        on_sync: Callable[[float], object] | None = None,
+    ) -> None:
+        rules = Rules(segment_bytes, segment_age_s, retain_bytes, retain_age_s)
+        _check(sync_interval_ms, compression, asdict(rules))
+        self.directory = Path(directory)
+        self._interval_s = sync_interval_ms / 1000
+        self._on_sync = on_sync
+        self._tally = Tally()
+        self._trouble = _Trouble()
+        self._changed = Condition()
+        self._queue: deque[_Waiting] = deque()
+        self._group: list[_Waiting] = []
+        self._closing = False
+        self._next_sync_s = 0.0
+        layout = layout_of(_SUFFIXES[compression])
+        self._storage = storage(self.directory)
+        try:
+            self._storage.lock()
+            self.recovered: list[Recovered] = recover(self._storage)
+            """What a crash left behind, and what became of it."""
+            self._segments = Segments(self._storage, layout, rules, self._tally)
+        except OSError as error:
+            self._storage.release()
+            raise UnavailableError(f"cannot use {self.directory}: {error}", reason="storage") from error
+        except BaseException:
+            self._storage.release()
+            raise
+        self._tally.cut_bytes = sum(each.cut_bytes for each in self.recovered)
+        self._writer = Thread(target=self._run, name="k8strace-journal", daemon=True)
+        self._writer.start()
+
+    def append(self, batch: bytes) -> None:
+        """
+        Stores one `ExportTraceServiceRequest`: when this returns, it is written and synced. For any thread.
+
+        Raises:
+            UnavailableError: It is not stored, or not for certain. The same batch may be stored later.
+            ValueError: It is larger than 1 GiB.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as directory, Journal(directory) as journal:
+            ...     journal.append(b"")
+            ...     journal.counts["syncs"]
+            1
+        """
+        self.submit(batch).result()
+
+    def submit(self, batch: bytes) -> Future[None]:
+        """
+        The same without waiting: the future has a result once the batch is stored, else an UnavailableError.
+
+        What waits is held in memory, and is bounded by nothing here. A batch whose future is cancelled in time is
+        not stored.
+
+        Raises:
+            UnavailableError: The journal is closed.
+            ValueError: It is larger than 1 GiB.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as directory, Journal(directory) as journal:
+            ...     answers = [journal.submit(b"") for _ in range(3)]
+            >>> [answer.result() for answer in answers]
+            [None, None, None]
+        """
+        waiting = _Waiting(seal(batch), Future())
+        with self._changed:
+            if self._closing or not self._writer.is_alive():
+                raise UnavailableError(f"the journal in {self.directory} is closed", reason="draining")
+            self._queue.append(waiting)
+            if len(self._queue) == 1:
+                self._changed.notify_all()
+        return waiting.answer
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """
+        What happened since the start: batches and bytes stored, syncs, segments begun and removed, bytes cut, errors.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as directory, Journal(directory) as journal:
+            ...     journal.counts
+            {'batches': 0, 'bytes': 0, 'syncs': 0, 'segments': 0, 'removed': 0, 'cut_bytes': 0, 'errors': 0}
+        """
+        return asdict(self._tally)
+
+    @property
+    def trouble(self) -> str:
+        """What the disk said when it last failed; empty if it took the last batch."""
+        return self._trouble.error
+
+    def close(self) -> None:
+        """
+        Answers everything that was submitted, closes the segment, and lets other processes in. Twice is once.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as directory:
+            ...     journal = Journal(directory)
+            ...     journal.close()
+            ...     journal.append(b"")
+            Traceback (most recent call last):
+            k8strace.receiver.sink.UnavailableError: the journal in ... is closed
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._writer.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- on the writer thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._segments.retain()
+            while self._take():
+                if self._group:
+                    self._answer(self._group)
+                    self._group = []
+                else:
+                    self._segments.turn()
+                    self._segments.retain()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        """However the thread ends, nobody waits for it for ever, and the directory is free."""
+        with self._changed:
+            self._closing = True
+            left = [each for each in self._queue if each.answer.set_running_or_notify_cancel()]
+            self._queue.clear()
+        self._refuse(
+            [each for each in self._group if not each.answer.done()] + left, "the writer has stopped"
+        )
+        self._segments.close()
+        self._storage.release()
+
+    def _take(self) -> bool:
+        """Fills the group with what waits, as much as fits; leaves it empty if nothing comes. False at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing, _HOUSEKEEPING_S)
+            if not self._queue:
+                return not self._closing
+            self._changed.wait_for(lambda: self._closing, self._next_sync_s - time.monotonic())
+            group: list[_Waiting] = []
+            size = 0
+            while self._queue and size < GROUP_BYTES:
+                group.append(self._queue.popleft())
+                size += len(group[-1].batch)
+        self._group = [each for each in group if each.answer.set_running_or_notify_cancel()]
+        return True
+
+    def _answer(self, group: list[_Waiting]) -> None:
+        if time.monotonic() < self._trouble.again_at_s:
+            return self._refuse(group, self._trouble.error)
+        self._next_sync_s = time.monotonic() + self._interval_s
+        try:
+            took_s = self._segments.commit([each.frame for each in group])
+        except Exception as error:  # noqa: BLE001 - a sender that waits for ever is worse off than a refused one
+            self._tally.errors += 1
+            self._trouble.note(str(error) or type(error).__name__)
+            return self._refuse(group, self._trouble.error)
+        self._trouble = _Trouble()
+        for each in group:
+            each.answer.set_result(None)
+        return self._tell(took_s)
+
+    def _refuse(self, group: list[_Waiting], error: str) -> None:
+        """Each gets an error of its own, since each raises it on a thread of its own."""
+        message = f"the journal in {self.directory} cannot be written: {error}"
+        for each in group:
+            each.answer.set_exception(UnavailableError(message, reason="storage"))
+
+    def _tell(self, took_s: float) -> None:
+        try:
+            if self._on_sync is not None:
+                self._on_sync(took_s)
+        except Exception:  # noqa: BLE001 - a listener's trouble is not the journal's
+            self._tally.errors += 1
+
+
+def _check(sync_interval_ms: float, compression: str, bounds: Mapping[str, float | None]) -> None:
+    """Refuses settings that cannot be meant."""
+    if not 0 <= sync_interval_ms <= _LONGEST_INTERVAL_MS:
+        raise ValueError(f"expected sync_interval_ms in 0…{_LONGEST_INTERVAL_MS}, got {sync_interval_ms}")
+    if compression not in _SUFFIXES:
+        raise ValueError(f"expected compression to be one of {', '.join(_SUFFIXES)}, got {compression!r}")
+    for name, bound in bounds.items():
+        if bound is not None and not bound > 0:
+            raise ValueError(f"expected {name} above 0, got {bound}")

@@ -1,0 +1,315 @@
+"""
+The sink of `serve`: what is acknowledged goes to the journal, then through a queue to the one thread that joins.
+
+    accept ──→ budget ──→ decode ──→ journal: written and synced ──→ queue ──→ worker: RequestStream ──→ listeners
+    many threads  └ over it: refused            └ memory mode: none             feed, take every half second
+
+A batch is acknowledged when `accept` returns, so everything before the queue happens in the sender's thread; decoding
+too, since many threads do it at once. What the worker does afterwards can fail without a sender ever knowing; so
+whatever fails there is counted and reported.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from k8strace.exceptions import DecodeError
+from k8strace.receiver.sink import Meta, Receipt, UnavailableError
+from k8strace.requests import Requests
+from k8strace.spans import Spans, decode
+
+__all__ = ["BatchStore", "Listener", "Pipeline", "PipelineCounts", "SpanStream"]
+
+QUEUE_BYTES: Final = 64 << 20
+"""Accepted batches that wait for the worker, in bytes. Those of a second or two at full speed."""
+
+TAKE_INTERVAL_NS: Final = 500_000_000
+"""How often finished requests are handed on, in ns."""
+
+Listener = Callable[[Requests], object]
+"""Is given the requests of every take that has any. Called in the worker's thread; must not keep it long."""
+
+
+class SpanStream(Protocol):
+    """What the worker needs of a `RequestStream`."""
+
+    def feed(self, batch: Spans, now_ns: int) -> object:
+        """Adds a batch. If it raises, it has not changed."""
+
+    def take(self, now_ns: int) -> Requests:
+        """The requests that are finished by now."""
+
+    def flush(self) -> Requests:
+        """All that is left, finished or not."""
+
+
+class BatchStore(Protocol):
+    """What `accept` needs of a `Journal`."""
+
+    def append(self, batch: bytes) -> object:
+        """Returns once the batch is safe. Raises UnavailableError."""
+
+
+class Waiting(NamedTuple):
+    """A batch that the worker has not seen yet."""
+
+    size: int
+    """In bytes, as it was sent."""
+    spans: Spans
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineCounts:
+    """What went through so far. Batches accepted = fed + undecodable + waiting, once no call of `accept` runs."""
+
+    batches: int
+    """Accepted."""
+    spans: int
+    """In them."""
+    refused: Mapping[str, int]
+    """Reason → batches that were not taken, see `UnavailableError.reason`."""
+    refused_spans: int
+    """In those of them whose spans somebody had counted."""
+    fed: int
+    """Batches that the stream has."""
+    undecodable: int
+    """Batches that the stream did not take: after screening there should be none."""
+    listener_errors: int
+    waiting: int
+    """Batches that are accepted and wait for the worker."""
+    queue_bytes: int
+    """Of batches that wait for the worker or for the journal."""
+
+
+class Pipeline:
+    """
+    Takes batches from many threads; one thread of its own joins them and hands on the finished requests.
+
+    Args:
+        stream: What the worker feeds. Nobody else may use it.
+        journal: Where batches are made safe before they are acknowledged. None: memory only, a crash loses them.
+        listeners: Each is given the requests of every take. One that raises is counted, reported, and asked again.
+        queue_bytes: What may wait for the worker; a batch that would exceed it is refused. An empty queue takes any.
+        clock_ns: Monotonic clock, in ns.
+        take_interval_ns: Time between takes.
+        decode: Makes of a batch what the stream is fed. Its DecodeError is the sender's.
+        report: Is told in words what went wrong in the worker.
+
+    Examples:
+        >>> class Stream:
+        ...     def feed(self, batch, now_ns): print("fed", batch)
+        ...     def take(self, now_ns): return ()
+        ...     def flush(self): return ()
+        >>> pipeline = Pipeline(Stream())
+        >>> pipeline.accept(b"", Meta("grpc", spans=0))
+        Receipt(accepted=0, rejected=0, reason='')
+        >>> pipeline.drain(timeout_s=5)
+        fed Spans(0 spans in 1 batches, 0 processes)
+        True
+    """
+
+    def __init__(
+        self,
+        stream: SpanStream,
+        *,
+        journal: BatchStore | None = None,
+        listeners: Sequence[Listener] = (),
+        queue_bytes: int = QUEUE_BYTES,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        take_interval_ns: int = TAKE_INTERVAL_NS,
+        decode: Callable[[bytes], Spans] = decode,
+        report: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._stream = stream
+        self._journal = journal
+        self._listeners = tuple(listeners)
+        self._limit = queue_bytes
+        self._clock = clock_ns
+        self._interval = take_interval_ns
+        self._decode = decode
+        self._report = report
+        self._changed = threading.Condition()
+        self._queue: deque[Waiting] = deque()
+        self._bytes = 0
+        self._accepting = 0  # calls of `accept` that have not returned
+        self._counted: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._draining = False
+        self._failure: BaseException | None = None
+        self._stream_counts: Mapping[str, int] = {}
+        self._worker = threading.Thread(target=self._work, name="k8strace-worker", daemon=True)
+        self._worker.start()
+
+    # ── Taking ────────────────────────────────────────────────────────────────────────────────────
+
+    def accept(self, batch: bytes, meta: Meta) -> Receipt:
+        """
+        Makes one batch safe and queues it. Called from several threads at once; see `Sink`.
+
+        Raises:
+            UnavailableError: Reason "queue", "storage" or "draining"; nothing of the batch was kept in memory.
+            DecodeError: The bytes are no such message. Nothing of it was stored.
+        """
+        try:
+            self._charge(len(batch))
+        except UnavailableError as error:
+            self._refuse(error, meta.spans or 0)
+            raise
+        try:
+            decoded = self._decode(batch)
+            if self._journal is not None:
+                self._journal.append(batch)
+        except BaseException as error:
+            self._uncharge(len(batch))
+            if isinstance(error, UnavailableError):
+                self._refuse(error, meta.spans or 0)
+            raise
+        spans = len(decoded) if meta.spans is None else meta.spans
+        self._enqueue(Waiting(len(batch), decoded), spans)
+        return Receipt(accepted=spans)
+
+    def _charge(self, size: int) -> None:
+        """Before the journal: a batch that is stored must find room in the queue."""
+        with self._changed:
+            if self._draining:
+                raise UnavailableError("shutting down", reason="draining")
+            if self._failure is not None:
+                raise UnavailableError("the receiver has failed and takes nothing", reason="queue")
+            if self._bytes and self._bytes + size > self._limit:
+                raise UnavailableError(f"{self._bytes} bytes wait to be joined already", reason="queue")
+            self._bytes += size
+            self._accepting += 1
+
+    def _uncharge(self, size: int) -> None:
+        with self._changed:
+            self._bytes -= size
+            self._accepting -= 1
+            self._changed.notify_all()
+
+    def _refuse(self, error: UnavailableError, spans: int) -> None:
+        with self._changed:
+            self._refused[error.reason] += 1
+            self._counted["refused_spans"] += spans
+
+    def _enqueue(self, batch: Waiting, spans: int) -> None:
+        with self._changed:
+            self._queue.append(batch)
+            self._accepting -= 1
+            self._counted["batches"] += 1
+            self._counted["spans"] += spans
+            self._changed.notify_all()
+
+    @property
+    def ready(self) -> bool:
+        """Whether batches are taken at all: the worker lives, and nobody has asked to drain."""
+        with self._changed:
+            return self._failure is None and not self._draining
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the worker died of; None while it lives, and after it has ended in order."""
+        with self._changed:
+            return self._failure
+
+    @property
+    def counts(self) -> PipelineCounts:
+        """What went through so far, in one consistent view."""
+        with self._changed:
+            return PipelineCounts(
+                batches=self._counted["batches"],
+                spans=self._counted["spans"],
+                refused=dict(self._refused),
+                refused_spans=self._counted["refused_spans"],
+                fed=self._counted["fed"],
+                undecodable=self._counted["undecodable"],
+                listener_errors=self._counted["listener_errors"],
+                waiting=self._counted["batches"] - self._counted["fed"] - self._counted["undecodable"],
+                queue_bytes=self._bytes,
+            )
+
+    @property
+    def stream_counts(self) -> Mapping[str, int]:
+        """What the stream counts, as of the last take: only the worker may ask it."""
+        return self._stream_counts
+
+    def drain(self, timeout_s: float) -> bool:
+        """
+        Refuses what comes from now on, joins what was accepted, and hands on everything, finished or not.
+
+        Returns:
+            Whether all of it was handed on in time. If not, the journal has it, or without one it is lost.
+        """
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+        self._worker.join(timeout_s)
+        return not self._worker.is_alive() and self.failure is None
+
+    # ── The worker ────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is: nothing may be acknowledged any more
+            with self._changed:
+                self._failure = error
+            self._report(f"the worker failed, nothing is accepted any more: {_told(error)}")
+
+    def _run(self) -> None:
+        due = self._clock() + self._interval
+        while True:
+            batches, over = self._next(due)
+            for batch in batches:
+                self._feed(batch)
+            now = self._clock()
+            if now >= due or over:
+                self._hand_on(self._stream.take(now))
+                due = now + self._interval
+            if over:
+                return self._hand_on(self._stream.flush())
+
+    def _next(self, due: int) -> tuple[list[Waiting], bool]:
+        """What waits, and whether it is all that will ever come. Waits for either until the next take is due."""
+        with self._changed:
+            wait_s = max(due - self._clock(), 0) / 1e9
+            self._changed.wait_for(lambda: self._queue or self._over(), timeout=min(wait_s, 1.0))
+            batches = list(self._queue)
+            self._queue.clear()
+            return batches, self._over()
+
+    def _over(self) -> bool:
+        """Draining, and nothing waits or is still being made safe."""
+        return self._draining and not self._queue and not self._accepting
+
+    def _feed(self, batch: Waiting) -> None:
+        outcome = "fed"
+        try:
+            self._stream.feed(batch.spans, self._clock())
+        except Exception as error:  # noqa: BLE001 - one odd batch must not cost the others
+            outcome = "undecodable"
+            self._report(f"a batch of {batch.size} bytes could not be joined: {_told(error)}")
+        with self._changed:
+            self._counted[outcome] += 1
+            self._bytes -= batch.size
+            self._changed.notify_all()
+
+    def _hand_on(self, requests: Requests) -> None:
+        self._stream_counts = dict(getattr(self._stream, "counts", {}))
+        if not len(requests) and not len(getattr(requests, "replaced", ())):
+            return
+        for listener in self._listeners:
+            try:
+                listener(requests)
+            except Exception as error:  # noqa: BLE001 - a listener is somebody else's code
+                with self._changed:
+                    self._counted["listener_errors"] += 1
+                self._report(f"a listener failed: {_told(error)}")
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,280 @@
+"""
+A whole receiver: journal, pipeline, servers and metrics, brought up and taken down in order.
+
+    up:    sockets ─ journal ─ pipeline ─ gRPC, HTTP ─ ready
+    down:  not ready ─ no new requests ─ running ones end ─ everything accepted is joined ─ journal closed
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from k8strace.receiver.addresses import Address, listen_on
+from k8strace.receiver.asgi import asgi_app
+from k8strace.receiver.grpc_server import GrpcServer
+from k8strace.receiver.grpc_service import add_to_server, server_options
+from k8strace.receiver.http_server import HttpServer, Site
+from k8strace.receiver.identity import Identity, ServerTls, Tokens
+from k8strace.receiver.intake import Counts, Intake
+from k8strace.receiver.limits import Limits, Rejections
+from k8strace.receiver.metrics import Exposition, Histogram, RequestMetrics
+from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
+from k8strace.receiver.readings import readings
+from k8strace.receiver.status import status_app
+from k8strace.receiver.tally import Observed, Recent, Tally, observe
+
+if TYPE_CHECKING:
+    from k8strace.receiver.journal import Journal
+    from k8strace.requests import Requests
+
+__all__ = ["Places", "Receiver", "Trust"]
+
+MEMORY: Final = "memory: acknowledged means held in memory; a crash loses it"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a receiver listens."""
+
+    grpc: Sequence[Address] = ()
+    http: Sequence[Address] = ()
+    metrics: Sequence[Address] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Who may send. TLS is for all TCP addresses of OTLP, and for those of metrics beyond this machine."""
+
+    tls: ServerTls | None = None
+    tokens: Tokens | None = None
+
+
+class Bound(NamedTuple):
+    """A socket that listens."""
+
+    kind: str
+    """ "http" or "metrics"."""
+    address: Address
+    """With the port that the system picked."""
+    listening: socket.socket
+
+
+def _bind(kind: str, address: Address) -> Bound:
+    listening = listen_on(address)
+    where = address if address.path else address._replace(port=listening.getsockname()[1])
+    return Bound(kind, where, listening)
+
+
+class Summed:
+    """Finished requests summed up: all of them, and those of the last minutes. From any thread."""
+
+    def __init__(self) -> None:
+        self._recent = Recent()
+        self._lock = threading.Lock()
+
+    def add(self, rows: Sequence[Observed]) -> None:
+        """Adds requests that were finished now."""
+        with self._lock:
+            self._recent.add(rows, time.monotonic_ns())
+
+    def total(self) -> Tally:
+        """All since the start."""
+        with self._lock:
+            return self._recent.total()
+
+    def recent(self) -> Tally:
+        """Those of the last `recent_s` seconds."""
+        with self._lock:
+            return self._recent.tally(time.monotonic_ns())
+
+    @property
+    def recent_s(self) -> float:
+        """How far back `recent` reaches, in seconds."""
+        return self._recent.span_ns / 1e9
+
+
+class Receiver:
+    """
+    OTLP over gRPC and HTTP, joined as it comes.
+
+    Args:
+        stream: What joins; it belongs to the receiver from now on.
+        places: Where to listen.
+        journal: Where acknowledged batches are kept; None for memory only. The receiver closes it.
+        limits: How much is taken.
+        trust: Who may send.
+        listeners: Each is given all finished requests, as `Pipeline` says.
+        report: Is told in words what went wrong.
+        syncs: Durations of the journal's syncs, for the metrics: whoever makes the journal fills it.
+
+    Raises:
+        ListenError: An address cannot be listened on.
+        MissingExtraError: What serves is not installed.
+
+    Examples:
+        >>> from k8strace.receiver.addresses import parse_addresses
+        >>> class Stream:
+        ...     def feed(self, batch, now_ns): ...
+        ...     def take(self, now_ns): return ()
+        ...     def flush(self): return ()
+        >>> receiver = Receiver(Stream(), Places(http=parse_addresses("127.0.0.1:0")))
+        >>> receiver.start()
+        >>> receiver.ready, receiver.mode
+        (True, 'memory: acknowledged means held in memory; a crash loses it')
+        >>> receiver.stop(timeout_s=5)
+        True
+    """
+
+    def __init__(
+        self,
+        stream: SpanStream,
+        places: Places,
+        *,
+        journal: Journal | None = None,
+        limits: Limits | None = None,
+        trust: Trust | None = None,
+        listeners: Sequence[Listener] = (),
+        report: Callable[[str], object] = lambda _: None,
+        syncs: Histogram | None = None,
+    ) -> None:
+        self.journal = journal
+        self.syncs = syncs
+        self.requests = RequestMetrics()
+        self.summed = Summed()
+        self.rejections = Rejections()
+        self._limits = limits or Limits()
+        self._trust = trust or Trust()
+        self._stopping = False
+        self._bound: list[Bound] = []
+        self.pipeline = Pipeline(
+            stream, journal=journal, listeners=(self._observe, *listeners), report=report
+        )
+        try:
+            self._listen(places)
+        except BaseException:
+            for bound in self._bound:
+                bound.listening.close()
+            self.pipeline.drain(1)
+            raise
+
+    # ── Up ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _listen(self, places: Places) -> None:
+        self.exposition = Exposition(self.requests, readings(self))
+        tls = self._trust.tls
+        self._intakes = [self._intake(Identity(self._trust.tokens))]
+        if tls is not None and tls.client_names is not None:
+            # Who comes through a unix socket has no certificate, and over HTTP the handshake has asked already.
+            self._intakes.append(self._intake(Identity(self._trust.tokens, tls.client_names)))
+            self._intakes[1].budget = self._intakes[0].budget
+        http = self._sites("http", places.http, asgi_app(self._intakes[0]))
+        status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.ready))
+        self._http, self._status = HttpServer(http, self._limits), HttpServer(status, self._limits)
+        tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
+        groups = [(self._intakes[-1], tcp), (self._intakes[0], unix)]
+        self._grpc = [self._grpc_server(*group) for group in groups if group[1]]
+
+    def _intake(self, identity: Identity) -> Intake:
+        return Intake(self.pipeline, limits=self._limits, identity=identity, rejections=self.rejections)
+
+    def _grpc_server(self, intake: Intake, addresses: Sequence[Address]) -> GrpcServer:
+        import grpc
+
+        # Its own pool is for health only: batches are taken by threads of the service.
+        server = grpc.server(ThreadPoolExecutor(2, "k8strace-grpc"), options=server_options(self._limits))
+        add_to_server(server, intake)
+        tls = self._trust.tls
+        return GrpcServer(server, addresses, None if tls is None else tls.grpc_credentials())
+
+    def _sites(self, kind: str, addresses: Sequence[Address], application: Any) -> list[Site]:
+        sites = []
+        for address in addresses:
+            bound = _bind(kind, address)
+            self._bound.append(bound)
+            sites.append(Site(application, bound.listening, self._context(bound)))
+        return sites
+
+    def _context(self, bound: Bound) -> SSLContext | None:
+        tls = self._trust.tls
+        plain = bound.address.path or (bound.kind == "metrics" and bound.address.local)
+        return None if tls is None or plain else tls.ssl_context()
+
+    def start(self) -> None:
+        """Takes requests from now on."""
+        for server in self._grpc:
+            server.start()
+        self._http.start()
+        self._status.start()
+
+    # ── What it is like ───────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ready(self) -> bool:
+        """Whether batches are accepted."""
+        return not self._stopping and self.pipeline.ready
+
+    @property
+    def mode(self) -> str:
+        """What acknowledged means, in words."""
+        if self.journal is None:
+            return MEMORY
+        return f"durable: acknowledged means written and synced to {self.journal.directory}"
+
+    @property
+    def addresses(self) -> dict[str, list[Address]]:
+        """Where it listens, with the ports that the system picked, by "grpc", "http" and "metrics"."""
+        found: dict[str, list[Address]] = {"grpc": [], "http": [], "metrics": []}
+        for server in self._grpc:
+            found["grpc"].extend(server.addresses)
+        for bound in self._bound:
+            found[bound.kind].append(bound.address)
+        return found
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """Requests and spans by transport."""
+        each = [intake.counts() for intake in self._intakes]
+        return {transport: reduce(add, (counts[transport] for counts in each)) for transport in each[0]}
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Of requests that are being worked on."""
+        return self._intakes[0].budget.used_bytes
+
+    def _observe(self, requests: Requests) -> None:
+        rows = observe(requests)
+        self.requests.add(rows)
+        self.summed.add(rows)
+
+    # ── Down ──────────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self, timeout_s: float) -> bool:
+        """
+        Takes no more requests, ends those that run, joins everything that was accepted, closes the journal.
+
+        Returns:
+            Whether all of it was joined in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        grace_s = timeout_s / 3
+        self._stopping = True
+        stops = [*(server.stop for server in self._grpc), self._http.stop]
+        stopping = [threading.Thread(target=stop, args=(grace_s,)) for stop in stops]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        drained = self.pipeline.drain(max(deadline - time.monotonic(), 0.0))
+        if self.journal is not None:
+            self.journal.close()
+        self._status.stop(0.5)
+        return drained

@@ -1,0 +1,217 @@
+"""What the journal asks of a disk, and the disk of the operating system."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from k8strace.receiver.sink import UnavailableError
+
+__all__ = ["OsStorage", "Storage", "Stored"]
+
+LOCK_NAME: Final = ".lock"
+"""Hidden, so that `DIR/*` means the segments."""
+
+_DIRECTORY_MODE = 0o700
+_FILE_MODE = 0o600
+_NEVER_FOLLOW: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # nor wait for the other end of a pipe
+
+
+class Stored(NamedTuple):
+    """One file of the directory."""
+
+    name: str
+    size: int
+    """In bytes."""
+    modified_s: float
+    """When it was last written, in seconds since 1970."""
+
+
+class Storage(Protocol):
+    """
+    One directory, and the steps by which bytes get to it. Each may raise OSError, and then nothing is known of it.
+
+    A power cut takes away whatever was not synced: data by `sync`, names by `sync_dir`.
+    """
+
+    def lock(self) -> None:
+        """Makes the directory if it is missing, and keeps other processes out. Raises UnavailableError."""
+
+    def release(self) -> None:
+        """Lets other processes in."""
+
+    def list(self) -> list[Stored]:
+        """The regular files, in no order."""
+
+    def read(self, name: str) -> bytes:
+        """All of one file."""
+
+    def open_append(self, name: str, *, create: bool) -> int:
+        """A handle for the four functions below. A file to be created must not be there, another must."""
+
+    def write(self, handle: int, data: bytes) -> None:
+        """Appends all of it, or raises; then any part may be there."""
+
+    def sync(self, handle: int) -> None:
+        """What was written is safe when this returns. If it raises, it never will be: do not call it again."""
+
+    def truncate(self, handle: int, size: int) -> None:
+        """Cuts the file."""
+
+    def close(self, handle: int) -> None:
+        """Gives the handle back. It promises nothing about the data."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name."""
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+
+    def sync_dir(self) -> None:
+        """Names that were made, changed and removed are safe when this returns."""
+
+
+class OsStorage:
+    """
+    A directory of this machine: mode 0700 if it is made here, its files 0600. Symbolic links in it are not followed.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as directory:
+        ...     storage = OsStorage(directory)
+        ...     handle = storage.open_append("a", create=True)
+        ...     storage.write(handle, b"bytes")
+        ...     storage.close(handle)
+        ...     [(file.name, file.size) for file in storage.list()]
+        [('a', 5)]
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.path = Path(directory)
+        self._lock: int | None = None
+
+    @cached_property
+    def _directory(self) -> int:
+        """Every name is looked up in this directory, whatever becomes of its path."""
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def lock(self) -> None:
+        """Makes the directory if it is missing, and keeps other processes out. Raises UnavailableError."""
+        self._make_directory()
+        handle = os.open(
+            LOCK_NAME, os.O_RDWR | os.O_CREAT | _NEVER_FOLLOW, _FILE_MODE, dir_fd=self._directory
+        )
+        try:
+            _lock_file(handle)
+        except BlockingIOError:
+            os.close(handle)
+            message = f"expected {self.path} to be free, but another process writes its journal there"
+            raise UnavailableError(message, reason="storage") from None
+        except BaseException:
+            os.close(handle)
+            raise
+        self._lock = handle
+
+    def _make_directory(self) -> None:
+        """Its name is safe before anything in it is said to be."""
+        if not self.path.is_dir():
+            self.path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+            parent = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
+
+    def release(self) -> None:
+        """Lets other processes in. The lock file stays: removing it would let two of them hold a lock each."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if "_directory" in self.__dict__:
+            os.close(self._directory)
+            del self.__dict__["_directory"]
+
+    def list(self) -> list[Stored]:
+        """The regular files, in no order."""
+        found = []
+        for name in os.listdir(self._directory):  # noqa: PTH208 - a path may lead elsewhere by now
+            try:
+                status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.append(Stored(name, status.st_size, status.st_mtime))
+        return found
+
+    def read(self, name: str) -> bytes:
+        """All of one file, as far as it goes now."""
+        handle = os.open(name, os.O_RDONLY | _NEVER_FOLLOW, dir_fd=self._directory)
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            return file.readall()
+
+    def open_append(self, name: str, *, create: bool) -> int:
+        """A handle to append with. A file to be created must not be there, not even as a link; another must."""
+        made = os.O_CREAT | os.O_EXCL if create else 0
+        flags = os.O_WRONLY | os.O_APPEND | made | _NEVER_FOLLOW
+        return os.open(name, flags, _FILE_MODE, dir_fd=self._directory)
+
+    def write(self, handle: int, data: bytes) -> None:
+        """Appends all of it, or raises; then any part may be there."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+
+    def sync(self, handle: int) -> None:
+        """What was written is safe when this returns."""
+        _sync_data(handle)
+
+    def truncate(self, handle: int, size: int) -> None:
+        """Cuts the file."""
+        os.ftruncate(handle, size)
+
+    def close(self, handle: int) -> None:
+        """Gives the handle back."""
+        os.close(handle)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name."""
+        os.rename(old, new, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+        os.unlink(name, dir_fd=self._directory)
+
+    def sync_dir(self) -> None:
+        """Names that were made, changed and removed are safe when this returns."""
+        os.fsync(self._directory)
+
+
+def _lock_file(handle: int) -> None:
+    """Held until the process ends, however it ends. Waits a moment for one that is just ending."""
+    import fcntl
+
+    for _ in range(10):
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return None
+
+
+def _sync_data(handle: int) -> None:
+    """
+    To the medium: macOS keeps it in the drive's cache unless asked by a call of its own.
+
+    The size is part of it. The time of writing need not be.
+    """
+    import fcntl
+
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(handle)

@@ -1,0 +1,164 @@
+"""One run of `serve`: up, a picture of what comes, down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from typing import Any, Final
+
+from k8strace.attribution import attribute
+from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
+from k8strace.receiver.pipeline import Listener
+from k8strace.receiver.serving import Receiver
+from k8strace.requests import Requests
+from k8strace.serve import settings
+from k8strace.serve.logs import Log
+from k8strace.serve.showing import shown, where
+from k8strace.serve.supervision import notify, stop_signals
+from k8strace.views.records import request_records
+from k8strace.views.text import clean, count
+
+__all__ = ["run"]
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+
+PIPE_CLOSED: Final = 141
+
+DRAIN_SECONDS: Final = 10.0
+TICK_SECONDS: Final = 1.0
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Serves until a signal comes. Returns the exit code."""
+    log = Log(asked.log_format)
+    try:
+        with stop_signals() as stop:
+            return _run(asked, log, stop)
+    except settings.WrongUsageError as error:
+        _complain(error)
+        return USAGE
+
+
+def _complain(error: Exception) -> None:
+    """Wrong usage, as the other commands say it."""
+    sys.stderr.write(f"k8strace: {clean(error, 2000)} (see k8strace serve --help)\n")
+
+
+def _run(asked: argparse.Namespace, log: Log, stop: threading.Event) -> int:
+    records = JsonLines(stop)
+    receiver = _made(asked, log, [records.write] if asked.json else [])
+    stopped = drained = False
+    try:
+        receiver.start()
+        with shown(asked, receiver, log) as show:
+            _greet(receiver, log)
+            while not stop.wait(TICK_SECONDS) and receiver.pipeline.failure is None:
+                show()
+            notify("STOPPING=1")
+            log.tell("stopping: no new requests; what was accepted is joined")
+            drained, stopped = receiver.stop(DRAIN_SECONDS), True
+            show()
+        _part(receiver, log, drained=drained)
+    finally:
+        if not stopped:
+            receiver.stop(1)
+    return PIPE_CLOSED if records.closed else OK if drained else FAILED
+
+
+def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Receiver:
+    """The receiver, with nothing opened before all arguments are known to be right."""
+    places, trust = settings.places_of(asked), settings.trust_of(asked)
+    limits, stream = settings.limits_of(asked), settings.stream_of(asked)
+    for warning in settings.warnings_of(places, trust):
+        log.caution(warning)
+    syncs = Histogram(WRITE_LIMITS_NS)
+    journal = settings.journal_of(asked, lambda seconds: syncs.add(round(seconds * 1e9)))
+    try:
+        return Receiver(
+            stream,
+            places,
+            journal=journal,
+            limits=limits,
+            trust=trust,
+            listeners=listeners,
+            report=log.trouble,
+            syncs=syncs,
+        )
+    except BaseException:
+        if journal is not None:
+            journal.close()
+        raise
+
+
+# ── Words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _greet(receiver: Receiver, log: Log) -> None:
+    for found in receiver.journal.recovered if receiver.journal else []:
+        log.caution(
+            f"the store was not closed in order: {found.file}, {count(found.cut_bytes, 'byte')} cut: {found.reason}"
+        )
+    addresses = {kind: [str(each) for each in places] for kind, places in receiver.addresses.items()}
+    log.tell(
+        f"listening: {'; '.join(where(receiver))}. {receiver.mode}", listening=addresses, mode=receiver.mode
+    )
+    notify("READY=1")
+
+
+def _part(receiver: Receiver, log: Log, *, drained: bool) -> None:
+    counts, tally = receiver.pipeline.counts, receiver.summed.total()
+    whole = tally.total()
+    told = [
+        f"{count(counts.batches, 'batch')} with {count(counts.spans, 'span')} acknowledged",
+        f"{count(tally.requests, 'request')} joined",
+    ]
+    if not drained:
+        rest = "they are in the store" if receiver.journal else "they are lost"
+        told.append(f"{count(counts.waiting, 'batch')} not joined in time: {rest}")
+    log.tell(
+        f"stopped: {', '.join(told)}",
+        batches=counts.batches,
+        spans=counts.spans,
+        requests=tally.requests,
+        updates=tally.updates,
+        wall_ns=whole.wall.total_ns,
+        components=dict(whole.components),
+        drained=drained,
+    )
+
+
+class JsonLines:
+    """Finished requests on stdout. Ends the run when nobody reads them any more."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.closed = False
+        self._stop = stop
+
+    def write(self, requests: Requests) -> None:
+        """
+        A line for each, as `k8strace requests --json` writes it. Of lines with equal ids the last one counts.
+
+        A request that late spans did away with has a last line of its own: ids, and `withdrawn`.
+        """
+        records = [*request_records(attribute(requests)), *_withdrawn(requests)]
+        lines = [json.dumps(record, check_circular=False) for record in records]
+        try:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            sys.stdout.flush()
+        except OSError:
+            self.closed = True
+            self._stop.set()
+
+
+def _withdrawn(requests: Requests) -> list[dict[str, Any]]:
+    again = set(zip(requests.column("trace_id"), requests.column("span_id"), strict=True))
+    replaced = [(row["trace_id"], row["span_id"]) for row in getattr(requests, "replaced", ())]
+    return [
+        {"trace_id": trace, "span_id": span, "withdrawn": True}
+        for trace, span in replaced
+        if (trace, span) not in again
+    ]

@@ -1,0 +1,146 @@
+"""From arguments to what a receiver is made of. Whatever is wrong with them is said before anything is opened."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from k8strace.exceptions import K8straceError
+from k8strace.receiver.addresses import Address, AddressError, check_exposure, parse_addresses
+from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
+from k8strace.receiver.journal import Journal
+from k8strace.receiver.limits import Limits
+from k8strace.receiver.serving import Places, Trust
+from k8strace.stream import RequestStream, StreamSettings
+
+__all__ = ["WrongUsageError", "journal_of", "limits_of", "places_of", "stream_of", "trust_of", "warnings_of"]
+
+
+Made = TypeVar("Made")
+
+
+class WrongUsageError(K8straceError):
+    """The arguments do not fit together, or name what cannot be meant."""
+
+
+def places_of(asked: argparse.Namespace) -> Places:
+    """
+    Where to listen.
+
+    Raises:
+        WrongUsageError: An address is none, or is open to the network without anything that protects it.
+    """
+    try:
+        places = Places(*(_addresses(asked, kind) for kind in ("grpc", "http", "metrics")))
+        everywhere = [*places.grpc, *places.http, *places.metrics]
+        check_exposure(everywhere, tls=asked.tls_cert is not None, insecure_network=asked.insecure_network)
+    except AddressError as error:
+        raise WrongUsageError(str(error)) from None
+    if not places.grpc and not places.http:
+        raise WrongUsageError("expected an address for OTLP, got --grpc-listen off and --http-listen off")
+    return places
+
+
+def _addresses(asked: argparse.Namespace, kind: str) -> list[Address]:
+    texts = getattr(asked, f"{kind}_listen") or [getattr(asked, f"{kind}_default")]
+    return list(dict.fromkeys(address for text in texts for address in parse_addresses(text)))
+
+
+def trust_of(asked: argparse.Namespace) -> Trust:
+    """
+    Who may send.
+
+    Raises:
+        WrongUsageError: Files cannot be read, or options for TLS lack one another.
+    """
+    if (asked.tls_cert is None) != (asked.tls_key is None):
+        raise WrongUsageError("expected --tls-cert and --tls-key together, got one of them")
+    if asked.tls_cert is None and (asked.client_ca or asked.client_name):
+        raise WrongUsageError("expected --tls-cert and --tls-key with --client-ca and --client-name")
+    try:
+        return Trust(_tls(asked), _tokens(asked))
+    except IdentityError as error:
+        raise WrongUsageError(str(error)) from None
+
+
+def _tls(asked: argparse.Namespace) -> ServerTls | None:
+    if asked.tls_cert is None:
+        return None
+    return ServerTls(asked.tls_cert, asked.tls_key, client_ca=asked.client_ca, client_names=asked.client_name)
+
+
+def _tokens(asked: argparse.Namespace) -> Tokens | None:
+    if asked.token_file is not None:
+        return Tokens.from_file(asked.token_file)
+    return Tokens.from_environment(asked.token_env) if asked.token_env else None
+
+
+def warnings_of(places: Places, trust: Trust) -> list[str]:
+    """What is dangerous, though it was asked for."""
+    everywhere = [*places.grpc, *places.http, *places.metrics]
+    open_plain = [address for address in everywhere if not address.local and trust.tls is None]
+    told = [
+        f"INSECURE: {address} is open to the network in plain text: anybody there can read spans and send false ones"
+        for address in open_plain
+    ]
+    otlp = {*places.grpc, *places.http}
+    if trust.tokens is not None and otlp.intersection(open_plain):
+        told.append("INSECURE: tokens travel in plain text: whoever sees one can use it")
+    return told
+
+
+def limits_of(asked: argparse.Namespace) -> Limits:
+    """
+    How much is taken.
+
+    Raises:
+        WrongUsageError: The limits contradict one another.
+    """
+    given = {"request_bytes": asked.max_request_bytes, "in_flight_bytes": asked.budget_bytes}
+    return _made(Limits, {name: value for name, value in given.items() if value is not None})
+
+
+def stream_of(asked: argparse.Namespace) -> RequestStream:
+    """
+    What joins.
+
+    Raises:
+        WrongUsageError: A setting is out of range.
+    """
+    window_ns = None if asked.window is None else round(asked.window * 1e9)
+    given = {"window_ns": window_ns, "max_spans": asked.max_spans, "max_bytes": asked.max_held_bytes}
+    named = {name: value for name, value in given.items() if value is not None}
+    return RequestStream(_made(StreamSettings, named))
+
+
+def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
+    try:
+        return kind(**settings)
+    except ValueError as error:
+        raise WrongUsageError(str(error)) from None
+
+
+def journal_of(asked: argparse.Namespace, on_sync: Callable[[float], object]) -> Journal | None:
+    """
+    Where batches are kept; None if nowhere.
+
+    Raises:
+        WrongUsageError: A setting is out of range, or storing is set up without a place to store.
+        UnavailableError: The folder cannot be used, or another process uses it.
+        MissingExtraError: zstandard is not installed.
+    """
+    given = {"segment_bytes": asked.segment_bytes, "segment_age_s": asked.segment_age}
+    given = {name: value for name, value in given.items() if value is not None}
+    if asked.store is None:
+        if given or asked.store_zstd:
+            raise WrongUsageError("expected --store DIR with options about what is stored")
+        return None
+    settings = {
+        "retain_bytes": asked.retain_bytes,
+        "retain_age_s": asked.retain_age,
+        "compression": "zstd" if asked.store_zstd else "none",
+        "on_sync": on_sync,
+        **given,
+    }
+    return _made(lambda **named: Journal(asked.store, **named), settings)

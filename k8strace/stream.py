@@ -1,0 +1,196 @@
+"""
+`RequestStream`: batches that come for ever → `Requests`, each as soon as it is whole, in bounded memory.
+
+No threads, no clock, no files: the caller feeds, tells the time, and takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from k8strace import _core
+from k8strace.components import OWN, Taxonomy
+from k8strace.requests import Ledger, Requests, _Joined, ledger_of
+from k8strace.spans import Spans, decode
+from k8strace.tables import Table
+
+if TYPE_CHECKING:
+    from k8strace.spans import Buffer, _Message
+
+__all__ = ["RequestStream", "StreamSettings", "StreamedRequests"]
+
+SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """
+    How long a `RequestStream` waits, and how much it holds.
+
+    Raises:
+        ValueError: A setting is not positive, or too large.
+    """
+
+    window_ns: int = 10 * SECOND
+    """A trace to which no span came for so long is given out and forgotten. SDKs hold spans back for 5 s."""
+    max_age_ns: int = 600 * SECOND
+    """So long after its first span a trace is given out and forgotten even if spans still come."""
+    max_spans: int = 1_000_000
+    """Spans held at most. The oldest traces are given out first when there are more, and so below."""
+    max_traces: int = 1_000_000
+    """Traces held at most."""
+    max_trace_spans: int = 1_000_000
+    """Spans held at most of one trace."""
+    max_bytes: int = 1 << 30
+    """Bytes held at most for spans, estimated from the size of the batches that they came in."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not isinstance(value, int) or not 0 < value < 1 << 63:
+                raise ValueError(f"expected {each.name} from 1 to 2^63 - 1, got {value!r}")
+
+
+class StreamedRequests(Requests):
+    """
+    What one `take` of a `RequestStream` gave: requests like any other, and what they replace.
+
+    `where`, `slowest` and slices are plain `Requests`.
+    """
+
+    __slots__ = ("_replaced", "_revisions")
+
+    def __init__(self, joined: _Joined, revisions: Sequence[int], replaced: Table) -> None:
+        super().__init__(joined)
+        self._revisions = tuple(revisions)
+        self._replaced = replaced
+
+    @property
+    def revisions(self) -> Sequence[int]:
+        """One per request: how often its trace was given out before; 0 for the first time."""
+        return self._revisions
+
+    @property
+    def replaced(self) -> Table:
+        """
+        Requests given out earlier that do not hold any more: `trace_id`, `span_id` and `revision`.
+
+        Most come again in this take, with the next revision; one that does not is gone.
+        """
+        return self._replaced
+
+
+class RequestStream:
+    """
+    Joins spans that come in batches, for ever, in any order and more than once.
+
+    A trace is given out at the first `take` after it is whole: it holds a request, every parent that its spans name,
+    and the SERVER span of each etcd call. Otherwise when it was idle for the window, too old, or evicted. It is
+    remembered until it was idle for the window: spans that come late give it out again, and the result says what it
+    replaces. See "Streams" in the explanation for what is equal to `join` over everything, and what is not.
+
+    Methods may be called from several threads; they take turns.
+
+    Args:
+        settings: Limits.
+        taxonomy: Who spent the time; None for the rules that come with k8strace.
+
+    Examples:
+        >>> import k8strace
+        >>> stream = k8strace.RequestStream()
+        >>> stream.feed(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"), now_ns=0)
+        >>> stream.take(now_ns=0)
+        Requests(708 requests in 708 traces, 840 etcd calls, 0 of them in the background)
+        >>> stream.flush()
+        Requests(703 requests in 1630 traces, 573 etcd calls, 161 of them in the background)
+        >>> stream.counts["held"]
+        0
+    """
+
+    __slots__ = ("_core", "_settings", "_taxonomy")
+
+    def __init__(self, settings: StreamSettings | None = None, *, taxonomy: Taxonomy | None = None) -> None:
+        self._settings = settings or StreamSettings()
+        self._taxonomy = taxonomy or OWN
+        limits = {each.name: getattr(self._settings, each.name) for each in fields(StreamSettings)}
+        self._core = _core.SpanStream(**limits)
+
+    @property
+    def settings(self) -> StreamSettings:
+        """The limits."""
+        return self._settings
+
+    def feed(self, batch: Buffer | _Message | Spans, /, now_ns: int) -> None:
+        """
+        Takes spans in.
+
+        Args:
+            batch: One `ExportTraceServiceRequest` as a buffer or a message, or spans that were decoded already.
+            now_ns: The time, in ns of any clock that does not jump. One before the latest counts as the latest.
+
+        Raises:
+            DecodeError: The bytes are malformed. The stream is as if they had not come.
+            ValueError: The time is negative or 2^64 ns or more.
+        """
+        spans = batch if isinstance(batch, Spans) else decode(batch)
+        self._core.feed(spans._columns, _time(now_ns))
+
+    def take(self, now_ns: int) -> StreamedRequests:
+        """
+        Gives out the traces that are finished, idle or evicted, all requests and background calls in them.
+
+        Args:
+            now_ns: The time, as in `feed`.
+
+        Raises:
+            ValueError: The time is negative or 2^64 ns or more.
+        """
+        return self._requests(self._core.take(_time(now_ns)))
+
+    def flush(self) -> StreamedRequests:
+        """Gives out everything that was not given out yet, and forgets all traces. Counts and clocks stay."""
+        return self._requests(self._core.flush())
+
+    def _requests(self, taken: _core._Taken) -> StreamedRequests:
+        core, columns, revisions, replaced = taken
+        return StreamedRequests(_Joined(Spans(columns), self._taxonomy, core), revisions, _replaced(replaced))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """
+        What came and what became of it: `spans` = `held` + `repeats` + `released` + `discarded`.
+
+        `batches` and `spans` were fed. Of the spans, `held` are here still, `repeats` were here already, `released`
+        were given out and forgotten, and `discarded` were evicted, and not taken before as many more were.
+        `held_traces`, and `held_bytes`, an estimate. `updates`: traces given out again. `evicted_age`,
+        `evicted_trace_spans`, `evicted_spans`, `evicted_traces` and `evicted_bytes`: traces given out early, by the
+        limit that they broke. `process_pairs_forgotten`: pairs of processes whose clocks are measured anew.
+        """
+        return dict(self._core.counts())
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of the spans of all traces given out, each as it was given out last, and of all repeats."""
+        return ledger_of(self._core.ledger())
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        return f"RequestStream({counts['held']} spans of {counts['held_traces']} traces held)"
+
+
+def _replaced(rows: Sequence[tuple[str, str, int]]) -> Table:
+    traces, spans, revisions = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    columns: list[tuple[str, str, list[Any]]] = [
+        ("trace_id", "text", traces),
+        ("span_id", "text", spans),
+        ("revision", "uint", revisions),
+    ]
+    return Table(_core.make_table(columns))
+
+
+def _time(now_ns: int) -> int:
+    if not 0 <= now_ns < 1 << 64:
+        raise ValueError(f"expected a time from 0 to 2^64 - 1 ns, got {now_ns}")
+    return now_ns

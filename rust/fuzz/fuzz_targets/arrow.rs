@@ -1,0 +1,26 @@
+//! Any bytes: what the decoder takes, Arrow finds nothing wrong with, as if it had not been made without its checks.
+//!
+//!     cargo +nightly fuzz run arrow            # in rust/
+
+#![no_main]
+
+use arrow_array::Array;
+use k8strace_core::arrow::{self, ODD_IDS, RESOURCES, SCOPES, SPANS};
+use k8strace_core::otlp;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|wire: &[u8]| {
+    // Two requests, so that texts stand behind the start of the arena, and its end is met too.
+    let half = wire.len() / 2;
+    let Ok(columns) = otlp::decode(wire.to_vec(), &[0..wire.len()])
+        .or_else(|_| otlp::decode(wire.to_vec(), &[half..wire.len(), 0..half]))
+    else {
+        return;
+    };
+    for builders in [SPANS, SCOPES, RESOURCES, ODD_IDS] {
+        let table = arrow::table(&columns, builders).expect("decoded columns make a table");
+        for column in table.columns() {
+            column.to_data().validate_full().expect("what Arrow would check");
+        }
+    }
+});

@@ -1,0 +1,162 @@
+//! Texts of the arena as Arrow views: 16 bytes each, short texts inside, long ones by reference.
+//!
+//! ```text
+//! up to 12 bytes   length │ text, then zeros          longer   length │ first 4 bytes │ buffer │ offset
+//! ```
+//!
+//! Arrow's own constructors read every view again to check it. Here each is right as it is made, so the one `unsafe`
+//! of the crate hands them over without that. Every debug build checks them all the same.
+
+#![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+use std::sync::Arc;
+
+use arrow_array::builder::make_view;
+use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
+use arrow_array::{Array, ArrayRef, GenericByteViewArray};
+use arrow_buffer::{Buffer, NullBuffer};
+use arrow_schema::ArrowError;
+
+use crate::columns::TextRef;
+use crate::words;
+
+/// Views address 2 GiB per buffer, so the arena is offered as overlapping windows, one every GiB.
+const STRIDE_BITS: usize = 30;
+const STRIDE: usize = 1 << STRIDE_BITS;
+const INLINE: usize = 12;
+
+/// Texts as a column of strings. What stands at a null does not matter.
+///
+/// Errors: a text that is not UTF-8, which no decoded one is.
+pub fn strings(
+    arena: &Buffer,
+    texts: impl ExactSizeIterator<Item = TextRef>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    let mut sound = true;
+    let views = texts.map(|text| {
+        let (view, is_text) = text_view(arena, text);
+        sound &= is_text;
+        view
+    });
+    let views: Vec<u128> = views.collect();
+    if !sound {
+        return Err(ArrowError::InvalidArgumentError("text that is not UTF-8".to_owned()));
+    }
+    checked_by_us::<StringViewType>(arena, views, nulls)
+}
+
+/// The same as a column of bytes.
+pub fn bytes(
+    arena: &Buffer,
+    texts: impl ExactSizeIterator<Item = TextRef>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    let views = texts.map(|text| view(arena, text)).collect();
+    checked_by_us::<BinaryViewType>(arena, views, nulls)
+}
+
+/// The view of a text, and whether it is UTF-8.
+#[inline(always)]
+fn text_view(arena: &[u8], text: TextRef) -> (u128, bool) {
+    const HIGH: u128 = u128::MAX / 0xff * 0x80;
+    if let Some(short) = short_bytes(arena, text)
+        && short & HIGH == 0
+    {
+        return (short << 32 | text.len() as u128, true);
+    }
+    let bytes = text.of(arena);
+    (view(arena, text), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
+}
+
+#[inline(always)]
+fn view(arena: &[u8], text: TextRef) -> u128 {
+    if let Some(short) = short_bytes(arena, text) {
+        return short << 32 | text.len() as u128;
+    }
+    make_view(text.of(arena), (text.start() >> STRIDE_BITS) as u32, (text.start() & (STRIDE - 1)) as u32)
+}
+
+/// A text that fits into its view, followed by zeros: 16 bytes of the arena, read at once, less what is behind it.
+#[inline(always)]
+fn short_bytes(arena: &[u8], text: TextRef) -> Option<u128> {
+    let ahead = u128::from_le_bytes(*arena.get(text.start()..)?.first_chunk()?);
+    (text.len() <= INLINE).then(|| ahead & ((1 << (8 * text.len())) - 1))
+}
+
+fn windows(arena: &Buffer) -> Arc<[Buffer]> {
+    let len = arena.len();
+    let window = |start: usize| arena.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
+    (0..len.div_ceil(STRIDE)).map(|i| window(i * STRIDE)).collect()
+}
+
+/// Views made by [`view`], of UTF-8 where the type is text. Private, and called above only.
+fn checked_by_us<T: ByteViewType>(
+    arena: &Buffer,
+    views: Vec<u128>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    if nulls.as_ref().is_some_and(|nulls| nulls.len() != views.len()) {
+        return Err(ArrowError::InvalidArgumentError("a validity for each view".to_owned()));
+    }
+    // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with zeros
+    // behind it. A longer one stands in the arena (`TextRef::of` gives nothing else), has at most 256 MiB, starts in
+    // the first GiB of the window that its view names, and its first bytes are the view's prefix. `strings` has seen
+    // that every text is UTF-8; bytes need not be.
+    let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), windows(arena), nulls) };
+    debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
+    Ok(Arc::new(array))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(text: &str) -> (Buffer, Vec<TextRef>) {
+        let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        let ends: Vec<usize> = places.collect();
+        let pairs = ends.iter().flat_map(|&a| ends.iter().filter(move |&&b| a <= b).map(move |&b| (a, b)));
+        let texts = pairs.map(|(start, end)| TextRef::new(start, end).expect("short"));
+        (Buffer::from_slice_ref(text.as_bytes()), texts.collect())
+    }
+
+    #[test]
+    fn every_part_of_a_text_is_what_arrow_makes_of_it() {
+        let (arena, texts) = whole("0123456789abcdefghijklmnopqrstuvwxyz äöü, and €");
+        let ours = strings(&arena, texts.iter().copied(), None).expect("UTF-8");
+        ours.to_data().validate_full().expect("what Arrow would check");
+        for (text, ours) in texts.iter().zip(ours.as_string_view()) {
+            assert_eq!(std::str::from_utf8(text.of(&arena)).ok(), ours);
+        }
+        let views = texts.iter().map(|text| make_view(text.of(&arena), 0, text.start() as u32));
+        assert_eq!(views.collect::<Vec<_>>(), ours.as_string_view().views().to_vec());
+    }
+
+    #[test]
+    fn half_a_character_is_refused_as_text_and_taken_as_bytes() {
+        let arena = Buffer::from_slice_ref("€".as_bytes());
+        let half = TextRef::new(0, 2).expect("short");
+        assert!(strings(&arena, [half].into_iter(), None).is_err());
+        assert!(bytes(&arena, [half].into_iter(), None).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_places_of_any_bytes_make_sound_views(
+            arena in proptest::collection::vec(any::<u8>(), 0..60),
+            places in proptest::collection::vec((0usize..80, 0usize..80), 0..20),
+        ) {
+            let arena = Buffer::from_vec(arena);
+            let texts: Vec<TextRef> =
+                places.iter().map(|&(start, len)| TextRef::new(start, start + len).expect("short")).collect();
+            let made = bytes(&arena, texts.iter().copied(), None).expect("bytes");
+            made.to_data().validate_full().expect("what Arrow would check");
+            let valid = texts.iter().all(|text| std::str::from_utf8(text.of(&arena)).is_ok());
+            prop_assert_eq!(valid, strings(&arena, texts.into_iter(), None).is_ok());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One look at a trace: is it finished, and with what could it belong together?
+
+use crate::columns::Columns;
+use crate::forest::NONE;
+use crate::join::saturated;
+use crate::stream::evidence::Pairs;
+use crate::stream::store::{Store, fact};
+
+/// What a look found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// It holds a request, every parent that is named, and for each call to etcd the SERVER span; each id once.
+    pub whole: bool,
+    /// Where it can meet the other half of a split request: (process, instant). Too many rather than too few.
+    pub halves: Vec<(u64, i64)>,
+    /// A child is of another process than its parent, whose clock is moved.
+    pub is_moved: bool,
+}
+
+/// Looks at the spans of a chain. `linked`: other traces can add spans to its trees.
+pub fn look(store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
+    let spans = Spans::new(store, head);
+    let mut look = Look { whole: !spans.id_twice, ..Look::default() };
+    let (mut requests, mut audited) = (Vec::new(), linked);
+    let mut served = vec![false; spans.nodes.len()];
+    for (at, &(_, node)) in spans.nodes.iter().enumerate() {
+        let facts = store.facts(node);
+        let (c, row) = store.place(node);
+        let named = c.spans.parent_span_id[row] != [0; 8];
+        let parent = spans.find(&c.spans.parent_span_id[row]).filter(|_| named);
+        look.whole &= parent.is_some() == named;
+        audited |= facts & fact::AUDIT != 0;
+        if let Some(above) = parent {
+            served[above] |= facts & fact::RPC_SERVER != 0;
+            let processes = || (store.process(spans.nodes[above].1), store.process(node));
+            look.is_moved |= !moved.is_empty() && moved.contains(&processes());
+        }
+        if facts & fact::REQUEST != 0 {
+            requests.push((at, parent));
+        }
+    }
+    let unserved = |(at, &(_, node)): (usize, &(u64, u32))| store.facts(node) & fact::ETCD_CALL != 0 && !served[at];
+    look.whole &= !requests.is_empty() && !spans.nodes.iter().enumerate().any(unserved);
+    for (at, parent) in requests {
+        let node = spans.nodes[at].1;
+        let has_prelude = !spans.id_twice && parent.is_some_and(|above| spans.is_filter(spans.nodes[above].1));
+        if !has_prelude && (audited || store.facts(node) & fact::UNANSWERED != 0) {
+            look.halves.extend(times(store.place(node)).map(|at| (store.process(node), at)));
+        }
+    }
+    let filters = spans.alone().iter().filter(|&&(_, node)| spans.is_filter(node));
+    look.halves.extend(filters.map(|&(_, node)| (store.process(node), times(store.place(node))[1])));
+    look
+}
+
+/// Start and end as the join takes them.
+fn times((c, row): (&Columns, usize)) -> [i64; 2] {
+    [c.spans.start_time_unix_nano[row], c.spans.end_time_unix_nano[row]].map(saturated)
+}
+
+/// The spans of a trace, by span id.
+struct Spans<'a> {
+    store: &'a Store,
+    nodes: Vec<(u64, u32)>,
+    id_twice: bool,
+}
+
+impl<'a> Spans<'a> {
+    fn new(store: &'a Store, head: u32) -> Self {
+        let id = |node: u32| {
+            let (c, row) = store.place(node);
+            u64::from_le_bytes(c.spans.span_id[row])
+        };
+        let mut nodes: Vec<(u64, u32)> = Vec::new();
+        if head != NONE {
+            nodes.extend(store.chain(head).map(|node| (id(node), node)));
+        }
+        nodes.sort_unstable();
+        let id_twice = nodes.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        Self { store, nodes, id_twice }
+    }
+
+    fn find(&self, id: &[u8; 8]) -> Option<usize> {
+        let id = u64::from_le_bytes(*id);
+        let at = self.nodes.partition_point(|&(other, _)| other < id);
+        self.nodes.get(at).filter(|&&(other, _)| other == id).map(|_| at)
+    }
+
+    /// The spans, if all have one id.
+    fn alone(&self) -> &[(u64, u32)] {
+        match (self.nodes.first(), self.nodes.last()) {
+            (Some(first), Some(last)) if first.0 == last.0 => &self.nodes,
+            _ => &[],
+        }
+    }
+
+    /// An `authentication` span that names no parent.
+    fn is_filter(&self, node: u32) -> bool {
+        let (c, row) = self.store.place(node);
+        self.store.facts(node) & fact::AUTHENTICATION != 0 && c.spans.parent_span_id[row] == [0; 8]
+    }
+}

@@ -1,0 +1,269 @@
+//! The spans that a stream holds: whole tables as they were decoded, and a node for each of their rows that is held.
+//!
+//! ```text
+//! table 1   ●──●  ·  ●        ● held, in the chain of its trace
+//! table 2   ·  ●  ·  ·        · let go, or a repeat
+//!              └─ mostly let go: what is left is gathered into a table of its own
+//! ```
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::columns::Columns;
+use crate::forest::NONE;
+use crate::gather::Gather;
+use crate::processes::Processes;
+use crate::twins;
+
+/// What a node says of its span, so that its columns need not be asked.
+pub mod fact {
+    /// A request's SERVER span.
+    pub const REQUEST: u8 = 1;
+    /// Such a one with a method and without status.
+    pub const UNANSWERED: u8 = 2;
+    /// An `audit` filter.
+    pub const AUDIT: u8 = 4;
+    /// An `authentication` filter.
+    pub const AUTHENTICATION: u8 = 8;
+    /// A call to etcd.
+    pub const ETCD_CALL: u8 = 16;
+    /// The called side of an RPC.
+    pub const RPC_SERVER: u8 = 32;
+}
+
+/// Repeats of one span among so many of equal ids and times are found; there are more only when somebody makes them.
+const VARIANTS: usize = 8;
+
+/// So many rows may be dead before it is worth a thought.
+const SMALL: usize = 4096;
+
+/// So many tables may be open whatever they hold, and one more for each so many held spans.
+const MANY: usize = 64;
+const FEW_ROWS: usize = 128;
+
+struct Segment {
+    columns: Arc<Columns>,
+    live: usize,
+    /// Resource → key of its process.
+    process: Vec<u64>,
+    /// Bytes held for a row, about.
+    row_bytes: u64,
+}
+
+/// A held span.
+#[derive(Clone, Copy)]
+struct Node {
+    segment: u32,
+    row: u32,
+    next: u32,
+    facts: u8,
+}
+
+/// All held spans.
+#[derive(Default)]
+pub struct Store {
+    segments: Vec<Option<Segment>>,
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    /// Nodes of spans that have ids.
+    distinct: HashTable<u32>,
+    pub hasher: RandomState,
+    rows: usize,
+    open: usize,
+    closed: Vec<u32>,
+}
+
+impl Store {
+    /// How many spans are held.
+    pub fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    /// Takes a table in; none of its rows is held yet. Returns its number.
+    pub fn open(&mut self, columns: Arc<Columns>) -> u32 {
+        let processes = Processes::new(&columns);
+        let resources = 0..columns.resources.batch.len();
+        let process = resources.map(|row| processes.key(processes.of_resource(row), &self.hasher)).collect();
+        let (held, wire) = columns.nbytes();
+        let row_bytes = ((held + wire) / columns.len().max(1)) as u64;
+        self.rows += columns.len();
+        let segment = Some(Segment { columns, live: 0, process, row_bytes });
+        self.open += 1;
+        match self.closed.pop() {
+            Some(closed) => {
+                self.segments[closed as usize] = segment;
+                closed
+            }
+            None => {
+                self.segments.push(segment);
+                self.segments.len() as u32 - 1
+            }
+        }
+    }
+
+    fn segment(&self, number: u32) -> &Segment {
+        self.segments[number as usize].as_ref().expect("a held row is in an open table")
+    }
+
+    /// Bytes held for a row of a table, about.
+    pub fn row_bytes(&self, segment: u32) -> u64 {
+        self.segment(segment).row_bytes
+    }
+
+    /// Where a node's span is.
+    #[inline]
+    pub fn place(&self, node: u32) -> (&Columns, usize) {
+        let node = self.nodes[node as usize];
+        (&self.segment(node.segment).columns, node.row as usize)
+    }
+
+    /// See [`fact`].
+    #[inline]
+    pub fn facts(&self, node: u32) -> u8 {
+        self.nodes[node as usize].facts
+    }
+
+    /// The key of a span's process.
+    pub fn process(&self, node: u32) -> u64 {
+        let (c, row) = self.place(node);
+        self.segment(self.nodes[node as usize].segment).process[c.resource_of(row)]
+    }
+
+    /// The nodes of a chain.
+    pub fn chain(&self, head: u32) -> impl Iterator<Item = u32> {
+        let some = |node: u32| (node != NONE).then_some(node);
+        std::iter::successors(some(head), move |&node| some(self.nodes[node as usize].next))
+    }
+
+    /// What a repeat has in common with a span, at least: ids and times.
+    #[inline]
+    fn key((c, row): (&Columns, usize)) -> (u128, u64, u64, u64) {
+        let s = &c.spans;
+        let ids = (u128::from_le_bytes(s.trace_id[row]), u64::from_le_bytes(s.span_id[row]));
+        (ids.0, ids.1, s.start_time_unix_nano[row], s.end_time_unix_nano[row])
+    }
+
+    #[inline]
+    fn hash(hasher: &RandomState, c: &Columns, row: usize) -> u64 {
+        hasher.hash_one(Self::key((c, row)))
+    }
+
+    /// Holds a row before the chain at `head`, and returns the new head; nothing if the same span is held already.
+    pub fn hold(&mut self, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
+        let c = Arc::clone(&self.segment(segment).columns);
+        let hash = Self::hash(&self.hasher, &c, row as usize);
+        let here = (&*c, row as usize);
+        let like = self.distinct.iter_hash(hash).map(|&node| self.place(node));
+        let mut variants = like.filter(|&place| Self::key(place) == Self::key(here)).take(VARIANTS);
+        if variants.any(|place| twins::same(place, here)) {
+            return None;
+        }
+        let node = self.hold_any(segment, row, facts, head);
+        let Self { distinct, nodes, segments, hasher, .. } = self;
+        distinct.insert_unique(hash, node, |&other| {
+            let Node { segment, row, .. } = nodes[other as usize];
+            let segment = segments[segment as usize].as_ref().expect("a held row is in an open table");
+            Self::hash(hasher, &segment.columns, row as usize)
+        });
+        Some(node)
+    }
+
+    /// Holds a row that is like no other.
+    pub fn hold_any(&mut self, segment: u32, row: u32, facts: u8, next: u32) -> u32 {
+        let node = Node { segment, row, next, facts };
+        if let Some(open) = self.segments[segment as usize].as_mut() {
+            open.live += 1;
+        }
+        match self.free.pop() {
+            Some(free) => {
+                self.nodes[free as usize] = node;
+                free
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Lets all spans of a chain go. Returns how many.
+    pub fn release(&mut self, head: u32) -> usize {
+        let nodes: Vec<u32> = self.chain(head).collect();
+        for &node in &nodes {
+            let (c, row) = self.place(node);
+            let hash = Self::hash(&self.hasher, c, row);
+            if let Ok(entry) = self.distinct.find_entry(hash, |&other| other == node) {
+                entry.remove();
+            }
+            let number = self.nodes[node as usize].segment;
+            if let Some(segment) = self.segments[number as usize].as_mut() {
+                segment.live -= 1;
+            }
+            self.nodes[node as usize] = Node { segment: NONE, row: NONE, next: NONE, facts: 0 };
+            self.free.push(node);
+        }
+        nodes.len()
+    }
+
+    /// Copies spans into a table of their own, in this order.
+    pub fn gather(&self, nodes: impl Iterator<Item = u32>, count: usize) -> Columns {
+        let mut gather = Gather::with_room_for(count);
+        for node in nodes {
+            let Node { segment, row, .. } = self.nodes[node as usize];
+            gather.add(segment as usize, &self.segment(segment).columns, row as usize);
+        }
+        gather.finish()
+    }
+
+    /// Closes tables of which nothing is held. If more rows are dead than alive, what is left of those that are mostly
+    /// dead is gathered: each copied row is paid for by one that is dropped. So are small tables if they are many.
+    pub fn tidy(&mut self) {
+        self.close(|_, segment| segment.live == 0);
+        let (dead, many) = (self.rows > 2 * self.len() + SMALL, self.open > MANY + self.len() / FEW_ROWS);
+        let moves = |segment: &Segment| {
+            let rows = segment.columns.len();
+            dead && 2 * segment.live <= rows || many && rows < FEW_ROWS
+        };
+        if dead || many {
+            let moves: Vec<bool> =
+                self.segments.iter().map(|segment| segment.as_ref().is_some_and(moves)).collect();
+            self.merge(&moves);
+        }
+    }
+
+    /// Gathers what is held of these tables into one, and closes them.
+    fn merge(&mut self, which: &[bool]) {
+        let moves = |node: &u32| {
+            let segment = self.nodes[*node as usize].segment;
+            segment != NONE && which[segment as usize]
+        };
+        let moved: Vec<u32> = (0..self.nodes.len() as u32).filter(moves).collect();
+        if moved.is_empty() {
+            return;
+        }
+        let columns = self.gather(moved.iter().copied(), moved.len());
+        self.close(|number, _| which[number]);
+        let number = self.open(Arc::new(columns));
+        for (row, &node) in moved.iter().enumerate() {
+            let node = &mut self.nodes[node as usize];
+            (node.segment, node.row) = (number, row as u32);
+        }
+        if let Some(segment) = self.segments[number as usize].as_mut() {
+            segment.live = moved.len();
+        }
+    }
+
+    fn close(&mut self, which: impl Fn(usize, &Segment) -> bool) {
+        for (number, place) in self.segments.iter_mut().enumerate() {
+            if let Some(segment) = place.as_ref().filter(|segment| which(number, segment)) {
+                self.rows -= segment.columns.len();
+                self.open -= 1;
+                *place = None;
+                self.closed.push(number as u32);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Tables made of real recordings, against Arrow's own checks of every value, which making them leaves out.
+
+use std::fs;
+use std::path::Path;
+
+use arrow_array::Array;
+use k8strace_core::arrow::{self, ODD_IDS, RESOURCES, SCOPES, SPANS};
+use k8strace_core::inflate::{Compression, inflate};
+use k8strace_core::otlp;
+
+fn recordings() -> impl Iterator<Item = Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let paths = fs::read_dir(folder).expect("the recordings").map(|entry| entry.expect("a file").path());
+    let stored = paths.filter(|path| path.extension().is_some_and(|end| end == "zst"));
+    stored.map(|path| {
+        let stored = fs::read(path).expect("a file that can be read");
+        inflate(Compression::Zstd, &stored, u64::MAX).expect("a whole zstd stream")
+    })
+}
+
+/// Where the requests stand, each behind its length as a big-endian u32.
+fn frames(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while let Some(len) = bytes[at..].first_chunk::<4>() {
+        frames.push(at + 4..at + 4 + u32::from_be_bytes(*len) as usize);
+        at = frames.last().map_or(at, |frame| frame.end);
+    }
+    frames
+}
+
+#[test]
+fn arrow_finds_nothing_wrong_with_any_column_of_any_recording() {
+    for bytes in recordings() {
+        let frames = frames(&bytes);
+        let columns = otlp::decode(bytes, &frames).expect("a sound recording");
+        for builders in [SPANS, SCOPES, RESOURCES, ODD_IDS] {
+            let table = arrow::table(&columns, builders).expect("columns that fit each other");
+            for (field, column) in table.schema().fields().iter().zip(table.columns()) {
+                assert_eq!(
+                    Ok(()),
+                    column.to_data().validate_full().map_err(|error| error.to_string()),
+                    "{field}"
+                );
+            }
+        }
+    }
+}

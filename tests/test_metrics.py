@@ -1,0 +1,237 @@
+"""
+What Prometheus is told, read with the parser of prometheus_client.
+
+Expected values are worked out from the joined requests by plain loops over their columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+import k8strace
+from k8strace.receiver.labels import COMPONENTS, RESOURCES, VERBS
+from k8strace.receiver.metrics import LIMITS_NS, Exposition, Histogram, Reading, RequestMetrics
+from k8strace.receiver.tally import Durations, Observed, Recent, Tally, observe, rounded_up
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def row(wall_ns=1, *, trace_id="7f" * 16, verb="get", resource="pods", components=None, **facts):
+    defaults = {
+        "namespace": None,
+        "http_status": 200,
+        "measured": True,
+        "incomplete_cause": None,
+        "update": False,
+    }
+    parts = {"apiserver": wall_ns} if components is None else components
+    return Observed(
+        trace_id=trace_id,
+        verb=verb,
+        resource=resource,
+        wall_ns=wall_ns,
+        components=parts,
+        **{**defaults, **facts},
+    )
+
+
+def samples(rows, readings=(), accept=OPENMETRICS, clock_s=lambda: 1_700_000_000.5):
+    """(sample name, labels) → sample, from the text that a scrape gives."""
+    metrics = RequestMetrics(clock_s=clock_s)
+    metrics.add(rows)
+    kind, text = Exposition(metrics, readings, process=False).render(accept)
+    assert kind.startswith(accept.partition(";")[0])
+    families = text_string_to_metric_families(text.decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(found, name, **labels):
+    return found[name, frozenset(labels.items())].value
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+
+
+def test_requests_of_a_recording_are_counted_by_verb_resource_and_code(recorded):
+    """Each request once; custom resources are other, paths are nonresource."""
+    found = samples(observe(recorded))
+    expected = Counter()
+    columns = (recorded.column(name) for name in ("verb", "resource", "http_status"))
+    for verb, resource, status in zip(*columns, strict=True):
+        label = "nonresource" if resource is None else resource if resource in RESOURCES else "other"
+        code = "none" if status is None else f"{status // 100}xx"
+        expected[verb if verb in VERBS else "other", label, code] += 1
+    counted = {
+        tuple(dict(labels)[key] for key in ("verb", "resource", "code")): sample.value
+        for (name, labels), sample in found.items()
+        if name == "k8strace_requests_total"
+    }
+    assert counted == expected
+    assert sum(counted.values()) == len(recorded)
+
+
+def test_durations_of_a_recording_fall_into_their_buckets(recorded):
+    """Each bucket has as many requests as have no more wall time than its limit; watches are in none."""
+    found = samples(observe(recorded))
+    pods = [
+        request.wall_ns
+        for request in recorded.where(verb="create", resource="pods", timed=True, long_running=False)
+    ]
+    for limit in (*(ns / 1e9 for ns in LIMITS_NS), math.inf):
+        (counted,) = (
+            sample.value
+            for (name, labels), sample in found.items()
+            if name == "k8strace_request_duration_seconds_bucket"
+            and {("verb", "create"), ("resource", "pods")} <= labels
+            and float(dict(labels)["le"]) == limit
+        )
+        assert counted == sum(ns <= limit * 1e9 for ns in pods)
+    assert value(found, "k8strace_request_duration_seconds_sum", verb="create", resource="pods") == (
+        pytest.approx(sum(pods) / 1e9)
+    )
+    watches = frozenset({("verb", "watch"), ("resource", "pods")})
+    assert ("k8strace_request_duration_seconds_count", watches) not in found
+
+
+def test_components_sum_to_the_wall_time(recorded):
+    """Over all components, the time of a verb and resource is that of its requests."""
+    found = samples(observe(recorded))
+    parts, wall = Counter(), {}
+    for (name, labels), sample in found.items():
+        known = dict(labels)
+        if name == "k8strace_component_duration_seconds_sum":
+            parts[known["verb"], known["resource"]] += sample.value
+        elif name == "k8strace_request_duration_seconds_sum":
+            wall[known["verb"], known["resource"]] = sample.value
+    assert parts == pytest.approx(wall)
+
+
+def test_buckets_carry_the_trace_id_of_their_latest_request():
+    """2 ms and 2.2 ms share a bucket: the later one is its exemplar, at the time when it was counted."""
+    found = samples([row(2_000_000, trace_id="aa" * 16), row(2_200_000, trace_id="bb" * 16)])
+    key = frozenset({("verb", "get"), ("resource", "pods"), ("le", "0.0025")})
+    exemplar = found["k8strace_request_duration_seconds_bucket", key].exemplar
+    assert exemplar.labels == {"trace_id": "bb" * 16}
+    assert exemplar.value == 0.0022
+    assert float(exemplar.timestamp) == 1_700_000_000.5
+    part = frozenset({*key, ("component", "apiserver")})
+    assert found["k8strace_component_duration_seconds_bucket", part].exemplar == exemplar
+
+
+def test_the_older_format_of_prometheus_has_no_exemplars_and_is_still_whole():
+    """A scraper that does not ask for OpenMetrics gets plain text."""
+    metrics = RequestMetrics()
+    metrics.add([row(5)])
+    kind, text = Exposition(metrics, [], process=False).render("text/plain")
+    assert kind.startswith("text/plain")
+    assert b"k8strace_requests_total{" in text
+    assert b"trace_id" not in text
+
+
+@pytest.mark.parametrize("hostile", ['"} 1\nk8strace_fake 1', "a" * 10_000, "\x1b[2J", "pöds", "\ud800"])
+def test_senders_cannot_make_series(hostile):
+    """Ten thousand unheard-of verbs, resources and components are one: other."""
+    rows = [
+        row(9, verb=f"{hostile}{n}", resource=f"{hostile}{n}", components={f"{hostile}{n}": 9})
+        for n in range(100)
+    ]
+    found = samples(rows)
+    assert value(found, "k8strace_requests_total", verb="other", resource="other", code="2xx") == 100
+    parts = [labels for name, labels in found if name == "k8strace_component_duration_seconds_count"]
+    assert [dict(labels)["component"] for labels in parts] == ["other"]
+
+
+def test_updates_and_unfinished_requests_are_counted_beside_the_others():
+    """A late span does not make a second request; a watch has no duration; a lost span is a cause."""
+    found = samples(
+        [
+            row(5),
+            row(7, update=True),
+            row(9, verb="watch", measured=False),
+            row(5, incomplete_cause="span_lost"),
+        ]
+    )
+    assert value(found, "k8strace_requests_total", verb="get", resource="pods", code="2xx") == 2
+    assert value(found, "k8strace_requests_total", verb="watch", resource="pods", code="2xx") == 1
+    assert value(found, "k8strace_request_updates_total") == 1
+    assert value(found, "k8strace_incomplete_requests_total", cause="span_lost") == 1
+    assert value(found, "k8strace_request_duration_seconds_count", verb="get", resource="pods") == 2
+
+
+def test_readings_are_read_when_somebody_scrapes():
+    """A gauge, a counter by reason, an info, a histogram."""
+    histogram = Histogram(limits_ns=(1000,))
+    histogram.add(1001)
+    readings = [
+        Reading("gauge", "k8strace_queue_bytes", "q", (), lambda: {(): 7}),
+        Reading("counter", "k8strace_rejected", "r", ("reason",), lambda: {("utf8",): 3}),
+        Reading("info", "k8strace_mode", "m", (), lambda: {(): {"mode": "memory"}}),
+        Reading("histogram", "k8strace_sync_seconds", "s", (), lambda: {(): histogram}),
+    ]
+    found = samples([], readings)
+    assert value(found, "k8strace_queue_bytes") == 7
+    assert value(found, "k8strace_rejected_total", reason="utf8") == 3
+    assert value(found, "k8strace_mode_info", mode="memory") == 1
+    assert value(found, "k8strace_sync_seconds_bucket", le="+Inf") == 1
+    assert value(found, "k8strace_sync_seconds_bucket", le="1e-06") == 0
+
+
+def test_our_components_are_those_of_the_taxonomy():
+    """The set is closed, and has what the rules name."""
+    assert {"apiserver", "etcd", "webhook", "kms", "aggregator", "egress", "unattributed"} == COMPONENTS
+
+
+# ── Sums in bounded memory ────────────────────────────────────────────────────────────────────────
+
+
+def test_quantiles_are_at_most_one_percent_too_high(recorded):
+    """Beside sorted wall times, by nearest rank."""
+    walls = sorted(recorded.where(timed=True, long_running=False).column("wall_ns"))
+    durations = Durations()
+    for ns in walls:
+        durations.add(ns)
+    for q in (0.01, 0.5, 0.9, 0.99, 1.0):
+        true = walls[math.ceil(q * len(walls)) - 1]
+        assert true <= durations.quantile(q) <= true * 1.01
+    assert durations.total_ns == sum(walls)
+
+
+def test_rounding_up_keeps_order_and_limits():
+    """Never below the value, never more than one percent above, and whatever is rounded stays."""
+    for ns in [*range(5_000), *(3**power for power in range(5, 45))]:
+        assert ns <= rounded_up(ns) <= ns * 1.01
+        assert rounded_up(rounded_up(ns)) == rounded_up(ns)
+    assert all(rounded_up(limit) == limit for limit in LIMITS_NS)
+
+
+def test_a_tally_has_bounded_memory_under_unheard_of_resources():
+    """Ten thousand resources: 512 groups and one for the others, ten slow requests; nothing uncounted."""
+    tally = Tally()
+    tally.add([row(number, resource=f"r{number}") for number in range(10_000)])
+    assert len(tally.groups) == 513
+    assert sum(group.requests for group in tally.groups.values()) == tally.requests == 10_000
+    assert [slow.wall_ns for slow in tally.slowest()] == list(range(9_999, 9_989, -1))
+
+
+def test_tallies_of_parts_make_the_tally_of_the_whole(recorded):
+    """However the requests are cut into slots."""
+    rows = observe(recorded)
+    whole, recent = Tally(), Recent(slot_ns=10, slots=10)
+    whole.add(rows)
+    for at in range(0, len(rows), 200):
+        recent.add(rows[at : at + 200], now_ns=at // 20)
+    merged = recent.tally(now_ns=len(rows) // 20)
+    assert (merged.requests, merged.slowest()) == (whole.requests, whole.slowest())
+    assert {key: (group.requests, group.wall.counts) for key, group in merged.groups.items()} == {
+        key: (group.requests, group.wall.counts) for key, group in whole.groups.items()
+    }

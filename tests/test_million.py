@@ -1,0 +1,128 @@
+"""A million spans in one request take seconds, whatever their shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import oracle
+import pytest
+from builder import (
+    APISERVER,
+    HTTP,
+    INTERNAL,
+    SERVER,
+    TRACING,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+import k8strace
+
+MILLION = 1_000_000
+
+
+def written(
+    parents: Iterable[int], times: Iterable[tuple[int, int]], kind: int, scope: str, name: str
+) -> bytes:
+    """One message, written by hand: span n + 1 of trace 1 for each parent; parent 0 is none."""
+    body = bytearray()
+    head = b"\x0a\x10" + b"\1" * 16 + b"\x12\x08"
+    tail = b"\x2a" + bytes([len(name)]) + name.encode() + b"\x30" + bytes([kind]) + b"\x39"
+    length = len(head) + 8 + 10 + len(tail) + 8 + 1 + 8
+    top, other = _field(2, length - 10), _field(2, length)
+    for number, (parent, (start, end)) in enumerate(zip(parents, times, strict=True), 1):
+        body += other if parent else top
+        body += head + number.to_bytes(8, "big")
+        if parent:
+            body += b"\x22\x08" + parent.to_bytes(8, "big")
+        body += tail + start.to_bytes(8, "little") + b"\x41" + end.to_bytes(8, "little")
+    empty = ExportTraceServiceRequest()
+    resource = empty.resource_spans.add().resource
+    for key, text in zip(("service.name", "service.instance.id"), APISERVER, strict=True):
+        resource.attributes.add(key=key).value.string_value = text
+    spoken = _field(1, len(scope) + 2) + _field(1, len(scope)) + scope.encode()
+    spans = _field(2, len(spoken) + len(body)) + spoken + body
+    about = resource.SerializeToString()
+    whole = _field(1, len(about)) + about + spans
+    return _field(1, len(whole)) + whole
+
+
+def _field(number: int, length: int) -> bytes:
+    """The tag and length of a length-delimited field."""
+    out = bytearray([number << 3 | 2])
+    while length > 127:
+        out.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*out, length])
+
+
+def below_a_request(parents: list[int], times: list[tuple[int, int]]) -> list[bytes]:
+    """Span 1 is the request, the others are inside it."""
+    root = written([0], times[:1], SERVER, HTTP, "GET")
+    # The ids in `written` count from 1: the others come with a first span that repeats the root's id,
+    # without attributes and earlier in its end, so that the root is the richer of the two.
+    others = written(parents, [(times[0][0], times[0][1] - 1), *times[1:]], INTERNAL, TRACING, "Get")
+    return [root, others]
+
+
+def test_a_message_written_by_hand_is_what_the_official_classes_read() -> None:
+    data = written([0, 1], [(1, 9), (2, 8)], SERVER, HTTP, "GET")
+    first, second = oracle.spans([ExportTraceServiceRequest.FromString(data)])
+    assert (first.span_id, first.parent_span_id, first.start, first.end) == (b"\0" * 7 + b"\1", b"", 1, 9)
+    assert (second.span_id, second.parent_span_id) == (b"\0" * 7 + b"\2", first.span_id)
+    assert second.is_request
+
+
+SHAPES = {
+    # a chain: each inside the one before; the last has the middle, the others 1 ns on each side
+    "chain": ([0, *range(1, MILLION)], [(at, 2 * MILLION + 1 - at) for at in range(MILLION)]),
+    # a fan: each after the one before, with 1 ns between them that is the request's own
+    "fan": (
+        [0] + [1] * (MILLION - 1),
+        [(0, 2 * MILLION), *((2 * at - 1, 2 * at) for at in range(1, MILLION))],
+    ),
+    # a fan of equals: all but one hide behind the smallest id
+    "pile": ([0] + [1] * (MILLION - 1), [(0, 100), *([(10, 90)] * (MILLION - 1))]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_million_spans_in_one_request_take_seconds(shape: str) -> None:
+    parents, times = SHAPES[shape]
+    spans = k8strace.decode(below_a_request(parents, times))
+    began = time.perf_counter()
+    requests = k8strace.join(spans)
+    (request,) = requests
+    assert request.spans == MILLION
+    assert {name: count for name, count in requests.ledger.set_aside.items() if count} == {"conflict": 1}
+    found = {
+        method: k8strace.attribute(requests, method=method).phases(0)
+        for method in ("critical_path", "active_share", "self_time")
+    }
+    assert time.perf_counter() - began < 20
+    wall, own = times[0][1], "apiserver.handler"  # no target, so no resource
+    assert request.wall_ns == wall
+    at_root = {"chain": 2, "fan": MILLION + 1, "pile": 20}[shape]
+    assert {method: sums[own] for method, sums in found.items()} == dict.fromkeys(found, at_root)
+    assert sum(found["critical_path"].values()) == sum(found["active_share"].values()) == wall
+    assert sum(found["self_time"].values()) == (80 * (MILLION - 1) + 20 if shape == "pile" else wall)
+
+
+def test_requests_in_requests_cost_their_number_not_its_square() -> None:
+    """A thousand deep, then fifty times as deep: linear is 50 times as long, quadratic 2500 times."""
+
+    def seconds(depth: int) -> float:
+        times = [(at, 3 * depth - at) for at in range(depth)]
+        spans = k8strace.decode(written([0, *range(1, depth)], times, SERVER, HTTP, "GET"))
+        began = time.perf_counter()
+        requests = k8strace.join(spans)
+        attribution = k8strace.attribute(requests)
+        taken = time.perf_counter() - began
+        assert requests.column("outer_request") == [None, *range(depth - 1)]
+        assert requests.column("spans") == list(range(depth, 0, -1))
+        walls = [sum(attribution.phases(at).values()) for at in range(depth)]
+        assert walls == requests.column("wall_ns") == [end - start for start, end in times]
+        return taken
+
+    thousand = min(seconds(1_000) for _ in range(3))
+    assert seconds(50_000) < 500 * thousand + 1
