@@ -172,7 +172,7 @@ def test_a_segment_is_closed_when_it_is_full(tmp_path):
     """Ten frames of 1,017 bytes, at least 3,000 to a segment: 3, 3, 3, 1."""
     fill(tmp_path, [bytes(1000)] * 10, segment_bytes=3_000)
     assert names(tmp_path) == [path.name for path in sorted(tmp_path.glob("*-00000[1-4].otlp"))]
-    assert [path.stat().st_size for path in sorted(tmp_path.glob("*.otlp"))] == [3_051] * 3 + [1_017]
+    assert [path.stat().st_size for path in sorted(tmp_path.glob("*.otlp"))] == [3_039] * 3 + [1_013]
 
 
 def test_a_segment_is_closed_when_it_is_old(tmp_path, monkeypatch):
@@ -231,18 +231,18 @@ def test_sequence_goes_on_where_it_was(tmp_path):
 
 
 def test_a_torn_end_is_cut_and_told(tmp_path):
-    """Five of twenty-two bytes of the last frame are missing."""
+    """Five of eighteen bytes of the last frame are missing."""
     path = leave_open(tmp_path, b"first", b"torn!")
-    os.truncate(path, 22 + 17)
+    os.truncate(path, 18 + 13)
     with Journal(tmp_path) as journal:
         (told,) = journal.recovered
         assert told == (
             path.name.replace(".open", ""),
-            17,
-            "at byte 22: expected a frame of 18 bytes, got 13",
+            13,
+            "at byte 18: expected a frame of 14 bytes, got 9",
         )
-        assert journal.counts["cut_bytes"] == 17
-    assert (tmp_path / told.file).stat().st_size == 22
+        assert journal.counts["cut_bytes"] == 13
+    assert (tmp_path / told.file).stat().st_size == 18
     assert list(replay(tmp_path)) == [b"first"]
 
 

@@ -20,6 +20,7 @@ the first 64 KiB of content and no further, so that file and pipe, `read` and `s
   If the first line breaks off within the document it is `json`, else `json-lines`.
 * Frames: each frame in sight begins with a request (or with zstd's magic number), and there is one.
   A request is a row of fields 1 (byte 0a), each within the frame and a ResourceSpans as far as can be seen.
+  A checksum, which a receiver's segments have, may end the frame.
 * Protobuf: the content itself is such a row. A frame under 16 MiB begins with 00, which no protobuf message
   does. A longer one can begin with 0a; then both rules are put to every field in sight.
 

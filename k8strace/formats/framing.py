@@ -9,6 +9,9 @@ Piece: TypeAlias = tuple[int, int, Slice]
 """Offset of the payload in the content; bytes it takes up there, framing included; the payload."""
 
 SPACE: Final = b" \t\r\n"
+CHECKSUM_TAG: Final = bytes.fromhex("fd ff ff ff 0f")
+"""Field 536870911, fixed32, unknown to OTLP: the CRC-32 that ends each frame of a receiver's segments."""
+CHECKSUM_BYTES: Final = 4
 _FRAME_HEADER_BYTES = 4
 _VARINT_BYTES = 10
 _PAST_ANY_DATA = 1 << 62

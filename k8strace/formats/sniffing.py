@@ -6,7 +6,7 @@ from typing import Final
 from k8strace._core import json_is_cut
 from k8strace.exceptions import FormatError
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, is_zstd
-from k8strace.formats.framing import SPACE, varint
+from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG, SPACE, varint
 
 HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
@@ -52,14 +52,18 @@ def _first_line_is_cut(head: bytes) -> bool:
 
 def _looks_like_request(head: bytes, at: int = 0, end: int = _NO_END) -> bool:
     """
-    Is head[at:end] a row of ResourceSpans, as far as it can be seen?
+    Is head[at:end] a row of ResourceSpans, as far as it can be seen? A checksum may end it.
 
-        0a  size  │ 0a|12|1a  size  …  │ 0a  size  │ …
-        └ field 1 └ known field        └ field 1
+        0a  size  │ 0a|12|1a  size  …  │ 0a  size  │ …  │ fd ff ff ff 0f  CRC-32
+        └ field 1 └ known field        └ field 1        └ at the very end
           within    within the            within
           the end   ResourceSpans         the end
     """
     while at < min(end, len(head)):
+        if at + len(CHECKSUM_TAG) + CHECKSUM_BYTES == end and CHECKSUM_TAG.startswith(
+            head[at : at + len(CHECKSUM_TAG)]
+        ):
+            return True
         size, start = varint(head, at + 1)
         stop = start + size
         if head[at] != _FIELD_1:

@@ -24,6 +24,7 @@ from k8strace.exceptions import K8straceError, MissingExtraError
 if TYPE_CHECKING:
     from hypercorn.asyncio.worker_context import WorkerContext
     from hypercorn.config import Config
+    from hypercorn.events import Event
 
     from k8strace.receiver.limits import Limits
 
@@ -193,6 +194,7 @@ def _connect(
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
     """A function that serves one connection to its end."""
     from hypercorn.asyncio.tcp_server import TCPServer
+    from hypercorn.events import Updated
     from hypercorn.utils import wrap_app
 
     application = wrap_app(site.application, 0, "asgi")
@@ -207,6 +209,11 @@ def _connect(
             heard: Any = _Heard(reader, self._heard)
             super().__init__(application, loop, config, context, {}, heard, writer)
 
+        async def protocol_send(self, event: Event) -> None:
+            if isinstance(event, Updated) and not event.idle:
+                self._idle_s = limits.idle_s  # here is a header: from now on it may be idle in between
+            await super().protocol_send(event)
+
         async def _read_data(self) -> None:
             """Until the other side has closed: then its place is free, without waiting until it was idle too long."""
             await super()._read_data()
@@ -215,9 +222,8 @@ def _connect(
         async def _idle_timeout(self) -> None:
             """Runs while there is no request, and is cancelled when a header is complete."""
             self._heard.clear()
-            idle_s, self._idle_s = self._idle_s, limits.idle_s
             over = (context.terminated.wait, self._ended.wait)
-            await _first(*over, self._heard.wait, within_s=idle_s)
+            await _first(*over, self._heard.wait, within_s=self._idle_s)
             if self._heard.is_set():
                 await _first(*over, within_s=limits.header_s)
             await asyncio.shield(self._initiate_server_close())

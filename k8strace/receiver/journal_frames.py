@@ -3,13 +3,12 @@ Batches → the bytes of a segment, and back; how far a segment can be trusted.
 
 A plain segment (`.otlp`) is frames, one after the other:
 
-    │ size, u32 big-endian │ ExportTraceServiceRequest as it came │ 0a 0b 1a 00 fd ff ff ff 0f │ CRC-32 │
-                           └─────────────────────────── size bytes ─────────────────────────────────┘
+    │ size, u32 big-endian │ ExportTraceServiceRequest as it came │ fd ff ff ff 0f │ CRC-32 │
+                           └─────────────────────── size bytes ─────────────────────────┘
 
-The last 13 bytes are part of the message in the stored file: one more ResourceSpans, with an empty schema_url, no
-spans, and the unknown field 536870911 (fixed32, the highest number there is) that holds the CRC-32 (zlib's) of the
-request as it came. Protobuf readers skip unknown fields, so whatever reads length-delimited OTLP reads the file.
-The checksum is within a ResourceSpans, since readers that guess formats expect nothing else at the top.
+The last 9 bytes are part of the message in the stored file: the unknown field 536870911 (fixed32, the highest number
+there is) holds the CRC-32 (zlib's) of the request as it came. Protobuf readers skip unknown fields, so whatever reads
+length-delimited OTLP reads the file.
 
 A compressed segment (`.otlp.zst`) is groups, one for each sync:
 
@@ -28,19 +27,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from k8strace.exceptions import MissingExtraError
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES
+from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = ["DamagedError", "Layout", "Piece", "Plain", "Sealed", "Zstd", "layout_of", "seal", "walk"]
 
-TRAILER: Final = bytes.fromhex("0a 0b 1a 00 fd ff ff ff 0f")
 GROUP_MARK: Final = bytes.fromhex("50 2a 4d 18 08 00 00 00")
 
 _SIZE_BYTES = 4
-_CRC_BYTES = 4
-_TAIL_BYTES: Final = len(TRAILER) + _CRC_BYTES
-_GROUP_HEADER_BYTES: Final = len(GROUP_MARK) + _SIZE_BYTES + _CRC_BYTES
+_TAIL_BYTES: Final = len(CHECKSUM_TAG) + CHECKSUM_BYTES
+_GROUP_HEADER_BYTES: Final = len(GROUP_MARK) + _SIZE_BYTES + CHECKSUM_BYTES
 _GROUP_LIMIT_BYTES: Final = 2 * MESSAGE_LIMIT_BYTES
 _SEARCH = 4
 """How many times over the rest of a damaged segment is looked at, whatever a sender wrote into it."""
@@ -95,7 +93,7 @@ def seal(batch: bytes) -> Sealed:
 
     Examples:
         >>> b"".join(seal(b"")).hex(" ")
-        '00 00 00 0d 0a 0b 1a 00 fd ff ff ff 0f 00 00 00 00'
+        '00 00 00 09 fd ff ff ff 0f 00 00 00 00'
     """
     size = len(batch) + _TAIL_BYTES
     if size > MESSAGE_LIMIT_BYTES:
@@ -103,7 +101,7 @@ def seal(batch: bytes) -> Sealed:
     return (
         size.to_bytes(_SIZE_BYTES, "big"),
         batch,
-        TRAILER + zlib.crc32(batch).to_bytes(_CRC_BYTES, "little"),
+        CHECKSUM_TAG + zlib.crc32(batch).to_bytes(CHECKSUM_BYTES, "little"),
     )
 
 
@@ -123,7 +121,7 @@ def walk(content: bytes, layout: Layout, *, batches: bool = True) -> Iterator[Pi
         >>> [piece.batches for piece in walk(whole, Plain())]
         [(b'one',), (b'two',)]
         >>> [piece.damage for piece in walk(whole[:-1], Plain())]
-        ['', 'expected a frame of 16 bytes, got 15']
+        ['', 'expected a frame of 12 bytes, got 11']
     """
     at = 0
     while at < len(content):
@@ -186,14 +184,14 @@ class Plain:
         if size < _TAIL_BYTES:
             raise DamagedError(f"expected a frame of {_TAIL_BYTES} bytes or more, got {size}")
         end = _claimed(content, start, size, "frame")
-        if not content.startswith(TRAILER, end - _TAIL_BYTES):
+        if not content.startswith(CHECKSUM_TAG, end - _TAIL_BYTES):
             raise DamagedError(f"expected a checksum at byte {end - _TAIL_BYTES}, got something else")
         return end
 
     def check(self, content: bytes, at: int, end: int) -> None:
         """The checksum is of the batch."""
         batch = memoryview(content)[at + _SIZE_BYTES : end - _TAIL_BYTES]
-        _check(batch, content[end - _CRC_BYTES : end])
+        _check(batch, content[end - CHECKSUM_BYTES : end])
 
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
         """The batch of a frame."""
@@ -201,7 +199,7 @@ class Plain:
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
         """A frame begins where a trailer ends, or where a frame says that it ends, if its trailer is what is wrong."""
-        ends = (place + _TAIL_BYTES for place in _places(content, TRAILER, at + 1))
+        ends = (place + _TAIL_BYTES for place in _places(content, CHECKSUM_TAG, at + 1))
         said = at + _SIZE_BYTES + int.from_bytes(content[at : at + _SIZE_BYTES], "big")
         return merge((said,), ends)
 
@@ -238,7 +236,7 @@ class Zstd:
     def check(self, content: bytes, at: int, end: int) -> None:
         """The checksum is of the zstd frame."""
         start = at + _GROUP_HEADER_BYTES
-        _check(memoryview(content)[start:end], content[start - _CRC_BYTES : start])
+        _check(memoryview(content)[start:end], content[start - CHECKSUM_BYTES : start])
 
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
         """The batches of a group."""
