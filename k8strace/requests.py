@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
@@ -184,13 +184,20 @@ class PhaseTable:
     """(signature, event name, before, after)."""
 
 
+Answers: TypeAlias = dict[tuple[str, str, int, str, str | None, bool, str | None], tuple[str, Mapping[str, Mark]]]
+"""Signature → what a taxonomy says of it. May be shared by joins that ask the same taxonomy."""
+
+
 class _Joined:
     """What all selections of one join share."""
 
-    def __init__(self, spans: Spans, taxonomy: Taxonomy, core: _core.JoinedSpans) -> None:
+    def __init__(
+        self, spans: Spans, taxonomy: Taxonomy, core: _core.JoinedSpans, answers: Answers | None = None
+    ) -> None:
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
+        self.answers: Answers = {} if answers is None else answers
 
     @cached_property
     def table(self) -> _core.Table:
@@ -207,7 +214,7 @@ class _Joined:
 
     @cached_property
     def phase_table(self) -> PhaseTable:
-        return _phase_table(self.core, self.taxonomy)
+        return _phase_table(self.core, self.taxonomy, self.answers)
 
     @cached_property
     def calls(self) -> dict[int | None, list[EtcdCall]]:
@@ -225,8 +232,10 @@ class _Joined:
         return grouped
 
 
-def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    answers = [taxonomy.resolve(Signature(*row)) for row in core.signatures()]
+def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy, known: Answers) -> PhaseTable:
+    rows = core.signatures()
+    known.update({row: taxonomy.resolve(Signature(*row)) for row in rows if row not in known})
+    answers = [known[row] for row in rows]
     phases = [phase for phase, _ in answers]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]

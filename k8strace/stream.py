@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import Taxonomy
-from k8strace.requests import Ledger, Requests, _Joined, ledger_of
+from k8strace.requests import Answers, Ledger, Requests, _Joined, ledger_of
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["RequestStream", "StreamSettings", "StreamedRequests"]
 
 SECOND: Final = 1_000_000_000
+
+ANSWERS: Final = 10_000
+"""So many answers of the taxonomy are remembered from take to take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +112,12 @@ class RequestStream:
         0
     """
 
-    __slots__ = ("_core", "_settings", "_taxonomy")
+    __slots__ = ("_answers", "_core", "_settings", "_taxonomy")
 
     def __init__(self, settings: StreamSettings | None = None, *, taxonomy: Taxonomy | None = None) -> None:
         self._settings = settings or StreamSettings()
         self._taxonomy = taxonomy or Taxonomy()
+        self._answers: Answers = {}
         limits = {each.name: getattr(self._settings, each.name) for each in fields(StreamSettings)}
         self._core = _core.SpanStream(**limits)
 
@@ -155,7 +159,10 @@ class RequestStream:
 
     def _requests(self, taken: _core._Taken) -> StreamedRequests:
         core, columns, revisions, replaced = taken
-        return StreamedRequests(_Joined(Spans(columns), self._taxonomy, core), revisions, _replaced(replaced))
+        if len(self._answers) > ANSWERS:
+            self._answers = {}
+        joined = _Joined(Spans(columns), self._taxonomy, core, self._answers)
+        return StreamedRequests(joined, revisions, _replaced(replaced))
 
     @property
     def counts(self) -> dict[str, int]:

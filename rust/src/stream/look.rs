@@ -24,11 +24,9 @@ pub fn look(store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
     let (mut requests, mut audited) = (Vec::new(), linked);
     let mut served = vec![false; spans.nodes.len()];
     for (at, &(_, node)) in spans.nodes.iter().enumerate() {
-        let facts = store.facts(node);
-        let (c, row) = store.place(node);
-        let named = c.spans.parent_span_id[row] != [0; 8];
-        let parent = spans.find(&c.spans.parent_span_id[row]).filter(|_| named);
-        look.whole &= parent.is_some() == named;
+        let (facts, (_, id)) = (store.facts(node), store.ids(node));
+        let parent = if id == 0 { None } else { spans.find(id) };
+        look.whole &= parent.is_some() == (id != 0);
         audited |= facts & fact::AUDIT != 0;
         if let Some(above) = parent {
             served[above] |= facts & fact::RPC_SERVER != 0;
@@ -44,8 +42,10 @@ pub fn look(store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
     for (at, parent) in requests {
         let node = spans.nodes[at].1;
         let has_prelude = !spans.id_twice && parent.is_some_and(|above| spans.is_filter(spans.nodes[above].1));
-        if !has_prelude && (audited || store.facts(node) & fact::UNANSWERED != 0) {
-            look.halves.extend(times(store.place(node)).map(|at| (store.process(node), at)));
+        let meets = [store.facts(node) & fact::UNANSWERED != 0, audited];
+        if !has_prelude && meets != [false, false] {
+            let at = times(store.place(node)).into_iter().zip(meets).filter(|(_, meets)| *meets);
+            look.halves.extend(at.map(|(at, _)| (store.process(node), at)));
         }
     }
     let filters = spans.alone().iter().filter(|&&(_, node)| spans.is_filter(node));
@@ -67,21 +67,16 @@ struct Spans<'a> {
 
 impl<'a> Spans<'a> {
     fn new(store: &'a Store, head: u32) -> Self {
-        let id = |node: u32| {
-            let (c, row) = store.place(node);
-            u64::from_le_bytes(c.spans.span_id[row])
-        };
         let mut nodes: Vec<(u64, u32)> = Vec::new();
         if head != NONE {
-            nodes.extend(store.chain(head).map(|node| (id(node), node)));
+            nodes.extend(store.chain(head).map(|node| (store.ids(node).0, node)));
         }
         nodes.sort_unstable();
         let id_twice = nodes.windows(2).any(|pair| pair[0].0 == pair[1].0);
         Self { store, nodes, id_twice }
     }
 
-    fn find(&self, id: &[u8; 8]) -> Option<usize> {
-        let id = u64::from_le_bytes(*id);
+    fn find(&self, id: u64) -> Option<usize> {
         let at = self.nodes.partition_point(|&(other, _)| other < id);
         self.nodes.get(at).filter(|&&(other, _)| other == id).map(|_| at)
     }
@@ -96,7 +91,6 @@ impl<'a> Spans<'a> {
 
     /// An `authentication` span that names no parent.
     fn is_filter(&self, node: u32) -> bool {
-        let (c, row) = self.store.place(node);
-        self.store.facts(node) & fact::AUTHENTICATION != 0 && c.spans.parent_span_id[row] == [0; 8]
+        self.store.facts(node) & fact::AUTHENTICATION != 0 && self.store.ids(node).1 == 0
     }
 }

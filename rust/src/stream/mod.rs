@@ -16,7 +16,7 @@ mod order;
 mod store;
 mod traces;
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::columns::{Columns, present, run};
@@ -25,7 +25,7 @@ use crate::join::{Context, Joined, Role, TraceIds, join_part};
 use crate::requests::Keys;
 use crate::shapes::{self, KnownNames};
 
-use couplings::Couplings;
+use couplings::{Couplings, Seen};
 use evidence::Clocks;
 use look::{Look, look};
 use store::{Store, fact};
@@ -85,7 +85,7 @@ pub struct Stream {
     /// Traces to look at.
     touched: Vec<u32>,
     /// Traces that are given out next, oldest first, and what is held for them: spans, bytes.
-    evicted: std::collections::VecDeque<u32>,
+    evicted: VecDeque<u32>,
     waiting: (usize, u64),
     bytes: u64,
     now: u64,
@@ -108,7 +108,7 @@ impl Stream {
             roles: [0; Role::NAMES.len()],
             without_id: (NONE, 0),
             touched: Vec::new(),
-            evicted: std::collections::VecDeque::new(),
+            evicted: VecDeque::new(),
             waiting: (0, 0),
             bytes: 0,
             now: 0,
@@ -147,7 +147,7 @@ impl Stream {
             self.counts.repeats += 1;
             return;
         };
-        let slot = known.unwrap_or_else(|| self.traces.create(id, self.now));
+        let slot = known.unwrap_or_else(|| self.create(id));
         let bytes = self.store.row_bytes(segment);
         self.bytes += bytes;
         self.traces.touch(slot, self.now);
@@ -164,6 +164,12 @@ impl Stream {
         }
     }
 
+    fn create(&mut self, id: [u8; 16]) -> u32 {
+        let slot = self.traces.create(id, self.now);
+        self.traces.at_mut(slot).linked = self.couplings.is_linked_to(id);
+        slot
+    }
+
     fn touch(&mut self, slot: u32) {
         let trace = self.traces.at_mut(slot);
         if !trace.touched {
@@ -175,7 +181,9 @@ impl Stream {
     fn link(&mut self, slot: u32, own: [u8; 16], to: [u8; 16]) {
         if to != own && to != [0; 16] {
             self.couplings.link(slot, to);
+            self.traces.at_mut(slot).linked = true;
             if let Some(target) = self.traces.find(&to) {
+                self.traces.at_mut(target).linked = true;
                 self.touch(target);
             }
         }
@@ -228,8 +236,11 @@ impl Stream {
         slots.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         self.clocks.let_go(|slot| self.traces.at(slot).going);
         for slot in slots {
-            self.couplings.forget(slot);
             let Some(trace) = self.traces.remove(slot) else { continue };
+            trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
+            if trace.linked {
+                self.couplings.unlink(slot);
+            }
             self.bytes -= trace.bytes;
             if trace.evicted {
                 self.waiting = (self.waiting.0 - trace.spans as usize, self.waiting.1 - trace.bytes);
@@ -278,20 +289,20 @@ impl Stream {
             }
             trace.looked = spans;
             let found = self.look(slot);
-            let trace = self.traces.at(slot);
-            let linked = self.couplings.is_linked(slot, trace.id);
-            if trace.changed && found.whole && found.halves.is_empty() && !found.is_moved && !linked {
+            let trace = self.traces.at_mut(slot);
+            if trace.changed && found.whole && found.halves.is_empty() && !found.is_moved && !trace.linked {
                 finished.push(slot);
             }
-            self.couplings.set_halves(slot, &found.halves);
+            trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
+            found.halves.iter().for_each(|&half| self.couplings.meet(slot, half));
+            trace.halves = found.halves;
         }
         finished
     }
 
     fn look(&self, slot: u32) -> Look {
         let trace = self.traces.at(slot);
-        let linked = self.couplings.is_linked(slot, trace.id);
-        look(&self.store, trace.head, linked, self.clocks.moved())
+        look(&self.store, trace.head, trace.linked, self.clocks.moved())
     }
 
     /// All groups that got no span after `idle_since`.
@@ -301,7 +312,7 @@ impl Stream {
         let is_idle = |traces: &Traces, slot: u32| traces.at(slot).active <= idle_since;
         let idle = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
         let idle: Vec<u32> = idle.collect();
-        let (mut groups, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut groups, mut seen) = (Vec::new(), Seen::default());
         for slot in idle {
             if self.traces.at(slot).round != self.round {
                 let group = self.group(slot, &mut seen);
@@ -314,15 +325,18 @@ impl Stream {
     }
 
     /// The traces that a trace can only be joined with, itself first.
-    fn group(&mut self, slot: u32, seen: &mut BTreeSet<(u64, i64, u32)>) -> Vec<u32> {
+    fn group(&mut self, slot: u32, seen: &mut Seen) -> Vec<u32> {
         let mut group = vec![slot];
         self.traces.at_mut(slot).round = self.round;
         let mut next = 0;
         while let Some(&slot) = group.get(next) {
             next += 1;
-            let mut coupled = self.couplings.near(slot, seen);
-            coupled.extend(self.couplings.links_of(slot).filter_map(|id| self.traces.find(id)));
-            coupled.extend(self.couplings.links_to(self.traces.at(slot).id));
+            let trace = self.traces.at(slot);
+            let mut coupled = self.couplings.near(slot, &trace.halves, seen);
+            if trace.linked {
+                coupled.extend(self.couplings.links_of(slot).filter_map(|id| self.traces.find(id)));
+                coupled.extend(self.couplings.links_to(trace.id));
+            }
             for other in coupled {
                 let trace = self.traces.at_mut(other);
                 if trace.round != self.round && !trace.evicted {
@@ -348,8 +362,8 @@ impl Stream {
         going.extend(evicted.iter().copied().filter(is_changed));
         going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
-        let (joined, ends, moved) = self.join(&mut going, evicted_ids, all);
-        let taken = self.note(joined, &going, &ends);
+        let (joined, places, moved) = self.join(&mut going, evicted_ids, all);
+        let taken = self.note(joined, &going, &places);
         self.let_go(evicted.into_iter().chain(changed.into_iter().flatten()).collect());
         if moved && !all {
             self.mark_moved();
@@ -362,37 +376,35 @@ impl Stream {
         taken
     }
 
-    /// Joins traces, and then says where the rows of each end, and whether a clock is moved that was not.
+    /// Joins traces, and says for each row which one it is of, and whether a clock is moved that was not.
     fn join(&mut self, going: &mut Vec<u32>, evicted: TraceIds, all: bool) -> (Joined, Vec<u32>, bool) {
         loop {
             going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
             self.clocks.retract(|slot| self.traces.at(slot).going);
-            let (columns, ends) = self.gather(going);
+            let (columns, places) = self.gather(going);
             let held = self.clocks.held();
             let clocks = self.clocks.known(&held, &self.store.hasher);
             let joined = join_part(Arc::new(columns), Context { clocks, evicted: evicted.clone() });
             let moved = self.clocks.follow(&joined, &self.store.hasher);
             let more = if moved && all { self.mark_moved() } else { Vec::new() };
             if more.is_empty() {
-                return (joined, ends, moved);
+                return (joined, places, moved);
             }
             going.extend(more);
         }
     }
 
+    /// The spans of these slots, and those without id; row → place in `going`, [`NONE`] without id.
     fn gather(&self, going: &[u32]) -> (Columns, Vec<u32>) {
-        let (mut nodes, mut ends) = (Vec::new(), Vec::with_capacity(going.len()));
-        for &slot in going {
-            let first = nodes.len();
-            nodes.extend(self.store.chain(self.traces.at(slot).head));
-            nodes[first..].reverse();
-            ends.push(nodes.len() as u32);
+        let mut nodes: Vec<(u32, u32)> = Vec::new();
+        for (place, &slot) in going.iter().enumerate() {
+            nodes.extend(self.store.chain(self.traces.at(slot).head).map(|node| (node, place as u32)));
         }
         if self.without_id.1 > 0 {
-            nodes.extend(self.store.chain(self.without_id.0));
+            nodes.extend(self.store.chain(self.without_id.0).map(|node| (node, NONE)));
         }
-        let count = nodes.len();
-        (self.store.gather(nodes.into_iter(), count), ends)
+        let columns = self.store.gather(&mut nodes);
+        (columns, nodes.into_iter().map(|(_, place)| place).collect())
     }
 
     /// Marks the traces that were given out before a clock was known to be moved. Returns those that are not going.
@@ -408,22 +420,20 @@ impl Stream {
     }
 
     /// Notes what is given out, and finds out what it replaces.
-    fn note(&mut self, joined: Joined, going: &[u32], ends: &[u32]) -> Taken {
+    fn note(&mut self, joined: Joined, going: &[u32], places: &[u32]) -> Taken {
         let c = Arc::clone(&joined.columns);
-        let place = |row: u32| ends.partition_point(|&end| end <= row);
-        self.clocks.note(&joined, &self.store.hasher, |row| going.get(place(row)).copied());
+        let slot = |row: u32| going.get(places[row as usize] as usize).copied();
+        self.clocks.note(&joined, &self.store.hasher, slot);
         let mut given = vec![Given::default(); going.len()];
-        let mut first = 0;
-        for (given, &end) in given.iter_mut().zip(ends) {
-            joined.role[first..end as usize].iter().for_each(|&role| given.roles[role as usize] += 1);
-            first = end as usize;
-        }
-        for &role in &joined.role[first..] {
-            self.roles[role as usize] += 1;
+        for (&place, &role) in places.iter().zip(&joined.role) {
+            match given.get_mut(place as usize) {
+                Some(given) => given.roles[role as usize] += 1,
+                None => self.roles[role as usize] += 1,
+            }
         }
         let mut revision = Vec::with_capacity(joined.requests.len());
         for &root in &joined.requests.root {
-            let place = place(root);
+            let place = places[root as usize] as usize;
             given[place].requests.push(c.spans.span_id[root as usize]);
             revision.push(self.traces.at(going[place]).revision);
         }
