@@ -124,7 +124,7 @@ def singles(messages: Requests) -> Requests:
     return [_single(parts) for parts in _each_span(messages)]
 
 
-@pytest.mark.parametrize("order", permutations(range(1, 5)))
+@pytest.mark.parametrize("order", list(permutations(range(1, 5))))
 def test_a_request_is_out_at_the_first_take_after_its_last_span_and_no_earlier(order: tuple[int, ...]) -> None:
     """Its root ends last, and so comes last; the others in any order."""
     spans = singles(request())

@@ -63,29 +63,34 @@ pub struct Room {
     spans: usize,
     attributes: usize,
     events: usize,
+    event_attributes: usize,
     text: usize,
 }
+
+/// Bytes of texts of a span beside its attributes, and of one of those, about.
+const TEXT_BYTES: usize = 128;
 
 impl Room {
     /// Room for one row more.
     #[inline]
     pub fn add(&mut self, c: &Columns, row: usize) {
-        let attributes = c.span_attributes.of(row);
+        let (attributes, events) = (c.span_attributes.of(row), run(&c.spans.events_end, row));
         self.spans += 1;
-        self.events += run(&c.spans.events_end, row).len();
-        // The attributes of a span are copied from the first to the last, and little else is long.
-        let texts = |mut rows: Range<usize>| rows.find(|&at| is_text(c.span_attributes.kind[at]));
-        let start = |at: usize| TextRef::from_bits(c.span_attributes.value[at]).start();
-        if let (Some(first), Some(last)) = (texts(attributes.clone()), texts(attributes.end.max(1) - 1..attributes.end)) {
-            self.text += start(last).saturating_sub(start(first)).min(4096);
+        self.attributes += attributes.len();
+        self.events += events.len();
+        if !events.is_empty() {
+            let (first, last) = (c.event_attributes.of(events.start), c.event_attributes.of(events.end - 1));
+            self.event_attributes += last.end - first.start;
+        }
+        // Attributes are copied from the first text to the last, with what stands between them.
+        let mut texts = attributes.filter(|&row| is_text(c.span_attributes.kind[row]));
+        let start = |row: usize| TextRef::from_bits(c.span_attributes.value[row]).start();
+        if let (Some(first), Some(last)) = (texts.next(), texts.next_back()) {
+            self.text += start(last).saturating_sub(start(first)).min(LOOSE * SHORT);
         }
         self.text += TEXT_BYTES;
-        self.attributes += attributes.len();
     }
 }
-
-/// Bytes of text of a span beside its attributes, about.
-const TEXT_BYTES: usize = 96;
 
 impl Gather {
     /// An empty table.
@@ -97,7 +102,7 @@ impl Gather {
         out.events.time_unix_nano.reserve(room.events);
         out.events.name.reserve(room.events);
         out.events.dropped_attributes_count.reserve(room.events);
-        out.event_attributes.reserve(room.events, room.events);
+        out.event_attributes.reserve(room.events, room.event_attributes);
         gather.arena.reserve(room.text);
         gather
     }

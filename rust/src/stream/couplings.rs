@@ -82,7 +82,9 @@ impl Couplings {
             }
             let before = self.meetings.range(..here).rev();
             let after = self.meetings.range(here..).skip(1);
-            for side in [&mut before.into_iter() as &mut dyn Iterator<Item = &Meeting>, &mut after.into_iter()] {
+            for side in
+                [&mut before.into_iter() as &mut dyn Iterator<Item = &Meeting>, &mut after.into_iter()]
+            {
                 let mut last = at;
                 for &meeting in side {
                     let (other, next, slot) = meeting;

@@ -27,7 +27,7 @@ use crate::shapes::{self, KnownNames};
 
 use couplings::{Couplings, Seen};
 use evidence::Clocks;
-use look::{Look, look};
+use look::{Look, Looking};
 use store::{Store, fact};
 use traces::{Given, Reason, Traces};
 
@@ -92,6 +92,15 @@ pub struct Stream {
     round: u64,
 }
 
+/// Slots of groups to which no span came for the window.
+#[derive(Default)]
+struct Idle {
+    /// Of those in which something changed since they were given out.
+    changed: Vec<u32>,
+    /// Of the others.
+    unchanged: Vec<u32>,
+}
+
 /// A trace that has more spans is looked at again only when it has grown by an eighth.
 const SMALL_TRACE: u64 = 10_000;
 
@@ -137,13 +146,13 @@ impl Stream {
         const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
         let (s, id) = (&c.spans, c.spans.trace_id[row]);
         if s.present[row] & IDS != IDS || id == [0; 16] || s.span_id[row] == [0; 8] {
-            self.without_id.0 = self.store.hold_any(segment, row as u32, facts, self.without_id.0);
+            self.without_id.0 = self.store.hold_any(c, segment, row as u32, facts, self.without_id.0);
             self.without_id.1 += 1;
             return;
         }
         let known = self.traces.find(&id);
         let head = known.map_or(NONE, |slot| self.traces.at(slot).head);
-        let Some(node) = self.store.hold(segment, row as u32, facts, head) else {
+        let Some(node) = self.store.hold(c, segment, row as u32, facts, head) else {
             self.counts.repeats += 1;
             return;
         };
@@ -236,13 +245,14 @@ impl Stream {
         slots.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         self.clocks.let_go(|slot| self.traces.at(slot).going);
         for slot in slots {
+            let was_evicted = self.traces.at(slot).evicted;
             let Some(trace) = self.traces.remove(slot) else { continue };
             trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
             if trace.linked {
                 self.couplings.unlink(slot);
             }
             self.bytes -= trace.bytes;
-            if trace.evicted {
+            if was_evicted {
                 self.waiting = (self.waiting.0 - trace.spans as usize, self.waiting.1 - trace.bytes);
             }
             let count = self.store.release(trace.head) as u64;
@@ -261,7 +271,8 @@ impl Stream {
     pub fn take(&mut self, now: u64) -> Taken {
         self.now = self.now.max(now);
         if let Some(old) = self.now.checked_sub(self.settings.max_age_ns) {
-            while let Some(slot) = self.traces.by_age.first().filter(|&slot| self.traces.at(slot).born <= old) {
+            while let Some(slot) = self.traces.by_age.first().filter(|&slot| self.traces.at(slot).born <= old)
+            {
                 self.evict(slot, Reason::Age);
             }
         }
@@ -279,7 +290,7 @@ impl Stream {
 
     /// Looks at traces to which spans came. Returns those that are finished.
     fn look_at_touched(&mut self) -> Vec<u32> {
-        let mut finished = Vec::new();
+        let (mut finished, mut looking) = (Vec::new(), Looking::default());
         for slot in std::mem::take(&mut self.touched) {
             let Some(trace) = self.traces.get_mut(slot).filter(|trace| trace.touched) else { continue };
             trace.touched = false;
@@ -288,7 +299,7 @@ impl Stream {
                 continue;
             }
             trace.looked = spans;
-            let found = self.look(slot);
+            let found = self.look(&mut looking, slot);
             let trace = self.traces.at_mut(slot);
             if trace.changed && found.whole && found.halves.is_empty() && !found.is_moved && !trace.linked {
                 finished.push(slot);
@@ -300,33 +311,37 @@ impl Stream {
         finished
     }
 
-    fn look(&self, slot: u32) -> Look {
+    fn look(&self, looking: &mut Looking, slot: u32) -> Look {
         let trace = self.traces.at(slot);
-        look(&self.store, trace.head, trace.linked, self.clocks.moved())
+        looking.look(&self.store, trace.head, trace.linked, self.clocks.moved())
     }
 
-    /// All groups that got no span after `idle_since`.
-    fn idle_groups(&mut self, idle_since: Option<u64>) -> Vec<Vec<u32>> {
-        let Some(idle_since) = idle_since else { return Vec::new() };
+    /// All groups that got no span after `idle_since`, in which something changed since they were given out; the others.
+    fn idle_groups(&mut self, idle_since: Option<u64>) -> Idle {
+        let mut idle = Idle::default();
+        let Some(idle_since) = idle_since else { return idle };
         self.round += 1;
         let is_idle = |traces: &Traces, slot: u32| traces.at(slot).active <= idle_since;
-        let idle = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
-        let idle: Vec<u32> = idle.collect();
-        let (mut groups, mut seen) = (Vec::new(), Seen::default());
-        for slot in idle {
-            if self.traces.at(slot).round != self.round {
-                let group = self.group(slot, &mut seen);
-                if group.iter().all(|&slot| is_idle(&self.traces, slot)) {
-                    groups.push(group);
-                }
+        let slots = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
+        let slots: Vec<u32> = slots.collect();
+        let (mut group, mut seen) = (Vec::new(), Seen::default());
+        for slot in slots {
+            if self.traces.at(slot).round == self.round {
+                continue;
+            }
+            self.find_group(slot, &mut group, &mut seen);
+            if group.iter().all(|&slot| is_idle(&self.traces, slot)) {
+                let changed = group.iter().any(|&slot| self.traces.at(slot).changed);
+                if changed { &mut idle.changed } else { &mut idle.unchanged }.append(&mut group);
             }
         }
-        groups
+        idle
     }
 
     /// The traces that a trace can only be joined with, itself first.
-    fn group(&mut self, slot: u32, seen: &mut Seen) -> Vec<u32> {
-        let mut group = vec![slot];
+    fn find_group(&mut self, slot: u32, group: &mut Vec<u32>, seen: &mut Seen) {
+        group.clear();
+        group.push(slot);
         self.traces.at_mut(slot).round = self.round;
         let mut next = 0;
         while let Some(&slot) = group.get(next) {
@@ -345,31 +360,28 @@ impl Stream {
                 }
             }
         }
-        group
     }
 
     // ── Giving out ────────────────────────────────────────────────────────────────────────────────
 
     /// Joins what is finished, what was evicted, and those idle groups in which something changed since they were given
     /// out. All but the finished ones are let go.
-    fn give_out(&mut self, finished: Vec<u32>, idle: Vec<Vec<u32>>, all: bool) -> Taken {
+    fn give_out(&mut self, finished: Vec<u32>, idle: Idle, all: bool) -> Taken {
         let evicted: Vec<u32> = self.evicted.drain(..).collect();
         let evicted_ids: TraceIds = evicted.iter().map(|&slot| self.traces.at(slot).id).collect();
         let is_changed = |slot: &u32| self.traces.at(*slot).changed;
-        let (changed, unchanged): (Vec<_>, Vec<_>) =
-            idle.into_iter().partition(|group| group.iter().any(is_changed));
-        let mut going = changed.concat();
+        let mut going = idle.changed.clone();
         going.extend(evicted.iter().copied().filter(is_changed));
         going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
         let (joined, places, moved) = self.join(&mut going, evicted_ids, all);
         let taken = self.note(joined, &going, &places);
-        self.let_go(evicted.into_iter().chain(changed.into_iter().flatten()).collect());
+        self.let_go(evicted.into_iter().chain(idle.changed).collect());
         if moved && !all {
             self.mark_moved();
         }
         let is_settled = |slot: &u32| !self.traces.at(*slot).changed;
-        self.let_go(unchanged.into_iter().filter(|group| group.iter().all(is_settled)).flatten().collect());
+        self.let_go(idle.unchanged.into_iter().filter(is_settled).collect());
         let without_id = self.release_without_id();
         self.counts.released += without_id as u64;
         self.store.tidy();
@@ -414,7 +426,9 @@ impl Stream {
             trace.given.is_some() && !trace.changed && !trace.evicted && !trace.going
         };
         let given: Vec<u32> = self.traces.all().filter(was_given).collect();
-        let moved: Vec<u32> = given.into_iter().filter(|&slot| self.look(slot).is_moved).collect();
+        let mut looking = Looking::default();
+        let is_moved = |slot: &u32| self.look(&mut looking, *slot).is_moved;
+        let moved: Vec<u32> = given.into_iter().filter(is_moved).collect();
         moved.iter().for_each(|&slot| self.traces.at_mut(slot).changed = true);
         moved
     }

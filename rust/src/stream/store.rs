@@ -161,17 +161,16 @@ impl Store {
         hasher.hash_one(Self::key((c, row)))
     }
 
-    /// Holds a row before the chain at `head`, and returns the new head; nothing if the same span is held already.
-    pub fn hold(&mut self, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
-        let c = Arc::clone(&self.segment(segment).columns);
-        let hash = Self::hash(&self.hasher, &c, row as usize);
-        let here = (&*c, row as usize);
+    /// Holds a row of an open table before the chain at `head`, and returns the new head; nothing if the same span is held already.
+    pub fn hold(&mut self, c: &Columns, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
+        let hash = Self::hash(&self.hasher, c, row as usize);
+        let here = (c, row as usize);
         let like = self.distinct.iter_hash(hash).map(|&node| self.place(node));
         let mut variants = like.filter(|&place| Self::key(place) == Self::key(here)).take(VARIANTS);
         if variants.any(|place| twins::same(place, here)) {
             return None;
         }
-        let node = self.hold_any(segment, row, facts, head);
+        let node = self.hold_any(c, segment, row, facts, head);
         let Self { distinct, nodes, .. } = self;
         nodes[node as usize].hash = hash;
         distinct.insert_unique(hash, node, |&other| nodes[other as usize].hash);
@@ -179,8 +178,8 @@ impl Store {
     }
 
     /// Holds a row that is like no other.
-    pub fn hold_any(&mut self, segment: u32, row: u32, facts: u8, next: u32) -> u32 {
-        let s = &self.segment(segment).columns.spans;
+    pub fn hold_any(&mut self, c: &Columns, segment: u32, row: u32, facts: u8, next: u32) -> u32 {
+        let s = &c.spans;
         let id = |ids: &[[u8; 8]]| u64::from_le_bytes(ids[row as usize]);
         let (span_id, parent) = (id(&s.span_id), id(&s.parent_span_id));
         let node = Node { hash: 0, span_id, parent, segment, row, next, facts };
