@@ -47,6 +47,8 @@ GOALS = {
         Goal(9, "peak memory of scan, 10x input / 1x", 1.3, 1.1, 1.05, LOWER),
         Goal(10, "columns without the wire, bytes/span", 300, 254, 200, LOWER),
         Goal(11, "one request's tree / all trees", 1 / 20, 1 / 100, 1 / 1000, LOWER),
+        Goal(12, "join, attribute / feed, take, attribute", 0.2, 0.5, 0.8),
+        Goal(13, "peak memory of a stream, 10x input / 1x", 1.3, 1.1, 1.05, LOWER),
     )
 }
 BUDGETS = {"decode": 4000, "join, critical path and phases": 800}

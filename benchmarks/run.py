@@ -36,6 +36,7 @@ import chart
 import crate
 import goals
 import memory
+import stream
 import workloads
 from contenders import CONTENDERS, DECODERS, JOB
 from google.protobuf.internal import api_implementation
@@ -102,6 +103,12 @@ class Goals:
         grown, trees = memory.scan_growth(path), memory.child("trees", path)
         self.take(name, 9, "scan", grown, grown["ratio"])
         self.take(name, 11, "trees", trees, trees["ratio"])
+
+    def stream(self, name: str, path: Path, rounds: int) -> None:
+        """Note rows 12 and 13: of both ways to take, the slower."""
+        speed, grown = stream.child("speed", path, rounds), stream.growth(path)
+        self.take(name, 12, "stream", speed, min(speed["ratio"].values()))
+        self.take(name, 13, "stream peak", grown, grown["ratio"])
 
     def crate(self, name: str, path: Path, small: Path, rounds: int) -> None:
         """Note rows 5, 7 and 8, where the tools are there."""
@@ -438,6 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_measured(results[-1])
             if name in found.results and not options.quick:
                 found.memory(name, path)
+                found.stream(name, path, options.rounds)
                 found.crate(name, path, fewest(name, path, options.seed), options.rounds)
         if not options.quick:
             mixes = measure_mixes(Path(folder), options.seed)

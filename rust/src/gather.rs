@@ -8,6 +8,8 @@
 //!
 //! Rows come to stand in the order asked for; scopes, resources and batches in the order in which spans need them.
 
+use std::ops::Range;
+
 use arrow_buffer::Buffer;
 
 use crate::columns::{Attributes, Columns, OddId, TextRef, ValueKind, run};
@@ -37,6 +39,7 @@ impl Translation {
     }
 }
 
+#[inline(always)]
 fn translate(known: &mut [u32], id: u32, from: &Interner, into: &mut Interner) -> u32 {
     let known = &mut known[id as usize];
     if *known == NONE {
@@ -54,15 +57,53 @@ pub struct Gather {
     translations: Vec<Option<Translation>>,
 }
 
+/// How much room rows need.
+#[derive(Default)]
+pub struct Room {
+    spans: usize,
+    attributes: usize,
+    events: usize,
+    event_attributes: usize,
+    text: usize,
+}
+
+/// Bytes of texts of a span beside its attributes, and of one of those, about.
+const TEXT_BYTES: usize = 128;
+
+impl Room {
+    /// Room for one row more.
+    #[inline]
+    pub fn add(&mut self, c: &Columns, row: usize) {
+        let (attributes, events) = (c.span_attributes.of(row), run(&c.spans.events_end, row));
+        self.spans += 1;
+        self.attributes += attributes.len();
+        self.events += events.len();
+        if !events.is_empty() {
+            let (first, last) = (c.event_attributes.of(events.start), c.event_attributes.of(events.end - 1));
+            self.event_attributes += last.end - first.start;
+        }
+        // Attributes are copied from the first text to the last, with what stands between them.
+        let mut texts = attributes.filter(|&row| is_text(c.span_attributes.kind[row]));
+        let start = |row: usize| TextRef::from_bits(c.span_attributes.value[row]).start();
+        if let (Some(first), Some(last)) = (texts.next(), texts.next_back()) {
+            self.text += start(last).saturating_sub(start(first)).min(LOOSE * SHORT);
+        }
+        self.text += TEXT_BYTES;
+    }
+}
+
 impl Gather {
-    /// An empty table with room for so many spans.
-    pub fn with_room_for(spans: usize) -> Self {
-        const TEXT_BYTES: usize = 320;
-        const ATTRIBUTES: usize = 9;
+    /// An empty table.
+    pub fn with_room(room: &Room) -> Self {
         let mut gather = Self::default();
-        gather.out.spans.reserve(spans);
-        gather.out.span_attributes.reserve(spans, ATTRIBUTES * spans);
-        gather.arena.reserve(TEXT_BYTES * spans);
+        let out = &mut gather.out;
+        out.spans.reserve(room.spans);
+        out.span_attributes.reserve(room.spans, room.attributes);
+        out.events.time_unix_nano.reserve(room.events);
+        out.events.name.reserve(room.events);
+        out.events.dropped_attributes_count.reserve(room.events);
+        out.event_attributes.reserve(room.events, room.event_attributes);
+        gather.arena.reserve(room.text);
         gather
     }
 
@@ -72,17 +113,23 @@ impl Gather {
             self.translations.resize_with(number + 1, || None);
         }
         let translation = self.translations[number].get_or_insert_with(|| Translation::new(c));
-        let mut copy = Copy { c, out: &mut self.out, arena: &mut self.arena, translation };
+        let mut copy = Copy { c, out: &mut self.out, arena: &mut self.arena, translation, moved: None };
         copy.span(row);
     }
 
     /// The table.
     pub fn finish(self) -> Columns {
-        let Self { mut out, arena, .. } = self;
-        out.shrink_to_fit();
+        let Self { mut out, mut arena, .. } = self;
+        arena.shrink_to_fit();
         out.arena = Buffer::from_vec(arena);
         out
     }
+}
+
+/// The value is a [`TextRef`].
+#[inline(always)]
+fn is_text(kind: ValueKind) -> bool {
+    matches!(kind, ValueKind::String | ValueKind::Bytes | ValueKind::Array | ValueKind::KvList)
 }
 
 struct Copy<'a> {
@@ -90,9 +137,55 @@ struct Copy<'a> {
     out: &'a mut Columns,
     arena: &'a mut Vec<u8>,
     translation: &'a mut Translation,
+    /// The run of the old arena that was copied as a whole, and where it starts in the new one.
+    moved: Option<(Range<usize>, usize)>,
 }
 
+/// Runs that hold so many times as much as the texts in them, and some more, are not copied as a whole.
+const LOOSE: usize = 4;
+const SHORT: usize = 1024;
+
 impl Copy<'_> {
+    /// The texts of a span's own attributes stand close together on the wire, and are copied at once.
+    fn move_run(&mut self, attributes: Range<usize>) {
+        let table = &self.c.span_attributes;
+        let (mut first, mut last, mut bytes) = (usize::MAX, 0, 0);
+        for row in attributes {
+            if is_text(table.kind[row]) {
+                let text = TextRef::from_bits(table.value[row]);
+                (first, last) = (first.min(text.start()), last.max(text.start() + text.len()));
+                bytes += text.len();
+            }
+        }
+        self.moved = None;
+        if bytes > 0 && last - first <= LOOSE * bytes + SHORT {
+            self.moved = Some((first..last, self.arena.len()));
+            self.arena.extend_from_slice(self.c.arena.get(first..last).unwrap_or_default());
+        }
+    }
+
+    /// The attributes of a span.
+    fn span_attributes(&mut self, row: usize) {
+        let (from, rows) = (&self.c.span_attributes, self.c.span_attributes.of(row));
+        self.move_run(rows.clone());
+        let Some((old, new)) = self.moved.take().filter(|_| from.key_strindex.is_empty()) else {
+            return self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, row);
+        };
+        let out = &mut self.out.span_attributes;
+        let keys = (&mut self.translation.keys, &self.c.keys, &mut self.out.keys);
+        out.key.extend(from.key[rows.clone()].iter().map(|&key| translate(keys.0, key, keys.1, keys.2)));
+        out.kind.extend_from_slice(&from.kind[rows.clone()]);
+        let moved = |(&kind, &value): (&ValueKind, &u64)| match is_text(kind) {
+            true => {
+                let text = TextRef::from_bits(value);
+                text.moved_to(text.start().wrapping_sub(old.start).wrapping_add(new)).bits()
+            }
+            false => value,
+        };
+        out.value.extend(from.kind[rows.clone()].iter().zip(&from.value[rows]).map(moved));
+        out.end.push(out.key.len() as u32);
+    }
+
     #[inline]
     fn text(&mut self, text: TextRef) -> TextRef {
         if text.is_empty() {
@@ -119,7 +212,7 @@ impl Copy<'_> {
         let s = &c.spans;
         self.events(run(&s.events_end, row));
         self.links(run(&s.links_end, row));
-        self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, row);
+        self.span_attributes(row);
         let scope = self.scope(s.scope_spans[row] as usize);
         let name = self.name(s.name[row]);
         let (trace_state, message) = (self.text(s.trace_state[row]), self.text(s.status_message[row]));
@@ -161,11 +254,9 @@ impl Copy<'_> {
         let from = from(self.c);
         for row in from.of(owner) {
             let key = translate(&mut self.translation.keys, from.key[row], &self.c.keys, &mut self.out.keys);
-            let value = match from.kind[row] {
-                ValueKind::String | ValueKind::Bytes | ValueKind::Array | ValueKind::KvList => {
-                    self.text(TextRef::from_bits(from.value[row])).bits()
-                }
-                _ => from.value[row],
+            let value = match is_text(from.kind[row]) {
+                true => self.text(TextRef::from_bits(from.value[row])).bits(),
+                false => from.value[row],
             };
             into(self.out).push(key, from.kind[row], value);
         }
@@ -179,7 +270,7 @@ impl Copy<'_> {
         out.end.push(out.key.len() as u32);
     }
 
-    fn events(&mut self, rows: std::ops::Range<usize>) {
+    fn events(&mut self, rows: Range<usize>) {
         for row in rows {
             let name = self.name(self.c.events.name[row]);
             self.out.events.time_unix_nano.push(self.c.events.time_unix_nano[row]);
@@ -189,7 +280,7 @@ impl Copy<'_> {
         }
     }
 
-    fn links(&mut self, rows: std::ops::Range<usize>) {
+    fn links(&mut self, rows: Range<usize>) {
         let l = &self.c.links;
         for row in rows {
             let trace_state = self.text(l.trace_state[row]);

@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn points_on_and_below_the_lines_between_others_are_left_out() {
-        assert_eq!(&[(0, 0), (2, 4), (5, 5)], hull(&[(0, 0), (1, 2), (2, 4), (5, 5), (4, 2), (2, 3)]).points());
+        assert_eq!(
+            &[(0, 0), (2, 4), (5, 5)],
+            hull(&[(0, 0), (1, 2), (2, 4), (5, 5), (4, 2), (2, 3)]).points()
+        );
     }
 
     #[test]
@@ -118,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_what_the_definition_says_in_any_order(points in prop::collection::vec((0i64..12, -9i64..9), 0..24)) {
-            prop_assert_eq!(&defined(&points)[..], hull(&points).points());
+            prop_assert_eq!(defined(&points), hull(&points).points().to_vec());
         }
 
         #[test]

@@ -45,9 +45,11 @@ pub type Place<'a> = (&'a Columns, usize);
 /// without a meaning, so that two spans are equal only if they say exactly the same.
 fn compare(a: Place<'_>, b: Place<'_>) -> Ordering {
     fn parts((c, row): Place<'_>) -> usize {
-        c.span_attributes.of(row).len() + run(&c.spans.events_end, row).len() + run(&c.spans.links_end, row).len()
+        c.span_attributes.of(row).len()
+            + run(&c.spans.events_end, row).len()
+            + run(&c.spans.links_end, row).len()
     }
-    fn numbers<'a>((c, row): Place<'a>) -> ((usize, u64, u64, i32), (&'a str, [u8; 8])) {
+    fn numbers((c, row): Place<'_>) -> impl Ord {
         let s = &c.spans;
         (
             (parts((c, row)), s.end_time_unix_nano[row], s.start_time_unix_nano[row], s.kind[row]),
@@ -64,7 +66,7 @@ fn compare(a: Place<'_>, b: Place<'_>) -> Ordering {
 }
 
 fn compare_rest(a: Place<'_>, b: Place<'_>) -> Ordering {
-    fn rest<'a>((c, row): Place<'a>) -> ((i32, &'a [u8]), u32, &'a [u8], (u32, u32, u32)) {
+    fn rest((c, row): Place<'_>) -> impl Ord {
         let s = &c.spans;
         let dropped =
             (s.dropped_attributes_count[row], s.dropped_events_count[row], s.dropped_links_count[row]);
@@ -89,7 +91,7 @@ fn compare_events((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
 
 fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
     let runs = (run(&c.spans.links_end, a), run(&d.spans.links_end, b));
-    fn said<'a>((c, at): Place<'a>) -> ([u8; 16], [u8; 8], u32, &'a [u8], u32) {
+    fn said((c, at): Place<'_>) -> impl Ord {
         let l = &c.links;
         let dropped = l.dropped_attributes_count[at];
         (l.trace_id[at], l.span_id[at], l.flags[at], l.trace_state[at].of(&c.arena), dropped)
@@ -103,14 +105,19 @@ fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
 fn compare_senders((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
     let scopes = (c.spans.scope_spans[a] as usize, d.spans.scope_spans[b] as usize);
     let resources = (c.resource_of(a), d.resource_of(b));
-    fn scope<'a>((c, at): Place<'a>) -> (&'a str, &'a [u8]) {
+    fn scope((c, at): Place<'_>) -> impl Ord {
         (c.names.text(c.scopes.name[at]), c.scopes.version[at].of(&c.arena))
     }
     scope((c, scopes.0))
         .cmp(&scope((d, scopes.1)))
-        .then_with(|| compare_attributes((c, &c.scope_attributes, scopes.0), (d, &d.scope_attributes, scopes.1)))
         .then_with(|| {
-            compare_attributes((c, &c.resource_attributes, resources.0), (d, &d.resource_attributes, resources.1))
+            compare_attributes((c, &c.scope_attributes, scopes.0), (d, &d.scope_attributes, scopes.1))
+        })
+        .then_with(|| {
+            compare_attributes(
+                (c, &c.resource_attributes, resources.0),
+                (d, &d.resource_attributes, resources.1),
+            )
         })
 }
 
@@ -118,7 +125,7 @@ fn compare_senders((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
 type Owned<'a> = (&'a Columns, &'a Attributes, usize);
 
 fn compare_attributes(a: Owned<'_>, b: Owned<'_>) -> Ordering {
-    fn said<'a>((c, table, _): Owned<'a>, row: usize) -> (&'a str, u8, Option<&'a [u8]>, u64) {
+    fn said((c, table, _): Owned<'_>, row: usize) -> impl Ord {
         let text = table.text_ref(row).map(|text| text.of(&c.arena));
         let number = if text.is_some() { 0 } else { table.value[row] };
         (c.keys.text(table.key[row]), table.kind[row] as u8, text, number)

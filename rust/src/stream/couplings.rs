@@ -18,6 +18,9 @@ type TraceId = [u8; 16];
 /// Where a half can meet another one: process key, ns since the epoch, slot of its trace.
 type Meeting = (u64, i64, u32);
 
+/// Meetings that were looked at.
+pub type Seen = hashbrown::HashSet<Meeting, foldhash::fast::RandomState>;
+
 /// What couples which slots.
 #[derive(Default)]
 pub struct Couplings {
@@ -26,8 +29,6 @@ pub struct Couplings {
     /// The same, turned.
     from: BTreeSet<(TraceId, u32)>,
     meetings: BTreeSet<Meeting>,
-    /// (slot, process, instant)
-    halves: BTreeSet<(u32, u64, i64)>,
 }
 
 impl Couplings {
@@ -47,36 +48,23 @@ impl Couplings {
         self.from.range((trace, 0)..=(trace, u32::MAX)).map(|&(_, slot)| slot)
     }
 
-    /// Whether the slot has a link, or its trace is linked to.
-    pub fn is_linked(&self, slot: u32, trace: TraceId) -> bool {
-        self.links_of(slot).next().is_some() || self.links_to(trace).next().is_some()
+    /// Whether a trace is linked to.
+    pub fn is_linked_to(&self, trace: TraceId) -> bool {
+        !self.from.is_empty() && self.links_to(trace).next().is_some()
     }
 
-    /// The halves in a slot are these now, as (process, instant).
-    pub fn set_halves(&mut self, slot: u32, halves: &[(u64, i64)]) {
-        for (_, process, at) in self.take_halves(slot) {
-            self.meetings.remove(&(process, at, slot));
-        }
-        for &(process, at) in halves {
-            self.meetings.insert((process, at, slot));
-            self.halves.insert((slot, process, at));
-        }
+    /// A half of this slot can meet others of the process at this instant.
+    pub fn meet(&mut self, slot: u32, (process, at): (u64, i64)) {
+        self.meetings.insert((process, at, slot));
     }
 
-    fn take_halves(&mut self, slot: u32) -> Vec<(u32, u64, i64)> {
-        if self.halves.is_empty() {
-            return Vec::new();
-        }
-        let of_slot: Vec<_> = self.halves.range((slot, 0, i64::MIN)..=(slot, u64::MAX, i64::MAX)).copied().collect();
-        for half in &of_slot {
-            self.halves.remove(half);
-        }
-        of_slot
+    /// It can no more.
+    pub fn leave(&mut self, slot: u32, (process, at): (u64, i64)) {
+        self.meetings.remove(&(process, at, slot));
     }
 
-    /// The slot is free.
-    pub fn forget(&mut self, slot: u32) {
-        self.set_halves(slot, &[]);
+    /// The slot has no links any more.
+    pub fn unlink(&mut self, slot: u32) {
         let targets: Vec<TraceId> = self.links_of(slot).copied().collect();
         for to in targets {
             self.to.remove(&(slot, to));
@@ -84,17 +72,19 @@ impl Couplings {
         }
     }
 
-    /// All slots with a half in a chain with one of this slot. A meeting in `seen` was looked at before.
-    pub fn near(&self, slot: u32, seen: &mut BTreeSet<Meeting>) -> Vec<u32> {
+    /// All slots with a half in a chain with these of a slot. A meeting in `seen` was looked at before.
+    pub fn near(&self, slot: u32, halves: &[(u64, i64)], seen: &mut Seen) -> Vec<u32> {
         let mut found = Vec::new();
-        for &(_, process, at) in self.halves.range((slot, 0, i64::MIN)..=(slot, u64::MAX, i64::MAX)) {
+        for &(process, at) in halves {
             let here = (process, at, slot);
             if !seen.insert(here) {
                 continue;
             }
             let before = self.meetings.range(..here).rev();
             let after = self.meetings.range(here..).skip(1);
-            for side in [&mut before.into_iter() as &mut dyn Iterator<Item = &Meeting>, &mut after.into_iter()] {
+            for side in
+                [&mut before.into_iter() as &mut dyn Iterator<Item = &Meeting>, &mut after.into_iter()]
+            {
                 let mut last = at;
                 for &meeting in side {
                     let (other, next, slot) = meeting;
@@ -117,23 +107,23 @@ mod tests {
     #[test]
     fn what_is_near_in_a_chain_of_one_process_is_found_once() {
         let mut couplings = Couplings::default();
-        let at = [(1, 0), (1, 50_000), (1, 100_000), (1, 150_001), (2, 60_000)];
+        let at: [(u64, i64); 5] = [(1, 0), (1, 50_000), (1, 100_000), (1, 150_001), (2, 60_000)];
         for (slot, &half) in at.iter().enumerate() {
-            couplings.set_halves(slot as u32, &[half]);
+            couplings.meet(slot as u32, half);
         }
-        let mut seen = BTreeSet::new();
-        assert_eq!(vec![0, 2], couplings.near(1, &mut seen));
-        assert!(couplings.near(0, &mut seen).is_empty());
-        couplings.forget(1);
-        assert!(couplings.near(0, &mut BTreeSet::new()).is_empty());
+        let mut seen = Seen::default();
+        assert_eq!(vec![0, 2], couplings.near(1, &at[1..2], &mut seen));
+        assert!(couplings.near(0, &at[..1], &mut seen).is_empty());
+        couplings.leave(1, at[1]);
+        assert!(couplings.near(0, &at[..1], &mut Seen::default()).is_empty());
     }
 
     #[test]
     fn a_link_is_seen_from_both_ends_until_its_slot_is_free() {
         let mut couplings = Couplings::default();
         couplings.link(7, [1; 16]);
-        assert!(couplings.is_linked(7, [2; 16]) && couplings.is_linked(3, [1; 16]));
-        couplings.forget(7);
-        assert!(!couplings.is_linked(7, [2; 16]) && !couplings.is_linked(3, [1; 16]));
+        assert!(couplings.is_linked_to([1; 16]) && couplings.links_of(7).eq([&[1; 16]]));
+        couplings.unlink(7);
+        assert!(!couplings.is_linked_to([1; 16]) && couplings.links_of(7).next().is_none());
     }
 }

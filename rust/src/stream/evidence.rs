@@ -75,7 +75,8 @@ impl Clocks {
         let mut adopted: Vec<u32> = found.map(|repair| repair.row).collect();
         adopted.sort_unstable();
         let s = &c.spans;
-        let sent = |row: usize| (saturated(s.start_time_unix_nano[row]), saturated(s.end_time_unix_nano[row]));
+        let sent =
+            |row: usize| (saturated(s.start_time_unix_nano[row]), saturated(s.end_time_unix_nano[row]));
         for &(client, server) in &joined.rpc_pairs {
             let said = clock::bound(c, &joined.processes, (client, server), sent);
             let (Some((pair, bound)), Some(slot)) = (said, slot_of(server)) else { continue };

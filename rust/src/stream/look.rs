@@ -17,40 +17,63 @@ pub struct Look {
     pub is_moved: bool,
 }
 
-/// Looks at the spans of a chain. `linked`: other traces can add spans to its trees.
-pub fn look(store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
-    let spans = Spans::new(store, head);
-    let mut look = Look { whole: !spans.id_twice, ..Look::default() };
-    let (mut requests, mut audited) = (Vec::new(), linked);
-    let mut served = vec![false; spans.nodes.len()];
-    for (at, &(_, node)) in spans.nodes.iter().enumerate() {
-        let facts = store.facts(node);
-        let (c, row) = store.place(node);
-        let named = c.spans.parent_span_id[row] != [0; 8];
-        let parent = spans.find(&c.spans.parent_span_id[row]).filter(|_| named);
-        look.whole &= parent.is_some() == named;
-        audited |= facts & fact::AUDIT != 0;
-        if let Some(above) = parent {
-            served[above] |= facts & fact::RPC_SERVER != 0;
-            let processes = || (store.process(spans.nodes[above].1), store.process(node));
-            look.is_moved |= !moved.is_empty() && moved.contains(&processes());
+/// Room to look in, used again for each trace.
+#[derive(Default)]
+pub struct Looking {
+    nodes: Vec<(u64, u32)>,
+    served: Vec<bool>,
+    /// (place, place of the parent)
+    requests: Vec<(usize, Option<usize>)>,
+}
+
+impl Looking {
+    /// Looks at the spans of a chain. `linked`: other traces can add spans to its trees.
+    pub fn look(&mut self, store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
+        let Self { nodes, served, requests } = self;
+        let spans = Spans::new(store, head, nodes);
+        let mut look = Look { whole: !spans.id_twice, ..Look::default() };
+        let mut audited = linked;
+        served.clear();
+        served.resize(spans.nodes.len(), false);
+        requests.clear();
+        for (at, &(_, node)) in spans.nodes.iter().enumerate() {
+            let (facts, (_, id)) = (store.facts(node), store.ids(node));
+            let parent = if id == 0 { None } else { spans.find(id) };
+            look.whole &= parent.is_some() == (id != 0);
+            audited |= facts & fact::AUDIT != 0;
+            if let Some(above) = parent {
+                served[above] |= facts & fact::RPC_SERVER != 0;
+                let processes = || (store.process(spans.nodes[above].1), store.process(node));
+                look.is_moved |= !moved.is_empty() && moved.contains(&processes());
+            }
+            if facts & fact::REQUEST != 0 {
+                requests.push((at, parent));
+            }
         }
-        if facts & fact::REQUEST != 0 {
-            requests.push((at, parent));
-        }
+        let calls =
+            spans.nodes.iter().zip(served).filter(|((_, node), _)| store.facts(*node) & fact::ETCD_CALL != 0);
+        look.whole &= !requests.is_empty() && calls.into_iter().all(|(_, served)| *served);
+        look.halves = halves(&spans, requests, audited);
+        look
     }
-    let unserved = |(at, &(_, node)): (usize, &(u64, u32))| store.facts(node) & fact::ETCD_CALL != 0 && !served[at];
-    look.whole &= !requests.is_empty() && !spans.nodes.iter().enumerate().any(unserved);
-    for (at, parent) in requests {
+}
+
+/// Where what is in a trace can meet the other half of a split request.
+fn halves(spans: &Spans<'_>, requests: &[(usize, Option<usize>)], audited: bool) -> Vec<(u64, i64)> {
+    let (store, mut halves) = (spans.store, Vec::new());
+    for &(at, parent) in requests {
         let node = spans.nodes[at].1;
-        let has_prelude = !spans.id_twice && parent.is_some_and(|above| spans.is_filter(spans.nodes[above].1));
-        if !has_prelude && (audited || store.facts(node) & fact::UNANSWERED != 0) {
-            look.halves.extend(times(store.place(node)).map(|at| (store.process(node), at)));
+        let has_prelude =
+            !spans.id_twice && parent.is_some_and(|above| spans.is_filter(spans.nodes[above].1));
+        let meets = [store.facts(node) & fact::UNANSWERED != 0, audited];
+        if !has_prelude && meets != [false, false] {
+            let at = times(store.place(node)).into_iter().zip(meets).filter(|(_, meets)| *meets);
+            halves.extend(at.map(|(at, _)| (store.process(node), at)));
         }
     }
     let filters = spans.alone().iter().filter(|&&(_, node)| spans.is_filter(node));
-    look.halves.extend(filters.map(|&(_, node)| (store.process(node), times(store.place(node))[1])));
-    look
+    halves.extend(filters.map(|&(_, node)| (store.process(node), times(store.place(node))[1])));
+    halves
 }
 
 /// Start and end as the join takes them.
@@ -61,27 +84,22 @@ fn times((c, row): (&Columns, usize)) -> [i64; 2] {
 /// The spans of a trace, by span id.
 struct Spans<'a> {
     store: &'a Store,
-    nodes: Vec<(u64, u32)>,
+    nodes: &'a [(u64, u32)],
     id_twice: bool,
 }
 
 impl<'a> Spans<'a> {
-    fn new(store: &'a Store, head: u32) -> Self {
-        let id = |node: u32| {
-            let (c, row) = store.place(node);
-            u64::from_le_bytes(c.spans.span_id[row])
-        };
-        let mut nodes: Vec<(u64, u32)> = Vec::new();
+    fn new(store: &'a Store, head: u32, nodes: &'a mut Vec<(u64, u32)>) -> Self {
+        nodes.clear();
         if head != NONE {
-            nodes.extend(store.chain(head).map(|node| (id(node), node)));
+            nodes.extend(store.chain(head).map(|node| (store.ids(node).0, node)));
         }
         nodes.sort_unstable();
         let id_twice = nodes.windows(2).any(|pair| pair[0].0 == pair[1].0);
         Self { store, nodes, id_twice }
     }
 
-    fn find(&self, id: &[u8; 8]) -> Option<usize> {
-        let id = u64::from_le_bytes(*id);
+    fn find(&self, id: u64) -> Option<usize> {
         let at = self.nodes.partition_point(|&(other, _)| other < id);
         self.nodes.get(at).filter(|&&(other, _)| other == id).map(|_| at)
     }
@@ -89,14 +107,13 @@ impl<'a> Spans<'a> {
     /// The spans, if all have one id.
     fn alone(&self) -> &[(u64, u32)] {
         match (self.nodes.first(), self.nodes.last()) {
-            (Some(first), Some(last)) if first.0 == last.0 => &self.nodes,
+            (Some(first), Some(last)) if first.0 == last.0 => self.nodes,
             _ => &[],
         }
     }
 
     /// An `authentication` span that names no parent.
     fn is_filter(&self, node: u32) -> bool {
-        let (c, row) = self.store.place(node);
-        self.store.facts(node) & fact::AUTHENTICATION != 0 && c.spans.parent_span_id[row] == [0; 8]
+        self.store.facts(node) & fact::AUTHENTICATION != 0 && self.store.ids(node).1 == 0
     }
 }

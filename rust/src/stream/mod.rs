@@ -16,7 +16,7 @@ mod order;
 mod store;
 mod traces;
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::columns::{Columns, present, run};
@@ -25,9 +25,9 @@ use crate::join::{Context, Joined, Role, TraceIds, join_part};
 use crate::requests::Keys;
 use crate::shapes::{self, KnownNames};
 
-use couplings::Couplings;
+use couplings::{Couplings, Seen};
 use evidence::Clocks;
-use look::{Look, look};
+use look::{Look, Looking};
 use store::{Store, fact};
 use traces::{Given, Reason, Traces};
 
@@ -85,11 +85,20 @@ pub struct Stream {
     /// Traces to look at.
     touched: Vec<u32>,
     /// Traces that are given out next, oldest first, and what is held for them: spans, bytes.
-    evicted: std::collections::VecDeque<u32>,
+    evicted: VecDeque<u32>,
     waiting: (usize, u64),
     bytes: u64,
     now: u64,
     round: u64,
+}
+
+/// Slots of groups to which no span came for the window.
+#[derive(Default)]
+struct Idle {
+    /// Of those in which something changed since they were given out.
+    changed: Vec<u32>,
+    /// Of the others.
+    unchanged: Vec<u32>,
 }
 
 /// A trace that has more spans is looked at again only when it has grown by an eighth.
@@ -108,7 +117,7 @@ impl Stream {
             roles: [0; Role::NAMES.len()],
             without_id: (NONE, 0),
             touched: Vec::new(),
-            evicted: std::collections::VecDeque::new(),
+            evicted: VecDeque::new(),
             waiting: (0, 0),
             bytes: 0,
             now: 0,
@@ -137,17 +146,17 @@ impl Stream {
         const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
         let (s, id) = (&c.spans, c.spans.trace_id[row]);
         if s.present[row] & IDS != IDS || id == [0; 16] || s.span_id[row] == [0; 8] {
-            self.without_id.0 = self.store.hold_any(segment, row as u32, facts, self.without_id.0);
+            self.without_id.0 = self.store.hold_any(c, segment, row as u32, facts, self.without_id.0);
             self.without_id.1 += 1;
             return;
         }
         let known = self.traces.find(&id);
         let head = known.map_or(NONE, |slot| self.traces.at(slot).head);
-        let Some(node) = self.store.hold(segment, row as u32, facts, head) else {
+        let Some(node) = self.store.hold(c, segment, row as u32, facts, head) else {
             self.counts.repeats += 1;
             return;
         };
-        let slot = known.unwrap_or_else(|| self.traces.create(id, self.now));
+        let slot = known.unwrap_or_else(|| self.create(id));
         let bytes = self.store.row_bytes(segment);
         self.bytes += bytes;
         self.traces.touch(slot, self.now);
@@ -164,6 +173,12 @@ impl Stream {
         }
     }
 
+    fn create(&mut self, id: [u8; 16]) -> u32 {
+        let slot = self.traces.create(id, self.now);
+        self.traces.at_mut(slot).linked = self.couplings.is_linked_to(id);
+        slot
+    }
+
     fn touch(&mut self, slot: u32) {
         let trace = self.traces.at_mut(slot);
         if !trace.touched {
@@ -175,7 +190,9 @@ impl Stream {
     fn link(&mut self, slot: u32, own: [u8; 16], to: [u8; 16]) {
         if to != own && to != [0; 16] {
             self.couplings.link(slot, to);
+            self.traces.at_mut(slot).linked = true;
             if let Some(target) = self.traces.find(&to) {
+                self.traces.at_mut(target).linked = true;
                 self.touch(target);
             }
         }
@@ -228,10 +245,14 @@ impl Stream {
         slots.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         self.clocks.let_go(|slot| self.traces.at(slot).going);
         for slot in slots {
-            self.couplings.forget(slot);
+            let was_evicted = self.traces.at(slot).evicted;
             let Some(trace) = self.traces.remove(slot) else { continue };
+            trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
+            if trace.linked {
+                self.couplings.unlink(slot);
+            }
             self.bytes -= trace.bytes;
-            if trace.evicted {
+            if was_evicted {
                 self.waiting = (self.waiting.0 - trace.spans as usize, self.waiting.1 - trace.bytes);
             }
             let count = self.store.release(trace.head) as u64;
@@ -250,7 +271,8 @@ impl Stream {
     pub fn take(&mut self, now: u64) -> Taken {
         self.now = self.now.max(now);
         if let Some(old) = self.now.checked_sub(self.settings.max_age_ns) {
-            while let Some(slot) = self.traces.by_age.first().filter(|&slot| self.traces.at(slot).born <= old) {
+            while let Some(slot) = self.traces.by_age.first().filter(|&slot| self.traces.at(slot).born <= old)
+            {
                 self.evict(slot, Reason::Age);
             }
         }
@@ -268,7 +290,7 @@ impl Stream {
 
     /// Looks at traces to which spans came. Returns those that are finished.
     fn look_at_touched(&mut self) -> Vec<u32> {
-        let mut finished = Vec::new();
+        let (mut finished, mut looking) = (Vec::new(), Looking::default());
         for slot in std::mem::take(&mut self.touched) {
             let Some(trace) = self.traces.get_mut(slot).filter(|trace| trace.touched) else { continue };
             trace.touched = false;
@@ -277,52 +299,59 @@ impl Stream {
                 continue;
             }
             trace.looked = spans;
-            let found = self.look(slot);
-            let trace = self.traces.at(slot);
-            let linked = self.couplings.is_linked(slot, trace.id);
-            if trace.changed && found.whole && found.halves.is_empty() && !found.is_moved && !linked {
+            let found = self.look(&mut looking, slot);
+            let trace = self.traces.at_mut(slot);
+            if trace.changed && found.whole && found.halves.is_empty() && !found.is_moved && !trace.linked {
                 finished.push(slot);
             }
-            self.couplings.set_halves(slot, &found.halves);
+            trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
+            found.halves.iter().for_each(|&half| self.couplings.meet(slot, half));
+            trace.halves = found.halves;
         }
         finished
     }
 
-    fn look(&self, slot: u32) -> Look {
+    fn look(&self, looking: &mut Looking, slot: u32) -> Look {
         let trace = self.traces.at(slot);
-        let linked = self.couplings.is_linked(slot, trace.id);
-        look(&self.store, trace.head, linked, self.clocks.moved())
+        looking.look(&self.store, trace.head, trace.linked, self.clocks.moved())
     }
 
-    /// All groups that got no span after `idle_since`.
-    fn idle_groups(&mut self, idle_since: Option<u64>) -> Vec<Vec<u32>> {
-        let Some(idle_since) = idle_since else { return Vec::new() };
+    /// All groups that got no span after `idle_since`, in which something changed since they were given out; the others.
+    fn idle_groups(&mut self, idle_since: Option<u64>) -> Idle {
+        let mut idle = Idle::default();
+        let Some(idle_since) = idle_since else { return idle };
         self.round += 1;
         let is_idle = |traces: &Traces, slot: u32| traces.at(slot).active <= idle_since;
-        let idle = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
-        let idle: Vec<u32> = idle.collect();
-        let (mut groups, mut seen) = (Vec::new(), BTreeSet::new());
-        for slot in idle {
-            if self.traces.at(slot).round != self.round {
-                let group = self.group(slot, &mut seen);
-                if group.iter().all(|&slot| is_idle(&self.traces, slot)) {
-                    groups.push(group);
-                }
+        let slots = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
+        let slots: Vec<u32> = slots.collect();
+        let (mut group, mut seen) = (Vec::new(), Seen::default());
+        for slot in slots {
+            if self.traces.at(slot).round == self.round {
+                continue;
+            }
+            self.find_group(slot, &mut group, &mut seen);
+            if group.iter().all(|&slot| is_idle(&self.traces, slot)) {
+                let changed = group.iter().any(|&slot| self.traces.at(slot).changed);
+                if changed { &mut idle.changed } else { &mut idle.unchanged }.append(&mut group);
             }
         }
-        groups
+        idle
     }
 
     /// The traces that a trace can only be joined with, itself first.
-    fn group(&mut self, slot: u32, seen: &mut BTreeSet<(u64, i64, u32)>) -> Vec<u32> {
-        let mut group = vec![slot];
+    fn find_group(&mut self, slot: u32, group: &mut Vec<u32>, seen: &mut Seen) {
+        group.clear();
+        group.push(slot);
         self.traces.at_mut(slot).round = self.round;
         let mut next = 0;
         while let Some(&slot) = group.get(next) {
             next += 1;
-            let mut coupled = self.couplings.near(slot, seen);
-            coupled.extend(self.couplings.links_of(slot).filter_map(|id| self.traces.find(id)));
-            coupled.extend(self.couplings.links_to(self.traces.at(slot).id));
+            let trace = self.traces.at(slot);
+            let mut coupled = self.couplings.near(slot, &trace.halves, seen);
+            if trace.linked {
+                coupled.extend(self.couplings.links_of(slot).filter_map(|id| self.traces.find(id)));
+                coupled.extend(self.couplings.links_to(trace.id));
+            }
             for other in coupled {
                 let trace = self.traces.at_mut(other);
                 if trace.round != self.round && !trace.evicted {
@@ -331,68 +360,63 @@ impl Stream {
                 }
             }
         }
-        group
     }
 
     // ── Giving out ────────────────────────────────────────────────────────────────────────────────
 
     /// Joins what is finished, what was evicted, and those idle groups in which something changed since they were given
     /// out. All but the finished ones are let go.
-    fn give_out(&mut self, finished: Vec<u32>, idle: Vec<Vec<u32>>, all: bool) -> Taken {
+    fn give_out(&mut self, finished: Vec<u32>, idle: Idle, all: bool) -> Taken {
         let evicted: Vec<u32> = self.evicted.drain(..).collect();
         let evicted_ids: TraceIds = evicted.iter().map(|&slot| self.traces.at(slot).id).collect();
         let is_changed = |slot: &u32| self.traces.at(*slot).changed;
-        let (changed, unchanged): (Vec<_>, Vec<_>) =
-            idle.into_iter().partition(|group| group.iter().any(is_changed));
-        let mut going = changed.concat();
+        let mut going = idle.changed.clone();
         going.extend(evicted.iter().copied().filter(is_changed));
         going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
-        let (joined, ends, moved) = self.join(&mut going, evicted_ids, all);
-        let taken = self.note(joined, &going, &ends);
-        self.let_go(evicted.into_iter().chain(changed.into_iter().flatten()).collect());
+        let (joined, places, moved) = self.join(&mut going, evicted_ids, all);
+        let taken = self.note(joined, &going, &places);
+        self.let_go(evicted.into_iter().chain(idle.changed).collect());
         if moved && !all {
             self.mark_moved();
         }
         let is_settled = |slot: &u32| !self.traces.at(*slot).changed;
-        self.let_go(unchanged.into_iter().filter(|group| group.iter().all(is_settled)).flatten().collect());
+        self.let_go(idle.unchanged.into_iter().filter(is_settled).collect());
         let without_id = self.release_without_id();
         self.counts.released += without_id as u64;
         self.store.tidy();
         taken
     }
 
-    /// Joins traces, and then says where the rows of each end, and whether a clock is moved that was not.
+    /// Joins traces, and says for each row which one it is of, and whether a clock is moved that was not.
     fn join(&mut self, going: &mut Vec<u32>, evicted: TraceIds, all: bool) -> (Joined, Vec<u32>, bool) {
         loop {
             going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
             self.clocks.retract(|slot| self.traces.at(slot).going);
-            let (columns, ends) = self.gather(going);
+            let (columns, places) = self.gather(going);
             let held = self.clocks.held();
             let clocks = self.clocks.known(&held, &self.store.hasher);
             let joined = join_part(Arc::new(columns), Context { clocks, evicted: evicted.clone() });
             let moved = self.clocks.follow(&joined, &self.store.hasher);
             let more = if moved && all { self.mark_moved() } else { Vec::new() };
             if more.is_empty() {
-                return (joined, ends, moved);
+                return (joined, places, moved);
             }
             going.extend(more);
         }
     }
 
+    /// The spans of these slots, and those without id; row → place in `going`, [`NONE`] without id.
     fn gather(&self, going: &[u32]) -> (Columns, Vec<u32>) {
-        let (mut nodes, mut ends) = (Vec::new(), Vec::with_capacity(going.len()));
-        for &slot in going {
-            let first = nodes.len();
-            nodes.extend(self.store.chain(self.traces.at(slot).head));
-            nodes[first..].reverse();
-            ends.push(nodes.len() as u32);
+        let mut nodes: Vec<(u32, u32)> = Vec::new();
+        for (place, &slot) in going.iter().enumerate() {
+            nodes.extend(self.store.chain(self.traces.at(slot).head).map(|node| (node, place as u32)));
         }
         if self.without_id.1 > 0 {
-            nodes.extend(self.store.chain(self.without_id.0));
+            nodes.extend(self.store.chain(self.without_id.0).map(|node| (node, NONE)));
         }
-        let count = nodes.len();
-        (self.store.gather(nodes.into_iter(), count), ends)
+        let columns = self.store.gather(&mut nodes);
+        (columns, nodes.into_iter().map(|(_, place)| place).collect())
     }
 
     /// Marks the traces that were given out before a clock was known to be moved. Returns those that are not going.
@@ -402,28 +426,28 @@ impl Stream {
             trace.given.is_some() && !trace.changed && !trace.evicted && !trace.going
         };
         let given: Vec<u32> = self.traces.all().filter(was_given).collect();
-        let moved: Vec<u32> = given.into_iter().filter(|&slot| self.look(slot).is_moved).collect();
+        let mut looking = Looking::default();
+        let is_moved = |slot: &u32| self.look(&mut looking, *slot).is_moved;
+        let moved: Vec<u32> = given.into_iter().filter(is_moved).collect();
         moved.iter().for_each(|&slot| self.traces.at_mut(slot).changed = true);
         moved
     }
 
     /// Notes what is given out, and finds out what it replaces.
-    fn note(&mut self, joined: Joined, going: &[u32], ends: &[u32]) -> Taken {
+    fn note(&mut self, joined: Joined, going: &[u32], places: &[u32]) -> Taken {
         let c = Arc::clone(&joined.columns);
-        let place = |row: u32| ends.partition_point(|&end| end <= row);
-        self.clocks.note(&joined, &self.store.hasher, |row| going.get(place(row)).copied());
+        let slot = |row: u32| going.get(places[row as usize] as usize).copied();
+        self.clocks.note(&joined, &self.store.hasher, slot);
         let mut given = vec![Given::default(); going.len()];
-        let mut first = 0;
-        for (given, &end) in given.iter_mut().zip(ends) {
-            joined.role[first..end as usize].iter().for_each(|&role| given.roles[role as usize] += 1);
-            first = end as usize;
-        }
-        for &role in &joined.role[first..] {
-            self.roles[role as usize] += 1;
+        for (&place, &role) in places.iter().zip(&joined.role) {
+            match given.get_mut(place as usize) {
+                Some(given) => given.roles[role as usize] += 1,
+                None => self.roles[role as usize] += 1,
+            }
         }
         let mut revision = Vec::with_capacity(joined.requests.len());
         for &root in &joined.requests.root {
-            let place = place(root);
+            let place = places[root as usize] as usize;
             given[place].requests.push(c.spans.span_id[root as usize]);
             revision.push(self.traces.at(going[place]).revision);
         }

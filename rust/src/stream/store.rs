@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 
 use crate::columns::Columns;
 use crate::forest::NONE;
-use crate::gather::Gather;
+use crate::gather::{Gather, Room};
 use crate::processes::Processes;
 use crate::twins;
 
@@ -56,6 +56,9 @@ struct Segment {
 /// A held span.
 #[derive(Clone, Copy)]
 struct Node {
+    hash: u64,
+    span_id: u64,
+    parent: u64,
     segment: u32,
     row: u32,
     next: u32,
@@ -126,6 +129,13 @@ impl Store {
         self.nodes[node as usize].facts
     }
 
+    /// Span id and parent's id, as numbers; 0 for none.
+    #[inline]
+    pub fn ids(&self, node: u32) -> (u64, u64) {
+        let node = &self.nodes[node as usize];
+        (node.span_id, node.parent)
+    }
+
     /// The key of a span's process.
     pub fn process(&self, node: u32) -> u64 {
         let (c, row) = self.place(node);
@@ -151,29 +161,28 @@ impl Store {
         hasher.hash_one(Self::key((c, row)))
     }
 
-    /// Holds a row before the chain at `head`, and returns the new head; nothing if the same span is held already.
-    pub fn hold(&mut self, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
-        let c = Arc::clone(&self.segment(segment).columns);
-        let hash = Self::hash(&self.hasher, &c, row as usize);
-        let here = (&*c, row as usize);
+    /// Holds a row of an open table before the chain at `head`, and returns the new head; nothing if the same span is held already.
+    pub fn hold(&mut self, c: &Columns, segment: u32, row: u32, facts: u8, head: u32) -> Option<u32> {
+        let hash = Self::hash(&self.hasher, c, row as usize);
+        let here = (c, row as usize);
         let like = self.distinct.iter_hash(hash).map(|&node| self.place(node));
         let mut variants = like.filter(|&place| Self::key(place) == Self::key(here)).take(VARIANTS);
         if variants.any(|place| twins::same(place, here)) {
             return None;
         }
-        let node = self.hold_any(segment, row, facts, head);
-        let Self { distinct, nodes, segments, hasher, .. } = self;
-        distinct.insert_unique(hash, node, |&other| {
-            let Node { segment, row, .. } = nodes[other as usize];
-            let segment = segments[segment as usize].as_ref().expect("a held row is in an open table");
-            Self::hash(hasher, &segment.columns, row as usize)
-        });
+        let node = self.hold_any(c, segment, row, facts, head);
+        let Self { distinct, nodes, .. } = self;
+        nodes[node as usize].hash = hash;
+        distinct.insert_unique(hash, node, |&other| nodes[other as usize].hash);
         Some(node)
     }
 
     /// Holds a row that is like no other.
-    pub fn hold_any(&mut self, segment: u32, row: u32, facts: u8, next: u32) -> u32 {
-        let node = Node { segment, row, next, facts };
+    pub fn hold_any(&mut self, c: &Columns, segment: u32, row: u32, facts: u8, next: u32) -> u32 {
+        let s = &c.spans;
+        let id = |ids: &[[u8; 8]]| u64::from_le_bytes(ids[row as usize]);
+        let (span_id, parent) = (id(&s.span_id), id(&s.parent_span_id));
+        let node = Node { hash: 0, span_id, parent, segment, row, next, facts };
         if let Some(open) = self.segments[segment as usize].as_mut() {
             open.live += 1;
         }
@@ -191,29 +200,39 @@ impl Store {
 
     /// Lets all spans of a chain go. Returns how many.
     pub fn release(&mut self, head: u32) -> usize {
-        let nodes: Vec<u32> = self.chain(head).collect();
-        for &node in &nodes {
-            let (c, row) = self.place(node);
-            let hash = Self::hash(&self.hasher, c, row);
+        let (mut node, mut count) = (head, 0);
+        while node != NONE {
+            let Node { hash, segment, next, .. } = self.nodes[node as usize];
             if let Ok(entry) = self.distinct.find_entry(hash, |&other| other == node) {
                 entry.remove();
             }
-            let number = self.nodes[node as usize].segment;
-            if let Some(segment) = self.segments[number as usize].as_mut() {
+            if let Some(segment) = self.segments[segment as usize].as_mut() {
                 segment.live -= 1;
             }
-            self.nodes[node as usize] = Node { segment: NONE, row: NONE, next: NONE, facts: 0 };
+            self.nodes[node as usize].segment = NONE;
             self.free.push(node);
+            (node, count) = (next, count + 1);
         }
-        nodes.len()
+        count
     }
 
-    /// Copies spans into a table of their own, in this order.
-    pub fn gather(&self, nodes: impl Iterator<Item = u32>, count: usize) -> Columns {
-        let mut gather = Gather::with_room_for(count);
-        for node in nodes {
-            let Node { segment, row, .. } = self.nodes[node as usize];
-            gather.add(segment as usize, &self.segment(segment).columns, row as usize);
+    /// Copies spans into a table of their own, and brings their nodes, each with a label, into the order that they have
+    /// there: that of the tables, since reading those in order is many times faster.
+    pub fn gather(&self, nodes: &mut [(u32, u32)]) -> Columns {
+        let place = |&(node, _): &(u32, u32)| {
+            let node = &self.nodes[node as usize];
+            (u64::from(node.segment) << 32) | u64::from(node.row)
+        };
+        nodes.sort_by_cached_key(place);
+        let mut room = Room::default();
+        for &(node, _) in nodes.iter() {
+            let (c, row) = self.place(node);
+            room.add(c, row);
+        }
+        let mut gather = Gather::with_room(&room);
+        for &(node, _) in nodes.iter() {
+            let (c, row) = self.place(node);
+            gather.add(self.nodes[node as usize].segment as usize, c, row);
         }
         gather.finish()
     }
@@ -240,14 +259,15 @@ impl Store {
             let segment = self.nodes[*node as usize].segment;
             segment != NONE && which[segment as usize]
         };
-        let moved: Vec<u32> = (0..self.nodes.len() as u32).filter(moves).collect();
+        let nodes = (0..self.nodes.len() as u32).filter(moves);
+        let mut moved: Vec<(u32, u32)> = nodes.map(|node| (node, 0)).collect();
         if moved.is_empty() {
             return;
         }
-        let columns = self.gather(moved.iter().copied(), moved.len());
+        let columns = self.gather(&mut moved);
         self.close(|number, _| which[number]);
         let number = self.open(Arc::new(columns));
-        for (row, &node) in moved.iter().enumerate() {
+        for (row, &(node, _)) in moved.iter().enumerate() {
             let node = &mut self.nodes[node as usize];
             (node.segment, node.row) = (number, row as u32);
         }

@@ -64,6 +64,10 @@ pub struct Trace {
     pub touched: bool,
     /// A span came since it was last given out, or something else that changes its result.
     pub changed: bool,
+    /// It has a link to another trace, or another one has a link to it.
+    pub linked: bool,
+    /// Where it can meet the other half of a split request: process, instant.
+    pub halves: Vec<(u64, i64)>,
     /// It is given out next, and no span is added any more.
     pub evicted: bool,
     /// It is among those given out now.
@@ -134,6 +138,8 @@ impl Traces {
             looked: 0,
             touched: false,
             changed: true,
+            linked: false,
+            halves: Vec::new(),
             evicted: false,
             going: false,
             round: 0,
