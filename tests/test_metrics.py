@@ -223,6 +223,22 @@ def test_a_tally_has_bounded_memory_under_unheard_of_resources():
     assert [slow.wall_ns for slow in tally.slowest()] == list(range(9_999, 9_989, -1))
 
 
+def test_requests_of_one_trace_that_take_equally_long_are_all_counted():
+    """A sender can write any time: rows that have no order (None and text, parts of their time) need none."""
+    alike = [
+        row(5, resource=None),
+        row(5, resource="pods"),
+        row(5, verb=None),
+        *(row(5, components={"apiserver": 5 - ns, "etcd": ns}) for ns in range(1, 4)),
+    ]
+    recent = Recent(slot_ns=10, slots=100)
+    for number, each in enumerate(alike * 3):
+        recent.add([each], now_ns=10 * number)
+    tally = recent.total()
+    assert tally.requests == 18
+    assert [slow.wall_ns for slow in tally.slowest()] == [5] * 10
+
+
 def test_tallies_of_parts_make_the_tally_of_the_whole(recorded):
     """However the requests are cut into slots."""
     rows = observe(recorded)

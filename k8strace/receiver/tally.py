@@ -8,7 +8,6 @@ most one percent too high. Limits such as 2.5 ms have three digits, so histogram
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -226,6 +225,7 @@ class Tally:
         self.incomplete: Counter[str] = Counter()
         """Cause → requests."""
         self._slowest: list[Slow] = []
+        """The least slow of them first."""
 
     def add(self, rows: Iterable[Observed]) -> None:
         """Adds requests."""
@@ -268,10 +268,11 @@ class Tally:
         return self.groups[key]
 
     def _remember(self, slow: Slow) -> None:
-        if len(self._slowest) < SLOWEST:
-            heapq.heappush(self._slowest, slow)
-        elif slow[:2] > self._slowest[0][:2]:
-            heapq.heapreplace(self._slowest, slow)
+        # By time and id alone: of one trace, two requests may take equally long, and their rows have no order.
+        if len(self._slowest) < SLOWEST or slow[:2] > self._slowest[0][:2]:
+            self._slowest.append(slow)
+            self._slowest.sort(key=lambda each: each[:2])
+            del self._slowest[:-SLOWEST]
 
 
 class Recent:
