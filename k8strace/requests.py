@@ -129,8 +129,9 @@ class Request:
     """Nothing is known to be missing from its tree. A caller that was not recorded takes nothing from it."""
     incomplete_cause: str | None
     """
-    "evicted": a stream had to give it out early. "etcd_not_traced": an etcd call without a SERVER span. "span_lost": a span of its trace names a parent that never
-    arrived. "dropped": a sender dropped attributes, events or links of its spans.
+    "evicted": a stream had to give it out early. "etcd_not_traced": an etcd call without a SERVER span. "span_lost":
+    a span of its trace names a parent that never arrived. "dropped": a sender dropped attributes, events or links of
+    its spans.
     """
     _requests: Requests = field(compare=False)
 
@@ -184,7 +185,9 @@ class PhaseTable:
     """(signature, event name, before, after)."""
 
 
-Answers: TypeAlias = dict[tuple[str, str, int, str, str | None, bool, str | None], tuple[str, Mapping[str, Mark]]]
+Answers: TypeAlias = dict[
+    tuple[str, str, int, str, str | None, bool, str | None], tuple[str, Mapping[str, Mark]]
+]
 """Signature → what a taxonomy says of it. May be shared by joins that ask the same taxonomy."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import oracle
 import pytest
-from builder import Span, apiserver_request, batches, etcd_client, etcd_server, trace, verb_span
+from builder import SERVER, Span, apiserver_request, batches, etcd_client, etcd_server, trace, verb_span
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -125,7 +125,9 @@ def singles(messages: Requests) -> Requests:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(1, 5))))
-def test_a_request_is_out_at_the_first_take_after_its_last_span_and_no_earlier(order: tuple[int, ...]) -> None:
+def test_a_request_is_out_at_the_first_take_after_its_last_span_and_no_earlier(
+    order: tuple[int, ...],
+) -> None:
     """Its root ends last, and so comes last; the others in any order."""
     spans = singles(request())
     root = next(each for each in spans if not each.resource_spans[0].scope_spans[0].spans[0].parent_span_id)
@@ -210,7 +212,7 @@ def test_time_that_goes_backwards_counts_as_the_latest() -> None:
 
 
 def test_a_call_that_shows_a_skewed_clock_moves_what_was_given_out() -> None:
-    """The first call agrees with equal clocks. The second needs etcd's to be 40 ns ahead: both are moved, in the end."""
+    """The first call agrees with equal clocks, the second needs etcd's to be ahead: both are moved, in the end."""
     stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=10))
     skewed = request(2, at=1_000)
     for span in skewed[1].resource_spans[0].scope_spans[0].spans:
@@ -230,6 +232,38 @@ def test_a_call_that_shows_a_skewed_clock_moves_what_was_given_out() -> None:
     assert [row["verdict"] for row in everything.clock_offsets] == ["offset"]
     assert put_together([first, *rest]) == said(everything)
     assert stream.counts["updates"] >= 1
+
+
+def drifting(number: int) -> Requests:
+    """A request a second; etcd's clock is ahead by 1 ms, and by 50 us more each second."""
+    at = number * SECOND
+    messages = request(number, at=at)
+    for message in messages:
+        for by_scope in message.resource_spans[0].scope_spans:
+            for span in by_scope.spans:
+                ahead = 1_000_000 + at // 20_000 if span.kind == SERVER and "etcd" in span.name else 0
+                span.start_time_unix_nano += ahead
+                span.end_time_unix_nano += ahead
+    return messages
+
+
+@pytest.mark.parametrize("window_ns", [3 * SECOND, 1 << 40])
+def test_a_drift_is_measured_from_calls_that_were_let_go_too(window_ns: int) -> None:
+    """What the last take says of the clocks is what `join` of everything says, to the last bit."""
+    messages = [message for number in range(1, 121) for message in drifting(number)]
+    everything = k8strace.join(k8strace.decode(messages))
+    assert [row["verdict"] for row in everything.clock_offsets] == ["drift"]
+    stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=window_ns))
+    takes = []
+    for at, message in enumerate(messages):
+        stream.feed(message, at // 2 * SECOND)
+        takes.append(stream.take(at // 2 * SECOND))
+    takes.append(stream.flush())
+    assert list(takes[-1].clock_offsets) == list(everything.clock_offsets)
+    whole = put_together(takes)
+    assert whole["requests"].keys() == said(everything)["requests"].keys()
+    if window_ns > 120 * SECOND:
+        assert whole == said(everything)
 
 
 # ── Limits ────────────────────────────────────────────────────────────────────────────────────────
@@ -259,7 +293,9 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("limit", "value", "counted"), LIMITS)
-def test_over_a_limit_the_oldest_traces_go_first_and_are_counted(limit: str, value: int, counted: str) -> None:
+def test_over_a_limit_the_oldest_traces_go_first_and_are_counted(
+    limit: str, value: int, counted: str
+) -> None:
     stream = k8strace.RequestStream(k8strace.StreamSettings(**{limit: value}))
     given = []
     for number in range(1, 101):
@@ -306,7 +342,9 @@ def test_spans_without_ids_are_given_out_at_the_next_take() -> None:
     assert stream.counts["held"] == 0
 
 
-@pytest.mark.parametrize("setting", ["window_ns", "max_age_ns", "max_spans", "max_traces", "max_trace_spans", "max_bytes"])
+@pytest.mark.parametrize(
+    "setting", ["window_ns", "max_age_ns", "max_spans", "max_traces", "max_trace_spans", "max_bytes"]
+)
 @pytest.mark.parametrize("value", [0, -1, 1 << 63, 1.5])
 def test_settings_are_positive_and_whole(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"expected {setting} from 1 to"):
