@@ -12,7 +12,7 @@ from typing import Any
 
 import oracle
 import pytest
-from builder import Span, apiserver_request, batches, etcd_client, etcd_server, trace, verb_span
+from builder import SERVER, Span, apiserver_request, batches, etcd_client, etcd_server, trace, verb_span
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -232,6 +232,38 @@ def test_a_call_that_shows_a_skewed_clock_moves_what_was_given_out() -> None:
     assert [row["verdict"] for row in everything.clock_offsets] == ["offset"]
     assert put_together([first, *rest]) == said(everything)
     assert stream.counts["updates"] >= 1
+
+
+def drifting(number: int) -> Requests:
+    """A request a second; etcd's clock is ahead by 1 ms, and by 50 us more each second."""
+    at = number * SECOND
+    messages = request(number, at=at)
+    for message in messages:
+        for by_scope in message.resource_spans[0].scope_spans:
+            for span in by_scope.spans:
+                ahead = 1_000_000 + at // 20_000 if span.kind == SERVER and "etcd" in span.name else 0
+                span.start_time_unix_nano += ahead
+                span.end_time_unix_nano += ahead
+    return messages
+
+
+@pytest.mark.parametrize("window_ns", [3 * SECOND, 1 << 40])
+def test_a_drift_is_measured_from_calls_that_were_let_go_too(window_ns: int) -> None:
+    """What the last take says of the clocks is what `join` of everything says, to the last bit."""
+    messages = [message for number in range(1, 121) for message in drifting(number)]
+    everything = k8strace.join(k8strace.decode(messages))
+    assert [row["verdict"] for row in everything.clock_offsets] == ["drift"]
+    stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=window_ns))
+    takes = []
+    for at, message in enumerate(messages):
+        stream.feed(message, at // 2 * SECOND)
+        takes.append(stream.take(at // 2 * SECOND))
+    takes.append(stream.flush())
+    assert list(takes[-1].clock_offsets) == list(everything.clock_offsets)
+    whole = put_together(takes)
+    assert whole["requests"].keys() == said(everything)["requests"].keys()
+    if window_ns > 120 * SECOND:
+        assert whole == said(everything)
 
 
 # ── Limits ────────────────────────────────────────────────────────────────────────────────────────

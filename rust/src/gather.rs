@@ -57,8 +57,8 @@ pub struct Gather {
     translations: Vec<Option<Translation>>,
 }
 
-/// How much room rows need.
-#[derive(Default)]
+/// How much room rows need, about.
+#[derive(Debug, Default)]
 pub struct Room {
     spans: usize,
     attributes: usize,
@@ -67,28 +67,15 @@ pub struct Room {
     text: usize,
 }
 
-/// Bytes of texts of a span beside its attributes, and of one of those, about.
-const TEXT_BYTES: usize = 128;
-
 impl Room {
-    /// Room for one row more.
-    #[inline]
-    pub fn add(&mut self, c: &Columns, row: usize) {
-        let (attributes, events) = (c.span_attributes.of(row), run(&c.spans.events_end, row));
-        self.spans += 1;
-        self.attributes += attributes.len();
-        self.events += events.len();
-        if !events.is_empty() {
-            let (first, last) = (c.event_attributes.of(events.start), c.event_attributes.of(events.end - 1));
-            self.event_attributes += last.end - first.start;
-        }
-        // Attributes are copied from the first text to the last, with what stands between them.
-        let mut texts = attributes.filter(|&row| is_text(c.span_attributes.kind[row]));
-        let start = |row: usize| TextRef::from_bits(c.span_attributes.value[row]).start();
-        if let (Some(first), Some(last)) = (texts.next(), texts.next_back()) {
-            self.text += start(last).saturating_sub(start(first)).min(LOOSE * SHORT);
-        }
-        self.text += TEXT_BYTES;
+    /// Room for so many rows of a table, if they are like its others.
+    pub fn add(&mut self, c: &Columns, rows: usize) {
+        let share = |whole: usize| (whole * rows).div_ceil(c.len().max(1));
+        self.spans += rows;
+        self.attributes += share(c.span_attributes.key.len());
+        self.events += share(c.events.name.len());
+        self.event_attributes += share(c.event_attributes.key.len());
+        self.text += share(c.arena.len());
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use k8strace_core::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present, run};
 use k8strace_core::error::Result as Decoded;
+use k8strace_core::gather::{Gather, Room};
 use k8strace_core::inflate::{Compression, inflate};
 use k8strace_core::otlp;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -305,6 +306,29 @@ fn check(wire: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// These rows, each as (number of the table, row), in a table of their own.
+fn gather(tables: &[&Columns], rows: &[(usize, usize)]) -> Columns {
+    let mut gather = Gather::with_room(&Room::default());
+    rows.iter().for_each(|&(at, row)| gather.add(at, tables[at], row));
+    gather.finish()
+}
+
+/// Who sent a span: its scope and resource, without the other spans and scopes in them.
+fn from_sender(c: &Columns, row: usize) -> (ScopeSpans, ResourceSpans) {
+    let scope = scope_spans(c, c.spans.scope_spans[row] as usize);
+    let resource = resource_spans(c, c.resource_of(row));
+    (ScopeSpans { spans: Vec::new(), ..scope }, ResourceSpans { scope_spans: Vec::new(), ..resource })
+}
+
+/// The message without scopes and resources that have no span.
+fn without_empty_parts(mut message: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
+    for resource in &mut message.resource_spans {
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    message.resource_spans.retain(|resource| !resource.scope_spans.is_empty());
+    message
+}
+
 /// Bytes with some of them changed and the end cut off.
 fn damage(
     mut wire: Vec<u8>,
@@ -328,6 +352,33 @@ proptest! {
     fn every_field_of_a_message_is_in_the_columns(message in requests()) {
         let columns = decode(&message.encode_to_vec()).expect("a valid message");
         prop_assert_eq!(message.encode_to_vec(), from_columns(&columns).encode_to_vec());
+    }
+
+    #[test]
+    fn gathering_all_rows_gives_the_message_again(message in requests()) {
+        let columns = decode(&message.encode_to_vec()).expect("a valid message");
+        let rows: Vec<(usize, usize)> = (0..columns.len()).map(|row| (0, row)).collect();
+        let gathered = gather(&[&columns], &rows);
+        prop_assert_eq!(without_empty_parts(message).encode_to_vec(), from_columns(&gathered).encode_to_vec());
+    }
+
+    #[test]
+    fn gathering_rows_of_two_messages_gives_each_span_as_it_was(
+        messages in (requests(), requests()),
+        chosen in vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let tables = [messages.0, messages.1].map(|message| decode(&message.encode_to_vec()).expect("valid"));
+        let all: Vec<(usize, usize)> =
+            (0..2).flat_map(|at| (0..tables[at].len()).map(move |row| (at, row))).collect();
+        let chosen: Vec<(usize, usize)> = if all.is_empty() { Vec::new() } else {
+            chosen.iter().map(|index| all[index.index(all.len())]).collect()
+        };
+        let gathered = gather(&[&tables[0], &tables[1]], &chosen);
+        for (new, (at, row)) in chosen.into_iter().enumerate() {
+            let (c, sent) = (&tables[at], from_sender(&tables[at], row));
+            prop_assert_eq!(span(c, row), span(&gathered, new));
+            prop_assert_eq!(sent, from_sender(&gathered, new));
+        }
     }
 
     #[test]

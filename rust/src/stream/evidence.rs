@@ -110,15 +110,20 @@ impl Clocks {
             }
             !goes
         });
-        for evidence in &mut self.past {
-            while evidence.len() > PROCESS_PAIRS {
-                let oldest = evidence.iter().min_by_key(|(_, summary)| summary.last()).map(|(pair, _)| *pair);
-                if let Some(pair) = oldest {
-                    evidence.remove(&pair);
-                    self.moved.remove(&pair);
-                    self.forgotten += 1;
-                }
-            }
+        for kind in 0..self.past.len() {
+            self.forget_oldest(kind);
+        }
+    }
+
+    fn forget_oldest(&mut self, kind: usize) {
+        let evidence = &mut self.past[kind];
+        let Some(many) = evidence.len().checked_sub(PROCESS_PAIRS).filter(|&many| many > 0) else { return };
+        let mut pairs: Vec<_> = evidence.iter().map(|(&pair, summary)| (summary.last(), pair)).collect();
+        pairs.sort_unstable();
+        for (_, pair) in pairs.into_iter().take(many) {
+            evidence.remove(&pair);
+            self.moved.remove(&pair);
+            self.forgotten += 1;
         }
     }
 }

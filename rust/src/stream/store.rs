@@ -225,9 +225,9 @@ impl Store {
         };
         nodes.sort_by_cached_key(place);
         let mut room = Room::default();
-        for &(node, _) in nodes.iter() {
-            let (c, row) = self.place(node);
-            room.add(c, row);
+        let segment = |&(node, _): &(u32, u32)| self.nodes[node as usize].segment;
+        for part in nodes.chunk_by(|a, b| segment(a) == segment(b)) {
+            room.add(&self.segment(segment(&part[0])).columns, part.len());
         }
         let mut gather = Gather::with_room(&room);
         for &(node, _) in nodes.iter() {

@@ -1,0 +1,72 @@
+//! What has to go so that the stream stays within its limits: oldest first, and counted.
+
+use crate::forest::NONE;
+use crate::stream::Stream;
+use crate::stream::traces::Reason;
+
+impl Stream {
+    pub(super) fn stay_within_limits(&mut self) {
+        while let Some((reason, slot)) = self.over().zip(self.traces.by_age.first()) {
+            self.evict(slot, reason);
+        }
+        let mut gone = Vec::new();
+        let (mut spans, mut bytes) = self.waiting;
+        while spans > self.settings.max_spans || bytes > self.settings.max_bytes {
+            let Some(slot) = self.evicted.pop_front() else { break };
+            let trace = self.traces.at(slot);
+            (spans, bytes) = (spans - trace.spans as usize, bytes - trace.bytes);
+            gone.push(slot);
+        }
+        self.let_go(gone);
+        if self.without_id.1 > self.settings.max_spans {
+            self.counts.discarded += self.release_without_id() as u64;
+        }
+    }
+
+    pub(super) fn over(&self) -> Option<Reason> {
+        let spans = self.store.len() - self.without_id.1 - self.waiting.0;
+        let over = [
+            (Reason::Spans, spans > self.settings.max_spans),
+            (Reason::Traces, self.traces.len() - self.evicted.len() > self.settings.max_traces),
+            (Reason::Bytes, self.bytes - self.waiting.1 > self.settings.max_bytes),
+        ];
+        over.into_iter().find(|(_, is_over)| *is_over).map(|(reason, _)| reason)
+    }
+
+    /// Gives a trace out next as it is, and lets it go; what was given out and did not change is only let go.
+    pub(super) fn evict(&mut self, slot: u32, reason: Reason) {
+        let trace = self.traces.at(slot);
+        self.waiting = (self.waiting.0 + trace.spans as usize, self.waiting.1 + trace.bytes);
+        self.counts.evicted[reason as usize] += u64::from(trace.changed);
+        self.traces.close(slot);
+        self.evicted.push_back(slot);
+    }
+
+    /// Frees slots. What was never given out is lost.
+    pub(super) fn let_go(&mut self, slots: Vec<u32>) {
+        if slots.is_empty() {
+            return;
+        }
+        slots.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
+        self.clocks.let_go(|slot| self.traces.at(slot).going);
+        for slot in slots {
+            let was_evicted = self.traces.at(slot).evicted;
+            let Some(trace) = self.traces.remove(slot) else { continue };
+            trace.halves.iter().for_each(|&half| self.couplings.leave(slot, half));
+            if trace.linked {
+                self.couplings.unlink(slot);
+            }
+            self.bytes -= trace.bytes;
+            if was_evicted {
+                self.waiting = (self.waiting.0 - trace.spans as usize, self.waiting.1 - trace.bytes);
+            }
+            let count = self.store.release(trace.head) as u64;
+            *(if trace.changed { &mut self.counts.discarded } else { &mut self.counts.released }) += count;
+        }
+    }
+
+    pub(super) fn release_without_id(&mut self) -> usize {
+        let (head, count) = std::mem::replace(&mut self.without_id, (NONE, 0));
+        if count > 0 { self.store.release(head) } else { 0 }
+    }
+}
