@@ -45,6 +45,7 @@ from serving import (
 from test_real_etcd import apiserver_spans, make_calls
 
 import k8strace
+from k8strace.serve.supervision import Stop
 
 TOKEN = "a-token-for-tests-0123456789"
 
@@ -268,6 +269,20 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         process.find("stopping")
         process.process.send_signal(signal.SIGINT)
         assert process.wait(5) == 130
+
+
+def test_a_signal_may_come_at_any_moment():
+    """Where the standard library's Event is told by a handler, some moment of its `wait` is for ever."""
+    stop = Stop()
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: stop.set())
+    try:
+        for number in range(2_000):
+            stop = Stop()
+            signal.setitimer(signal.ITIMER_REAL, (1 + number % 100) * 1e-6)
+            # Short ones: a signal just before the thread sleeps is seen when it wakes.
+            assert any(stop.wait(0.01) for _ in range(6_000))
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
 from typing import Any, Final
 
 from k8strace.attribution import attribute
@@ -16,7 +15,7 @@ from k8strace.requests import Requests
 from k8strace.serve import settings
 from k8strace.serve.logs import Log
 from k8strace.serve.showing import shown, where
-from k8strace.serve.supervision import notify, stop_signals
+from k8strace.serve.supervision import Stop, notify, stop_signals
 from k8strace.views.records import request_records
 from k8strace.views.text import clean, count
 
@@ -48,7 +47,7 @@ def _complain(error: Exception) -> None:
     sys.stderr.write(f"k8strace: {clean(error, 2000)} (see k8strace serve --help)\n")
 
 
-def _run(asked: argparse.Namespace, log: Log, stop: threading.Event) -> int:
+def _run(asked: argparse.Namespace, log: Log, stop: Stop) -> int:
     records = JsonLines(stop)
     receiver = _made(asked, log, [records.write] if asked.json else [])
     stopped = drained = False
@@ -134,7 +133,7 @@ def _part(receiver: Receiver, log: Log, *, drained: bool) -> None:
 class JsonLines:
     """Finished requests on stdout. Ends the run when nobody reads them any more."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.closed = False
         self._stop = stop
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["notify", "stop_signals"]
+__all__ = ["Stop", "notify", "stop_signals"]
 
 INTERRUPTED = 130
 
@@ -38,10 +38,46 @@ def notify(state: str) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+class Stop:
     """
-    An event that SIGTERM or SIGINT sets. A second one ends the process at once, with exit code 130.
+    Whether to stop, for one thread that waits to be told; whoever tells it may be a signal's handler.
+
+    `threading.Event` may not be: its lock is taken while the same thread is inside `wait`, and that is for ever.
+
+    Examples:
+        >>> stop = Stop()
+        >>> stop.wait(0)
+        False
+        >>> stop.set()
+        >>> stop.is_set(), stop.wait(5), stop.wait(5)
+        (True, True, True)
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
+
+    def set(self) -> None:
+        """From now on."""
+        self._is_set = True
+        self._told.put(None)
+
+    def is_set(self) -> bool:
+        """Was it told to?"""
+        return self._is_set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Returns once it is told to, or the time is over: whether it was told."""
+        if not self._is_set:
+            with contextlib.suppress(queue.Empty):
+                self._told.get(timeout=timeout_s)
+        return self._is_set
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """
+    What SIGTERM or SIGINT sets. A second one ends the process at once, with exit code 130.
 
     Examples:
         >>> import os, signal
@@ -50,7 +86,7 @@ def stop_signals() -> Iterator[threading.Event]:
         ...     stop.wait(5)
         True
     """
-    stop = threading.Event()
+    stop = Stop()
 
     def heard(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
