@@ -27,7 +27,7 @@ CAPTURE = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
 STORED = Path(__file__).with_name("instructions.json")
 TOLERANCE = 1.05
 
-STEPS = ("decode_whole", "decode_apart", "arrow", "join", "attribute")
+STEPS = ("decode_whole", "decode_apart", "arrow", "join", "attribute", "stream")
 """What follows `measured_` in the names of the functions of `rust/benches/instructions.rs`."""
 SUMS = {
     "decode": ("decode_whole",),
@@ -36,6 +36,7 @@ SUMS = {
     "join": ("join",),
     "critical path and phases": ("attribute",),
     "join, critical path and phases": ("join", "attribute"),
+    "stream, beside decoding and phases": ("stream",),
 }
 BUDGETS = {"decode": 4000, "decode, a call for each request": 4000, "join, critical path and phases": 800}
 

@@ -15,6 +15,7 @@ use k8strace_core::columns::Columns;
 use k8strace_core::join::{Joined, join};
 use k8strace_core::otlp::decode;
 use k8strace_core::phases::{Attributed, Method, PhaseTable, Signatures, attribute};
+use k8strace_core::stream::{Settings, Stream};
 use k8strace_core::sweep::Overlap;
 use support::{Options, Workload, label_everything};
 
@@ -22,6 +23,9 @@ fn main() {
     let options = Options::read();
     let workload = Workload::load(&options.files[0]);
     let requests: Vec<Vec<u8>> = workload.requests().map(<[u8]>::to_vec).collect();
+    let batches =
+        requests.iter().map(|request| decode(request.clone(), &[0..request.len()]).expect("valid requests"));
+    measured_stream(batches.map(Arc::new).collect());
     let apart = measured_decode_apart(requests);
     let columns = measured_decode_whole(workload.bytes, &workload.ranges);
     assert_eq!(apart, columns.len(), "both ways see the same spans");
@@ -46,6 +50,27 @@ fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
         decode(request, &[all]).expect("a valid request").len()
     };
     requests.into_iter().map(spans).sum()
+}
+
+/// Every batch by itself, with a take every few: what a stream does beside decoding and attribution.
+#[inline(never)]
+fn measured_stream(batches: Vec<Arc<Columns>>) {
+    let many = 1 << 30;
+    let mut stream = Stream::new(Settings {
+        window_ns: 1 << 40,
+        max_age_ns: 1 << 41,
+        max_spans: many,
+        max_traces: many,
+        max_trace_spans: many,
+        max_bytes: 1 << 30,
+    });
+    for (at, columns) in batches.into_iter().enumerate() {
+        stream.feed(columns, at as u64);
+        if at % 8 == 7 {
+            black_box(Signatures::new(&stream.take(at as u64).joined));
+        }
+    }
+    black_box(Signatures::new(&stream.flush().joined));
 }
 
 /// The span table, as other libraries take it.
