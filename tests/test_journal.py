@@ -446,6 +446,22 @@ def test_closing_answers_everyone(tmp_path):
     assert list(replay(tmp_path)) == [b"%d" % number for number in range(100)]
 
 
+def test_closing_does_not_wait_for_a_stuck_disk_for_longer_than_it_may():
+    """It says that it is not closed; once the disk goes on, it is."""
+    stuck, goes_on = threading.Event(), threading.Event()
+
+    def listen(_):
+        stuck.set()
+        goes_on.wait(10)
+
+    journal = Journal("", storage=lambda _: LyingStorage(), on_sync=listen)
+    journal.submit(b"")
+    assert stuck.wait(5)
+    assert journal.close(0.05) is False
+    goes_on.set()
+    assert journal.close() is True
+
+
 def test_a_batch_that_nobody_waits_for_is_not_stored(tmp_path, monkeypatch):
     """Its future was cancelled while the disk was busy with another; its neighbours are stored."""
     busy, free, sync = threading.Event(), threading.Event(), OsStorage.sync

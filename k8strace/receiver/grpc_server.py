@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.exceptions import MissingExtraError
 from k8strace.receiver.addresses import Address, ListenError, listen_on, owner_only
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GrpcServer"]
 
-SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+CLOSE_SECONDS: Final = 1.0
+"""For ending what is left after the grace."""
+
+SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 
 class GrpcServer:
@@ -78,10 +81,10 @@ class GrpcServer:
             self._health.set(service, status)
 
     def stop(self, grace_s: float) -> None:
-        """Takes no more requests; those that run have so long to end."""
+        """Takes no more requests; those that run have so long to end. Returns at most a second later."""
         self.set_ready(ready=False)
         stopped: threading.Event = self._server.stop(grace_s)
-        stopped.wait(grace_s + 5)
+        stopped.wait(grace_s + CLOSE_SECONDS)
 
 
 def _add_health(server: grpc.Server) -> Any:

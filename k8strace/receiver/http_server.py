@@ -33,6 +33,8 @@ __all__ = ["HttpServer", "Site"]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 START_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 1.0
+"""For closing what is left after the grace."""
 
 
 class Site(NamedTuple):
@@ -97,14 +99,20 @@ class HttpServer:
         if self._error is not None or not self._started.is_set():
             raise K8straceError(f"the HTTP server did not start: {self._error or 'no answer'}")
 
-    def stop(self, grace_s: float) -> None:
-        """Takes no more connections, lets running requests end, closes what is left after the grace."""
+    def stop(self, grace_s: float, *, within_s: float | None = None) -> None:
+        """
+        Takes no more connections, lets running requests end, closes what is left after the grace.
+
+        Args:
+            grace_s: How long running requests have.
+            within_s: Returns after so long in any case; by default a second after the grace.
+        """
         self._grace_s = grace_s
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.is_alive():
-            self._thread.join(grace_s + START_SECONDS)
+            self._thread.join(grace_s + CLOSE_SECONDS if within_s is None else within_s)
 
     @property
     def connections(self) -> int:

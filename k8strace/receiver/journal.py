@@ -205,15 +205,21 @@ class Journal:
         """What the disk said when it last failed; empty if it took the last batch."""
         return self._trouble.error
 
-    def close(self) -> None:
+    def close(self, timeout_s: float | None = None) -> bool:
         """
         Answers everything that was submitted, closes the segment, and lets other processes in. Twice is once.
+
+        Args:
+            timeout_s: Returns after so long in any case, for a disk that is stuck; None waits for it.
+
+        Returns:
+            Whether it is closed. If not, that goes on; what was answered is stored all the same.
 
         Examples:
             >>> from tempfile import TemporaryDirectory
             >>> with TemporaryDirectory() as directory:
             ...     journal = Journal(directory)
-            ...     journal.close()
+            ...     journal.close(timeout_s=10)
             ...     journal.append(b"")
             Traceback (most recent call last):
             k8strace.receiver.sink.UnavailableError: the journal in ... is closed
@@ -221,7 +227,8 @@ class Journal:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._writer.join()
+        self._writer.join(timeout_s)
+        return not self._writer.is_alive()
 
     def __enter__(self) -> Self:
         return self

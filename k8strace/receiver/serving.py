@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Places", "Receiver", "Trust"]
 
+SERVERS_SHARE: Final = 0.3
+"""Of the time to stop, at most so much is for requests that run; all the rest is for the join."""
+CLOSING_SHARE: Final = 0.1
+"""And so much is kept for the journal and the metrics, which are fast unless the disk is stuck."""
+
 MEMORY: Final = "memory: acknowledged means held in memory; a crash loses it"
 
 
@@ -153,6 +158,7 @@ class Receiver:
         self.rejections = Rejections()
         self._limits = limits or Limits()
         self._trust = trust or Trust()
+        self._report = report
         self._stopping = False
         self._bound: list[Bound] = []
         self.pipeline = Pipeline(
@@ -261,20 +267,35 @@ class Receiver:
         """
         Takes no more requests, ends those that run, joins everything that was accepted, closes the journal.
 
+        One deadline is for all of it, so whoever stops the process knows when it is gone:
+
+            |─ servers: at most 3/10 ─|─ drain: what is left, but for 1/10 ─────────|─ journal, metrics ─|
+
+        Args:
+            timeout_s: For all of it. What is stuck by then is left alone, and ends with the process.
+
         Returns:
             Whether all of it was joined in time.
         """
-        deadline = time.monotonic() + timeout_s
-        grace_s = timeout_s / 3
+        began = time.monotonic()
         self._stopping = True
+
+        def left(share: float) -> float:
+            """Seconds until that share of the time is over."""
+            return max(began + share * timeout_s - time.monotonic(), 0.0)
+
+        self._stop_servers(lambda: left(SERVERS_SHARE))
+        drained = self.pipeline.drain(left(1 - CLOSING_SHARE))
+        if self.journal is not None and not self.journal.close(left(1)):
+            self._report("the store was not closed in time; the next start puts it in order")
+        self._status.stop(0.0, within_s=left(1))
+        return drained
+
+    def _stop_servers(self, left_s: Callable[[], float]) -> None:
+        grace_s = left_s() * 2 / 3  # the rest is for ending what has not ended by itself
         stops = [*(server.stop for server in self._grpc), self._http.stop]
-        stopping = [threading.Thread(target=stop, args=(grace_s,)) for stop in stops]
+        stopping = [threading.Thread(target=stop, args=(grace_s,), daemon=True) for stop in stops]
         for thread in stopping:
             thread.start()
         for thread in stopping:
-            thread.join()
-        drained = self.pipeline.drain(max(deadline - time.monotonic(), 0.0))
-        if self.journal is not None:
-            self.journal.close()
-        self._status.stop(0.5)
-        return drained
+            thread.join(left_s())
