@@ -203,6 +203,35 @@ def test_a_worker_that_dies_takes_readiness_with_it(made):
     assert told == ["the worker failed, nothing is accepted any more: SystemError: broken"]
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_batch_on_its_way_when_the_worker_dies_is_acknowledged_only_if_it_is_stored(made, stored):
+    """The worker dies while the sender's thread decodes: in memory nobody would ever join it."""
+    stream, decoding, dead = Stream(), threading.Event(), threading.Event()
+
+    def take(_):
+        decoding.wait(5)
+        raise SystemError("broken")
+
+    def decode(batch):
+        decoding.set()
+        dead.wait(5)
+        return batch
+
+    stream.take = take
+    pipeline = made(stream, journal=Journal() if stored else None, decode=decode)
+    with ThreadPoolExecutor(1) as sender:
+        answer = sender.submit(pipeline.accept, b"a", META)
+        until(lambda: not pipeline.ready)
+        dead.set()
+        if stored:
+            assert answer.result(5) == Receipt(accepted=1)
+        else:
+            with pytest.raises(UnavailableError):
+                answer.result(5)
+            counts = pipeline.counts
+            assert (counts.batches, counts.queue_bytes, counts.refused) == (0, 0, {"queue": 1})
+
+
 def test_draining_refuses_and_hands_on_everything(made):
     """What was accepted before comes out, without waiting for the next take."""
     stream, seen = Stream(), []

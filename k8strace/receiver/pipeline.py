@@ -164,13 +164,13 @@ class Pipeline:
             decoded = self._decode(batch)
             if self._journal is not None:
                 self._journal.append(batch)
+            spans = len(decoded) if meta.spans is None else meta.spans
+            self._enqueue(Waiting(len(batch), decoded), spans)
         except BaseException as error:
             self._uncharge(len(batch))
             if isinstance(error, UnavailableError):
                 self._refuse(error, meta.spans or 0)
             raise
-        spans = len(decoded) if meta.spans is None else meta.spans
-        self._enqueue(Waiting(len(batch), decoded), spans)
         return Receipt(accepted=spans)
 
     def _charge(self, size: int) -> None:
@@ -178,12 +178,15 @@ class Pipeline:
         with self._changed:
             if self._draining:
                 raise UnavailableError("shutting down", reason="draining")
-            if self._failure is not None:
-                raise UnavailableError("the receiver has failed and takes nothing", reason="queue")
+            self._check_alive()
             if self._bytes and self._bytes + size > self._limit:
                 raise UnavailableError(f"{self._bytes} bytes wait to be joined already", reason="queue")
             self._bytes += size
             self._accepting += 1
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise UnavailableError("the receiver has failed and takes nothing", reason="queue")
 
     def _uncharge(self, size: int) -> None:
         with self._changed:
@@ -197,7 +200,10 @@ class Pipeline:
             self._counted["refused_spans"] += spans
 
     def _enqueue(self, batch: Waiting, spans: int) -> None:
+        """The worker may have died since `_charge`: then only what the journal has is safe."""
         with self._changed:
+            if self._journal is None:
+                self._check_alive()
             self._queue.append(batch)
             self._accepting -= 1
             self._counted["batches"] += 1
