@@ -11,6 +11,7 @@ import pytest
 
 from k8strace._core import screen
 from k8strace.receiver import REASONS, Limits, Rejections
+from k8strace.receiver.readings import RETRYABLE
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "limits.md"
 NAMES = [each.name for each in fields(Limits)]
@@ -109,6 +110,12 @@ def test_the_page_has_every_setting_with_its_default():
 def test_the_page_has_every_reason_with_its_unit():
     documented = {row[0].strip("`"): row[1] for row in rows("Reasons")}
     assert documented == dict(REASONS)
+
+
+def test_what_is_to_be_sent_again_is_counted_as_refused():
+    """The page says of which reasons a sender is told so."""
+    documented = {row[0].strip("`") for row in rows("Reasons") if row[2].endswith("to be sent again")}
+    assert documented == set(RETRYABLE)
 
 
 def test_the_page_names_only_reasons_that_there_are():
