@@ -6,6 +6,7 @@ Every answer is held beside what reading the recording, or the stored files, giv
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -45,6 +46,9 @@ from serving import (
 from test_real_etcd import apiserver_spans, make_calls
 
 import k8strace
+from k8strace.cli import _parser
+from k8strace.serve import settings
+from k8strace.serve.running import JsonLines
 from k8strace.serve.supervision import Stop
 
 TOKEN = "a-token-for-tests-0123456789"
@@ -365,8 +369,9 @@ def test_the_mode_is_told_in_words(tmp_path):
         (["--token-env", "K8STRACE_NO_SUCH_VARIABLE"], "K8STRACE_NO_SUCH_VARIABLE"),
         (["--retain-bytes", "much"], "expected a size such as 64MiB"),
         (["--segment-bytes", "1MiB"], "expected --store DIR"),
-        (["--budget-bytes", "1MiB"], "request_bytes"),
+        (["--budget-bytes", "1MiB"], "expected --budget-bytes of at least --max-request-bytes"),
         (["--window", "0"], "expected a time such as 30s"),
+        (["--store", ""], "--store: expected a path, got ''"),
     ],
 )
 def test_wrong_usage_is_told_and_ends_with_2(arguments, told):
@@ -377,6 +382,48 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments, told):
     assert code == 2, said
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        *(
+            ([option, ""], f"{option}: expected a path, got ''")
+            for option in ("--store", "--token-file", "--tls-cert", "--tls-key", "--client-ca")
+        ),
+        *(
+            ([option, ""], f"{option}: expected a name, got ''")
+            for option in ("--token-env", "--client-name")
+        ),
+        (["--max-spans", "٣"], "expected a whole number above 0, got '٣'"),
+        (["--max-held-bytes", "٣MiB"], "expected a size such as 64MiB"),
+        (["--max-held-bytes", "2000000TiB"], "expected a size of at most 1048576 TiB"),
+        (["--retain-age", "36526d"], "expected a time of at most 100 years, got '36526d'"),
+        (["--window", "999999999999999d"], "expected a time of at most 100 years"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(arguments, told, capsys):
+    """An unset variable in a script is no place to store, and no name; digits are 0 to 9."""
+    with pytest.raises(SystemExit) as ended:
+        _parser().parse_args(["serve", *arguments])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("max_request_bytes", "expected --max-request-bytes of at most 268435455, got 1099511627776"),
+        ("budget_bytes", "expected --budget-bytes above 0, got 0"),
+    ],
+)
+def test_an_error_about_a_limit_names_its_option(setting, told):
+    """Not the setting behind it, which nobody has typed."""
+    asked = argparse.Namespace(max_request_bytes=None, budget_bytes=None)
+    setattr(asked, setting, 0 if told.endswith("got 0") else 1 << 40)
+    with pytest.raises(settings.WrongUsageError) as refused:
+        settings.limits_of(asked)
+    assert str(refused.value) == told
 
 
 @pytest.mark.parametrize("kind", ["grpc", "http", "metrics"])
@@ -602,6 +649,24 @@ def test_without_a_reader_of_its_json_it_ends():
         send(line["listening"]["grpc"][0], batches_of(capture))
         assert process.wait(30) == 141
         process.stderr.read()
+
+
+def test_what_nobody_reads_is_not_written(monkeypatch, capture_127):
+    """The first write finds out; later ones cost nothing, not even the making of lines."""
+    written, stop = [], Stop()
+
+    class Gone:
+        def write(self, text):
+            written.append(text)
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    lines = JsonLines(stop)
+    lines.write(k8strace.join(k8strace.read(str(capture_127))))
+    lines.write(None)
+    assert len(written) == 1
+    assert lines.closed
+    assert stop.is_set()
 
 
 def test_other_commands_do_not_load_what_serves():

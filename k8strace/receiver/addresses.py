@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterable, Iterator
@@ -90,7 +91,7 @@ def parse_addresses(text: str) -> list[Address]:
     if text.startswith("unix:"):
         return [_unix(text.removeprefix("unix:"))]
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise AddressError(f"expected HOST:PORT, [HOST]:PORT, unix:/PATH or off, got {text!r}")
     if host == "localhost":
         hosts = ["127.0.0.1", *(["::1"] if _has_ipv6_loopback() else [])]

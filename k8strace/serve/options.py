@@ -31,6 +31,10 @@ exit codes:
 
 _SIZES: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZES_SI: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_LARGEST: Final = 1 << 60
+"""Of sizes, in bytes: no disk is larger."""
+_YEARS: Final = 100
+"""The longest time."""
 _AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -45,7 +49,10 @@ def size(text: str) -> int:
         >>> size("4096"), size("64MiB"), size("8 GiB"), size("1.5GB")
         (4096, 67108864, 8589934592, 1500000000)
     """
-    return int(_scaled(text, _SIZES | _SIZES_SI, "a size such as 64MiB"))
+    found = _scaled(text, _SIZES | _SIZES_SI, "a size such as 64MiB")
+    if found > _LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a size of at most {_LARGEST >> 40} TiB, got {text!r}")
+    return int(found)
 
 
 def age(text: str) -> float:
@@ -59,11 +66,14 @@ def age(text: str) -> float:
         >>> age("10"), age("1.5s"), age("15min"), age("7d")
         (10.0, 1.5, 900.0, 604800.0)
     """
-    return _scaled(text, _AGES, "a time such as 30s, 15min, 12h or 7d")
+    found = _scaled(text, _AGES, "a time such as 30s, 15min, 12h or 7d")
+    if found > _YEARS * 365.25 * _AGES["d"]:
+        raise argparse.ArgumentTypeError(f"expected a time of at most {_YEARS} years, got {text!r}")
+    return found
 
 
 def _scaled(text: str, units: dict[str, Any], wanted: str) -> float:
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([a-z]{0,3})", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-z]{0,3})", text.strip().lower())
     if not found or found[2] not in units or not float(found[1]):
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
     value: float = float(found[1]) * units[found[2]]
@@ -75,9 +85,20 @@ def _or_off(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _natural(text: str) -> int:
-    if not text.isdecimal() or not int(text):
+    if not re.fullmatch("[0-9]{1,18}", text) or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return int(text)
+
+
+def _name(text: str, wanted: str = "a name") -> str:
+    """An empty one comes from a variable that is not set, and must not mean that the option was not given."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_name(text, "a path"))
 
 
 def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argparse.Namespace], int]) -> None:
@@ -119,7 +140,7 @@ def _storing(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("storing", "Without --store, spans are in memory only.")
     group.add_argument(
         "--store",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="write and sync every batch here before it is acknowledged; `k8strace report DIR/*` reads it",
     )
@@ -184,17 +205,20 @@ def _trusting(command: argparse.ArgumentParser) -> None:
     token = group.add_mutually_exclusive_group()
     token.add_argument(
         "--token-file",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="bearer tokens, one a line; read again when it changes",
     )
-    token.add_argument("--token-env", metavar="NAME", help="bearer tokens in an environment variable")
-    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
-    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
-    group.add_argument("--client-ca", type=Path, metavar="FILE", help="who signs clients' certificates, PEM")
+    token.add_argument(
+        "--token-env", type=_name, metavar="NAME", help="bearer tokens in an environment variable"
+    )
+    group.add_argument("--tls-cert", type=_path, metavar="FILE", help="certificate chain, PEM")
+    group.add_argument("--tls-key", type=_path, metavar="FILE", help="its private key, PEM")
+    group.add_argument("--client-ca", type=_path, metavar="FILE", help="who signs clients' certificates, PEM")
     group.add_argument(
         "--client-name",
         action="append",
+        type=_name,
         metavar="NAME",
         help="a name that clients' certificates may have; repeat for more (default: any that --client-ca signed)",
     )

@@ -143,6 +143,8 @@ class JsonLines:
 
         A request that late spans did away with has a last line of its own: ids, and `withdrawn`.
         """
+        if self.closed:
+            return
         records = [*request_records(attribute(requests)), *_withdrawn(requests)]
         lines = [json.dumps(record, check_circular=False) for record in records]
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
 from k8strace.receiver.addresses import Address, AddressError, check_exposure, parse_addresses
@@ -18,6 +19,18 @@ __all__ = ["WrongUsageError", "journal_of", "limits_of", "places_of", "stream_of
 
 
 Made = TypeVar("Made")
+
+OPTIONS: Final = {
+    "request_bytes": "--max-request-bytes",
+    "in_flight_bytes": "--budget-bytes",
+    "max_bytes": "--max-held-bytes",
+    "max_spans": "--max-spans",
+    "segment_bytes": "--segment-bytes",
+    "segment_age_s": "--segment-age",
+    "retain_bytes": "--retain-bytes",
+    "retain_age_s": "--retain-age",
+}
+"""Setting → the option that sets it: what errors are to name."""
 
 
 class WrongUsageError(K8straceError):
@@ -118,7 +131,8 @@ def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
     try:
         return kind(**settings)
     except ValueError as error:
-        raise WrongUsageError(str(error)) from None
+        told = re.sub(r"\w+", lambda word: OPTIONS.get(word[0], word[0]), str(error))
+        raise WrongUsageError(told) from None
 
 
 def journal_of(asked: argparse.Namespace, on_sync: Callable[[float], object]) -> Journal | None:
