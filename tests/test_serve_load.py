@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 SOAK_SECONDS = float(os.environ.get("K8STRACE_SOAK_SECONDS", "12"))
+LONG = SOAK_SECONDS >= 300
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +194,16 @@ def test_connections_beyond_the_limit_are_closed_at_once():
 # ── For a long time ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.timeout(SOAK_SECONDS * 2 + 120)
+@pytest.mark.timeout(SOAK_SECONDS * 2 + 240)
 def test_it_holds_no_more_after_a_long_time(batches, tmp_path):
     """
     At a steady 20,000 spans a second, once the window has passed, memory, file descriptors and threads stay.
 
-    A short soak sees little of a slope, so its bound is wide; that of 300 s is 2 MiB a minute.
+    A short soak sees little of a slope, so its bound is wide; that of 300 s is 2 MiB a minute. Before that is measured
+    the process has 90 s to settle: malloc keeps what the first minute needed most, and the live table's five minutes
+    fill up, fastest at first.
     """
-    settled_s = 8.0
+    settled_s = 90.0 if LONG else 8.0
     with (
         serving(
             "--store",
@@ -226,7 +229,7 @@ def test_it_holds_no_more_after_a_long_time(batches, tmp_path):
     tell(f"{slope:+.1f} MiB/min, {watch.most_mib:.0f} MiB at most, fds {fds}, threads {threads}")
     assert not sent.refusals
     assert given_up == {"discarded": 0, "evicted_spans": 0}
-    assert slope < (2 if SOAK_SECONDS >= 300 else 120)
+    assert slope < (2 if LONG else 120)
     assert max(fds) - min(fds) <= 3, "one segment more or less"
     assert max(threads) - min(threads) <= 2
     assert sum(path.stat().st_size for path in tmp_path.glob("*.otlp")) < 80 * MIB
