@@ -194,16 +194,15 @@ def test_connections_beyond_the_limit_are_closed_at_once():
 # ── For a long time ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.timeout(SOAK_SECONDS * 2 + 240)
+@pytest.mark.timeout(SOAK_SECONDS * 2 + 420)
 def test_it_holds_no_more_after_a_long_time(batches, tmp_path):
     """
-    At a steady 20,000 spans a second, once the window has passed, memory, file descriptors and threads stay.
+    At a steady 20,000 spans a second, memory, file descriptors and threads stay.
 
-    A short soak sees little of a slope, so its bound is wide; that of 300 s is 2 MiB a minute. Before that is measured
-    the process has 90 s to settle: malloc keeps what the first minute needed most, and the live table's five minutes
-    fill up, fastest at first.
+    A short soak sees little of a slope, so its bound is wide. That of 300 s is 2 MiB a minute, once the five minutes
+    are full that the live table covers.
     """
-    settled_s = 90.0 if LONG else 8.0
+    settled_s = 310.0 if LONG else 8.0
     with (
         serving(
             "--store",
