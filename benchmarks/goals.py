@@ -54,7 +54,7 @@ GOALS = {
 BUDGETS = {"decode": 4000, "join, critical path and phases": 800}
 """Instructions a span."""
 
-HELD_INSTEAD = {3: 1.3}
+HELD_INSTEAD = {3: 1.6}
 """Floors not reached yet → what the gate of CI holds meanwhile, so that it notices when it gets worse.
 The floors stay as they are: the table and `--check` say that they are missed, and so does the gate."""
 
