@@ -267,7 +267,7 @@ class Receiver:
         """
         Takes no more requests, ends those that run, joins everything that was accepted, closes the journal.
 
-        One deadline is for all of it, so whoever stops the process knows when it is gone:
+        One deadline is for all of it, so whoever stops the process knows when it is gone::
 
             |─ servers: at most 3/10 ─|─ drain: what is left, but for 1/10 ─────────|─ journal, metrics ─|
 
