@@ -149,7 +149,8 @@ fn repeat(base: &Columns, spans: usize) -> Columns {
     let copies = (spans / base.len()).max(1);
     let mut all = base.clone();
     let mut arena = Vec::with_capacity(base.arena.len() * copies);
-    arena.extend_from_slice(&base.arena);
+    let bytes = base.arena.part(0).bytes;
+    arena.extend_from_slice(bytes);
     let first = base.spans.start_time_unix_nano.iter().min().copied().unwrap_or(0);
     let last = base.spans.end_time_unix_nano.iter().max().copied().unwrap_or(0);
     let mut random = Random(0);
@@ -161,7 +162,7 @@ fn repeat(base: &Columns, spans: usize) -> Columns {
             span: random.next(),
         };
         by.append(&mut all, base);
-        arena.extend_from_slice(&base.arena);
+        arena.extend_from_slice(bytes);
     }
     all.arena = arena.into();
     all

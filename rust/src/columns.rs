@@ -4,72 +4,8 @@
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
 //! their own, in order; the owner keeps where its run ends.
 
-use arrow_buffer::Buffer;
-
-use crate::error::{DecodeError, Result};
+pub use crate::arena::{Arena, TextRef};
 use crate::intern::Interner;
-
-/// A run of bytes in the arena: 36 bits of offset, 28 bits of length.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TextRef(u64);
-
-impl TextRef {
-    /// The longest run.
-    pub const MAX_LEN: usize = (1 << 28) - 1;
-    /// The largest arena.
-    pub const MAX_ARENA: usize = (1 << 36) - 1;
-
-    /// Refers to `start..end`.
-    #[inline(always)]
-    pub fn new(start: usize, end: usize) -> Result<Self> {
-        let len = end.saturating_sub(start);
-        if len > Self::MAX_LEN {
-            return Err(DecodeError::new("a value of at most 256 MiB", format!("{len} bytes"), start));
-        }
-        Ok(Self(((start as u64) << 28) | len as u64))
-    }
-
-    /// Where the run starts.
-    #[inline(always)]
-    pub fn start(self) -> usize {
-        (self.0 >> 28) as usize
-    }
-
-    /// How long it is.
-    #[inline(always)]
-    pub fn len(self) -> usize {
-        (self.0 & Self::MAX_LEN as u64) as usize
-    }
-
-    /// True for an empty run.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// The packed form, kept in value columns.
-    #[inline(always)]
-    pub fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// From the packed form.
-    #[inline(always)]
-    pub fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// A run of the same length that starts elsewhere, within the largest arena.
-    #[inline(always)]
-    pub fn moved_to(self, start: usize) -> Self {
-        Self(((start as u64) << 28) | (self.0 & Self::MAX_LEN as u64))
-    }
-
-    /// The bytes themselves.
-    #[inline]
-    pub fn of(self, arena: &[u8]) -> &[u8] {
-        arena.get(self.start()..self.start() + self.len()).unwrap_or_default()
-    }
-}
 
 /// Which member of `AnyValue.value` is set. The numbers are the field numbers of the `.proto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -352,7 +288,7 @@ pub struct ResourceColumns {
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     /// The wire bytes that [`TextRef`]s point into.
-    pub arena: Buffer,
+    pub arena: Arena,
     /// How many requests were decoded.
     pub batches: u32,
     /// Span, event and scope names.

@@ -2,59 +2,29 @@
 //!
 //! ```text
 //! table 1   a b c d e ─┐
-//!                      ├─ a d x y     names, keys, scopes, resources and texts of these spans only
+//!                      ├─ a d x y     names, keys, scopes and resources of these spans only
 //! table 2   w x y z   ─┘
 //! ```
 //!
 //! Rows come to stand in the order asked for; scopes, resources and batches in the order in which spans need them.
+//! Rows that stand together are moved together. Texts are copied, or stay where they are and are held by both.
 
 use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
-use crate::columns::{Attributes, Columns, OddId, TextRef, ValueKind, run};
+use crate::columns::{Arena, Attributes, Columns, OddId, TextRef, ValueKind, run};
 use crate::forest::NONE;
 use crate::intern::Interner;
-
-/// What stands for what of one table in the new one; [`NONE`] where it was not needed yet.
-#[derive(Default)]
-struct Translation {
-    names: Vec<u32>,
-    keys: Vec<u32>,
-    scopes: Vec<u32>,
-    resources: Vec<u32>,
-    batches: Vec<u32>,
-}
-
-impl Translation {
-    fn new(c: &Columns) -> Self {
-        let none = |len: usize| vec![NONE; len];
-        Self {
-            names: none(c.names.len()),
-            keys: none(c.keys.len()),
-            scopes: none(c.scopes.name.len()),
-            resources: none(c.resources.batch.len()),
-            batches: none(c.batches as usize),
-        }
-    }
-}
-
-#[inline(always)]
-fn translate(known: &mut [u32], id: u32, from: &Interner, into: &mut Interner) -> u32 {
-    let known = &mut known[id as usize];
-    if *known == NONE {
-        *known = into.intern_str(from.text(id));
-    }
-    *known
-}
 
 /// A new table in the making.
 #[derive(Default)]
 pub struct Gather {
     out: Columns,
-    arena: Vec<u8>,
-    /// Number of the table → what was needed of it.
-    translations: Vec<Option<Translation>>,
+    names: Interner,
+    keys: Interner,
+    /// Texts that were copied since others were shared.
+    copied: Vec<u8>,
 }
 
 /// How much room rows need, about.
@@ -64,7 +34,6 @@ pub struct Room {
     attributes: usize,
     events: usize,
     event_attributes: usize,
-    text: usize,
 }
 
 impl Room {
@@ -75,7 +44,6 @@ impl Room {
         self.attributes += share(c.span_attributes.key.len());
         self.events += share(c.events.name.len());
         self.event_attributes += share(c.event_attributes.key.len());
-        self.text += share(c.arena.len());
     }
 }
 
@@ -90,26 +58,82 @@ impl Gather {
         out.events.name.reserve(room.events);
         out.events.dropped_attributes_count.reserve(room.events);
         out.event_attributes.reserve(room.events, room.event_attributes);
-        gather.arena.reserve(room.text);
         gather
     }
 
-    /// Adds one row of `c`, which is always called by this number.
-    pub fn add(&mut self, number: usize, c: &Columns, row: usize) {
-        if number >= self.translations.len() {
-            self.translations.resize_with(number + 1, || None);
+    /// Adds rows of one table. `share`: its whole arena is held instead of copying texts, if there is a place for it.
+    pub fn add(&mut self, c: &Columns, rows: &[Range<usize>], share: bool) {
+        let start = self.out.arena.len() + self.copied.len();
+        let shared = (share && start + c.arena.len() <= TextRef::MAX_ARENA).then_some(start);
+        if shared.is_some() {
+            self.out.arena.push(Buffer::from_vec(std::mem::take(&mut self.copied)));
+            self.out.arena.share(&c.arena);
         }
-        let translation = self.translations[number].get_or_insert_with(|| Translation::new(c));
-        let mut copy = Copy { c, out: &mut self.out, arena: &mut self.arena, translation, moved: None };
-        copy.span(row);
+        let none = |len: usize| vec![NONE; len];
+        let mut table = Table {
+            c,
+            texts: Texts { from: &c.arena, shared, before: self.out.arena.len(), copied: &mut self.copied },
+            names: Words { known: none(c.names.len()), from: &c.names, into: &mut self.names },
+            keys: Words { known: none(c.keys.len()), from: &c.keys, into: &mut self.keys },
+            out: &mut self.out,
+            scopes: none(c.scopes.name.len()),
+            resources: none(c.resources.batch.len()),
+            batches: none(c.batches as usize),
+        };
+        table.spans(rows);
     }
 
     /// The table.
     pub fn finish(self) -> Columns {
-        let Self { mut out, mut arena, .. } = self;
-        arena.shrink_to_fit();
-        out.arena = Buffer::from_vec(arena);
-        out
+        let Self { mut out, names, keys, mut copied } = self;
+        copied.shrink_to_fit();
+        out.arena.push(Buffer::from_vec(copied));
+        Columns { names, keys, ..out }
+    }
+}
+
+/// Numbers of strings, as one table and the new one have them. What was not needed yet is [`NONE`].
+struct Words<'a> {
+    known: Vec<u32>,
+    from: &'a Interner,
+    into: &'a mut Interner,
+}
+
+impl Words<'_> {
+    #[inline(always)]
+    fn translate(&mut self, id: u32) -> u32 {
+        let known = &mut self.known[id as usize];
+        if *known == NONE {
+            *known = self.into.intern_known(self.from.bytes(id));
+        }
+        *known
+    }
+}
+
+/// What the texts of one table become.
+struct Texts<'a> {
+    from: &'a Arena,
+    /// Where its arena starts in the new one.
+    shared: Option<usize>,
+    /// Where the copied ones start.
+    before: usize,
+    copied: &'a mut Vec<u8>,
+}
+
+impl Texts<'_> {
+    #[inline]
+    fn translate(&mut self, text: TextRef) -> TextRef {
+        match self.shared {
+            Some(shared) => text.later(shared),
+            None => self.copy(text),
+        }
+    }
+
+    fn copy(&mut self, text: TextRef) -> TextRef {
+        let bytes = text.of(self.from);
+        let start = self.before + self.copied.len();
+        self.copied.extend_from_slice(bytes);
+        TextRef::new(start, start + bytes.len()).unwrap_or_default()
     }
 }
 
@@ -119,221 +143,197 @@ fn is_text(kind: ValueKind) -> bool {
     matches!(kind, ValueKind::String | ValueKind::Bytes | ValueKind::Array | ValueKind::KvList)
 }
 
-struct Copy<'a> {
-    c: &'a Columns,
-    out: &'a mut Columns,
-    arena: &'a mut Vec<u8>,
-    translation: &'a mut Translation,
-    /// The run of the old arena that was copied as a whole, and where it starts in the new one.
-    moved: Option<(Range<usize>, usize)>,
+/// What belongs to these rows, of a list in their order.
+fn rare<'a, T>(all: &'a [T], rows: &Range<usize>, row: impl Fn(&T) -> u32) -> &'a [T] {
+    let first = all.partition_point(|item| (row(item) as usize) < rows.start);
+    let many = all[first..].partition_point(|item| (row(item) as usize) < rows.end);
+    &all[first..first + many]
 }
 
-/// Runs that hold so many times as much as the texts in them, and some more, are not copied as a whole.
-const LOOSE: usize = 4;
-const SHORT: usize = 1024;
+/// One of the tables. What was not needed yet is [`NONE`].
+struct Table<'a> {
+    c: &'a Columns,
+    out: &'a mut Columns,
+    texts: Texts<'a>,
+    names: Words<'a>,
+    keys: Words<'a>,
+    scopes: Vec<u32>,
+    resources: Vec<u32>,
+    batches: Vec<u32>,
+}
 
-impl Copy<'_> {
-    /// The texts of a span's own attributes stand close together on the wire, and are copied at once.
-    fn move_run(&mut self, attributes: Range<usize>) {
-        let table = &self.c.span_attributes;
-        let (mut first, mut last, mut bytes) = (usize::MAX, 0, 0);
-        for row in attributes {
-            if is_text(table.kind[row]) {
-                let text = TextRef::from_bits(table.value[row]);
-                (first, last) = (first.min(text.start()), last.max(text.start() + text.len()));
-                bytes += text.len();
-            }
+/// Where the runs of these owners stand; empty ones are left out.
+fn runs_of(end: &[u32], owners: &[Range<usize>]) -> Vec<Range<usize>> {
+    let all = owners.iter().filter(|owners| !owners.is_empty());
+    let runs = all.map(|owners| run(end, owners.start).start..run(end, owners.end - 1).end);
+    runs.filter(|run| !run.is_empty()).collect()
+}
+
+/// Adds the ends of these owners' runs, of which the first comes to stand at `new`.
+fn extend_ends(into: &mut Vec<u32>, from: &[u32], owners: &[Range<usize>], mut new: u32) {
+    for owners in owners.iter().filter(|owners| !owners.is_empty()) {
+        let old = run(from, owners.start).start as u32;
+        into.extend(from[owners.clone()].iter().map(|&end| end - old + new));
+        new += from[owners.end - 1] - old;
+    }
+}
+
+/// Adds these rows of a column, each as `translate` makes it.
+#[inline(always)]
+fn extend<T: Copy, U>(
+    into: &mut Vec<U>,
+    from: &[T],
+    rows: &[Range<usize>],
+    mut translate: impl FnMut(T) -> U,
+) {
+    for rows in rows {
+        into.extend(from[rows.clone()].iter().map(|&value| translate(value)));
+    }
+}
+
+/// Adds these rows of columns that are copied as they are. Column by column, since memory likes to be read in order.
+macro_rules! copy {
+    ($into:expr, $from:expr, $rows:expr => $($column:ident)+) => {
+        $(for rows in $rows {
+            $into.$column.extend_from_slice(&$from.$column[rows.clone()]);
+        })+
+    };
+}
+
+impl Table<'_> {
+    fn spans(&mut self, rows: &[Range<usize>]) {
+        let s = &self.c.spans;
+        let (events, links) = (self.out.events.name.len() as u32, self.out.links.flags.len() as u32);
+        extend_ends(&mut self.out.spans.events_end, &s.events_end, rows, events);
+        extend_ends(&mut self.out.spans.links_end, &s.links_end, rows, links);
+        self.events(&runs_of(&s.events_end, rows));
+        self.links(&runs_of(&s.links_end, rows));
+        self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, rows);
+        for row in rows.iter().cloned().flatten() {
+            let scope = self.scope(s.scope_spans[row] as usize);
+            self.out.spans.scope_spans.push(scope);
         }
-        self.moved = None;
-        if bytes > 0 && last - first <= LOOSE * bytes + SHORT {
-            self.moved = Some((first..last, self.arena.len()));
-            self.arena.extend_from_slice(self.c.arena.get(first..last).unwrap_or_default());
-        }
-    }
-
-    /// The attributes of a span.
-    fn span_attributes(&mut self, row: usize) {
-        let (from, rows) = (&self.c.span_attributes, self.c.span_attributes.of(row));
-        self.move_run(rows.clone());
-        let Some((old, new)) = self.moved.take().filter(|_| from.key_strindex.is_empty()) else {
-            return self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, row);
-        };
-        let out = &mut self.out.span_attributes;
-        let keys = (&mut self.translation.keys, &self.c.keys, &mut self.out.keys);
-        out.key.extend(from.key[rows.clone()].iter().map(|&key| translate(keys.0, key, keys.1, keys.2)));
-        out.kind.extend_from_slice(&from.kind[rows.clone()]);
-        let moved = |(&kind, &value): (&ValueKind, &u64)| match is_text(kind) {
-            true => {
-                let text = TextRef::from_bits(value);
-                text.moved_to(text.start().wrapping_sub(old.start).wrapping_add(new)).bits()
-            }
-            false => value,
-        };
-        out.value.extend(from.kind[rows.clone()].iter().zip(&from.value[rows]).map(moved));
-        out.end.push(out.key.len() as u32);
-    }
-
-    #[inline]
-    fn text(&mut self, text: TextRef) -> TextRef {
-        if text.is_empty() {
-            return TextRef::default();
-        }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(text.of(&self.c.arena));
-        text.moved_to(start)
-    }
-
-    #[inline]
-    fn name(&mut self, id: u32) -> u32 {
-        translate(&mut self.translation.names, id, &self.c.names, &mut self.out.names)
-    }
-
-    fn odd_ids(&mut self, from: &[OddId], row: usize, new: usize) -> Vec<OddId> {
-        let first = from.partition_point(|odd| (odd.row as usize) < row);
-        let of_row = from[first..].iter().take_while(|odd| odd.row as usize == row);
-        of_row.map(|odd| OddId { row: new as u32, value: self.text(odd.value), ..*odd }).collect()
-    }
-
-    fn span(&mut self, row: usize) {
-        let c = self.c;
-        let s = &c.spans;
-        self.events(run(&s.events_end, row));
-        self.links(run(&s.links_end, row));
-        self.span_attributes(row);
-        let scope = self.scope(s.scope_spans[row] as usize);
-        let name = self.name(s.name[row]);
-        let (trace_state, message) = (self.text(s.trace_state[row]), self.text(s.status_message[row]));
-        if !s.odd_ids.is_empty() {
-            let odd = self.odd_ids(&s.odd_ids, row, self.out.spans.name.len());
-            self.out.spans.odd_ids.extend(odd);
-        }
-        let events_end = self.out.events.name.len() as u32;
-        let links_end = self.out.links.flags.len() as u32;
+        let odd_ids = self.odd_ids(&s.odd_ids, rows, self.out.spans.name.len());
         let out = &mut self.out.spans;
-        out.present.push(s.present[row]);
-        out.trace_id.push(s.trace_id[row]);
-        out.span_id.push(s.span_id[row]);
-        out.parent_span_id.push(s.parent_span_id[row]);
-        out.trace_state.push(trace_state);
-        out.flags.push(s.flags[row]);
-        out.name.push(name);
-        out.kind.push(s.kind[row]);
-        out.start_time_unix_nano.push(s.start_time_unix_nano[row]);
-        out.end_time_unix_nano.push(s.end_time_unix_nano[row]);
-        out.dropped_attributes_count.push(s.dropped_attributes_count[row]);
-        out.dropped_events_count.push(s.dropped_events_count[row]);
-        out.dropped_links_count.push(s.dropped_links_count[row]);
-        out.status_code.push(s.status_code[row]);
-        out.status_message.push(message);
-        out.scope_spans.push(scope);
-        out.events_end.push(events_end);
-        out.links_end.push(links_end);
+        out.odd_ids.extend(odd_ids);
+        copy!(out, s, rows => present trace_id span_id parent_span_id flags kind start_time_unix_nano
+            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code);
+        extend(&mut out.name, &s.name, rows, |name| self.names.translate(name));
+        extend(&mut out.trace_state, &s.trace_state, rows, |text| self.texts.translate(text));
+        extend(&mut out.status_message, &s.status_message, rows, |text| self.texts.translate(text));
     }
 
-    /// All attributes of one owner. Tables are chosen by functions, so that the rest can be borrowed beside them.
+    fn events(&mut self, rows: &[Range<usize>]) {
+        let (e, out) = (&self.c.events, &mut self.out.events);
+        copy!(out, e, rows => time_unix_nano dropped_attributes_count);
+        extend(&mut out.name, &e.name, rows, |name| self.names.translate(name));
+        self.attributes(|c| &c.event_attributes, |out| &mut out.event_attributes, rows);
+    }
+
+    fn links(&mut self, rows: &[Range<usize>]) {
+        let l = &self.c.links;
+        let odd_ids = self.odd_ids(&l.odd_ids, rows, self.out.links.flags.len());
+        let out = &mut self.out.links;
+        out.odd_ids.extend(odd_ids);
+        copy!(out, l, rows => present trace_id span_id dropped_attributes_count flags);
+        extend(&mut out.trace_state, &l.trace_state, rows, |text| self.texts.translate(text));
+        self.attributes(|c| &c.link_attributes, |out| &mut out.link_attributes, rows);
+    }
+
+    /// Ids of these rows, which come to stand at `new`.
+    fn odd_ids(&mut self, from: &[OddId], rows: &[Range<usize>], mut new: usize) -> Vec<OddId> {
+        let mut found = Vec::new();
+        if from.is_empty() {
+            return found;
+        }
+        for rows in rows {
+            let (old, of_rows) = (rows.start, rare(from, rows, |odd| odd.row));
+            found.extend(of_rows.iter().map(|odd| {
+                let row = (odd.row as usize - old + new) as u32;
+                OddId { row, value: self.texts.translate(odd.value), ..*odd }
+            }));
+            new += rows.len();
+        }
+        found
+    }
+
+    /// All attributes of these owners. Tables are chosen by functions, so that the rest can be borrowed beside them.
     #[inline]
     fn attributes(
         &mut self,
         from: fn(&Columns) -> &Attributes,
         into: fn(&mut Columns) -> &mut Attributes,
-        owner: usize,
+        owners: &[Range<usize>],
     ) {
-        let from = from(self.c);
-        for row in from.of(owner) {
-            let key = translate(&mut self.translation.keys, from.key[row], &self.c.keys, &mut self.out.keys);
-            let value = match is_text(from.kind[row]) {
-                true => self.text(TextRef::from_bits(from.value[row])).bits(),
-                false => from.value[row],
-            };
-            into(self.out).push(key, from.kind[row], value);
-        }
-        let out = into(self.out);
-        if !from.key_strindex.is_empty() {
-            let (old, new) = (from.of(owner), out.key.len() - from.of(owner).len());
-            let first = from.key_strindex.partition_point(|&(row, _)| (row as usize) < old.start);
-            let here = from.key_strindex[first..].iter().take_while(|&&(row, _)| (row as usize) < old.end);
-            out.key_strindex.extend(here.map(|&(row, index)| (row - old.start as u32 + new as u32, index)));
-        }
-        out.end.push(out.key.len() as u32);
-    }
-
-    fn events(&mut self, rows: Range<usize>) {
-        for row in rows {
-            let name = self.name(self.c.events.name[row]);
-            self.out.events.time_unix_nano.push(self.c.events.time_unix_nano[row]);
-            self.out.events.name.push(name);
-            self.out.events.dropped_attributes_count.push(self.c.events.dropped_attributes_count[row]);
-            self.attributes(|c| &c.event_attributes, |out| &mut out.event_attributes, row);
+        let (from, into) = (from(self.c), into(self.out));
+        let (rows, mut new) = (runs_of(&from.end, owners), into.key.len());
+        extend_ends(&mut into.end, &from.end, owners, new as u32);
+        extend(&mut into.key, &from.key, &rows, |key| self.keys.translate(key));
+        copy!(into, from, &rows => kind);
+        for rows in &rows {
+            let values = from.kind[rows.clone()].iter().zip(&from.value[rows.clone()]);
+            into.value.extend(values.map(|(&kind, &value)| match is_text(kind) {
+                true => self.texts.translate(TextRef::from_bits(value)).bits(),
+                false => value,
+            }));
+            let indexed = rare(&from.key_strindex, rows, |&(row, _)| row);
+            let moved = |&(row, index): &(u32, i32)| (row - rows.start as u32 + new as u32, index);
+            into.key_strindex.extend(indexed.iter().map(moved));
+            new += rows.len();
         }
     }
 
-    fn links(&mut self, rows: Range<usize>) {
-        let l = &self.c.links;
-        for row in rows {
-            let trace_state = self.text(l.trace_state[row]);
-            if !l.odd_ids.is_empty() {
-                let odd = self.odd_ids(&l.odd_ids, row, self.out.links.flags.len());
-                self.out.links.odd_ids.extend(odd);
-            }
-            let out = &mut self.out.links;
-            out.present.push(l.present[row]);
-            out.trace_id.push(l.trace_id[row]);
-            out.span_id.push(l.span_id[row]);
-            out.trace_state.push(trace_state);
-            out.dropped_attributes_count.push(l.dropped_attributes_count[row]);
-            out.flags.push(l.flags[row]);
-            self.attributes(|c| &c.link_attributes, |out| &mut out.link_attributes, row);
-        }
-    }
-
+    #[inline]
     fn scope(&mut self, row: usize) -> u32 {
-        let known = self.translation.scopes[row];
-        if known != NONE {
-            return known;
+        match self.scopes[row] {
+            NONE => self.new_scope(row),
+            known => known,
         }
+    }
+
+    fn new_scope(&mut self, row: usize) -> u32 {
         let s = &self.c.scopes;
         let resource = self.resource(s.resource_spans[row] as usize);
-        let name = self.name(s.name[row]);
-        let (version, schema_url) = (self.text(s.version[row]), self.text(s.schema_url[row]));
-        let new = self.out.scopes.name.len() as u32;
         let out = &mut self.out.scopes;
+        let new = out.name.len() as u32;
         out.resource_spans.push(resource);
         out.present.push(s.present[row]);
-        out.name.push(name);
-        out.version.push(version);
+        out.name.push(self.names.translate(s.name[row]));
+        out.version.push(self.texts.translate(s.version[row]));
         out.dropped_attributes_count.push(s.dropped_attributes_count[row]);
-        out.schema_url.push(schema_url);
-        self.attributes(|c| &c.scope_attributes, |out| &mut out.scope_attributes, row);
-        self.translation.scopes[row] = new;
+        out.schema_url.push(self.texts.translate(s.schema_url[row]));
+        self.attributes(
+            |c| &c.scope_attributes,
+            |out| &mut out.scope_attributes,
+            std::slice::from_ref(&(row..row + 1)),
+        );
+        self.scopes[row] = new;
         new
     }
 
     fn resource(&mut self, row: usize) -> u32 {
-        let known = self.translation.resources[row];
-        if known != NONE {
-            return known;
+        if self.resources[row] != NONE {
+            return self.resources[row];
         }
-        let r = &self.c.resources;
-        let batch = &mut self.translation.batches[r.batch[row] as usize];
+        let (r, new) = (&self.c.resources, self.out.resources.batch.len() as u32);
+        let batch = &mut self.batches[r.batch[row] as usize];
         if *batch == NONE {
             *batch = self.out.batches;
             self.out.batches += 1;
         }
-        let batch = *batch;
-        let schema_url = self.text(r.schema_url[row]);
-        let new = self.out.resources.batch.len() as u32;
-        let first = r.entity_refs.partition_point(|&(owner, _)| (owner as usize) < row);
-        for &(_, text) in r.entity_refs[first..].iter().take_while(|&&(owner, _)| owner as usize == row) {
-            let text = self.text(text);
-            self.out.resources.entity_refs.push((new, text));
-        }
+        let entity_refs = rare(&r.entity_refs, &(row..row + 1), |&(owner, _)| owner);
         let out = &mut self.out.resources;
-        out.batch.push(batch);
+        out.entity_refs.extend(entity_refs.iter().map(|&(_, text)| (new, self.texts.translate(text))));
+        out.batch.push(*batch);
         out.present.push(r.present[row]);
         out.dropped_attributes_count.push(r.dropped_attributes_count[row]);
-        out.schema_url.push(schema_url);
-        self.attributes(|c| &c.resource_attributes, |out| &mut out.resource_attributes, row);
-        self.translation.resources[row] = new;
+        out.schema_url.push(self.texts.translate(r.schema_url[row]));
+        self.attributes(
+            |c| &c.resource_attributes,
+            |out| &mut out.resource_attributes,
+            std::slice::from_ref(&(row..row + 1)),
+        );
+        self.resources[row] = new;
         new
     }
 }

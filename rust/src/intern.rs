@@ -74,9 +74,14 @@ impl Interner {
         }
     }
 
-    /// The id of a string that is known to be UTF-8.
+    /// The id of a text.
     pub fn intern_str(&mut self, text: &str) -> u32 {
-        self.find(text.as_bytes()).unwrap_or_else(|| self.insert(text.as_bytes()))
+        self.intern_known(text.as_bytes())
+    }
+
+    /// The id of a string that is known to be UTF-8, such as another interner's.
+    pub fn intern_known(&mut self, bytes: &[u8]) -> u32 {
+        self.find(bytes).unwrap_or_else(|| self.insert(bytes))
     }
 
     /// Takes memory for so many strings at once.

@@ -6,6 +6,7 @@
 //!                                         └───────── arrow: tables that other libraries read
 //! ```
 
+pub mod arena;
 pub mod arrow;
 pub mod clock;
 pub mod columns;

@@ -3,8 +3,6 @@
 //! Protobuf's own rules decide: the last of a repeated scalar wins, repeated messages merge, a known field of
 //! another wire type is an unknown field, unknown fields are skipped. Text must be UTF-8.
 
-use arrow_buffer::Buffer;
-
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
 use crate::error::{DecodeError, Result};
 use crate::intern::{Interner, Sequence};
@@ -36,7 +34,7 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
     let mut arena = arena;
     arena.extend_from_slice(&extra);
     columns.shrink_to_fit();
-    columns.arena = Buffer::from_vec(arena);
+    columns.arena = arena.into();
     Ok(columns)
 }
 
@@ -621,10 +619,10 @@ fn nested(
     }
     // What was merged before stands at the end of `extra`, so a thousand parts are not copied a thousand times.
     let at = earlier.start().checked_sub(buf.len()).unwrap_or_else(|| {
-        extra.extend_from_slice(earlier.of(buf));
+        extra.extend_from_slice(earlier.within(buf));
         extra.len() - earlier.len()
     });
-    extra.extend_from_slice(here.of(buf));
+    extra.extend_from_slice(here.within(buf));
     Ok((kind, TextRef::new(buf.len() + at, buf.len() + extra.len())?.bits()))
 }
 

@@ -3,6 +3,7 @@
 //! The messages are made again from the columns alone and compared as bytes, so NaN is NaN.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use k8strace_core::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present, run};
@@ -306,10 +307,10 @@ fn check(wire: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// These rows, each as (number of the table, row), in a table of their own.
-fn gather(tables: &[&Columns], rows: &[(usize, usize)]) -> Columns {
+/// These rows of tables, in a table of their own; true: both hold the texts.
+fn gather(parts: &[(&Columns, Vec<Range<usize>>, bool)]) -> Columns {
     let mut gather = Gather::with_room(&Room::default());
-    rows.iter().for_each(|&(at, row)| gather.add(at, tables[at], row));
+    parts.iter().for_each(|(c, rows, share)| gather.add(c, rows, *share));
     gather.finish()
 }
 
@@ -355,27 +356,42 @@ proptest! {
     }
 
     #[test]
-    fn gathering_all_rows_gives_the_message_again(message in requests()) {
+    fn gathering_all_rows_gives_the_message_again(message in requests(), share: bool) {
         let columns = decode(&message.encode_to_vec()).expect("a valid message");
-        let rows: Vec<(usize, usize)> = (0..columns.len()).map(|row| (0, row)).collect();
-        let gathered = gather(&[&columns], &rows);
+        let all = 0..columns.len();
+        let gathered = gather(&[(&columns, vec![all], share)]);
         prop_assert_eq!(without_empty_parts(message).encode_to_vec(), from_columns(&gathered).encode_to_vec());
     }
 
     #[test]
     fn gathering_rows_of_two_messages_gives_each_span_as_it_was(
         messages in (requests(), requests()),
-        chosen in vec(any::<prop::sample::Index>(), 0..12),
+        chosen in vec((0..3usize, vec((any::<prop::sample::Index>(), 0..5usize), 0..4), any::<bool>()), 0..6),
     ) {
         let tables = [messages.0, messages.1].map(|message| decode(&message.encode_to_vec()).expect("valid"));
-        let all: Vec<(usize, usize)> =
-            (0..2).flat_map(|at| (0..tables[at].len()).map(move |row| (at, row))).collect();
-        let chosen: Vec<(usize, usize)> = if all.is_empty() { Vec::new() } else {
-            chosen.iter().map(|index| all[index.index(all.len())]).collect()
-        };
-        let gathered = gather(&[&tables[0], &tables[1]], &chosen);
-        for (new, (at, row)) in chosen.into_iter().enumerate() {
-            let (c, sent) = (&tables[at], from_sender(&tables[at], row));
+        // What was gathered can be gathered again.
+        let mut parts: Vec<(usize, Vec<Range<usize>>, bool)> = Vec::new();
+        let whole = tables.each_ref().map(|c| {
+            let all = 0..c.len();
+            (c, vec![all], true)
+        });
+        let both = gather(&whole);
+        let tables = [&tables[0], &tables[1], &both];
+        for (at, runs, share) in chosen {
+            let rows = tables[at].len();
+            let run = |(first, many): &(prop::sample::Index, usize)| {
+                let first = first.index(rows + 1);
+                first..(first + many).min(rows)
+            };
+            parts.push((at, runs.iter().map(run).collect(), share));
+        }
+        let asked: Vec<_> = parts.iter().map(|(at, rows, share)| (tables[*at], rows.clone(), *share)).collect();
+        let gathered = gather(&asked);
+        let rows = parts.iter().flat_map(|(at, rows, _)| rows.iter().cloned().flatten().map(move |row| (*at, row)));
+        let rows: Vec<(usize, usize)> = rows.collect();
+        prop_assert_eq!(rows.len(), gathered.len());
+        for (new, (at, row)) in rows.into_iter().enumerate() {
+            let (c, sent) = (tables[at], from_sender(tables[at], row));
             prop_assert_eq!(span(c, row), span(&gathered, new));
             prop_assert_eq!(sent, from_sender(&gathered, new));
         }

@@ -18,10 +18,10 @@ use arrow_array::{Array, ArrayRef, GenericByteViewArray};
 use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::ArrowError;
 
-use crate::columns::TextRef;
+use crate::arena::{Arena, TextRef};
 use crate::words;
 
-/// Views address 2 GiB per buffer, so the arena is offered as overlapping windows, one every GiB.
+/// Views address 2 GiB per buffer, so each part of the arena is offered as overlapping windows, one every GiB.
 const STRIDE_BITS: usize = 30;
 const STRIDE: usize = 1 << STRIDE_BITS;
 const INLINE: usize = 12;
@@ -30,13 +30,14 @@ const INLINE: usize = 12;
 ///
 /// Errors: a text that is not UTF-8, which no decoded one is.
 pub fn strings(
-    arena: &Buffer,
+    arena: &Arena,
     texts: impl ExactSizeIterator<Item = TextRef>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
+    let windows = Windows::new(arena);
     let mut sound = true;
     let views = texts.map(|text| {
-        let (view, is_text) = text_view(arena, text);
+        let (view, is_text) = windows.text_view(text);
         sound &= is_text;
         view
     });
@@ -44,69 +45,90 @@ pub fn strings(
     if !sound {
         return Err(ArrowError::InvalidArgumentError("text that is not UTF-8".to_owned()));
     }
-    checked_by_us::<StringViewType>(arena, views, nulls)
+    windows.checked_by_us::<StringViewType>(views, nulls)
 }
 
 /// The same as a column of bytes.
 pub fn bytes(
-    arena: &Buffer,
+    arena: &Arena,
     texts: impl ExactSizeIterator<Item = TextRef>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
-    let views = texts.map(|text| view(arena, text)).collect();
-    checked_by_us::<BinaryViewType>(arena, views, nulls)
+    let windows = Windows::new(arena);
+    let views = texts.map(|text| windows.view(text)).collect();
+    windows.checked_by_us::<BinaryViewType>(views, nulls)
 }
 
-/// The view of a text, and whether it is UTF-8.
-#[inline(always)]
-fn text_view(arena: &[u8], text: TextRef) -> (u128, bool) {
-    const HIGH: u128 = u128::MAX / 0xff * 0x80;
-    if let Some(short) = short_bytes(arena, text)
-        && short & HIGH == 0
-    {
-        return (short << 32 | text.len() as u128, true);
+/// What views refer to.
+struct Windows<'a> {
+    arena: &'a Arena,
+    /// Part → number of its first window.
+    first: Vec<u32>,
+    buffers: Vec<Buffer>,
+}
+
+impl<'a> Windows<'a> {
+    fn new(arena: &'a Arena) -> Self {
+        let (mut first, mut buffers) = (Vec::new(), Vec::new());
+        for part in arena.parts() {
+            first.push(buffers.len() as u32);
+            let (bytes, len) = (part.bytes, part.bytes.len());
+            let window = |start| bytes.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
+            buffers.extend((0..len).step_by(STRIDE).map(window));
+        }
+        Self { arena, first, buffers }
     }
-    let bytes = text.of(arena);
-    (view(arena, text), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
-}
 
-#[inline(always)]
-fn view(arena: &[u8], text: TextRef) -> u128 {
-    if let Some(short) = short_bytes(arena, text) {
-        return short << 32 | text.len() as u128;
+    /// The view of a text, and whether it is UTF-8.
+    #[inline(always)]
+    fn text_view(&self, text: TextRef) -> (u128, bool) {
+        const HIGH: u128 = u128::MAX / 0xff * 0x80;
+        if let Some(short) = self.short_bytes(text)
+            && short & HIGH == 0
+        {
+            return (short << 32 | text.len() as u128, true);
+        }
+        let bytes = text.of(self.arena);
+        (self.view(text), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
     }
-    make_view(text.of(arena), (text.start() >> STRIDE_BITS) as u32, (text.start() & (STRIDE - 1)) as u32)
-}
 
-/// A text that fits into its view, followed by zeros: 16 bytes of the arena, read at once, less what is behind it.
-#[inline(always)]
-fn short_bytes(arena: &[u8], text: TextRef) -> Option<u128> {
-    let ahead = u128::from_le_bytes(*arena.get(text.start()..)?.first_chunk()?);
-    (text.len() <= INLINE).then(|| ahead & ((1 << (8 * text.len())) - 1))
-}
-
-fn windows(arena: &Buffer) -> Arc<[Buffer]> {
-    let len = arena.len();
-    let window = |start: usize| arena.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
-    (0..len.div_ceil(STRIDE)).map(|i| window(i * STRIDE)).collect()
-}
-
-/// Views made by [`view`], of UTF-8 where the type is text. Private, and called above only.
-fn checked_by_us<T: ByteViewType>(
-    arena: &Buffer,
-    views: Vec<u128>,
-    nulls: Option<NullBuffer>,
-) -> Result<ArrayRef, ArrowError> {
-    if nulls.as_ref().is_some_and(|nulls| nulls.len() != views.len()) {
-        return Err(ArrowError::InvalidArgumentError("a validity for each view".to_owned()));
+    #[inline(always)]
+    fn view(&self, text: TextRef) -> u128 {
+        if let Some(short) = self.short_bytes(text) {
+            return short << 32 | text.len() as u128;
+        }
+        let part = self.arena.part(text.start());
+        let at = text.start() - part.start;
+        let window = self.first[part.number] + (at >> STRIDE_BITS) as u32;
+        make_view(text.of(self.arena), window, (at & (STRIDE - 1)) as u32)
     }
-    // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with zeros
-    // behind it. A longer one stands in the arena (`TextRef::of` gives nothing else), has at most 256 MiB, starts in
-    // the first GiB of the window that its view names, and its first bytes are the view's prefix. `strings` has seen
-    // that every text is UTF-8; bytes need not be.
-    let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), windows(arena), nulls) };
-    debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
-    Ok(Arc::new(array))
+
+    /// A text that fits into its view, followed by zeros: 16 bytes of its part, read at once, less what is behind it.
+    #[inline(always)]
+    fn short_bytes(&self, text: TextRef) -> Option<u128> {
+        let part = self.arena.part(text.start());
+        let ahead = u128::from_le_bytes(*part.bytes.get(text.start() - part.start..)?.first_chunk()?);
+        (text.len() <= INLINE).then(|| ahead & ((1 << (8 * text.len())) - 1))
+    }
+
+    /// Views made by [`Self::view`], of UTF-8 where the type is text. Called above only.
+    fn checked_by_us<T: ByteViewType>(
+        self,
+        views: Vec<u128>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef, ArrowError> {
+        if nulls.as_ref().is_some_and(|nulls| nulls.len() != views.len()) {
+            return Err(ArrowError::InvalidArgumentError("a validity for each view".to_owned()));
+        }
+        let buffers: Arc<[Buffer]> = self.buffers.into();
+        // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with
+        // zeros behind it. A longer one stands in one part of the arena (`TextRef::of` gives nothing else), has at
+        // most 256 MiB, starts in the first GiB of the window that its view names, and its first bytes are the view's
+        // prefix. `strings` has seen that every text is UTF-8; bytes need not be.
+        let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), buffers, nulls) };
+        debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
+        Ok(Arc::new(array))
+    }
 }
 
 #[cfg(test)]
@@ -116,12 +138,12 @@ mod tests {
 
     use super::*;
 
-    fn whole(text: &str) -> (Buffer, Vec<TextRef>) {
+    fn whole(text: &str) -> (Arena, Vec<TextRef>) {
         let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
         let ends: Vec<usize> = places.collect();
         let pairs = ends.iter().flat_map(|&a| ends.iter().filter(move |&&b| a <= b).map(move |&b| (a, b)));
         let texts = pairs.map(|(start, end)| TextRef::new(start, end).expect("short"));
-        (Buffer::from_slice_ref(text.as_bytes()), texts.collect())
+        (text.as_bytes().to_vec().into(), texts.collect())
     }
 
     #[test]
@@ -138,7 +160,7 @@ mod tests {
 
     #[test]
     fn half_a_character_is_refused_as_text_and_taken_as_bytes() {
-        let arena = Buffer::from_slice_ref("€".as_bytes());
+        let arena = "€".as_bytes().to_vec().into();
         let half = TextRef::new(0, 2).expect("short");
         assert!(strings(&arena, [half].into_iter(), None).is_err());
         assert!(bytes(&arena, [half].into_iter(), None).is_ok());
@@ -147,10 +169,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_places_of_any_bytes_make_sound_views(
-            arena in proptest::collection::vec(any::<u8>(), 0..60),
-            places in proptest::collection::vec((0usize..80, 0usize..80), 0..20),
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..4),
+            places in proptest::collection::vec((0usize..200, 0usize..80), 0..20),
         ) {
-            let arena = Buffer::from_vec(arena);
+            let mut arena = Arena::default();
+            parts.into_iter().for_each(|part| arena.push(Buffer::from_vec(part)));
             let texts: Vec<TextRef> =
                 places.iter().map(|&(start, len)| TextRef::new(start, start + len).expect("short")).collect();
             let made = bytes(&arena, texts.iter().copied(), None).expect("bytes");

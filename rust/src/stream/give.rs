@@ -10,6 +10,9 @@ use crate::stream::look::Looking;
 use crate::stream::traces::Given;
 use crate::stream::{Stream, Taken};
 
+/// Texts of a table are held by what is given out if at least one in so many of its rows is.
+const LOOSE: usize = 4;
+
 impl Stream {
     /// Joins what is finished, what was evicted, and those idle groups in which something changed since they were given
     /// out. All but the finished ones are let go.
@@ -67,7 +70,7 @@ impl Stream {
         if self.without_id.1 > 0 {
             nodes.extend(self.store.chain(self.without_id.0).map(|node| (node, NONE)));
         }
-        let columns = self.store.gather(&mut nodes);
+        let columns = self.store.gather(&mut nodes, LOOSE);
         (columns, nodes.into_iter().map(|(_, place)| place).collect())
     }
 

@@ -216,23 +216,25 @@ impl Store {
         count
     }
 
-    /// Copies spans into a table of their own, and brings their nodes, each with a label, into the order that they have
-    /// there: that of the tables, since reading those in order is many times faster.
-    pub fn gather(&self, nodes: &mut [(u32, u32)]) -> Columns {
-        let place = |&(node, _): &(u32, u32)| {
-            let node = &self.nodes[node as usize];
-            (u64::from(node.segment) << 32) | u64::from(node.row)
-        };
-        nodes.sort_by_cached_key(place);
+    /// Brings spans into a table of their own, and their nodes, each with a label, into the order that they have there:
+    /// that of the tables, since reading those in order is many times faster. Texts of a table are copied if fewer
+    /// than one in so many of its rows is asked for (0: always); else both tables hold them.
+    pub fn gather(&self, nodes: &mut [(u32, u32)], one_in: usize) -> Columns {
+        let at = |&(node, _): &(u32, u32)| &self.nodes[node as usize];
+        nodes.sort_by_cached_key(|node| (u64::from(at(node).segment) << 32) | u64::from(at(node).row));
+        let tables = || nodes.chunk_by(|a, b| at(a).segment == at(b).segment);
         let mut room = Room::default();
-        let segment = |&(node, _): &(u32, u32)| self.nodes[node as usize].segment;
-        for part in nodes.chunk_by(|a, b| segment(a) == segment(b)) {
-            room.add(&self.segment(segment(&part[0])).columns, part.len());
+        for part in tables() {
+            room.add(&self.segment(at(&part[0]).segment).columns, part.len());
         }
         let mut gather = Gather::with_room(&room);
-        for &(node, _) in nodes.iter() {
-            let (c, row) = self.place(node);
-            gather.add(self.nodes[node as usize].segment as usize, c, row);
+        for part in tables() {
+            let c = &self.segment(at(&part[0]).segment).columns;
+            let runs = part.chunk_by(|a, b| at(a).row + 1 == at(b).row);
+            let first = |run: &[(u32, u32)]| at(&run[0]).row as usize;
+            let rows: Vec<_> = runs.map(|run| first(run)..first(run) + run.len()).collect();
+            let share = part.len() * one_in >= c.len();
+            gather.add(c, &rows, share);
         }
         gather.finish()
     }
@@ -264,7 +266,7 @@ impl Store {
         if moved.is_empty() {
             return;
         }
-        let columns = self.gather(&mut moved);
+        let columns = self.gather(&mut moved, 0);
         self.close(|number, _| which[number]);
         let number = self.open(Arc::new(columns));
         for (row, &(node, _)) in moved.iter().enumerate() {
