@@ -45,7 +45,7 @@ impl Stream {
         for slot in std::mem::take(&mut self.touched) {
             let Some(trace) = self.traces.get_mut(slot).filter(|trace| trace.touched) else { continue };
             trace.touched = false;
-            let spans = u64::from(trace.spans);
+            let spans = trace.spans.all().len() as u64;
             if trace.evicted || spans > SMALL_TRACE && trace.looked + trace.looked / 8 > spans {
                 continue;
             }
@@ -64,7 +64,7 @@ impl Stream {
 
     pub(super) fn look(&self, looking: &mut Looking, slot: u32) -> Look {
         let trace = self.traces.at(slot);
-        looking.look(&self.store, trace.head, trace.linked, self.clocks.moved())
+        looking.look(&self.store, trace.spans.all(), trace.linked, self.clocks.moved())
     }
 
     /// All groups that got no span after `idle_since`, in which something changed since they were given out; the others.

@@ -7,6 +7,7 @@ use crate::forest::NONE;
 use crate::join::{Context, Joined, TraceIds, join_part};
 use crate::stream::due::Idle;
 use crate::stream::look::Looking;
+use crate::stream::store::Chosen;
 use crate::stream::traces::Given;
 use crate::stream::{Stream, Taken};
 
@@ -34,7 +35,7 @@ impl Stream {
         self.let_go(idle.unchanged.into_iter().filter(is_settled).collect());
         let without_id = self.release_without_id();
         self.counts.released += without_id as u64;
-        self.store.tidy();
+        self.tidy();
         taken
     }
 
@@ -63,15 +64,14 @@ impl Stream {
 
     /// The spans of these slots, and those without id; row → place in `going`, [`NONE`] without id.
     pub(super) fn gather(&self, going: &[u32]) -> (Columns, Vec<u32>) {
-        let mut nodes: Vec<(u32, u32)> = Vec::new();
+        let mut spans: Vec<Chosen> = Vec::new();
         for (place, &slot) in going.iter().enumerate() {
-            nodes.extend(self.store.chain(self.traces.at(slot).head).map(|node| (node, place as u32)));
+            let all = self.traces.at(slot).spans.all();
+            spans.extend(all.iter().map(|held| Chosen::new(held, place as u32)));
         }
-        if self.without_id.1 > 0 {
-            nodes.extend(self.store.chain(self.without_id.0).map(|node| (node, NONE)));
-        }
-        let columns = self.store.gather(&mut nodes, LOOSE);
-        (columns, nodes.into_iter().map(|(_, place)| place).collect())
+        spans.extend(self.without_id.iter().map(|held| Chosen::new(held, NONE)));
+        let columns = self.store.gather(&mut spans, LOOSE);
+        (columns, spans.into_iter().map(|span| span.label).collect())
     }
 
     /// Marks the traces that were given out before a clock was known to be moved. Returns those that are not going.

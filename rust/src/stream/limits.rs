@@ -1,6 +1,5 @@
 //! What has to go so that the stream stays within its limits: oldest first, and counted.
 
-use crate::forest::NONE;
 use crate::stream::Stream;
 use crate::stream::traces::Reason;
 
@@ -14,17 +13,17 @@ impl Stream {
         while spans > self.settings.max_spans || bytes > self.settings.max_bytes {
             let Some(slot) = self.evicted.pop_front() else { break };
             let trace = self.traces.at(slot);
-            (spans, bytes) = (spans - trace.spans as usize, bytes - trace.bytes);
+            (spans, bytes) = (spans - trace.spans.all().len(), bytes - trace.bytes);
             gone.push(slot);
         }
         self.let_go(gone);
-        if self.without_id.1 > self.settings.max_spans {
+        if self.without_id.len() > self.settings.max_spans {
             self.counts.discarded += self.release_without_id() as u64;
         }
     }
 
     pub(super) fn over(&self) -> Option<Reason> {
-        let spans = self.store.len() - self.without_id.1 - self.waiting.0;
+        let spans = self.store.len() - self.without_id.len() - self.waiting.0;
         let over = [
             (Reason::Spans, spans > self.settings.max_spans),
             (Reason::Traces, self.traces.len() - self.evicted.len() > self.settings.max_traces),
@@ -36,7 +35,7 @@ impl Stream {
     /// Gives a trace out next as it is, and lets it go; what was given out and did not change is only let go.
     pub(super) fn evict(&mut self, slot: u32, reason: Reason) {
         let trace = self.traces.at(slot);
-        self.waiting = (self.waiting.0 + trace.spans as usize, self.waiting.1 + trace.bytes);
+        self.waiting = (self.waiting.0 + trace.spans.all().len(), self.waiting.1 + trace.bytes);
         self.counts.evicted[reason as usize] += u64::from(trace.changed);
         self.traces.close(slot);
         self.evicted.push_back(slot);
@@ -58,15 +57,17 @@ impl Stream {
             }
             self.bytes -= trace.bytes;
             if was_evicted {
-                self.waiting = (self.waiting.0 - trace.spans as usize, self.waiting.1 - trace.bytes);
+                self.waiting = (self.waiting.0 - trace.spans.all().len(), self.waiting.1 - trace.bytes);
             }
-            let count = self.store.release(trace.head) as u64;
+            self.store.release(trace.spans.all());
+            let count = trace.spans.all().len() as u64;
             *(if trace.changed { &mut self.counts.discarded } else { &mut self.counts.released }) += count;
         }
     }
 
     pub(super) fn release_without_id(&mut self) -> usize {
-        let (head, count) = std::mem::replace(&mut self.without_id, (NONE, 0));
-        if count > 0 { self.store.release(head) } else { 0 }
+        let spans = std::mem::take(&mut self.without_id);
+        self.store.release(&spans);
+        spans.len()
     }
 }

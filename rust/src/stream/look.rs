@@ -1,10 +1,9 @@
 //! One look at a trace: is it finished, and with what could it belong together?
 
 use crate::columns::Columns;
-use crate::forest::NONE;
 use crate::join::saturated;
 use crate::stream::evidence::Pairs;
-use crate::stream::store::{Store, fact};
+use crate::stream::store::{Held, Store, fact};
 
 /// What a look found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,39 +19,37 @@ pub struct Look {
 /// Room to look in, used again for each trace.
 #[derive(Default)]
 pub struct Looking {
-    nodes: Vec<(u64, u32)>,
+    by_id: Vec<(u64, u32)>,
     served: Vec<bool>,
     /// (place, place of the parent)
     requests: Vec<(usize, Option<usize>)>,
 }
 
 impl Looking {
-    /// Looks at the spans of a chain. `linked`: other traces can add spans to its trees.
-    pub fn look(&mut self, store: &Store, head: u32, linked: bool, moved: &Pairs) -> Look {
-        let Self { nodes, served, requests } = self;
-        let spans = Spans::new(store, head, nodes);
+    /// Looks at the spans of a trace. `linked`: other traces can add spans to its trees.
+    pub fn look(&mut self, store: &Store, all: &[Held], linked: bool, moved: &Pairs) -> Look {
+        let Self { by_id, served, requests } = self;
+        let spans = Spans::new(store, all, by_id);
         let mut look = Look { whole: !spans.id_twice, ..Look::default() };
         let mut audited = linked;
         served.clear();
-        served.resize(spans.nodes.len(), false);
+        served.resize(all.len(), false);
         requests.clear();
-        for (at, &(_, node)) in spans.nodes.iter().enumerate() {
-            let (facts, (_, id)) = (store.facts(node), store.ids(node));
-            let parent = if id == 0 { None } else { spans.find(id) };
-            look.whole &= parent.is_some() == (id != 0);
-            audited |= facts & fact::AUDIT != 0;
+        for (at, span) in all.iter().enumerate() {
+            let parent = if span.parent == 0 { None } else { spans.find(span.parent) };
+            look.whole &= parent.is_some() == (span.parent != 0);
+            audited |= span.is(fact::AUDIT);
             if let Some(above) = parent {
-                served[above] |= facts & fact::RPC_SERVER != 0;
-                let processes = || (store.process(spans.nodes[above].1), store.process(node));
+                served[above] |= span.is(fact::RPC_SERVER);
+                let processes = || (store.process(&all[above]), store.process(span));
                 look.is_moved |= !moved.is_empty() && moved.contains(&processes());
             }
-            if facts & fact::REQUEST != 0 {
+            if span.is(fact::REQUEST) {
                 requests.push((at, parent));
             }
         }
-        let calls =
-            spans.nodes.iter().zip(served).filter(|((_, node), _)| store.facts(*node) & fact::ETCD_CALL != 0);
-        look.whole &= !requests.is_empty() && calls.into_iter().all(|(_, served)| *served);
+        let mut calls = all.iter().zip(served).filter(|(span, _)| span.is(fact::ETCD_CALL));
+        look.whole &= !requests.is_empty() && calls.all(|(_, served)| *served);
         look.halves = halves(&spans, requests, audited);
         look
     }
@@ -62,17 +59,16 @@ impl Looking {
 fn halves(spans: &Spans<'_>, requests: &[(usize, Option<usize>)], audited: bool) -> Vec<(u64, i64)> {
     let (store, mut halves) = (spans.store, Vec::new());
     for &(at, parent) in requests {
-        let node = spans.nodes[at].1;
-        let has_prelude =
-            !spans.id_twice && parent.is_some_and(|above| spans.is_filter(spans.nodes[above].1));
-        let meets = [store.facts(node) & fact::UNANSWERED != 0, audited];
+        let request = &spans.all[at];
+        let has_prelude = !spans.id_twice && parent.is_some_and(|above| is_filter(&spans.all[above]));
+        let meets = [request.is(fact::UNANSWERED), audited];
         if !has_prelude && meets != [false, false] {
-            let at = times(store.place(node)).into_iter().zip(meets).filter(|(_, meets)| *meets);
-            halves.extend(at.map(|(at, _)| (store.process(node), at)));
+            let at = times(store.place(request)).into_iter().zip(meets).filter(|(_, meets)| *meets);
+            halves.extend(at.map(|(at, _)| (store.process(request), at)));
         }
     }
-    let filters = spans.alone().iter().filter(|&&(_, node)| spans.is_filter(node));
-    halves.extend(filters.map(|&(_, node)| (store.process(node), times(store.place(node))[1])));
+    let filters = spans.alone().iter().filter(|span| is_filter(span));
+    halves.extend(filters.map(|span| (store.process(span), times(store.place(span))[1])));
     halves
 }
 
@@ -81,39 +77,39 @@ fn times((c, row): (&Columns, usize)) -> [i64; 2] {
     [c.spans.start_time_unix_nano[row], c.spans.end_time_unix_nano[row]].map(saturated)
 }
 
-/// The spans of a trace, by span id.
+/// An `authentication` span that names no parent.
+fn is_filter(span: &Held) -> bool {
+    span.is(fact::AUTHENTICATION) && span.parent == 0
+}
+
+/// The spans of a trace, found by id.
 struct Spans<'a> {
     store: &'a Store,
-    nodes: &'a [(u64, u32)],
+    all: &'a [Held],
+    /// Span id, place.
+    by_id: &'a [(u64, u32)],
     id_twice: bool,
 }
 
 impl<'a> Spans<'a> {
-    fn new(store: &'a Store, head: u32, nodes: &'a mut Vec<(u64, u32)>) -> Self {
-        nodes.clear();
-        if head != NONE {
-            nodes.extend(store.chain(head).map(|node| (store.ids(node).0, node)));
-        }
-        nodes.sort_unstable();
-        let id_twice = nodes.windows(2).any(|pair| pair[0].0 == pair[1].0);
-        Self { store, nodes, id_twice }
+    fn new(store: &'a Store, all: &'a [Held], by_id: &'a mut Vec<(u64, u32)>) -> Self {
+        by_id.clear();
+        by_id.extend(all.iter().zip(0..).map(|(span, at)| (span.span_id, at)));
+        by_id.sort_unstable();
+        let id_twice = by_id.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        Self { store, all, by_id, id_twice }
     }
 
     fn find(&self, id: u64) -> Option<usize> {
-        let at = self.nodes.partition_point(|&(other, _)| other < id);
-        self.nodes.get(at).filter(|&&(other, _)| other == id).map(|_| at)
+        let at = self.by_id.partition_point(|&(other, _)| other < id);
+        self.by_id.get(at).filter(|&&(other, _)| other == id).map(|&(_, at)| at as usize)
     }
 
     /// The spans, if all have one id.
-    fn alone(&self) -> &[(u64, u32)] {
-        match (self.nodes.first(), self.nodes.last()) {
-            (Some(first), Some(last)) if first.0 == last.0 => self.nodes,
+    fn alone(&self) -> &'a [Held] {
+        match (self.by_id.first(), self.by_id.last()) {
+            (Some(first), Some(last)) if first.0 == last.0 => self.all,
             _ => &[],
         }
-    }
-
-    /// An `authentication` span that names no parent.
-    fn is_filter(&self, node: u32) -> bool {
-        self.store.facts(node) & fact::AUTHENTICATION != 0 && self.store.ids(node).1 == 0
     }
 }

@@ -16,6 +16,7 @@ mod give;
 mod limits;
 mod look;
 mod order;
+mod spans;
 mod store;
 mod traces;
 
@@ -23,14 +24,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::columns::{Columns, present, run};
-use crate::forest::NONE;
 use crate::join::{Joined, Role};
 use crate::requests::Keys;
 use crate::shapes::{self, KnownNames};
 
 use couplings::Couplings;
 use evidence::Clocks;
-use store::{Store, fact};
+use store::{Held, Store, fact};
 use traces::{Reason, Traces};
 
 /// Limits. Times in ns of the caller's clock.
@@ -82,8 +82,8 @@ pub struct Stream {
     counts: Counts,
     /// Role → spans, as given out last.
     roles: [u64; Role::NAMES.len()],
-    /// Spans without a usable id: the newest, the others in the chain behind; how many.
-    without_id: (u32, usize),
+    /// Spans without a usable id.
+    without_id: Vec<Held>,
     /// Traces to look at.
     touched: Vec<u32>,
     /// Traces that are given out next, oldest first, and what is held for them: spans, bytes.
@@ -105,7 +105,7 @@ impl Stream {
             clocks: Clocks::default(),
             counts: Counts::default(),
             roles: [0; Role::NAMES.len()],
-            without_id: (NONE, 0),
+            without_id: Vec::new(),
             touched: Vec::new(),
             evicted: VecDeque::new(),
             waiting: (0, 0),
@@ -129,38 +129,43 @@ impl Stream {
             self.feed_span(&columns, segment, row, facts.of(&columns, row));
         }
         self.stay_within_limits();
-        self.store.tidy();
+        self.tidy();
     }
 
     fn feed_span(&mut self, c: &Columns, segment: u32, row: usize, facts: u8) {
         const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
         let (s, id) = (&c.spans, c.spans.trace_id[row]);
-        if s.present[row] & IDS != IDS || id == [0; 16] || s.span_id[row] == [0; 8] {
-            self.without_id.0 = self.store.hold_any(c, segment, row as u32, facts, self.without_id.0);
-            self.without_id.1 += 1;
+        let held = Store::row(c, segment, row, facts);
+        if s.present[row] & IDS != IDS || id == [0; 16] || held.span_id == 0 {
+            self.without_id.push(held);
+            self.store.hold(&held);
             return;
         }
         let known = self.traces.find(&id);
-        let head = known.map_or(NONE, |slot| self.traces.at(slot).head);
-        let Some(node) = self.store.hold(c, segment, row as u32, facts, head) else {
+        let slot = known.unwrap_or_else(|| self.create(id));
+        if !self.traces.at_mut(slot).spans.add(&self.store, held) {
             self.counts.repeats += 1;
             return;
-        };
-        let slot = known.unwrap_or_else(|| self.create(id));
+        }
+        self.store.hold(&held);
         let bytes = self.store.row_bytes(segment);
         self.bytes += bytes;
         self.traces.touch(slot, self.now);
         let trace = self.traces.at_mut(slot);
-        (trace.head, trace.changed) = (node, true);
-        trace.spans += 1;
+        trace.changed = true;
         trace.bytes += bytes;
+        let many = trace.spans.all().len();
         self.touch(slot);
         for link in run(&s.links_end, row) {
             self.link(slot, id, c.links.trace_id[link]);
         }
-        if self.traces.at(slot).spans as usize >= self.settings.max_trace_spans {
+        if many >= self.settings.max_trace_spans {
             self.evict(slot, Reason::TraceSpans);
         }
+    }
+
+    fn tidy(&mut self) {
+        self.store.tidy(self.traces.spans_mut().chain(&mut self.without_id));
     }
 
     fn create(&mut self, id: [u8; 16]) -> u32 {

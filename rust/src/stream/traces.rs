@@ -5,9 +5,10 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::forest::NONE;
 use crate::join::Role;
 use crate::stream::order::Order;
+use crate::stream::spans::Spans;
+use crate::stream::store::Held;
 
 /// Why a trace is given out before it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +45,8 @@ pub struct Given {
 pub struct Trace {
     /// Its id.
     pub id: [u8; 16],
-    /// Its newest span; the others are in the chain behind.
-    pub head: u32,
-    /// How many spans are held.
-    pub spans: u32,
+    /// What is held of it.
+    pub spans: Spans,
     /// Bytes held for them, about.
     pub bytes: u64,
     /// When its first span came.
@@ -117,6 +116,11 @@ impl Traces {
         (0..self.slots.len() as u32).filter(|&slot| self.slots[slot as usize].is_some())
     }
 
+    /// All held spans that are of a trace, to be moved to another table.
+    pub fn spans_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.slots.iter_mut().flatten().flat_map(|trace| trace.spans.all_mut())
+    }
+
     /// The slot of a trace that still takes spans.
     #[inline]
     pub fn find(&self, id: &[u8; 16]) -> Option<u32> {
@@ -128,8 +132,7 @@ impl Traces {
     pub fn create(&mut self, id: [u8; 16], now: u64) -> u32 {
         let trace = Trace {
             id,
-            head: NONE,
-            spans: 0,
+            spans: Spans::default(),
             bytes: 0,
             born: now,
             active: now,
