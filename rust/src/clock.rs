@@ -95,9 +95,9 @@ pub struct Known<'a> {
     /// Numbers processes: see [`Processes::key`]. None when nothing is known.
     pub keys: Option<&'a RandomState>,
     /// Calls told by their ids.
-    pub calls: [Option<&'a Evidence>; 2],
+    pub calls: Option<&'a Evidence>,
     /// Calls whose caller was found by [`crate::shapes::orphans`].
-    pub adopted: [Option<&'a Evidence>; 2],
+    pub adopted: Option<&'a Evidence>,
 }
 
 impl<'a> Known<'a> {
@@ -105,7 +105,7 @@ impl<'a> Known<'a> {
         self,
         processes: &Processes,
         pair: (u32, u32),
-        parts: &'a [Option<&'a Evidence>],
+        parts: &[Option<&'a Evidence>],
     ) -> impl Iterator<Item = &'a Summary> {
         let key = self.keys.map(|keys| (processes.key(pair.0, keys), processes.key(pair.1, keys)));
         let known = key.map(|key| parts.iter().flatten().filter_map(move |evidence| evidence.get(&key)));
@@ -186,7 +186,7 @@ pub fn measure<'a>(
     rpc_pairs: &[(u32, u32)],
     (start, end): (&[i64], &[i64]),
     known: Known<'a>,
-    parts: &'a [Option<&'a Evidence>],
+    parts: &[Option<&'a Evidence>],
 ) -> Vec<ClockOffset> {
     let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> = BTreeMap::new();
     for &rpc_pair in rpc_pairs {

@@ -184,7 +184,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     };
     let forest = forest::lay_out(&parent, in_tree, order);
     let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
-    let known = [clocks.calls, clocks.adopted].concat();
+    let known = [clocks.calls, clocks.adopted];
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, (&start, &end), clocks, &known);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
     roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);

@@ -43,6 +43,11 @@ impl Processes {
         keys.hash_one((&self.names[process as usize], &self.rest[process as usize]))
     }
 
+    /// The same for each of them.
+    pub fn keys(&self, keys: &RandomState) -> Vec<u64> {
+        (0..self.names.len() as u32).map(|process| self.key(process, keys)).collect()
+    }
+
     /// The process that sent a resource.
     pub fn of_resource(&self, resource: usize) -> u32 {
         self.of_resource[resource]

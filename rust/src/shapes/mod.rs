@@ -57,8 +57,8 @@ impl KnownNames {
             .collect();
         let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
             apiserver: services[resource as usize],
-            http: c.names.text(name).ends_with("net/http/otelhttp"),
-            rpc: c.names.text(name).ends_with("otelgrpc"),
+            http: c.names.bytes(name).ends_with(b"net/http/otelhttp"),
+            rpc: c.names.bytes(name).ends_with(b"otelgrpc"),
         };
         Self {
             scopes: c.scopes.name.iter().zip(&c.scopes.resource_spans).map(facts).collect(),
@@ -66,7 +66,9 @@ impl KnownNames {
             audit: c.names.find(b"audit"),
             verbs: HANDLERS.iter().filter_map(|name| c.names.find(name.as_bytes())).collect(),
             beside: beside::Names::new(c),
-            etcd_method: c.names.iter().map(|name| name.starts_with("etcdserverpb.")).collect(),
+            etcd_method: (0..c.names.len() as u32)
+                .map(|id| c.names.bytes(id).starts_with(b"etcdserverpb."))
+                .collect(),
         }
     }
 

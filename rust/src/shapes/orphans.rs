@@ -94,8 +94,14 @@ fn by_call(seen: Seen<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
         return Vec::new();
     }
     let pairs = names.rpc_pairs(c, seen.rows(|_| true), parent);
-    let measured =
-        clock::measure(c, seen.processes, &pairs, (times.start, times.end), seen.clocks, &seen.clocks.calls);
+    let measured = clock::measure(
+        c,
+        seen.processes,
+        &pairs,
+        (times.start, times.end),
+        seen.clocks,
+        &[seen.clocks.calls],
+    );
     let ahead: HashMap<(u32, u32), &ClockOffset, RandomState> =
         measured.iter().map(|offset| ((offset.client, offset.server), offset)).collect();
     let contains = |client: u32, server: u32| {

@@ -17,27 +17,28 @@ const PROCESS_PAIRS: usize = 10_000;
 pub type Pairs = HashSet<(u64, u64), RandomState>;
 
 /// One call of a trace that was given out.
-struct Call {
-    slot: u32,
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
     pair: (u64, u64),
     bound: Bound,
     adopted: bool,
 }
 
+/// Calls told by their ids, and those whose caller was found.
+type Sums = [Evidence; 2];
+
 /// All that is known of clocks.
 #[derive(Default)]
 pub struct Clocks {
-    held: Vec<Call>,
-    /// Of traces that were let go: calls told by their ids, and those whose caller was found.
-    past: [Evidence; 2],
+    /// Of traces that were let go.
+    past: Sums,
+    /// Of those that are held too, unless one of them changed.
+    all: Option<Sums>,
     /// Pairs whose called side's times are moved.
     moved: Pairs,
     /// How many pairs were forgotten.
     pub forgotten: u64,
 }
-
-/// Calls of held traces, summed up.
-pub struct Held([Evidence; 2]);
 
 impl Clocks {
     /// Pairs whose called side's times are moved.
@@ -45,43 +46,43 @@ impl Clocks {
         &self.moved
     }
 
-    /// Sums up the held calls.
-    pub fn held(&self) -> Held {
-        let mut sums = [Evidence::default(), Evidence::default()];
-        for call in &self.held {
-            sums[usize::from(call.adopted)].entry(call.pair).or_default().add(call.bound);
+    /// What a join is to know; `held`: the calls of traces that are held.
+    pub fn known<'a, 'b>(
+        &'a mut self,
+        held: impl Iterator<Item = &'b Call>,
+        keys: &'a RandomState,
+    ) -> Known<'a> {
+        let [calls, adopted] = self.all.get_or_insert_with(|| {
+            let mut all = self.past.clone();
+            held.for_each(|call| add(&mut all, call));
+            all
+        });
+        Known { keys: Some(keys), calls: Some(calls), adopted: Some(adopted) }
+    }
+
+    /// Forgets what these calls of a held trace said: they will be found anew.
+    pub fn retract(&mut self, calls: &[Call]) {
+        if !calls.is_empty() {
+            self.all = None;
         }
-        Held(sums)
     }
 
-    /// What a join is to know.
-    pub fn known<'a>(&'a self, held: &'a Held, keys: &'a RandomState) -> Known<'a> {
-        Known {
-            keys: Some(keys),
-            calls: [Some(&self.past[0]), Some(&held.0[0])],
-            adopted: [Some(&self.past[1]), Some(&held.0[1])],
-        }
-    }
-
-    /// Takes out what slots said, which will be said anew.
-    pub fn retract(&mut self, is_said_anew: impl Fn(u32) -> bool) {
-        self.held.retain(|call| !is_said_anew(call.slot));
-    }
-
-    /// Notes the calls of a join; `slot_of` tells the slot of a row.
-    pub fn note(&mut self, joined: &Joined, keys: &RandomState, slot_of: impl Fn(u32) -> Option<u32>) {
+    /// Notes the calls of a join, and tells each with the row of its called side.
+    pub fn note(&mut self, joined: &Joined, keys: &RandomState, mut tell: impl FnMut(u32, Call)) {
         let c = &*joined.columns;
         let found = joined.repairs.iter().filter(|repair| matches!(repair.change, Change::Adopted(_)));
         let mut adopted: Vec<u32> = found.map(|repair| repair.row).collect();
         adopted.sort_unstable();
-        let s = &c.spans;
+        let (s, key) = (&c.spans, joined.processes.keys(keys));
         let sent =
             |row: usize| (saturated(s.start_time_unix_nano[row]), saturated(s.end_time_unix_nano[row]));
         for &(client, server) in &joined.rpc_pairs {
             let said = clock::bound(c, &joined.processes, (client, server), sent);
-            let (Some((pair, bound)), Some(slot)) = (said, slot_of(server)) else { continue };
-            let pair = (joined.processes.key(pair.0, keys), joined.processes.key(pair.1, keys));
-            self.held.push(Call { slot, pair, bound, adopted: adopted.binary_search(&server).is_ok() });
+            let Some((pair, bound)) = said else { continue };
+            let pair = (key[pair.0 as usize], key[pair.1 as usize]);
+            let call = Call { pair, bound, adopted: adopted.binary_search(&server).is_ok() };
+            self.all.iter_mut().for_each(|all| add(all, &call));
+            tell(server, call);
         }
     }
 
@@ -100,22 +101,17 @@ impl Clocks {
         more
     }
 
-    /// Sums up for good what slots said that are let go.
-    pub fn let_go(&mut self, is_let_go: impl Fn(u32) -> bool) {
-        let past = &mut self.past;
-        self.held.retain(|call| {
-            let goes = is_let_go(call.slot);
-            if goes {
-                past[usize::from(call.adopted)].entry(call.pair).or_default().add(call.bound);
-            }
-            !goes
-        });
-        for kind in 0..self.past.len() {
-            self.forget_oldest(kind);
-        }
+    /// Sums up for good what a trace said that is let go.
+    pub fn let_go(&mut self, calls: &[Call]) {
+        calls.iter().for_each(|call| add(&mut self.past, call));
     }
 
-    fn forget_oldest(&mut self, kind: usize) {
+    /// Forgets pairs that were not heard of for longest, if there are too many.
+    pub fn forget_oldest(&mut self) {
+        (0..self.past.len()).for_each(|kind| self.forget_oldest_of(kind));
+    }
+
+    fn forget_oldest_of(&mut self, kind: usize) {
         let evidence = &mut self.past[kind];
         let Some(many) = evidence.len().checked_sub(PROCESS_PAIRS).filter(|&many| many > 0) else { return };
         let mut pairs: Vec<_> = evidence.iter().map(|(&pair, summary)| (summary.last(), pair)).collect();
@@ -124,6 +120,11 @@ impl Clocks {
             evidence.remove(&pair);
             self.moved.remove(&pair);
             self.forgotten += 1;
+            self.all = None;
         }
     }
+}
+
+fn add(sums: &mut Sums, call: &Call) {
+    sums[usize::from(call.adopted)].entry(call.pair).or_default().add(call.bound);
 }

@@ -48,10 +48,11 @@ impl Stream {
     ) -> (Joined, Vec<u32>, bool) {
         loop {
             going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
-            self.clocks.retract(|slot| self.traces.at(slot).going);
+            for given in going.iter().filter_map(|&slot| self.traces.at(slot).given.as_ref()) {
+                self.clocks.retract(&given.calls);
+            }
             let (columns, places) = self.gather(going);
-            let held = self.clocks.held();
-            let clocks = self.clocks.known(&held, &self.store.hasher);
+            let clocks = self.clocks.known(self.traces.calls(), &self.store.hasher);
             let joined = join_part(Arc::new(columns), Context { clocks, evicted: evicted.clone() });
             let moved = self.clocks.follow(&joined, &self.store.hasher);
             let more = if moved && all { self.mark_moved() } else { Vec::new() };
@@ -91,9 +92,12 @@ impl Stream {
     /// Notes what is given out, and finds out what it replaces.
     pub(super) fn note(&mut self, joined: Joined, going: &[u32], places: &[u32]) -> Taken {
         let c = Arc::clone(&joined.columns);
-        let slot = |row: u32| going.get(places[row as usize] as usize).copied();
-        self.clocks.note(&joined, &self.store.hasher, slot);
         let mut given = vec![Given::default(); going.len()];
+        self.clocks.note(&joined, &self.store.hasher, |row, call| {
+            if let Some(given) = given.get_mut(places[row as usize] as usize) {
+                given.calls.push(call);
+            }
+        });
         for (&place, &role) in places.iter().zip(&joined.role) {
             match given.get_mut(place as usize) {
                 Some(given) => given.roles[role as usize] += 1,

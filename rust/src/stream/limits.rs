@@ -46,8 +46,6 @@ impl Stream {
         if slots.is_empty() {
             return;
         }
-        slots.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
-        self.clocks.let_go(|slot| self.traces.at(slot).going);
         for slot in slots {
             let was_evicted = self.traces.at(slot).evicted;
             let Some(trace) = self.traces.remove(slot) else { continue };
@@ -59,10 +57,14 @@ impl Stream {
             if was_evicted {
                 self.waiting = (self.waiting.0 - trace.spans.all().len(), self.waiting.1 - trace.bytes);
             }
+            if let Some(given) = &trace.given {
+                self.clocks.let_go(&given.calls);
+            }
             self.store.release(trace.spans.all());
             let count = trace.spans.all().len() as u64;
             *(if trace.changed { &mut self.counts.discarded } else { &mut self.counts.released }) += count;
         }
+        self.clocks.forget_oldest();
     }
 
     pub(super) fn release_without_id(&mut self) -> usize {

@@ -82,11 +82,14 @@ fn is_filter(span: &Held) -> bool {
     span.is(fact::AUTHENTICATION) && span.parent == 0
 }
 
+/// Among so many spans one is found by looking at all of them.
+const FEW: usize = 16;
+
 /// The spans of a trace, found by id.
 struct Spans<'a> {
     store: &'a Store,
     all: &'a [Held],
-    /// Span id, place.
+    /// Span id, place; nothing if they are few.
     by_id: &'a [(u64, u32)],
     id_twice: bool,
 }
@@ -94,21 +97,30 @@ struct Spans<'a> {
 impl<'a> Spans<'a> {
     fn new(store: &'a Store, all: &'a [Held], by_id: &'a mut Vec<(u64, u32)>) -> Self {
         by_id.clear();
-        by_id.extend(all.iter().zip(0..).map(|(span, at)| (span.span_id, at)));
-        by_id.sort_unstable();
-        let id_twice = by_id.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        let id_twice = if all.len() <= FEW {
+            let comes_again =
+                |(at, span): (usize, &Held)| all[..at].iter().any(|o| o.span_id == span.span_id);
+            all.iter().enumerate().any(comes_again)
+        } else {
+            by_id.extend(all.iter().zip(0..).map(|(span, at)| (span.span_id, at)));
+            by_id.sort_unstable();
+            by_id.windows(2).any(|pair| pair[0].0 == pair[1].0)
+        };
         Self { store, all, by_id, id_twice }
     }
 
     fn find(&self, id: u64) -> Option<usize> {
+        if self.by_id.is_empty() {
+            return self.all.iter().position(|span| span.span_id == id);
+        }
         let at = self.by_id.partition_point(|&(other, _)| other < id);
         self.by_id.get(at).filter(|&&(other, _)| other == id).map(|&(_, at)| at as usize)
     }
 
     /// The spans, if all have one id.
     fn alone(&self) -> &'a [Held] {
-        match (self.by_id.first(), self.by_id.last()) {
-            (Some(first), Some(last)) if first.0 == last.0 => self.all,
+        match self.all {
+            [first, rest @ ..] if rest.iter().all(|span| span.span_id == first.span_id) => self.all,
             _ => &[],
         }
     }

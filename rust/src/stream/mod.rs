@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::columns::{Columns, present, run};
+use crate::forest::NONE;
 use crate::join::{Joined, Role};
 use crate::requests::Keys;
 use crate::shapes::{self, KnownNames};
@@ -125,14 +126,16 @@ impl Stream {
         }
         let facts = Facts::new(&columns);
         let segment = self.store.open(Arc::clone(&columns));
+        let mut last = NONE;
         for row in 0..columns.len() {
-            self.feed_span(&columns, segment, row, facts.of(&columns, row));
+            self.feed_span(&columns, segment, row, facts.of(&columns, row), &mut last);
         }
         self.stay_within_limits();
         self.tidy();
     }
 
-    fn feed_span(&mut self, c: &Columns, segment: u32, row: usize, facts: u8) {
+    /// `last`: the slot of the span before, which mostly is of the same trace.
+    fn feed_span(&mut self, c: &Columns, segment: u32, row: usize, facts: u8, last: &mut u32) {
         const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
         let (s, id) = (&c.spans, c.spans.trace_id[row]);
         let held = Store::row(c, segment, row, facts);
@@ -141,8 +144,11 @@ impl Stream {
             self.store.hold(&held);
             return;
         }
-        let known = self.traces.find(&id);
-        let slot = known.unwrap_or_else(|| self.create(id));
+        let slot = match self.traces.takes(*last, &id) {
+            true => *last,
+            false => self.traces.find(&id).unwrap_or_else(|| self.create(id)),
+        };
+        *last = slot;
         if !self.traces.at_mut(slot).spans.add(&self.store, held) {
             self.counts.repeats += 1;
             return;

@@ -37,6 +37,9 @@ const SMALL: usize = 4096;
 const MANY: usize = 64;
 const FEW_ROWS: usize = 128;
 
+/// Rows are many if they are one in so many of their table.
+const DENSE: usize = 8;
+
 struct Segment {
     columns: Arc<Columns>,
     live: usize,
@@ -86,8 +89,9 @@ impl Store {
     /// Takes a table in; none of its rows is held yet. Returns its number.
     pub fn open(&mut self, columns: Arc<Columns>) -> u32 {
         let processes = Processes::new(&columns);
+        let keys = processes.keys(&self.hasher);
         let resources = 0..columns.resources.batch.len();
-        let process = resources.map(|row| processes.key(processes.of_resource(row), &self.hasher)).collect();
+        let process = resources.map(|row| keys[processes.of_resource(row) as usize]).collect();
         let (held, wire) = columns.nbytes();
         let row_bytes = ((held + wire) / columns.len().max(1)) as u64;
         self.rows += columns.len();
@@ -157,7 +161,7 @@ impl Store {
     /// tables, since reading those in order is many times faster. Texts of a table are copied if fewer than one in so
     /// many of its rows is asked for (0: always); else both tables hold them.
     pub fn gather(&self, spans: &mut [Chosen], one_in: usize) -> Columns {
-        spans.sort_unstable();
+        self.sort(spans);
         let tables = || spans.chunk_by(|a, b| a.segment == b.segment);
         let mut room = Room::default();
         for part in tables() {
@@ -171,6 +175,39 @@ impl Store {
             gather.add(c, &rows.collect::<Vec<_>>(), part.len() * one_in >= c.len());
         }
         gather.finish()
+    }
+
+    /// Sorts spans into the order of the tables: first by table, counting; then each table's rows, by putting them where
+    /// they belong if they are many.
+    fn sort(&self, spans: &mut [Chosen]) {
+        let mut start = vec![0; self.segments.len() + 1];
+        spans.iter().for_each(|span| start[span.segment as usize + 1] += 1);
+        let mut sum = 0;
+        start.iter_mut().for_each(|start| {
+            sum += *start;
+            *start = sum;
+        });
+        let mut by_table = vec![Chosen::default(); spans.len()];
+        let mut next = start.clone();
+        for span in spans.iter() {
+            let next = &mut next[span.segment as usize];
+            by_table[*next] = *span;
+            *next += 1;
+        }
+        let mut places = Vec::new();
+        for (number, range) in start.windows(2).enumerate().filter(|(_, range)| range[0] < range[1]) {
+            let (part, sorted) = (&mut by_table[range[0]..range[1]], &mut spans[range[0]..range[1]]);
+            let rows = self.segment(number as u32).columns.len();
+            if part.len() * DENSE < rows {
+                part.sort_unstable_by_key(|span| span.row);
+                sorted.copy_from_slice(part);
+                continue;
+            }
+            places.clear();
+            places.resize(rows, None);
+            part.iter().for_each(|span| places[span.row as usize] = Some(*span));
+            sorted.iter_mut().zip(places.iter().flatten()).for_each(|(sorted, span)| *sorted = *span);
+        }
     }
 
     /// Closes tables of which nothing is held. If more rows are dead than alive, what is left of those that are mostly
@@ -220,8 +257,8 @@ impl Store {
     }
 }
 
-/// A held span that is asked for. They are in the order of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A held span that is asked for.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Chosen {
     segment: u32,
     row: u32,

@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::join::Role;
+use crate::stream::evidence::Call;
 use crate::stream::order::Order;
 use crate::stream::spans::Spans;
 use crate::stream::store::Held;
@@ -38,6 +39,8 @@ pub struct Given {
     pub requests: Vec<[u8; 8]>,
     /// Role → spans.
     pub roles: [u32; Role::NAMES.len()],
+    /// What its calls say of the clocks.
+    pub calls: Vec<Call>,
 }
 
 /// A held trace.
@@ -116,6 +119,12 @@ impl Traces {
         (0..self.slots.len() as u32).filter(|&slot| self.slots[slot as usize].is_some())
     }
 
+    /// The calls of all traces that were given out, but of those that are given out now.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        let staying = self.slots.iter().flatten().filter(|trace| !trace.going);
+        staying.filter_map(|trace| trace.given.as_ref()).flat_map(|given| &given.calls)
+    }
+
     /// All held spans that are of a trace, to be moved to another table.
     pub fn spans_mut(&mut self) -> impl Iterator<Item = &mut Held> {
         self.slots.iter_mut().flatten().flat_map(|trace| trace.spans.all_mut())
@@ -126,6 +135,13 @@ impl Traces {
     pub fn find(&self, id: &[u8; 16]) -> Option<u32> {
         let hash = self.hasher.hash_one(u128::from_le_bytes(*id));
         self.by_id.find(hash, |&slot| self.at(slot).id == *id).copied()
+    }
+
+    /// The slot is of this trace, which still takes spans.
+    #[inline]
+    pub fn takes(&self, slot: u32, id: &[u8; 16]) -> bool {
+        let trace = self.slots.get(slot as usize).and_then(Option::as_ref);
+        trace.is_some_and(|trace| trace.id == *id && !trace.evicted)
     }
 
     /// A new trace that came now.
