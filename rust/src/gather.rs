@@ -171,6 +171,10 @@ fn runs_of(end: &[u32], owners: &[Range<usize>]) -> Vec<Range<usize>> {
 
 /// Adds the ends of these owners' runs, of which the first comes to stand at `new`.
 fn extend_ends(into: &mut Vec<u32>, from: &[u32], owners: &[Range<usize>], mut new: u32) {
+    if from.last() == Some(&0) {
+        let owners: usize = owners.iter().map(Range::len).sum();
+        return into.resize(into.len() + owners, new);
+    }
     for owners in owners.iter().filter(|owners| !owners.is_empty()) {
         let old = run(from, owners.start).start as u32;
         into.extend(from[owners.clone()].iter().map(|&end| end - old + new));
@@ -209,9 +213,11 @@ impl Table<'_> {
         self.events(&runs_of(&s.events_end, rows));
         self.links(&runs_of(&s.links_end, rows));
         self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, rows);
-        for row in rows.iter().cloned().flatten() {
-            let scope = self.scope(s.scope_spans[row] as usize);
-            self.out.spans.scope_spans.push(scope);
+        for rows in rows {
+            for part in s.scope_spans[rows.clone()].chunk_by(|a, b| a == b) {
+                let scope = self.scope(part[0] as usize);
+                self.out.spans.scope_spans.extend(std::iter::repeat_n(scope, part.len()));
+            }
         }
         let odd_ids = self.odd_ids(&s.odd_ids, rows, self.out.spans.name.len());
         let out = &mut self.out.spans;
