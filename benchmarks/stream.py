@@ -5,7 +5,8 @@ Each prints one line of JSON, and is called in a process of its own:
     python benchmarks/stream.py speed FILE ROUNDS    # CPU time of both, ns a span, and their ratio
     python benchmarks/stream.py peak FILE COPIES     # peak memory
 
-Both sides are called from Python, end with `attribute`, and have their decoding counted apart.
+Both sides are called from Python, end with `attribute` and giving all memory back, and have their decoding counted
+apart. A stream gives the memory of decoded batches back while it works, so that has to count on both sides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import k8strace
 
 SECOND = 1_000_000_000
 BATCHES = 64
-"""A take every so many batches, or every second of recorded time."""
+FULL = f"every {BATCHES} batches"
+"""When to take: of a stream at full speed some three times a second. The other way is every second of recorded time."""
 
 Steps = dict[str, int]
 """Step → ns of CPU time."""
@@ -74,8 +76,10 @@ def at_once(messages: list[bytes]) -> Steps:
     laps.lap("decode")
     requests = k8strace.join(spans)
     laps.lap("join")
-    k8strace.attribute(requests)
+    attribution = k8strace.attribute(requests)
     laps.lap("attribute")
+    del spans, requests, attribution
+    laps.lap("free")
     return laps.steps
 
 
@@ -92,14 +96,17 @@ def streamed(messages: list[bytes], ends: list[int], *, every_second: bool) -> S
         if now - last >= SECOND if every_second else number % BATCHES == 0:
             taken, last = stream.take(now), now
             laps.lap("take")
-            k8strace.attribute(taken)
+            attribution = k8strace.attribute(taken)
             laps.lap("attribute")
-            del taken  # off the clock, as on the other side
+            del taken, attribution
+            laps.lap("free")
     laps.skip()
     taken = stream.flush()
     laps.lap("take")
-    k8strace.attribute(taken)
+    attribution = k8strace.attribute(taken)
     laps.lap("attribute")
+    del spans, taken, attribution, stream
+    laps.lap("free")
     return laps.steps
 
 
@@ -107,7 +114,7 @@ def speed(path: Path, rounds: int) -> dict[str, Any]:
     """Time both, in turns: medians of ns a span, and of the ratio within a round, decoding apart."""
     messages, ends = _recorded(path)
     spans = len(k8strace.decode(messages))
-    kinds = {f"every {BATCHES} batches": False, "every second": True}
+    kinds = {FULL: False, "every second": True}
     made: dict[str, list[Steps]] = {name: [] for name in ("at once", *kinds)}
     for _ in range(rounds):
         made["at once"].append(at_once(messages))

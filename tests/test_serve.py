@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import grpc
@@ -94,16 +95,37 @@ def test_a_recording_that_is_sent_gives_what_reading_it_gives(capture, mode, tmp
         assert without_numbers(records_of(stored(tmp_path))) == without_numbers(expected)
 
 
-def test_a_recording_at_twenty_times_its_speed_gives_the_same(capture_136):
-    """The batches come as far apart as when they were recorded, divided by 20."""
-    batches = batches_of(capture_136)
-    ends = [max(k8strace.decode(batch).column("end_time_unix_nano").to_pylist()) for batch in batches]
-    pauses = [0.0, *(max(b - a, 0) / 1e9 / 20 for a, b in pairwise(ends))]
-    with serving("--json") as process:
-        send(process.address("grpc"), batches, pause_s=pauses)
-        process.stop()
-    expected = records_of(k8strace.read(str(capture_136)))
-    assert without_numbers(process.requests()) == without_numbers(expected)
+@pytest.mark.timeout(120)
+def test_recordings_at_their_own_speed_give_the_same(capture_127, capture_131, capture_136):
+    """
+    All three at once: the batches come as far apart as when they were recorded.
+
+    With a window as long as the recordings, all requests are the same. With that of 10 seconds, which nobody asked for,
+    all but watches: their first spans were let go when the last one came, half a minute later.
+    """
+
+    def replayed(case):
+        capture, window = case
+        batches = batches_of(capture)
+        ends = [max(k8strace.decode(batch).column("end_time_unix_nano").to_pylist()) for batch in batches]
+        pauses = [0.0, *(max(b - a, 0) / 1e9 for a, b in pairwise(ends))]
+        assert 25 < sum(pauses) < 40
+        with serving("--json", *window) as process:
+            send(process.address("grpc"), batches, pause_s=pauses)
+            process.stop()
+        return without_numbers(process.requests())
+
+    cases = [
+        (capture, window)
+        for capture in (capture_127, capture_131, capture_136)
+        for window in ((), ("--window", "1m"))
+    ]
+    with ThreadPoolExecutor(len(cases)) as threads:
+        for (capture, window), requests in zip(cases, threads.map(replayed, cases), strict=True):
+            expected = without_numbers(records_of(k8strace.read(str(capture))))
+            assert requests.keys() == expected.keys()
+            different = [request for key, request in expected.items() if requests[key] != request]
+            assert {request["verb"] for request in different} == (set() if window else {"watch"})
 
 
 @pytest.mark.parametrize("content", ["application/x-protobuf", "application/json"])
