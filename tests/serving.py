@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,15 @@ ANYWHERE = ("--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--m
 
 
 class Serving:
-    """One process. Its log is JSON, and `--json` lines are collected."""
+    """One process. Its log is JSON, and `--json` lines are collected, or told to `each_line` as they come."""
 
-    def __init__(self, *arguments: str, listen: tuple[str, ...] = ANYWHERE, **environment: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        listen: tuple[str, ...] = ANYWHERE,
+        each_line: Callable[[str], object] | None = None,
+        **environment: str,
+    ) -> None:
         command = [sys.executable, "-m", "k8strace", "serve", *listen, "--log-format", "json", *arguments]
         self.process = subprocess.Popen(
             command,
@@ -48,7 +54,7 @@ class Serving:
         self.lines: list[str] = []
         self._readers = [
             threading.Thread(target=self._read, args=(self.process.stderr, self._hear), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stdout, self.lines.append), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stdout, each_line or self.lines.append), daemon=True),
         ]
         for reader in self._readers:
             reader.start()

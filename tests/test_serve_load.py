@@ -75,11 +75,18 @@ class Watch:
 @pytest.mark.timeout(240)
 def test_overload_loses_nothing_and_passes(batches, tmp_path):
     """
-    Far more than is taken: nothing is lost, every refusal asks to be tried again, and it passes.
+    More than three times what is taken: nothing is lost, every refusal asks to be tried again, and it passes.
 
-    All that was sent was acknowledged or refused, memory keeps within its bound, and after five seconds a load of
-    20,000 spans a second is taken whole again. How much more depends on the machine: senders share its cores.
+    For ten seconds whoever reads the finished requests takes a few thousand spans a second, so no more is taken in. All
+    that was sent was acknowledged or refused, memory keeps within its bound, and five seconds later a load of 20,000
+    spans a second is taken whole again.
     """
+    slow = threading.Event()
+
+    def read(_line: str) -> None:
+        if slow.is_set():
+            time.sleep(0.002)
+
     budget = (
         "--max-request-bytes",
         "1MiB",
@@ -90,11 +97,14 @@ def test_overload_loses_nothing_and_passes(batches, tmp_path):
         "--max-spans",
         "50000",
     )
-    with serving("--store", str(tmp_path), "--retain-bytes", "1GiB", *budget, "--quiet") as process:
+    store = ("--store", str(tmp_path), "--retain-bytes", "1GiB")
+    with serving(*store, *budget, "--json", "--quiet", each_line=read) as process:
         address = process.address("grpc")
         calm = Load(address, batches, senders=1, rate=20_000).run(3)
+        slow.set()
         with Watch(process) as watch:
             storm = Load(address, batches, senders=24, first_round=10_000).run(10)
+        slow.clear()
         time.sleep(5)
         after = Load(address, batches, senders=1, rate=20_000, first_round=20_000).run(3)
         loads = (calm, storm, after)
@@ -107,7 +117,7 @@ def test_overload_loses_nothing_and_passes(batches, tmp_path):
     offered, taken = storm.spans / storm.seconds, storm.spans_per_s
     tell(f"offered {offered:,.0f}/s, taken {taken:,.0f}/s, {watch.most_mib:.0f} MiB, {dict(storm.refusals)}")
     assert set(storm.refusals) == {"UNAVAILABLE RetryInfo"}
-    assert offered > 1.3 * taken
+    assert offered > 3 * taken > 0
     for load in loads:
         assert load.accepted_spans + load.refused_spans == load.spans
     assert accepted == last["spans"] == sum(load.accepted_spans for load in loads)

@@ -6,6 +6,8 @@
 
 use arrow_array::Array;
 use k8strace_core::arrow::{self, ODD_IDS, RESOURCES, SCOPES, SPANS};
+use k8strace_core::columns::Columns;
+use k8strace_core::gather::{Gather, Room};
 use k8strace_core::otlp;
 use libfuzzer_sys::fuzz_target;
 
@@ -17,10 +19,20 @@ fuzz_target!(|wire: &[u8]| {
     else {
         return;
     };
+    let mut gather = Gather::with_room(&Room::default());
+    let all = 0..columns.len();
+    gather.add(&columns, std::slice::from_ref(&all), false);
+    gather.add(&columns, std::slice::from_ref(&all), true);
+    gather.add(&columns, std::slice::from_ref(&all), true);
+    check(&columns);
+    check(&gather.finish());
+});
+
+fn check(columns: &Columns) {
     for builders in [SPANS, SCOPES, RESOURCES, ODD_IDS] {
-        let table = arrow::table(&columns, builders).expect("decoded columns make a table");
+        let table = arrow::table(columns, builders).expect("decoded columns make a table");
         for column in table.columns() {
             column.to_data().validate_full().expect("what Arrow would check");
         }
     }
-});
+}

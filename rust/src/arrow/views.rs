@@ -61,10 +61,22 @@ pub fn bytes(
 
 /// What views refer to.
 struct Windows<'a> {
+    /// The first part, which mostly is the only one.
+    head: &'a [u8],
     arena: &'a Arena,
     /// Part → number of its first window.
     first: Vec<u32>,
     buffers: Vec<Buffer>,
+}
+
+/// Where a text is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    part: &'a [u8],
+    start: usize,
+    len: usize,
+    /// Number of the part's first window.
+    window: u32,
 }
 
 impl<'a> Windows<'a> {
@@ -76,39 +88,41 @@ impl<'a> Windows<'a> {
             let window = |start| bytes.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
             buffers.extend((0..len).step_by(STRIDE).map(window));
         }
-        Self { arena, first, buffers }
+        Self { head: arena.part(0).bytes, arena, first, buffers }
+    }
+
+    #[inline(always)]
+    fn place(&self, text: TextRef) -> Place<'a> {
+        let (start, len) = (text.start(), text.len());
+        match start < self.head.len() {
+            true => Place { part: self.head, start, len, window: 0 },
+            false => self.place_behind(start, len),
+        }
+    }
+
+    #[inline(never)]
+    fn place_behind(&self, start: usize, len: usize) -> Place<'a> {
+        let part = self.arena.part(start);
+        Place { part: part.bytes, start: start - part.start, len, window: self.first[part.number] }
     }
 
     /// The view of a text, and whether it is UTF-8.
     #[inline(always)]
     fn text_view(&self, text: TextRef) -> (u128, bool) {
         const HIGH: u128 = u128::MAX / 0xff * 0x80;
-        if let Some(short) = self.short_bytes(text)
+        let place = self.place(text);
+        if let Some(short) = place.short_bytes()
             && short & HIGH == 0
         {
-            return (short << 32 | text.len() as u128, true);
+            return (short << 32 | place.len as u128, true);
         }
-        let bytes = text.of(self.arena);
-        (self.view(text), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
+        let bytes = place.bytes();
+        (place.view(), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
     }
 
     #[inline(always)]
     fn view(&self, text: TextRef) -> u128 {
-        if let Some(short) = self.short_bytes(text) {
-            return short << 32 | text.len() as u128;
-        }
-        let part = self.arena.part(text.start());
-        let at = text.start() - part.start;
-        let window = self.first[part.number] + (at >> STRIDE_BITS) as u32;
-        make_view(text.of(self.arena), window, (at & (STRIDE - 1)) as u32)
-    }
-
-    /// A text that fits into its view, followed by zeros: 16 bytes of its part, read at once, less what is behind it.
-    #[inline(always)]
-    fn short_bytes(&self, text: TextRef) -> Option<u128> {
-        let part = self.arena.part(text.start());
-        let ahead = u128::from_le_bytes(*part.bytes.get(text.start() - part.start..)?.first_chunk()?);
-        (text.len() <= INLINE).then(|| ahead & ((1 << (8 * text.len())) - 1))
+        self.place(text).view()
     }
 
     /// Views made by [`Self::view`], of UTF-8 where the type is text. Called above only.
@@ -122,12 +136,38 @@ impl<'a> Windows<'a> {
         }
         let buffers: Arc<[Buffer]> = self.buffers.into();
         // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with
-        // zeros behind it. A longer one stands in one part of the arena (`TextRef::of` gives nothing else), has at
+        // zeros behind it. A longer one stands in one part of the arena (`Place::bytes` gives nothing else), has at
         // most 256 MiB, starts in the first GiB of the window that its view names, and its first bytes are the view's
         // prefix. `strings` has seen that every text is UTF-8; bytes need not be.
         let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), buffers, nulls) };
         debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
         Ok(Arc::new(array))
+    }
+}
+
+impl<'a> Place<'a> {
+    /// The text, or nothing if its part does not hold all of it.
+    #[inline(always)]
+    fn bytes(self) -> &'a [u8] {
+        self.part.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn view(self) -> u128 {
+        match self.short_bytes() {
+            Some(short) => short << 32 | self.len as u128,
+            None => {
+                let window = self.window + (self.start >> STRIDE_BITS) as u32;
+                make_view(self.bytes(), window, (self.start & (STRIDE - 1)) as u32)
+            }
+        }
+    }
+
+    /// A text that fits into its view, followed by zeros: 16 bytes of its part, read at once, less what is behind it.
+    #[inline(always)]
+    fn short_bytes(self) -> Option<u128> {
+        let ahead = u128::from_le_bytes(*self.part.get(self.start..)?.first_chunk()?);
+        (self.len <= INLINE).then(|| ahead & ((1 << (8 * self.len)) - 1))
     }
 }
 
