@@ -54,7 +54,9 @@ class Serving:
         self.lines: list[str] = []
         self._readers = [
             threading.Thread(target=self._read, args=(self.process.stderr, self._hear), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stdout, each_line or self.lines.append), daemon=True),
+            threading.Thread(
+                target=self._read, args=(self.process.stdout, each_line or self.lines.append), daemon=True
+            ),
         ]
         for reader in self._readers:
             reader.start()
