@@ -40,9 +40,9 @@ const STEPS: usize = 100;
 /// What one call says: θ at time `t` is at least `low` and at most `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    t: i64,
-    low: i64,
-    high: i64,
+    pub(crate) t: i64,
+    pub(crate) low: i64,
+    pub(crate) high: i64,
 }
 
 /// All that many calls say, in little room: what lines between their bounds can touch.

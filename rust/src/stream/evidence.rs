@@ -128,3 +128,22 @@ impl Clocks {
 fn add(sums: &mut Sums, call: &Call) {
     sums[usize::from(call.adopted)].entry(call.pair).or_default().add(call.bound);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pair_that_called_longest_ago_is_forgotten_when_there_are_too_many() {
+        let call =
+            |n: u64| Call { pair: (n, n + 1), bound: Bound { t: n as i64, low: 0, high: 1 }, adopted: false };
+        let calls: Vec<Call> = (0..PROCESS_PAIRS as u64 + 1).map(call).collect();
+        let mut clocks = Clocks::default();
+        clocks.let_go(&calls);
+        clocks.forget_oldest();
+        assert_eq!((1, PROCESS_PAIRS), (clocks.forgotten, clocks.past[0].len()));
+        let keys = RandomState::default();
+        let known = clocks.known(std::iter::empty(), &keys).calls.expect("sums");
+        assert!(!known.contains_key(&calls[0].pair) && known.contains_key(&calls[1].pair));
+    }
+}

@@ -273,3 +273,37 @@ impl Chosen {
         Self { segment: held.segment, row: held.row, label }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use prost::Message;
+
+    use super::*;
+    use crate::otlp::decode;
+
+    #[test]
+    fn what_is_left_of_a_table_that_is_mostly_let_go_is_gathered() {
+        let span = |id: u64| Span { span_id: id.to_le_bytes().to_vec(), ..Span::default() };
+        let scope = ScopeSpans { spans: (0..3 * SMALL as u64).map(span).collect(), ..ScopeSpans::default() };
+        let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        let wire = ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec();
+        let all = 0..wire.len();
+        let columns = Arc::new(decode(wire, std::slice::from_ref(&all)).expect("a sound request"));
+        let mut store = Store::default();
+        let number = store.open(Arc::clone(&columns));
+        let mut held: Vec<Held> =
+            (0..columns.len()).step_by(100).rev().map(|row| Store::row(&columns, number, row, 0)).collect();
+        held.iter().for_each(|held| store.hold(held));
+        store.tidy(held.iter_mut());
+        assert_eq!((held.len(), held.len(), 1), (store.len(), store.rows, store.open));
+        for held in &held {
+            let (c, row) = store.place(held);
+            assert_eq!(held.span_id.to_le_bytes(), c.spans.span_id[row]);
+        }
+        store.release(&held);
+        store.tidy(std::iter::empty());
+        assert_eq!((0, 0, 0), (store.len(), store.rows, store.open));
+    }
+}
