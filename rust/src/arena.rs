@@ -1,4 +1,4 @@
-//! The bytes that columns refer to: the requests as they came, never copied.
+//! The bytes that columns refer to: requests as they came, and in gathered tables copies of single texts.
 //!
 //! ```text
 //! decoded     ├─ requests of one call ─┤

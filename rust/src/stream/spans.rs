@@ -55,7 +55,8 @@ impl Spans {
         let hash = |held: &Held| store.hasher.hash_one(times(held, store.place(held)));
         if places.is_empty() {
             for (at, held) in all.iter().enumerate() {
-                places.insert_unique(hash(held), (hash(held), at as u32), |&(hash, _)| hash);
+                let key = hash(held);
+                places.insert_unique(key, (key, at as u32), |&(hash, _)| hash);
             }
         }
         let (key, here) = (hash(held), store.place(held));
