@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from k8strace.receiver import Limits
-from k8strace.receiver.http_server import HttpServer, Site
+from k8strace.receiver.transports.http_server import HttpServer, Site
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LIMITS = Limits(header_s=0.5, handshake_s=0.5, idle_s=1.5, connections=3)

@@ -18,19 +18,19 @@ from operator import add
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.receiver.addresses import Address, listen_on
-from k8strace.receiver.asgi import asgi_app
-from k8strace.receiver.grpc_server import GrpcServer
-from k8strace.receiver.grpc_service import add_to_server, server_options
-from k8strace.receiver.http_server import HttpServer, Site
 from k8strace.receiver.identity import Identity, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.limits import Limits, Rejections
 from k8strace.receiver.metrics import Exposition, Histogram, RequestMetrics
 from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
 from k8strace.receiver.readings import readings
-from k8strace.receiver.status import status_app
 from k8strace.receiver.tally import Observed, Recent, Tally, observe
+from k8strace.receiver.transports.addresses import Address, listen_on
+from k8strace.receiver.transports.asgi import asgi_app
+from k8strace.receiver.transports.grpc_server import GrpcServer
+from k8strace.receiver.transports.grpc_service import add_to_server, server_options
+from k8strace.receiver.transports.http_server import HttpServer, Site
+from k8strace.receiver.transports.status import status_app
 
 if TYPE_CHECKING:
     from k8strace.receiver.journal import Journal
@@ -126,7 +126,7 @@ class Receiver:
         MissingExtraError: What serves is not installed.
 
     Examples:
-        >>> from k8strace.receiver.addresses import parse_addresses
+        >>> from k8strace.receiver.transports.addresses import parse_addresses
         >>> class Stream:
         ...     def feed(self, batch, now_ns): ...
         ...     def take(self, now_ns): return ()

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
-from k8strace.receiver.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
 from k8strace.receiver.journal import Journal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.serving import Places, Trust
+from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.stream import RequestStream, StreamSettings
 
 __all__ = ["WrongUsageError", "journal_of", "limits_of", "places_of", "stream_of", "trust_of", "warnings_of"]

@@ -12,7 +12,7 @@ from k8strace.receiver.identity import Identity
 from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_now, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
-from k8strace.receiver.workers import Gate, Watchdog, Workers, in_thread
+from k8strace.receiver.transports.workers import Gate, Watchdog, Workers, in_thread
 
 if TYPE_CHECKING:
     import grpc

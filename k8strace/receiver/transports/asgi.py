@@ -12,7 +12,7 @@ from k8strace.receiver.identity import Identity
 from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
-from k8strace.receiver.workers import Workers, in_thread
+from k8strace.receiver.transports.workers import Workers, in_thread
 
 __all__ = ["PATH", "App", "asgi_app"]
 
