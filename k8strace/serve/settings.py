@@ -72,7 +72,8 @@ def trust_of(asked: argparse.Namespace) -> Trust:
     if asked.tls_cert is None and (asked.client_ca or asked.client_name):
         raise WrongUsageError("expected --tls-cert and --tls-key with --client-ca and --client-name")
     try:
-        return Trust(_tls(asked), _tokens(asked))
+        hosts = frozenset(name.lower() for name in asked.allow_host or ())
+        return Trust(_tls(asked), _tokens(asked), hosts)
     except IdentityError as error:
         raise WrongUsageError(str(error)) from None
 

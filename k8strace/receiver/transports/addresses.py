@@ -31,7 +31,7 @@ __all__ = [
     "parse_addresses",
 ]
 
-BACKLOG: Final = 128
+BACKLOG: Final = 1024
 """Connections that the system accepts before we do."""
 
 

@@ -1,11 +1,8 @@
 """
-An ASGI application behind sockets: hypercorn in a thread of its own, with deadlines and a bound on connections.
+ASGI applications behind sockets, over HTTP/1.1: one thread with one event loop, and a bound on connections.
 
-hypercorn has one timer for connections without a request. OTLP clients keep theirs open between exports, so it must be
-long; and a header that trickles in must not have as long. So each connection here has two:
-
-    connect ──→ idle: no byte of a header yet ──first byte──→ header ──complete──→ the application's time
-                └ 60 s (the first one: 5 s) ──→ closed        └ 5 s ──→ closed     └ asgi.py has deadlines for bodies
+    listen ──→ accept ──→ Connection (connections.py) ──→ application
+                  └ all places taken: the one that has been idle for the longest time is closed; if none is, the new one
 """
 
 from __future__ import annotations
@@ -15,34 +12,25 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from k8strace.exceptions import K8straceError, MissingExtraError
+from k8strace.receiver.transports.connections import ENDS, Connection, Site, otlp_answer
 
 if TYPE_CHECKING:
-    from hypercorn.asyncio.worker_context import WorkerContext
-    from hypercorn.config import Config
-    from hypercorn.events import Event
-
     from k8strace.receiver.limits import Limits
 
-__all__ = ["HttpServer", "Site"]
+__all__ = ["HttpServer", "Site", "otlp_answer"]
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+log = logging.getLogger("k8strace.http")
 
 START_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 1.0
 """For closing what is left after the grace."""
-
-
-class Site(NamedTuple):
-    """One application and the socket it is served on."""
-
-    application: Application
-    listening: socket.socket
-    tls: SSLContext | None = None
+NO_DESCRIPTORS_S: Final = 0.1
+"""Until the next connection is accepted, when the system has none left for us."""
 
 
 class HttpServer:
@@ -51,10 +39,10 @@ class HttpServer:
 
     Args:
         sites: What to serve, and where. The sockets are closed at the end.
-        limits: `header_s`, `handshake_s`, `idle_s`, `connections` (of all sites together) and `streams` count here.
+        limits: `header_s`, `handshake_s`, `idle_s`, `body_s`, and `connections` (of all sites together) count here.
 
     Raises:
-        MissingExtraError: hypercorn is not installed.
+        MissingExtraError: h11 is not installed.
 
     Examples:
         >>> import http.client, socket
@@ -75,16 +63,17 @@ class HttpServer:
     """
 
     def __init__(self, sites: Sequence[Site], limits: Limits) -> None:
-        _require_hypercorn()
+        _require_h11()
         self._sites = sites
         self._limits = limits
         self._connections: set[asyncio.Task[None]] = set()
-        self._refused = 0
+        self._idle: dict[asyncio.Task[None], None] = {}
+        self._ends = Counter(dict.fromkeys(ENDS, 0))
         self._grace_s = 0.0
         self._started = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="k8strace-http", daemon=True)
 
     def start(self) -> None:
@@ -108,9 +97,9 @@ class HttpServer:
             within_s: Returns after so long in any case; by default a second after the grace.
         """
         self._grace_s = grace_s
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.is_alive():
             self._thread.join(grace_s + CLOSE_SECONDS if within_s is None else within_s)
 
@@ -120,9 +109,9 @@ class HttpServer:
         return len(self._connections)
 
     @property
-    def refused_connections(self) -> int:
-        """How many were closed at once, because there were too many."""
-        return self._refused
+    def ends(self) -> Mapping[str, int]:
+        """How many were ended by us, by reason: every word of `ENDS`, of which "full" ones were refused."""
+        return dict(self._ends)
 
     # ── The thread ────────────────────────────────────────────────────────────────────────────────
 
@@ -135,134 +124,85 @@ class HttpServer:
             self._started.set()
 
     async def _serve(self) -> None:
-        from hypercorn.asyncio.worker_context import WorkerContext
-
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_quiet)
-        context = WorkerContext(None)
-        servers = [await self._open(site, context) for site in self._sites]
+        for site in self._sites:
+            site.listening.setblocking(False)  # noqa: FBT003 - the standard library's own
+        accepting = [asyncio.create_task(self._accept(site)) for site in self._sites]
         self._started.set()
-        await self._stop.wait()
-        for server in servers:
-            server.close()
-        await context.terminated.set()  # idle connections close
+        await self._stopping.wait()
+        for accept in accepting:
+            accept.cancel()
+        for site in self._sites:
+            site.listening.close()
+        for task in list(self._idle):
+            task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=self._grace_s)
         for task in list(self._connections):
             task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _open(self, site: Site, context: WorkerContext) -> asyncio.Server:
-        connect = _connect(site, _config(self._limits), context, self._limits)
-
-        async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is None or len(self._connections) >= self._limits.connections:
-                self._refused += 1
-                writer.transport.abort()
-                return
-            self._connections.add(task)
+    async def _accept(self, site: Site) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
             try:
-                await connect(reader, writer)
-            finally:
-                self._connections.discard(task)
+                accepted, _ = await loop.sock_accept(site.listening)
+            except OSError:  # no file descriptors
+                self._make_room()
+                await asyncio.sleep(NO_DESCRIPTORS_S)
+                continue
+            if len(self._connections) < self._limits.connections or self._make_room():
+                self._take(site, accepted)
+            else:
+                self._ends["full"] += 1
+                accepted.close()
+            await asyncio.sleep(0)  # connections may come faster than others are served
 
-        handshake_s = self._limits.handshake_s if site.tls else None
-        return await asyncio.start_server(
-            admit, sock=site.listening, ssl=site.tls, ssl_handshake_timeout=handshake_s
-        )
+    def _take(self, site: Site, accepted: socket.socket) -> None:
+        accepted.setblocking(False)  # noqa: FBT003 - the standard library's own
+        connection = Connection(site, accepted, self._limits, self._ends, self._mark, self._stopping.is_set)
+        task = asyncio.create_task(connection.serve())
+        self._connections.add(task)
+        self._idle[task] = None
+        task.add_done_callback(self._ended)
+
+    def _mark(self, idle: bool) -> None:  # noqa: FBT001 - a state
+        """The connection whose task this is waits for a request, or does not any more."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._idle.pop(task, None)
+        if idle:
+            self._idle[task] = None  # at the end: the first has waited for the longest time
+            if self._stopping.is_set():
+                task.cancel()
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has been idle for the longest time; False if none is."""
+        task = next(iter(self._idle), None)
+        if task is None:
+            return False
+        del self._idle[task]
+        self._ends["room"] += 1
+        return task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._idle.pop(task, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("a connection failed", exc_info=error)
 
 
-def _require_hypercorn() -> None:
+def _require_h11() -> None:
     try:
-        import hypercorn  # noqa: F401
+        import h11  # noqa: F401
     except ImportError:
-        raise MissingExtraError("OTLP over HTTP needs hypercorn: pip install 'k8strace[serve]'") from None
+        raise MissingExtraError("OTLP over HTTP needs h11: pip install 'k8strace[serve]'") from None
 
 
 def _quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Failed handshakes and broken connections are the other side's; everything else is told."""
     if not isinstance(context.get("exception"), OSError):  # ssl.SSLError is one
         loop.default_exception_handler(context)
-
-
-def _config(limits: Limits) -> Config:
-    from hypercorn.config import Config
-
-    config = Config()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("k8strace.http")
-    config.include_server_header = False
-    config.h2_max_concurrent_streams = limits.streams
-    config.keep_alive_max_requests = 1_000_000_000
-    return config
-
-
-def _connect(
-    site: Site, config: Config, context: WorkerContext, limits: Limits
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
-    """A function that serves one connection to its end."""
-    from hypercorn.asyncio.tcp_server import TCPServer
-    from hypercorn.events import Updated
-    from hypercorn.utils import wrap_app
-
-    application = wrap_app(site.application, 0, "asgi")
-    loop = asyncio.get_running_loop()
-
-    class Connection(TCPServer):
-        """hypercorn's connection, with a deadline for headers."""
-
-        def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._heard, self._ended = asyncio.Event(), asyncio.Event()
-            self._idle_s = limits.header_s  # who connects has something to say
-            heard: Any = _Heard(reader, self._heard)
-            super().__init__(application, loop, config, context, {}, heard, writer)
-
-        async def protocol_send(self, event: Event) -> None:
-            if isinstance(event, Updated) and not event.idle:
-                self._idle_s = limits.idle_s  # here is a header: from now on it may be idle in between
-            await super().protocol_send(event)
-
-        async def _read_data(self) -> None:
-            """Until the other side has closed: then its place is free, without waiting until it was idle too long."""
-            await super()._read_data()
-            self._ended.set()
-
-        async def _idle_timeout(self) -> None:
-            """Runs while there is no request, and is cancelled when a header is complete."""
-            self._heard.clear()
-            over = (context.terminated.wait, self._ended.wait)
-            await _first(*over, self._heard.wait, within_s=self._idle_s)
-            if self._heard.is_set():
-                await _first(*over, within_s=limits.header_s)
-            await asyncio.shield(self._initiate_server_close())
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await Connection(reader, writer)
-
-    return connect
-
-
-class _Heard:
-    """A reader that tells when bytes come."""
-
-    def __init__(self, reader: asyncio.StreamReader, heard: asyncio.Event) -> None:
-        self._reader = reader
-        self._heard = heard
-
-    async def read(self, size: int) -> bytes:
-        data = await self._reader.read(size)
-        self._heard.set()
-        return data
-
-    def at_eof(self) -> bool:
-        return self._reader.at_eof()
-
-
-async def _first(*waits: Callable[[], Coroutine[Any, Any, Any]], within_s: float) -> None:
-    """Waits until one of them is done, or the time is over."""
-    tasks = [asyncio.ensure_future(wait()) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
