@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::to_py_err;
+use super::errors::to_py_err;
 use crate::decode::inflate::{self, Compression};
 use crate::decode::json;
 

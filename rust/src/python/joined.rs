@@ -5,13 +5,13 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
+use super::errors::arrow_err;
+use super::spans::SpanColumns;
 use super::table::Table;
-use super::{SpanColumns, arrow_err};
 use crate::arrow;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
-use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE, hex, run};
+use crate::columns::{NONE, hex, run};
 use crate::join::Joined;
 use crate::join::role::Role;
 use crate::tables::{self, etcd_calls, issues};
@@ -21,22 +21,6 @@ type Text = Option<String>;
 type SignatureRow = (String, String, i32, String, Text, bool, Text);
 /// Signature number, event name, `before`, `after`.
 type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
-
-/// A process: service name, instance id, attributes of the first resource that it sent.
-pub type Process = (String, Text, Vec<(String, Text)>);
-
-/// All processes.
-pub fn processes(c: &Columns) -> Vec<Process> {
-    let processes = Processes::new(c);
-    let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
-    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
-    let described = processes.names.iter().enumerate();
-    described
-        .map(|(id, (service, instance))| {
-            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
-        })
-        .collect()
-}
 
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
