@@ -34,6 +34,8 @@ pub mod requests;
 pub mod roles;
 pub mod screen;
 pub mod shapes;
+pub mod signals;
+pub mod sound;
 pub mod stream;
 pub mod sweep;
 pub mod twins;
