@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::{SpanColumns, to_py_err};
+use crate::decode::inflate::{self, Compression};
+use crate::decode::json::{self, Found};
+use crate::decode::sound::{Bounds, Requests};
 use crate::error::{DecodeError, ErrorKind};
-use crate::inflate::{self, Compression};
-use crate::json::{self, Found};
-use crate::sound::{Bounds, Requests};
 
 /// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
 const FEED_BYTES: usize = 1 << 20;
@@ -134,7 +134,7 @@ impl RequestBuffer {
     }
 
     fn __len__(&self) -> usize {
-        self.core.len()
+        self.core.count()
     }
 
     /// Takes a copy of one request.

@@ -1,0 +1,9 @@
+//! Bytes → columns: OTLP on the wire, as JSON, compressed.
+
+pub mod any_value;
+pub mod inflate;
+pub mod json;
+pub mod otlp;
+pub mod signals;
+pub mod sound;
+pub mod wire;
