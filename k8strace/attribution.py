@@ -53,9 +53,7 @@ class Attribution(ArrowExport):
         self._requests = requests
         self._method = method
         self._names = table.names
-        self._core = requests._joined.core.attribute(
-            table.phase, table.events, len(table.names), method, overlap
-        )
+        self._core = requests._joined.core.attribute(table.answers, method, overlap)
 
     @property
     def requests(self) -> Requests:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
-from k8strace.components import OWN, Mark, Signature, Taxonomy, component_of
+from k8strace.components import (
+    CLIENT,
+    OWN,
+    UNATTRIBUTED,
+    Mark,
+    Signature,
+    Taxonomy,
+    below,
+    component_of,
+    takes_over,
+)
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -49,7 +59,7 @@ class EtcdCall(NamedTuple):
     """Role of its CLIENT span in the ledger."""
     trace_id: str
     span_id: str
-    """Of the CLIENT span."""
+    """Of the CLIENT span; without one, of the SERVER span."""
     method: str
     """Service and method, such as "KV/Txn"."""
     operation: str
@@ -59,12 +69,12 @@ class EtcdCall(NamedTuple):
     status: str | None
     """gRPC status name, such as "OK"."""
     start_unix_nano: int
-    client_ns: int
-    """Duration of the CLIENT span."""
+    client_ns: int | None
+    """Duration of the CLIENT span; None where only etcd's SERVER span tells of the call: an aggregated server's."""
     server_ns: int | None
     """Duration of etcd's SERVER span; None if it is not here."""
     transport_ns: int | None
-    """client_ns - server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
+    """client_ns - server_ns: network and gRPC, whatever the clocks say; None if one of the spans is not here."""
     send_ns: int | None
     """From the start of the CLIENT span to the start of the SERVER span, after clock correction."""
     receive_ns: int | None
@@ -173,16 +183,13 @@ class Request:
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseTable:
-    """The taxonomy's answers for one set of signatures, as the core takes them."""
+class PhaseTable(NamedTuple):
+    """The taxonomy's answers for one set of signatures."""
 
     names: tuple[str, ...]
     """Phases in alphabetical order; their numbers are places in this list."""
-    phase: list[int]
-    """One per signature."""
-    events: list[tuple[int, int, int | None, int | None]]
-    """(signature, event name, before, after)."""
+    answers: _core.Answers
+    """The same as the core takes them."""
 
 
 class _Joined:
@@ -226,18 +233,57 @@ class _Joined:
         return grouped
 
 
+Context = tuple[str, ...]
+"""Components of the calls that a span is below: the innermost, or one that takes over and the first below it."""
+
+
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    answers = [taxonomy.resolve(Signature._make(row)) for row in core.signatures()]
-    phases = [phase for phase, _ in answers]
+    signatures = [Signature._make(row) for row in core.signatures()]
+    answers = [taxonomy.resolve(signature) for signature in signatures]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
-    names = sorted({*phases, *(phase for *_, mark in marks for phase in mark if phase)})
+    called = [
+        component_of(phase) if signature.kind == CLIENT else ""
+        for signature, (phase, _) in zip(signatures, answers, strict=True)
+    ]
+    kinds = ["", *sorted({*called} - {"", "apiserver", UNATTRIBUTED})]
+    contexts = _contexts(kinds[1:])
+    own = {*(phase for phase, _ in answers), *(phase for *_, mark in marks for phase in mark if phase)}
+    names = sorted({_below(context, phase) for context in contexts for phase in own})
     number = {name: at for at, name in enumerate(names)}
+    place = {context: at for at, context in enumerate(contexts)}
     return PhaseTable(
-        names=tuple(names),
-        phase=[number[phase] for phase in phases],
-        events=[(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
+        tuple(names),
+        (
+            [number[phase] for phase, _ in answers],
+            [(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
+            len(names),
+            (
+                [kinds.index(call) if call in kinds else 0 for call in called],
+                [not taxonomy.yields(signature) for signature in signatures],
+                [[place[_inside(context, call)] for call in kinds] for context in contexts],
+                [[number.get(_below(context, name), at) for at, name in enumerate(names)] for context in contexts],
+            ),
+        ),
     )
+
+
+def _contexts(calls: Sequence[str]) -> list[Context]:
+    takers = [call for call in calls if takes_over(call)]
+    return [(), *((call,) for call in calls), *((taker, call) for taker in takers for call in calls)]
+
+
+def _inside(context: Context, call: str) -> Context:
+    """The context below a call that is itself in `context`."""
+    if not call or (context and takes_over(context[0]) and len(context) == 2 and takes_over(context[1])):
+        return context
+    return (context[0], call) if context and takes_over(context[0]) else (call,)
+
+
+def _below(context: Context, phase: str) -> str:
+    for call in reversed(context):
+        phase = below(call, phase)
+    return phase
 
 
 class Requests(ArrowExport):
@@ -432,7 +478,7 @@ class Requests(ArrowExport):
 
         Returns:
             One row per group and operation, most calls first: the keys, `operation`, `requests` that made such
-            calls, `calls`, `total_ns` of their CLIENT spans, and `p50_ns` and `p99_ns` by nearest rank.
+            calls, `calls`, `total_ns` of their CLIENT spans (of the SERVER span where there is no other), and `p50_ns` and `p99_ns` by nearest rank.
 
         Examples:
             >>> import k8strace
@@ -448,7 +494,7 @@ class Requests(ArrowExport):
                 group = (*(column[row] for column in columns), call.operation)
                 groups.setdefault(group, []).append(call)
         rows = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
-        latency = [sorted(call.client_ns for call in calls) for _, calls in rows]
+        latency = [sorted(_call_ns(call) for call in calls) for _, calls in rows]
         return Table(
             _core.make_table(
                 [
@@ -479,9 +525,9 @@ class Requests(ArrowExport):
 
         table = self._joined.phase_table
         components = sorted({component_of(phase) for phase in table.names})
-        group = [components.index(component_of(table.names[phase])) for phase in table.phase]
+        group = [components.index(component_of(name)) for name in table.names]
         graph: nx.DiGraph[str] = nx.DiGraph()
-        for caller, called, calls, total_ns in self._joined.core.calls(group):
+        for caller, called, calls, total_ns in self._joined.core.calls(table.answers, group):
             graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
         return graph
 
@@ -495,7 +541,7 @@ class Requests(ArrowExport):
 
     def _tree(self, request: int) -> nx.DiGraph[str]:
         table = self._joined.phase_table
-        explained = self._joined.core.explain(request, table.phase, table.events, len(table.names))
+        explained = self._joined.core.explain(request, table.answers)
         return build_call_tree(explained, table.names)
 
     def __repr__(self) -> str:
@@ -513,6 +559,11 @@ class Requests(ArrowExport):
         from k8strace.views.notebook import requests_html
 
         return requests_html(self)
+
+
+def _call_ns(call: EtcdCall) -> int:
+    """How long a call took, as far as it is told: one of the two is."""
+    return next(ns for ns in (call.client_ns, call.server_ns) if ns is not None)
 
 
 def _where(issue: Issue) -> str:

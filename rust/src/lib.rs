@@ -8,9 +8,11 @@
 
 pub mod arena;
 pub mod arrow;
+pub mod blame;
 pub mod clock;
 pub mod columns;
 pub mod complete;
+pub mod details;
 pub mod error;
 pub mod etcd;
 pub mod forest;

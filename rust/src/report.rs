@@ -14,7 +14,7 @@ use crate::complete;
 use crate::etcd;
 use crate::forest::NONE;
 use crate::join::{Joined, Role, bad_time};
-use crate::phases::Signatures;
+use crate::phases::{PhaseTable, Signatures};
 use crate::repair::{Repair, RepairKind};
 
 fn index_or_null(values: &[u32]) -> ArrayRef {
@@ -110,7 +110,7 @@ fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
     let mut before = vec![Calls::default(); joined.forest.order.len() + 1];
     let calls = etcd::calls(joined);
     for (call, retry) in calls.iter().zip(etcd::retries(joined, &calls)) {
-        let place = joined.forest.position[call.client as usize] as usize;
+        let place = joined.forest.position[call.row() as usize] as usize;
         let unpaired = u64::from(call.server == NONE);
         before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };
     }
@@ -209,17 +209,30 @@ pub fn ledger(joined: &Joined) -> [u64; Role::NAMES.len()] {
     counts
 }
 
-/// Who called whom: for every used span and its parent, what their signatures' groups are, how often and how long
+/// Who called whom: for every used span and its parent, what their phases' groups are, how often and how long
 /// (sum of the child's duration, ns). Calls inside one group are left out.
-pub fn calls(joined: &Joined, signatures: &Signatures, group: &[u32]) -> Vec<(u32, u32, u64, u64)> {
+pub fn calls(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    group: &[u32],
+) -> Vec<(u32, u32, u64, u64)> {
     let mut edges: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
+    // Row → its group, and the context of what is below it.
+    let mut seen: Vec<Option<(u32, u16)>> = vec![None; joined.role.len()];
     for &row in &joined.forest.order {
-        let (at, above) = (row as usize, joined.parent[row as usize]);
-        let signature = |row: usize| signatures.of_row.get(row).filter(|&&number| number != NONE);
-        let (Some(&own), Some(&outer)) = (signature(at), signature(above as usize)) else { continue };
-        let edge = (group[outer as usize], group[own as usize]);
-        if edge.0 != edge.1 {
-            let sum = edges.entry(edge).or_default();
+        let at = row as usize;
+        let signature = signatures.of_row[at];
+        if signature == NONE {
+            continue;
+        }
+        let above = seen.get(joined.parent[at] as usize).copied().flatten();
+        let context = above.map_or(0, |(_, context)| context);
+        let phase = table.blame.phase(context, signature, table.phase[signature as usize]);
+        let own = group[usize::from(phase)];
+        seen[at] = Some((own, table.blame.below(context, signature)));
+        if let Some((outer, _)) = above.filter(|&(outer, _)| outer != own) {
+            let sum = edges.entry((outer, own)).or_default();
             sum.0 += 1;
             sum.1 += (joined.end[at] - joined.start[at]).max(0) as u64;
         }

@@ -196,5 +196,6 @@ pub fn label_everything(signatures: &Signatures) -> PhaseTable {
             })
             .collect(),
         phases: usize::from(PHASES),
+        ..PhaseTable::default()
     }
 }
