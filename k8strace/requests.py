@@ -131,6 +131,11 @@ class Request:
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
+    counted_in: int | None
+    """
+    Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
+    one lasted. Sums over requests leave it out where they have that one.
+    """
     long_running: bool
     """It stays open by its nature (watch, exec, log, …) and is left out of latency statistics."""
     timed: bool
@@ -240,16 +245,17 @@ Context = tuple[str, ...]
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
     signatures = [Signature._make(row) for row in core.signatures()]
     answers = [taxonomy.resolve(signature) for signature in signatures]
+    yields = [taxonomy.yields(signature) for signature in signatures]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
-    called = [
-        component_of(phase) if signature.kind == CLIENT else ""
-        for signature, (phase, _) in zip(signatures, answers, strict=True)
-    ]
-    kinds = ["", *sorted({*called} - {"", "apiserver", UNATTRIBUTED})]
+    told = [(s, phase) for s, (phase, _) in enumerate(answers)]
+    told += [(s, phase) for s, _, mark in marks for phase in mark if phase]
+    changing = {phase for s, phase in told if yields[s]}
+    called = _calls(signatures, [phase for phase, _ in answers])
+    kinds = ["", *sorted({*called} - {""})]
     contexts = _contexts(kinds[1:])
-    own = {*(phase for phase, _ in answers), *(phase for *_, mark in marks for phase in mark if phase)}
-    names = sorted({_below(context, phase) for context in contexts for phase in own})
+    become = [{phase: _below(context, phase) for phase in changing} for context in contexts]
+    names = sorted({phase for _, phase in told}.union(*(row.values() for row in become)))
     number = {name: at for at, name in enumerate(names)}
     place = {context: at for at, context in enumerate(contexts)}
     return PhaseTable(
@@ -259,13 +265,20 @@ def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
             [(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
             len(names),
             (
-                [kinds.index(call) if call in kinds else 0 for call in called],
-                [not taxonomy.yields(signature) for signature in signatures],
+                [kinds.index(call) for call in called],
+                [not each for each in yields],
                 [[place[_inside(context, call)] for call in kinds] for context in contexts],
-                [[number.get(_below(context, name), at) for at, name in enumerate(names)] for context in contexts],
+                [[number[row.get(name, name)] for name in names] for row in become],
             ),
         ),
     )
+
+
+def _calls(signatures: Sequence[Signature], phases: Sequence[str]) -> list[str]:
+    """The component of every signature that is a call out of the process; empty for the others."""
+    pairs = zip(signatures, map(component_of, phases), strict=True)
+    own = ("apiserver", UNATTRIBUTED)
+    return [component if s.kind == CLIENT and component not in own else "" for s, component in pairs]
 
 
 def _contexts(calls: Sequence[str]) -> list[Context]:
@@ -275,9 +288,10 @@ def _contexts(calls: Sequence[str]) -> list[Context]:
 
 def _inside(context: Context, call: str) -> Context:
     """The context below a call that is itself in `context`."""
-    if not call or (context and takes_over(context[0]) and len(context) == 2 and takes_over(context[1])):
-        return context
-    return (context[0], call) if context and takes_over(context[0]) else (call,)
+    taken = tuple(each for each in context if takes_over(each))
+    if not call or taken[:1] == (call,) or len(taken) == 2:
+        return taken[:1] if call and taken[:1] == (call,) and len(taken) == 1 else context
+    return (*taken, call)
 
 
 def _below(context: Context, phase: str) -> str:
@@ -373,6 +387,23 @@ class Requests(ArrowExport):
         wall = self._joined.column("wall_ns")
         rows = self.where(timed=True, **({} if long_running else {"long_running": False}))._rows
         return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
+
+    def outermost(self) -> Requests:
+        """
+        Those whose time is not in that of another one of these, in the same order: sums over them count no time twice.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/field/d3-aggregated-same-name.json"))
+            >>> requests.outermost()
+            Requests(1 of 2 requests)
+        """
+        around = self._joined.column("counted_in")
+        if not any(around[row] is not None for row in self._rows):
+            return self
+        chosen, inside = set(self._rows), {None: False}
+        rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
+        return Requests(self._joined, rows)
 
     def column(self, name: str) -> list[Any]:
         """
@@ -564,6 +595,19 @@ class Requests(ArrowExport):
 def _call_ns(call: EtcdCall) -> int:
     """How long a call took, as far as it is told: one of the two is."""
     return next(ns for ns in (call.client_ns, call.server_ns) if ns is not None)
+
+
+def _is_inside(
+    at: int | None, around: Sequence[int | None], chosen: Collection[int], inside: dict[int | None, bool]
+) -> bool:
+    """Whether `at` or one around it is chosen. `inside` remembers, so that deep nesting costs linear time."""
+    path = []
+    while at is not None and at not in inside and at not in chosen:
+        path.append(at)
+        at = around[at]
+    found = at in chosen or inside[at]
+    inside.update(dict.fromkeys(path, found))
+    return found
 
 
 def _where(issue: Issue) -> str:

@@ -42,6 +42,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         // Both are of one process, whose clock is its own whatever the trees were moved to.
         (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
     };
+    let counted_in: Vec<u32> = (0..r.len()).map(|at| r.counted_in(&joined.start, &joined.end, at)).collect();
     let some = |texts: &[crate::columns::TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
     };
@@ -75,6 +76,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
+        ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
