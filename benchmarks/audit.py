@@ -33,12 +33,20 @@ PAIRS: Final[Mapping[str, tuple[str, ...]]] = {
     "response-write": ("apiserver.serialize.write", "apiserver.serialize.encode_and_write"),
     "total": ("",),
 }
-"""Annotation → beginnings of the phases that it is beside; "prelude" is `prelude_ns`, in no phase, and "" is the wall."""
+"""Annotation → beginnings of the phases that it is beside; "prelude" is `prelude_ns`, in no phase; "" is the wall."""
 
 LONGEST: Final = frozenset({"validating-webhook"})
 """Annotations of calls that run at once: the longest call, not their sum."""
 
-UNITS: Final = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+UNITS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 
 
 class Beside(NamedTuple):
@@ -65,7 +73,9 @@ def annotations(path: Path) -> Iterator[tuple[str, dict[str, int]]]:
         lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8")
         for event in map(json.loads, lines):
             found = event.get("annotations", {}).items()
-            told = {key.removeprefix(PREFIX): duration_ns(text) for key, text in found if key.startswith(PREFIX)}
+            told = {
+                key.removeprefix(PREFIX): duration_ns(text) for key, text in found if key.startswith(PREFIX)
+            }
             if told:
                 yield event["auditID"], told
 
@@ -73,7 +83,10 @@ def annotations(path: Path) -> Iterator[tuple[str, dict[str, int]]]:
 def audit_ids(requests: k8strace.Requests) -> dict[str, int]:
     """Audit id → place of the request."""
     spans = requests.spans
-    place = {row: at for at, row in enumerate(zip(requests.column("trace_id"), requests.column("span_id"), strict=True))}
+    place = {
+        row: at
+        for at, row in enumerate(zip(requests.column("trace_id"), requests.column("span_id"), strict=True))
+    }
     ids = zip(spans.column("trace_id"), spans.column("span_id"), spans.attributes("audit-id"), strict=True)
     known = ((place.get((trace.hex(), span.hex())), audit) for trace, span, audit in ids if audit)
     return {audit: at for at, audit in known if at is not None}
@@ -103,12 +116,18 @@ def ours(name: str, request: k8strace.Request, phases: Mapping[str, int]) -> int
         return max((span["end_unix_nano"] - span["start_unix_nano"] for span in spans), default=0)
     if starts == ("prelude",):
         return prelude
-    return sum(ns for phase, ns in phases.items() if phase.startswith(starts)) + (prelude if name == "total" else 0)
+    return sum(ns for phase, ns in phases.items() if phase.startswith(starts)) + (
+        prelude if name == "total" else 0
+    )
 
 
 def words(name: str) -> str:
     """What `ours` takes, in words."""
-    told = {"total": "`prelude_ns` + `wall_ns`", "authentication": "`prelude_ns`", "etcd": "`etcd.*`, reads only"}
+    told = {
+        "total": "`prelude_ns` + `wall_ns`",
+        "authentication": "`prelude_ns`",
+        "etcd": "`etcd.*`, reads only",
+    }
     phases = ", ".join(f"`{start}*`" if start.endswith(".") else f"`{start}`" for start in PAIRS[name])
     return told.get(name, f"the longest {phases}" if name in LONGEST else phases)
 
@@ -128,7 +147,7 @@ def lines(found: Mapping[str, Sequence[Beside]]) -> Iterator[str]:
             continue
         sums = (sum(row.ours for row in rows) / 1e6, sum(row.theirs for row in rows) / 1e6)
         yield (
-            f"| `{name}` | {words(name)} | {len(rows):,} | {sums[0]:,.0f} | {sums[1]:,.0f}"
+            f"| {name} | {words(name)} | {len(rows):,} | {sums[0]:,.0f} | {sums[1]:,.0f}"
             f" | {quantile(rows, 0.5):.2%} | {quantile(rows, 0.99):.2%} |"
         )
 

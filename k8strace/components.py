@@ -186,9 +186,7 @@ def takes_over(call: str) -> bool:
     return call in _TAKES_OVER
 
 
-def _api(
-    phase: str, name: str, events: Mapping[str, Mark] | None = None, **conditions: Any
-) -> Rule:
+def _api(phase: str, name: str, events: Mapping[str, Mark] | None = None, **conditions: Any) -> Rule:
     """A rule for an inner span of the apiserver."""
     return Rule(
         f"apiserver.{phase}", name=name, service="apiserver", kind=INTERNAL, events=events or {}, **conditions
@@ -202,8 +200,9 @@ def _http(phase: str, **conditions: Any) -> Rule:
 
 def _webhook(kind: str) -> tuple[Rule, ...]:
     """
-    A webhook's time is that of its HTTP call; without one, up to the event that ends it. The rest of the span around
-    it is the apiserver's: the review encoded, the answer decoded, the patch applied. That is known of kube-apiserver's
+    A webhook's time is that of its HTTP call; without one, up to the event that ends it.
+
+    The rest of the span around it is the apiserver's: the review encoded, the answer decoded, the patch applied. That is known of kube-apiserver's
     own span; one of the same name from another instrumentation is the call.
     """
     name, phase, own = f"Call {kind} webhook", f"webhook.{kind}", "apiserver.admission.webhook"
@@ -424,7 +423,7 @@ class Taxonomy:
             phase = rule(signature)
             if phase is not None:
                 return _Answer(phase, _marks(rule), rule in _RULES)
-        return _Answer(UNATTRIBUTED, {}, True)
+        return _Answer(UNATTRIBUTED, {}, yields=True)
 
     def __reduce__(self) -> tuple[type[Taxonomy], tuple[Sequence[RuleFunction]]]:
         """Copy and pickle the rules, without the answers."""

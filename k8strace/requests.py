@@ -401,7 +401,8 @@ class Requests(ArrowExport):
         around = self._joined.column("counted_in")
         if not any(around[row] is not None for row in self._rows):
             return self
-        chosen, inside = set(self._rows), {None: False}
+        chosen = set(self._rows)
+        inside: dict[int | None, bool] = {None: False}
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
         return Requests(self._joined, rows)
 
@@ -509,7 +510,8 @@ class Requests(ArrowExport):
 
         Returns:
             One row per group and operation, most calls first: the keys, `operation`, `requests` that made such
-            calls, `calls`, `total_ns` of their CLIENT spans (of the SERVER span where there is no other), and `p50_ns` and `p99_ns` by nearest rank.
+            calls, `calls`, `total_ns` of their CLIENT spans (of the SERVER span where there is no other), and
+            `p50_ns` and `p99_ns` by nearest rank.
 
         Examples:
             >>> import k8strace

@@ -122,9 +122,15 @@ BEYOND_CAPTURES = {
     "validating webhook without its call": ("webhook.validating", lambda: [lone_call("validating")]),
     "mutating webhook, other span": ("webhook.mutating", lambda: [other_call("mutating")]),
     "validating webhook, other span": ("webhook.validating", lambda: [other_call("validating")]),
-    "webhook before 1.26": ("webhook.admission", lambda: [http("POST", "https://a.b:443/mutate?timeout=10s")]),
+    "webhook before 1.26": (
+        "webhook.admission",
+        lambda: [http("POST", "https://a.b:443/mutate?timeout=10s")],
+    ),
     "POST without a URL": ("webhook.or_aggregator", lambda: [http("POST")]),
-    "another request of the API": ("apiserver.call", lambda: [http("GET", "https://[::1]:6443/api/v1/nodes/n")]),
+    "another request of the API": (
+        "apiserver.call",
+        lambda: [http("GET", "https://[::1]:6443/api/v1/nodes/n")],
+    ),
     "aggregated server": ("aggregator", lambda: [http("GET", "https://a.b:443/api/v1/namespaces/a/pods/b")]),
     "egress": ("egress.dial", lambda: [Span("Proxy via grpc protocol over uds", 10, 90)]),
     "etcd not traced": ("etcd.opaque", lambda: [etcd_client("KV/Range", 10, 90)]),
@@ -301,7 +307,11 @@ def test_a_response_is_encoded_and_then_written() -> None:
 
 
 def test_a_response_that_is_encoded_while_it_is_written_is_both() -> None:
-    events = [(30, "About to start writing response"), (50, "Write call succeeded"), (85, "Write call succeeded")]
+    events = [
+        (30, "About to start writing response"),
+        (50, "Write call succeeded"),
+        (85, "Write call succeeded"),
+    ]
     assert phases(span("SerializeObject", 10, 90, *events)) == {
         "apiserver.serialize.encode": 20,
         "apiserver.serialize.encode_and_write": 60,
@@ -408,7 +418,10 @@ def test_what_an_aggregated_server_causes_is_the_aggregators() -> None:
     # CLIENT                        50 ├───────┤ 80         its own webhook
     # policy                           55 ├─┤ 75
     inner = apiserver_request("1.35", "GET", "/apis/a.b/v1/things", 15, 85, [])
-    inner.children = [etcd_server("KV/Range", 20, 40), webhook("validating", 50, 80, (50, 80), served(55, 75))]
+    inner.children = [
+        etcd_server("KV/Range", 20, 40),
+        webhook("validating", 50, 80, (50, 80), served(55, 75)),
+    ]
     outer = apiserver_request("1.35", "GET", "/apis/a.b/v1/things", 0, 100, [])
     outer.children = [http("GET", None, inner)]
     requests = joined(outer)
@@ -459,7 +472,11 @@ def test_a_call_is_told_by_its_span_or_ends_with_its_event() -> None:
         ("POST", None, "webhook.or_aggregator"),
         ("GET", None, "aggregator"),
         # Delegated authorization, and the apiserver asking itself.
-        ("POST", "https://10.0.0.1/apis/authorization.k8s.io/v1/subjectaccessreviews?timeout=10s", "apiserver.call"),
+        (
+            "POST",
+            "https://10.0.0.1/apis/authorization.k8s.io/v1/subjectaccessreviews?timeout=10s",
+            "apiserver.call",
+        ),
         ("GET", "https://[::1]:6443/api/v1/namespaces/a", "apiserver.call"),
     ],
 )

@@ -209,6 +209,7 @@ Key = tuple[str | None, str | None]
 class Tally:
     """
     Sums over requests. A request counts when it is first handed on; what changes later is counted as an update.
+
     One inside another is counted beside the others, and its time only there.
 
     Examples:
