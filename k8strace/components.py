@@ -202,8 +202,8 @@ def _webhook(kind: str) -> tuple[Rule, ...]:
     """
     A webhook's time is that of its HTTP call; without one, up to the event that ends it.
 
-    The rest of the span around it is the apiserver's: the review encoded, the answer decoded, the patch applied. That is known of kube-apiserver's
-    own span; one of the same name from another instrumentation is the call.
+    The rest of the span around it is the apiserver's: the review encoded, the answer decoded, the patch applied. That
+    is known of kube-apiserver's own span; one of the same name from another instrumentation is the call.
     """
     name, phase, own = f"Call {kind} webhook", f"webhook.{kind}", "apiserver.admission.webhook"
     inner: dict[str, Any] = {"name": name, "service": "apiserver", "kind": INTERNAL}
