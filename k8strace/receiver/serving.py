@@ -183,7 +183,7 @@ class Receiver:
             self._intakes.append(self._intake(Identity(self._trust.tokens, tls.client_names)))
             self._intakes[1].budget = self._intakes[0].budget
         http = self._sites("http", places.http, asgi_app(self._intakes[0]))
-        status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.ready))
+        status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.lacks))
         self._http, self._status = HttpServer(http, self._limits), HttpServer(status, self._limits)
         tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
         groups = [(self._intakes[-1], tcp), (self._intakes[0], unix)]
@@ -226,7 +226,16 @@ class Receiver:
     @property
     def ready(self) -> bool:
         """Whether batches are accepted."""
-        return not self._stopping and self.pipeline.ready
+        return not self.lacks
+
+    @property
+    def lacks(self) -> str:
+        """Why batches are not accepted, in words; empty while they are."""
+        if self._stopping:
+            return "stopping"
+        if self.journal is not None and self.journal.trouble:
+            return self.journal.trouble
+        return "" if self.pipeline.ready else "the receiver has failed, see its log"
 
     @property
     def mode(self) -> str:
