@@ -276,6 +276,7 @@ def test_what_counts_is_a_counter_and_nothing_else_is():
     kinds = {family.name: family.type for family in parsed(receiver.exposition)}
     gauges = {"k8strace_held_spans", "k8strace_held_traces", "k8strace_held_bytes"}
     gauges |= {"k8strace_ready", "k8strace_in_flight_bytes", "k8strace_queue_bytes", "k8strace_queue_batches"}
+    gauges.add("k8strace_http_connections")
     assert {name for name, kind in kinds.items() if kind == "gauge" and "process_" not in name} == gauges
     for family in parsed(receiver.exposition):
         if family.type == "counter":
