@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -18,6 +18,7 @@ from operator import add
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from k8strace.receiver.backlog import StoredBatch
 from k8strace.receiver.identity import Identity, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.limits import Limits, Rejections
@@ -123,6 +124,7 @@ class Receiver:
         limits: How much is taken.
         trust: Who may send.
         listeners: Each is given all finished requests, as `Pipeline` says.
+        backlog: Stored batches that are joined before new ones are taken; their requests are not counted again.
         report: Is told in words what went wrong.
         syncs: Durations of the journal's syncs, for the metrics: whoever makes the journal fills it.
 
@@ -144,7 +146,7 @@ class Receiver:
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting with a name
         self,
         stream: SpanStream,
         places: Places,
@@ -153,6 +155,7 @@ class Receiver:
         limits: Limits | None = None,
         trust: Trust | None = None,
         listeners: Sequence[Listener] = (),
+        backlog: Iterable[StoredBatch] = (),
         report: Callable[[str], object] = lambda _: None,
         syncs: Histogram | None = None,
     ) -> None:
@@ -167,7 +170,12 @@ class Receiver:
         self._stopping = False
         self._bound: list[Bound] = []
         self.pipeline = Pipeline(
-            stream, journal=journal, listeners=(self._observe, *listeners), report=report
+            stream,
+            journal=journal,
+            listeners=(self._observe, *listeners),
+            backlog=backlog,
+            resumed=listeners,
+            report=report,
         )
         try:
             self._listen(places)
@@ -225,11 +233,12 @@ class Receiver:
         return None if tls is None or plain else tls.ssl_context()
 
     def start(self) -> None:
-        """Takes requests from now on."""
+        """Joins the backlog, and takes requests from then on. Meanwhile it says that it is not ready."""
+        self.status.start()
+        self.pipeline.wait_resumed()
         for server in self._grpc:
             server.start()
         self.http.start()
-        self.status.start()
 
     # ── What it is like ───────────────────────────────────────────────────────────────────────────
 
@@ -245,6 +254,8 @@ class Receiver:
             return "stopping"
         if self.journal is not None and self.journal.trouble:
             return self.journal.trouble
+        if not self.pipeline.is_resumed:
+            return "what is stored is joined first"
         return "" if self.pipeline.ready else "the receiver has failed, see its log"
 
     @property

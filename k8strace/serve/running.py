@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from k8strace.attribution import attribute
 from k8strace.exceptions import K8straceError
+from k8strace.receiver.journal_recovery import Recovered
 from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
@@ -95,6 +96,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
             limits=limits,
             trust=trust,
             listeners=listeners,
+            backlog=settings.backlog_of(journal, stream, _tell_damage),
             report=LOG.error,
             syncs=syncs,
         )
@@ -114,11 +116,17 @@ def _tell_trouble(trouble: str) -> None:
         LOG.info("the store can be written again")
 
 
+def _tell_damage(found: Recovered) -> None:
+    LOG.warning("a part of the store cannot be read: %s, %s", found.file, found.reason)
+
+
 def _greet(receiver: Receiver) -> None:
     for found in receiver.journal.recovered if receiver.journal else []:
         LOG.warning(
             f"the store was not closed in order: {found.file}, {count(found.cut_bytes, 'byte')} cut: {found.reason}"
         )
+    if receiver.pipeline.read_back:
+        LOG.info("joined again: %s of the store", count(receiver.pipeline.read_back, "batch"))
     addresses = {kind: [str(each) for each in places] for kind, places in receiver.addresses.items()}
     LOG.info(
         f"listening: {'; '.join(where(receiver))}. {receiver.mode}",

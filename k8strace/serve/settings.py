@@ -5,19 +5,30 @@ from __future__ import annotations
 import argparse
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
+from k8strace.receiver.backlog import StoredBatch, backlog
 from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
 from k8strace.receiver.journal import Journal
+from k8strace.receiver.journal_recovery import Recovered
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.serving import Places, Trust
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.stream import RequestStream, StreamSettings
 
-__all__ = ["WrongUsageError", "journal_of", "limits_of", "places_of", "stream_of", "trust_of", "warnings_of"]
+__all__ = [
+    "WrongUsageError",
+    "backlog_of",
+    "journal_of",
+    "limits_of",
+    "places_of",
+    "stream_of",
+    "trust_of",
+    "warnings_of",
+]
 
 
 Made = TypeVar("Made")
@@ -107,6 +118,22 @@ def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list
     return told + [
         f"INSECURE: {path} can be read by others than its owner" for path in secret if _is_shared(path)
     ]
+
+
+def backlog_of(
+    journal: Journal | None, stream: RequestStream, on_damage: Callable[[Recovered], object]
+) -> Iterable[StoredBatch]:
+    """What the last run stored and may not have handed on."""
+    if journal is None:
+        return ()
+    waits = stream.settings
+    return backlog(
+        journal.directory,
+        window_s=waits.window_ns / 1e9,
+        max_age_s=waits.max_age_ns / 1e9,
+        most_bytes=waits.max_bytes,
+        on_damage=on_damage,
+    )
 
 
 def _is_shared(path: Path) -> bool:
