@@ -216,7 +216,7 @@ def test_every_level_of_a_deep_tree_is_further_right():
     for depth in range(24):
         inner = verb_span(f"step {depth}", 499 - depth, 502 + depth, inner)
     requests = joined(trace(apiserver_request("1.34", "GET", "/api/v1/pods/a", 0, 1000, [inner])))
-    for width in (72, 80, 120, 200):
+    for width in (66, 80, 120, 200):
         lines = request_lines(requests[0], k8strace.attribute(requests), Look(width))
         places = [line.plain.find("step ") for line in lines if "step " in line.plain]
         assert places == sorted(set(places)), width

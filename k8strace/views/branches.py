@@ -10,7 +10,7 @@ One request in the terminal: what it was, what its time was made of, its call tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.text import Text
@@ -146,10 +146,12 @@ def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Te
     rows = list(_preorder(tree, _kept(tree, limit)))
     numbers = 2 * (_NUMBER + 1)
     room = look.width - len(hang) - numbers
-    with_bars = room - look.width // 2 - 2 >= _LEAST_BAR
-    most = look.width // 2 if with_bars else room
+    deepest = max(len(row.branches) for row in rows)
+    most = max(look.width // 2, deepest + _LEAST_NAME)
+    with_bars = room - most - 2 >= _LEAST_BAR
+    most = most if with_bars else room
     room_for_guides = most - _LEAST_NAME
-    step = _step(rows, room_for_guides)
+    step = 2 if 2 * deepest <= room_for_guides else 1
     guides = [_guides(row.branches, step, room_for_guides) for row in rows]
     names = [_name(tree.nodes[row.span_id], lead) for row, lead in zip(rows, guides, strict=True)]
     width = min(max(name.cell_len for name in names), most)
@@ -218,11 +220,6 @@ def _preorder(tree: nx.DiGraph[str], kept: set[str] | None) -> Iterator[Row]:
         for child in reversed(children):
             last = child == children[-1]
             waiting.append((child, below + ("└" if last else "├"), below + (" " if last else "│")))
-
-
-def _step(rows: Sequence[Row], room: int) -> int:
-    """Characters for each level of a tree: two where they fit, else one."""
-    return 2 if 2 * max(len(row.branches) for row in rows) <= room else 1
 
 
 def _guides(branches: str, step: int, room: int) -> str:
