@@ -16,7 +16,7 @@ __all__ = ["readings"]
 
 Values = Mapping[tuple[str, ...], Any]
 
-RETRYABLE = ("budget", "busy", "queue", "storage", "draining", "unavailable")
+RETRYABLE = ("budget", "busy", "queue", "slow", "storage", "draining", "unavailable")
 """Reasons of refusals that ask the sender to try again; `k8strace_refused_total` has them."""
 
 
