@@ -300,10 +300,14 @@ _METHODS: Final = {
 
 
 def _left_out(attribution: Attribution, look: Look) -> list[Text]:
-    open_ended = attribution.requests.where(long_running=True)
-    return (
-        wrapped(f"Not in here: {_open_by_nature(open_ended)}", look, style="dim") if len(open_ended) else []
-    )
+    requests = attribution.requests
+    inner = len(requests) - len(requests.outermost())
+    open_ended = requests.where(long_running=True)
+    told = [
+        *([f"{count(inner, 'request')} that happened inside others, whose time has theirs"] if inner else []),
+        *([_open_by_nature(open_ended)] if len(open_ended) else []),
+    ]
+    return [line for each in told for line in wrapped(f"Not in here: {each}", look, style="dim")]
 
 
 def _open_by_nature(requests: Requests) -> str:
