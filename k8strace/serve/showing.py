@@ -141,6 +141,7 @@ class Watch:
             requests_per_s=requests_per_s,
             spans=counts.spans,
             requests=total.requests,
+            inner=total.inner,
             lacks=self._lacks(),
             queue_bytes=counts.queue_bytes,
             held_spans=receiver.pipeline.stream_counts.get("held", 0),
