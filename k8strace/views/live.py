@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
-from k8strace.receiver.tally import Group, Slow, Tally
+from k8strace.receiver.metrics.tally import Group, Slow, Tally
 from k8strace.views.palette import in_order
 from k8strace.views.text import (
     Look,
@@ -58,7 +58,9 @@ class Snapshot:
     spans: int
     """Acknowledged since the start."""
     requests: int
-    """Joined since the start."""
+    """Joined since the start, without those inside others."""
+    inner: int = 0
+    """Joined since the start, inside others: their time is in that of those."""
     lacks: Mapping[str, int] = field(default_factory=dict)
     """What is wrong with the data, in words → how many since the start. Those that are 0 are not shown."""
     queue_bytes: int = 0
@@ -169,7 +171,7 @@ def _answer(now: Snapshot, look: Look) -> list[Text]:
     rates = Text(f"{number(now.spans_per_s)} spans/s   {number(now.requests_per_s)} requests/s", style="bold")
     if not parts:
         return [Text(), rates]
-    shares = component_bar(parts, whole.wall.total_ns, look)
+    shares = Text("   ").join(component_bar(parts, whole.wall.total_ns, look))
     one_line = Text("   ").join([rates, shares])
     fits = one_line.cell_len <= look.width
     return [Text(), *([one_line] if fits else [rates, shares]), bar(parts, look.width, look)]
@@ -247,5 +249,6 @@ def _slow_cells(slow: Slow, look: Look) -> tuple[Text | str, ...]:
 def _data(now: Snapshot, look: Look) -> list[Text]:
     since = f"{count(now.spans, 'span')}, {count(now.requests, 'request')} since the start"
     held = f"{count(now.held_spans, 'span')} held, {size(now.queue_bytes)} queued"
-    known = [held, *(_lacks(now) or ["nothing is known to be missing"])]
+    inside = [f"{count(now.inner, 'request')} inside others"] if now.inner else []
+    known = [held, *inside, *(_lacks(now) or ["nothing is known to be missing"])]
     return [_heading("Data", since), *wrapped("; ".join(known), look)]

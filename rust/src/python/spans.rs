@@ -11,7 +11,7 @@ use super::errors::{arrow_err, to_py_err};
 use super::table::{Column, Table};
 use crate::arrow::{self, Builder};
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, roomy};
+use crate::columns::{Columns, IdField, roomy};
 
 /// A process: service name, instance id, attributes of the first resource that it sent.
 type Process = (String, Option<String>, Vec<(String, Option<String>)>);
@@ -45,6 +45,26 @@ impl SpanColumns {
     #[getter]
     fn nbytes(&self) -> (usize, usize) {
         self.0.nbytes()
+    }
+
+    /// Ids of a wrong length: (field, its length, the right one, how many).
+    fn odd_lengths(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for odd in &self.0.spans.odd_ids {
+            let (field, due) = match odd.field {
+                IdField::Trace => ("trace id", 16),
+                IdField::Span => ("span id", 8),
+                IdField::Parent => ("parent span id", 8),
+            };
+            *counts.entry((field, odd.value.len(), due)).or_default() += 1;
+        }
+        counts.into_iter().take(8).map(|((field, len, due), count)| (field, len, due, count)).collect()
+    }
+
+    /// The earliest and the latest start; zeros if there is no span.
+    fn start_times(&self) -> (u64, u64) {
+        let times = &self.0.spans.start_time_unix_nano;
+        (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
     }
 
     /// Names of the columns of one table.

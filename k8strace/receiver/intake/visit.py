@@ -14,16 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
+from operator import add
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from k8strace import _core
 from k8strace.exceptions import DecodeError
-from k8strace.receiver.answers import Outcome, Verdict
-from k8strace.receiver.identity import Identity
-from k8strace.receiver.limits import REASONS, Limits, Rejections
-from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
+from k8strace.receiver.intake.answers import Outcome, Verdict
+from k8strace.receiver.intake.identity import Identity
+from k8strace.receiver.intake.limits import REASONS, Limits, Rejections
+from k8strace.receiver.intake.sink import Meta, Receipt, Sink, UnavailableError
 
 __all__ = ["TRANSPORTS", "Counts", "Intake", "RefusedError", "Visit", "as_intake"]
 
@@ -81,6 +82,9 @@ class Counts:
     spans_rejected: int = 0
     spans_refused: int = 0
     """Spans seen in requests that were refused after all."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*map(add, astuple(self), astuple(other)))
 
 
 class Budget:
