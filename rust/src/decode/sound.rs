@@ -129,7 +129,7 @@ fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The bytes without what is not sound, their lengths, and which requests went: (position, offset).
+/// Requests in one arena, their lengths, and (request, how many texts were replaced).
 type Mended = (Vec<u8>, Vec<u32>, Vec<(usize, u32)>);
 
 /// The requests with every text as UTF-8, and how many there were not.
