@@ -197,6 +197,7 @@ pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("drift_ppm", Arc::new(Float64Array::from_iter_values(offsets.iter().map(|o| o.drift * 1e6)))),
         ("at_unix_nano", ns(|o| Some(o.at))),
         ("pairs", numbers(offsets.iter().map(|o| o.pairs))),
+        ("set_aside", numbers(offsets.iter().map(|o| o.set_aside))),
     ])
 }
 
