@@ -15,6 +15,7 @@ use k8strace_core::columns::Columns;
 use k8strace_core::join::{Joined, join};
 use k8strace_core::otlp::decode;
 use k8strace_core::phases::{Attributed, Method, PhaseTable, Signatures, attribute};
+use k8strace_core::shapes::apiservers::Apiservers;
 use k8strace_core::stream::{Settings, Stream};
 use k8strace_core::sweep::Overlap;
 use support::{Options, Workload, label_everything};
@@ -58,14 +59,15 @@ fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
 #[inline(never)]
 fn measured_stream(batches: Vec<Arc<Columns>>) {
     let many = 1 << 30;
-    let mut stream = Stream::new(Settings {
+    let settings = Settings {
         window_ns: 1 << 40,
         max_age_ns: 1 << 41,
         max_spans: many,
         max_traces: many,
         max_trace_spans: many,
         max_bytes: 1 << 30,
-    });
+    };
+    let mut stream = Stream::new(settings, Apiservers::default());
     for (at, columns) in batches.into_iter().enumerate() {
         stream.feed(columns, at as u64);
         if at % 8 == 7 {

@@ -17,6 +17,7 @@ use crate::repair::{Change, Repair, RepairKind};
 use crate::requests::RequestColumns;
 use crate::roles;
 use crate::shapes;
+use crate::shapes::apiservers::Apiservers;
 use crate::twins::{self, Twin};
 
 /// What became of a span. The first three are used, the rest are set aside.
@@ -39,7 +40,7 @@ pub enum Role {
     Orphan,
     /// The same, but the top is an inner span of the apiserver: the request's SERVER span is missing.
     RootMissing,
-    /// An HTTP call that one of the requests here answers.
+    /// A client's call that one of the requests here answers.
     Caller,
     /// `authentication` in a trace of its own.
     Authentication,
@@ -99,6 +100,8 @@ pub struct Joined {
     pub traces: u32,
     /// Traces that are not whole because they had to be given out early.
     pub evicted: TraceIds,
+    /// Which services are API servers.
+    pub apiservers: Apiservers,
 }
 
 /// Distinct trace ids.
@@ -111,6 +114,8 @@ pub struct Context<'a> {
     pub clocks: clock::Known<'a>,
     /// Traces that are not whole because they had to be given out early.
     pub evicted: TraceIds,
+    /// Which services are API servers, as far as other parts tell.
+    pub apiservers: Apiservers,
 }
 
 /// Later times (the year 2116 on) are taken for this one, so that no difference of two times overflows.
@@ -147,9 +152,15 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     join_part(columns, Context::default())
 }
 
+/// The same, of these API servers.
+pub fn join_of(columns: Arc<Columns>, apiservers: Apiservers) -> Joined {
+    join_part(columns, Context { apiservers, ..Context::default() })
+}
+
 /// Joins spans that are a part of all: whole traces, and together with each the others that its result depends on.
 pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
-    let clocks = context.clocks;
+    let Context { clocks, evicted, mut apiservers } = context;
+    apiservers.learn(&columns);
     let c = &*columns;
     let spans = &c.spans;
     let mut start: Vec<i64> = spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
@@ -163,7 +174,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
         repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
-    let names = shapes::KnownNames::new(c);
+    let names = shapes::KnownNames::new(c, &apiservers);
     let processes = Processes::new(c);
     let traces = shapes::Traces::new(c, &role);
     let times = shapes::Times { start: &start, end: &end };
@@ -204,7 +215,8 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         requests,
         background,
         traces,
-        evicted: context.evicted,
+        evicted,
+        apiservers,
         columns,
     }
 }
@@ -219,7 +231,8 @@ fn adopt_orphans(
 ) {
     let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
     let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
-    let adopted = shapes::orphans::adopt(seen, index, &orphans, parent);
+    let mut adopted = shapes::orphans::adopt(seen, index, &orphans, parent);
+    adopted.extend(shapes::unended::adopt(seen, &orphans, parent));
     for repair in &adopted {
         missing[repair.row as usize] = false;
     }

@@ -18,6 +18,7 @@ use crate::columns::run;
 use crate::forest::NONE;
 use crate::intern::Sequence;
 use crate::join::{Joined, Role, id_key};
+use crate::shapes::apiservers::OWN_NAME;
 use crate::shapes::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::sweep::{Cut, Overlap, Sweep, Tree};
 
@@ -146,8 +147,10 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
     let mut list: Vec<String> = Vec::new();
     let of_process = joined.processes.names.iter().map(|(service, _)| {
+        // Whatever it is called: rules are written for one name.
+        let service = if joined.apiservers.contains(service) { OWN_NAME } else { service };
         list.iter().position(|known| known == service).unwrap_or_else(|| {
-            list.push(service.clone());
+            list.push(service.to_owned());
             list.len() - 1
         }) as u32
     });

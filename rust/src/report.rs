@@ -8,8 +8,9 @@ use arrow_array::{
 };
 use arrow_schema::ArrowError;
 
-use crate::arrow::{hex_column, named, strings_column, word_column};
+use crate::arrow::{hex, hex_column, named, strings_column, word_column};
 use crate::clock::{ClockOffset, Verdict};
+use crate::columns::Columns;
 use crate::complete;
 use crate::etcd;
 use crate::forest::NONE;
@@ -37,6 +38,14 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let raw = &c.spans.start_time_unix_nano;
     let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
+    let caller = |&row: &u32| {
+        let process = (row != NONE).then(|| joined.processes.of(c, row as usize) as usize);
+        process.map(|process| joined.processes.names[process].0.as_str())
+    };
+    let caller_id = |of: fn(&Columns, usize) -> String| {
+        let id = move |&row: &u32| (row != NONE).then(|| of(c, row as usize));
+        Arc::new(StringArray::from_iter(r.caller.iter().map(id))) as ArrayRef
+    };
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
         // Both are of one process, whose clock is its own whatever the trees were moved to.
@@ -75,6 +84,9 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
+        ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
+        ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
+        ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),

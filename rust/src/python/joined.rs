@@ -13,6 +13,7 @@ use crate::forest::NONE;
 use crate::join::{Joined, Role};
 use crate::phases::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::processes::Processes;
+use crate::shapes::apiservers::Apiservers;
 use crate::sweep::Overlap;
 use crate::{etcd, issues, report};
 
@@ -45,15 +46,31 @@ pub struct JoinedSpans {
     signatures: Signatures,
 }
 
-/// Joins spans.
+/// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns) -> JoinedSpans {
+fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> JoinedSpans {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| JoinedSpans::new(crate::join::join(columns)))
+    py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver))))
 }
 
 #[pymethods]
 impl JoinedSpans {
+    /// Whether a service is an API server here.
+    fn is_apiserver(&self, service: &str) -> bool {
+        self.joined.apiservers.contains(service)
+    }
+
+    /// An attribute of the resource of each request's SERVER span, as text.
+    fn resource(&self, key: &str) -> Vec<Option<String>> {
+        let (c, roots) = (&self.joined.columns, &self.joined.requests.root);
+        let of_resource = |row: usize| {
+            let attributes = arrow::texts(c, &c.resource_attributes, row);
+            attributes.into_iter().find(|(name, _)| name == key).and_then(|(_, value)| value)
+        };
+        let known: Vec<Option<String>> = (0..c.resources.batch.len()).map(of_resource).collect();
+        roots.iter().map(|&root| known[c.resource_of(root as usize)].clone()).collect()
+    }
+
     /// How many requests there are.
     fn __len__(&self) -> usize {
         self.joined.requests.len()

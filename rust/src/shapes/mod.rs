@@ -8,10 +8,14 @@ use crate::processes::Processes;
 use crate::repair::Repair;
 use crate::requests::Keys;
 
+use apiservers::Apiservers;
+
+pub mod apiservers;
 pub mod authentication;
 mod beside;
 mod early_root;
 pub mod orphans;
+pub mod unended;
 
 /// `SpanKind` numbers of the `.proto`.
 pub const INTERNAL: i32 = 1;
@@ -29,6 +33,9 @@ const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];
 /// The same, and the first part of a watch.
 const HANDLERS: [&str; 7] = ["Create", "Delete", "Get", "List", "Patch", "Update", "WatchList"];
 
+/// Spans that only a watch has below it; so has it those of the `WatchServer`.
+const OF_WATCH: [&str; 3] = ["WatchList", "cacher.Watch", "etcdserverpb.Watch/Watch"];
+
 /// What a scope is, decided once per `ScopeSpans` message.
 #[derive(Debug, Clone, Copy, Default)]
 struct ScopeFacts {
@@ -44,6 +51,8 @@ pub struct KnownNames {
     authentication: Option<u32>,
     audit: Option<u32>,
     verbs: Vec<u32>,
+    /// Name number → what only a watch has below it, see [`KnownNames::is_of_watch`].
+    of_watch: Vec<bool>,
     beside: beside::Names,
     /// Name number → it begins with the package of etcd's RPCs.
     etcd_method: Vec<bool>,
@@ -51,9 +60,9 @@ pub struct KnownNames {
 
 impl KnownNames {
     /// Looks the names up.
-    pub fn new(c: &Columns) -> Self {
+    pub fn new(c: &Columns, apiservers: &Apiservers) -> Self {
         let services: Vec<bool> = (0..c.resources.batch.len())
-            .map(|row| c.resource_text(row, "service.name") == Some("apiserver"))
+            .map(|row| c.resource_text(row, "service.name").is_some_and(|name| apiservers.contains(name)))
             .collect();
         let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
             apiserver: services[resource as usize],
@@ -65,6 +74,11 @@ impl KnownNames {
             authentication: c.names.find(b"authentication"),
             audit: c.names.find(b"audit"),
             verbs: HANDLERS.iter().filter_map(|name| c.names.find(name.as_bytes())).collect(),
+            of_watch: c
+                .names
+                .iter()
+                .map(|name| OF_WATCH.contains(&name) || name.starts_with("WatchServer"))
+                .collect(),
             beside: beside::Names::new(c),
             etcd_method: (0..c.names.len() as u32)
                 .map(|id| c.names.bytes(id).starts_with(b"etcdserverpb."))
@@ -77,19 +91,13 @@ impl KnownNames {
         self.scopes[c.spans.scope_spans[row] as usize]
     }
 
-    /// A SERVER span of the HTTP server scope in service `apiserver`.
+    /// A SERVER span of the HTTP server scope in an API server.
     #[inline(always)]
     pub fn is_request(&self, c: &Columns, row: usize) -> bool {
         c.spans.kind[row] == SERVER && {
             let scope = self.scope(c, row);
             scope.apiserver && scope.http
         }
-    }
-
-    /// An HTTP call that the apiserver makes.
-    pub fn is_http_call(&self, c: &Columns, row: usize) -> bool {
-        let scope = self.scope(c, row);
-        c.spans.kind[row] == CLIENT && scope.apiserver && scope.http
     }
 
     /// A gRPC span, of either side.
@@ -107,7 +115,12 @@ impl KnownNames {
         }
     }
 
-    /// Sent by a process of service `apiserver`.
+    /// What an API server sends of watches only: of opening one in the cache or in etcd, or of writing its events.
+    pub fn is_of_watch(&self, c: &Columns, row: usize) -> bool {
+        self.of_watch[c.spans.name[row] as usize] && self.in_apiserver(c, row) && c.spans.kind[row] != SERVER
+    }
+
+    /// Sent by an API server.
     pub fn in_apiserver(&self, c: &Columns, row: usize) -> bool {
         self.scope(c, row).apiserver
     }
