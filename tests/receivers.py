@@ -13,7 +13,6 @@ import gzip
 import http.client
 import json
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,6 @@ import zstandard
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -46,6 +43,7 @@ from k8strace.receiver import (
     asgi_app,
     server_options,
 )
+from k8strace.receiver.transports.http_server import HttpServer, Site
 
 TRANSPORTS = ["grpc", "grpc.aio", "http/protobuf", "http/json"]
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -328,43 +326,21 @@ def _aio_server(sink: Any, tls: ServerTls | None, settings: dict[str, Any]) -> I
         yield result
 
 
-class TlsConfig(Config):
-    """Hypercorn's settings with a context of ours."""
-
-    tls: ServerTls | None = None
-
-    @property
-    def ssl_enabled(self) -> bool:
-        return self.tls is not None
-
-    def create_ssl_context(self) -> ssl.SSLContext | None:
-        return self.tls.ssl_context() if self.tls else None
-
-
 @contextmanager
 def _http_server(sink: Any, tls: ServerTls | None, settings: dict[str, Any]) -> Iterator[tuple[int, Intake]]:
     app = asgi_app(sink, **settings)
-    with running(app, tls) as port:
+    with running(app, tls, settings.get("limits")) as port:
         yield port, app.intake
 
 
 @contextmanager
-def running(app: Any, tls: ServerTls | None = None) -> Iterator[int]:
-    """Hypercorn with this application; the port."""
+def running(app: Any, tls: ServerTls | None = None, limits: Limits | None = None) -> Iterator[int]:
+    """The HTTP server of `serve` with this application; the port."""
     listener = socket.create_server(("localhost", 0))
     port = listener.getsockname()[1]
-    config = TlsConfig()
-    config.tls = tls
-    config.errorlog = None
-    config.bind = [f"fd://{listener.detach()}"]
-
-    async def main(stop: asyncio.Event, ready: Callable[[Any], None]) -> None:
-        async def up(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "lifespan":
-                ready(port)
-            await app(scope, receive, send)
-
-        await serve(up, config, shutdown_trigger=stop.wait, mode="asgi")
-
-    with in_a_loop(main):
+    server = HttpServer([Site(app, listener, tls.ssl_context() if tls else None)], limits or Limits())
+    server.start()
+    try:
         yield port
+    finally:
+        server.stop(grace_s=10)

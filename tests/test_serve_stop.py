@@ -11,8 +11,8 @@ import grpc
 import pytest
 from serving import EXPORT
 
-from k8strace.receiver.addresses import parse_addresses
 from k8strace.receiver.serving import Places, Receiver
+from k8strace.receiver.transports.addresses import parse_addresses
 
 ANYWHERE = parse_addresses("127.0.0.1:0")
 

@@ -2,12 +2,10 @@
 OTLP over gRPC and HTTP: the protocol's rules, limits, identity, and the journal.
 
     sender ── transport: connection, identity, size, inflate, screen ──→ Sink ──→ acknowledgement
-              └─ grpc_service.py, asgi.py, exporter.py ─┘               └ sink.py ┘
+              └─ transports/, exporter.py ───────────┘               └ sink.py ┘
 """
 
 from k8strace.receiver.answers import Outcome, Verdict
-from k8strace.receiver.asgi import asgi_app
-from k8strace.receiver.grpc_service import add_to_server, server_options
 from k8strace.receiver.identity import Identity, IdentityError, Secret, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.journal import Journal
@@ -16,6 +14,8 @@ from k8strace.receiver.limits import REASONS, Limits, Rejections
 from k8strace.receiver.pipeline import Pipeline
 from k8strace.receiver.serving import Places, Receiver, Trust
 from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
+from k8strace.receiver.transports.asgi import asgi_app
+from k8strace.receiver.transports.grpc_service import add_to_server, server_options
 
 __all__ = [
     "REASONS",

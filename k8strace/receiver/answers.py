@@ -39,15 +39,18 @@ class Outcome(Enum):
 
     OK = _Codes(0, 200)
     UNAUTHENTICATED = _Codes(16, 401)
+    FORBIDDEN = _Codes(7, 403)
     NOT_FOUND = _Codes(12, 404)
     METHOD = _Codes(12, 405)
-    SLOW = _Codes(1, 408)
+    SLOW = _Codes(1, 503)
     TOO_LARGE = _Codes(8, 413)
     UNSUPPORTED = _Codes(3, 415)
     INVALID = _Codes(3, 400)
+    HEADER = _Codes(3, 431)
     OVERLOADED = _Codes(14, 429)
     UNAVAILABLE = _Codes(14, 503)
     INTERNAL = _Codes(13, 500)
+    HTTP_VERSION = _Codes(12, 505)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,12 @@ def not_now(reason: str, message: str, retry_after_s: float = RETRY_S) -> Refuse
     return RefusedError(Verdict(outcome, reason, message, retry_after_s=retry_after_s))
 
 
+def not_in_time() -> RefusedError:
+    """Tells a slow sender the same: the network may be slow, or this machine, and the data is as good as any."""
+    message = "the request took too long to arrive"
+    return RefusedError(Verdict(Outcome.SLOW, "slow", message, retry_after_s=RETRY_S))
+
+
 # ---- counts ---------------------------------------------------------------------------------------
 
 

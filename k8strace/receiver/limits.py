@@ -74,7 +74,7 @@ class Limits:
 
     # ---- connections ----
     body_s: float = 30.0
-    """For all of a body to arrive."""
+    """For all of a body to arrive; and for what was written of an HTTP answer to be read."""
     body_grace_s: float = 5.0
     """How long a body may trickle before `body_bytes_per_s` counts."""
     body_bytes_per_s: int = KIB
@@ -86,9 +86,10 @@ class Limits:
     idle_s: float = 60.0
     """How long a connection may be without a request."""
     connections: int = 1_024
-    """Connections at once: for the server that runs the application. Over gRPC, calls whose message is to come."""
+    """Connections at once, to one HTTP server, and to each address of a gRPC server; there, also calls whose message is
+    to come."""
     streams: int = 64
-    """Requests at once on one HTTP/2 connection."""
+    """Calls at once on one gRPC connection."""
 
     # ---- traces that are put together ----
     trace_spans: int = 1_000_000
@@ -123,7 +124,6 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "size": "request",
         "inflate": "request",
         "malformed": "request",
-        "slow": "request",
         "disconnected": "request",
         "not_found": "request",
         "internal": "request",
@@ -131,6 +131,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "budget": "request",
         "busy": "request",
         "queue": "request",
+        "slow": "request",
         "storage": "request",
         "draining": "request",
         "unavailable": "request",

@@ -16,7 +16,7 @@ __all__ = ["readings"]
 
 Values = Mapping[tuple[str, ...], Any]
 
-RETRYABLE = ("budget", "busy", "queue", "storage", "draining", "unavailable")
+RETRYABLE = ("budget", "busy", "queue", "slow", "storage", "draining", "unavailable")
 """Reasons of refusals that ask the sender to try again; `k8strace_refused_total` has them."""
 
 
@@ -28,7 +28,7 @@ def readings(of: Receiver) -> list[Reading]:
         >>> [reading.name for reading in readings(None)][:3]
         ['k8strace_build', 'k8strace_mode', 'k8strace_ready']
     """
-    return [*_state(of), *_intake(of), *_pipeline(of), *_journal(of)]
+    return [*_state(of), *_intake(of), *_connections(of), *_pipeline(of), *_journal(of)]
 
 
 def _one(read: Callable[[], Any]) -> Callable[[], Values]:
@@ -93,6 +93,29 @@ def _intake(of: Receiver) -> list[Reading]:
             "Requests that are being worked on, inflated.",
             (),
             _one(lambda: of.in_flight_bytes),
+        ),
+    ]
+
+
+def _connections(of: Receiver) -> list[Reading]:
+    return [
+        Reading(
+            "gauge",
+            "k8strace_http_connections",
+            "Connections that are open, to the HTTP servers of OTLP and of metrics.",
+            ("server",),
+            lambda: {("http",): of.http.connections, ("metrics",): of.status.connections},
+        ),
+        Reading(
+            "counter",
+            "k8strace_ended_http_connections",
+            "Connections that k8strace ended, by reason.",
+            ("server", "reason"),
+            lambda: {
+                (name, reason): count
+                for name, server in (("http", of.http), ("metrics", of.status))
+                for reason, count in server.ends.items()
+            },
         ),
     ]
 

@@ -12,25 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.receiver.addresses import Address, listen_on
-from k8strace.receiver.asgi import asgi_app
-from k8strace.receiver.grpc_server import GrpcServer
-from k8strace.receiver.grpc_service import add_to_server, server_options
-from k8strace.receiver.http_server import HttpServer, Site
 from k8strace.receiver.identity import Identity, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.limits import Limits, Rejections
 from k8strace.receiver.metrics import Exposition, Histogram, RequestMetrics
 from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
 from k8strace.receiver.readings import readings
-from k8strace.receiver.status import status_app
 from k8strace.receiver.tally import Observed, Recent, Tally, observe
+from k8strace.receiver.transports.addresses import Address, listen_on
+from k8strace.receiver.transports.asgi import asgi_app
+from k8strace.receiver.transports.grpc_server import GrpcServer
+from k8strace.receiver.transports.grpc_service import add_to_server, server_options
+from k8strace.receiver.transports.http_server import HttpServer, Site, otlp_answer
+from k8strace.receiver.transports.status import plain_answer, status_app
 
 if TYPE_CHECKING:
     from k8strace.receiver.journal import Journal
@@ -42,6 +42,9 @@ SERVERS_SHARE: Final = 0.3
 """Of the time to stop, at most so much is for requests that run; all the rest is for the join."""
 CLOSING_SHARE: Final = 0.1
 """And so much is kept for the journal and the metrics, which are fast unless the disk is stuck."""
+
+STATUS_CONNECTIONS: Final = 64
+"""Probes and scrapes are few; so many places are kept for them, whatever OTLP takes."""
 
 MEMORY: Final = "memory: acknowledged means held in memory; a crash loses it"
 
@@ -61,6 +64,8 @@ class Trust:
 
     tls: ServerTls | None = None
     tokens: Tokens | None = None
+    hosts: frozenset[str] = frozenset()
+    """Names that HTTP in plain text may be asked for by on this machine, beside IP addresses and localhost."""
 
 
 class Bound(NamedTuple):
@@ -126,7 +131,7 @@ class Receiver:
         MissingExtraError: What serves is not installed.
 
     Examples:
-        >>> from k8strace.receiver.addresses import parse_addresses
+        >>> from k8strace.receiver.transports.addresses import parse_addresses
         >>> class Stream:
         ...     def feed(self, batch, now_ns): ...
         ...     def take(self, now_ns): return ()
@@ -184,7 +189,8 @@ class Receiver:
             self._intakes[1].budget = self._intakes[0].budget
         http = self._sites("http", places.http, asgi_app(self._intakes[0]))
         status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.ready))
-        self._http, self._status = HttpServer(http, self._limits), HttpServer(status, self._limits)
+        few = replace(self._limits, connections=min(self._limits.connections, STATUS_CONNECTIONS))
+        self.http, self.status = HttpServer(http, self._limits), HttpServer(status, few)
         tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
         groups = [(self._intakes[-1], tcp), (self._intakes[0], unix)]
         self._grpc = [self._grpc_server(*group) for group in groups if group[1]]
@@ -206,7 +212,11 @@ class Receiver:
         for address in addresses:
             bound = _bind(kind, address)
             self._bound.append(bound)
-            sites.append(Site(application, bound.listening, self._context(bound)))
+            tls = self._context(bound)
+            # Where there is TLS, the certificate has the name.
+            hosts = None if tls or address.path or not address.local else self._trust.hosts
+            answer = plain_answer if kind == "metrics" else otlp_answer
+            sites.append(Site(application, bound.listening, tls, hosts, answer))
         return sites
 
     def _context(self, bound: Bound) -> SSLContext | None:
@@ -218,8 +228,8 @@ class Receiver:
         """Takes requests from now on."""
         for server in self._grpc:
             server.start()
-        self._http.start()
-        self._status.start()
+        self.http.start()
+        self.status.start()
 
     # ── What it is like ───────────────────────────────────────────────────────────────────────────
 
@@ -288,12 +298,12 @@ class Receiver:
         drained = self.pipeline.drain(left(1 - CLOSING_SHARE))
         if self.journal is not None and not self.journal.close(left(1)):
             self._report("the store was not closed in time; the next start puts it in order")
-        self._status.stop(0.0, within_s=left(1))
+        self.status.stop(0.0, within_s=left(1))
         return drained
 
     def _stop_servers(self, left_s: Callable[[], float]) -> None:
         grace_s = left_s() * 2 / 3  # the rest is for ending what has not ended by itself
-        stops = [*(server.stop for server in self._grpc), self._http.stop]
+        stops = [*(server.stop for server in self._grpc), self.http.stop]
         stopping = [threading.Thread(target=stop, args=(grace_s,), daemon=True) for stop in stops]
         for thread in stopping:
             thread.start()

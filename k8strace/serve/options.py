@@ -238,6 +238,13 @@ def _trusting(command: argparse.ArgumentParser) -> None:
         help="a name that clients' certificates may have; repeat for more (default: any that --client-ca signed)",
     )
     group.add_argument(
+        "--allow-host",
+        action="append",
+        type=_name,
+        metavar="NAME",
+        help="a name that HTTP on this machine may be asked for by, beside IP addresses and localhost; repeat for more",
+    )
+    group.add_argument(
         "--insecure-network", action="store_true", help="listen beyond this machine in plain text"
     )
 

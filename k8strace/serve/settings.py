@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
-from k8strace.receiver.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
 from k8strace.receiver.journal import Journal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.serving import Places, Trust
+from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
 
@@ -73,7 +73,8 @@ def trust_of(asked: argparse.Namespace) -> Trust:
     if asked.tls_cert is None and (asked.client_ca or asked.client_name):
         raise WrongUsageError("expected --tls-cert and --tls-key with --client-ca and --client-name")
     try:
-        return Trust(_tls(asked), _tokens(asked))
+        hosts = frozenset(name.lower() for name in asked.allow_host or ())
+        return Trust(_tls(asked), _tokens(asked), hosts)
     except IdentityError as error:
         raise WrongUsageError(str(error)) from None
 

@@ -167,5 +167,8 @@ class Watch:
         for reason, number in receiver.rejections.counts().items():
             refused = reason in RETRYABLE
             told[f"{REASONS[reason]}s {'refused' if refused else 'rejected'}: {reason}"] = number
+        for reason, number in receiver.http.ends.items():
+            if reason not in ("idle", "room"):
+                told[f"HTTP connections ended: {reason}"] = number
         told["batches not joined"] = receiver.pipeline.counts.undecodable
         return told

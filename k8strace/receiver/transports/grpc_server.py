@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.exceptions import MissingExtraError
-from k8strace.receiver.addresses import Address, ListenError, listen_on, owner_only
+from k8strace.receiver.transports.addresses import Address, ListenError, listen_on, owner_only
 
 if TYPE_CHECKING:
     import grpc

@@ -9,17 +9,23 @@ from typing import Any, Final, TypeAlias
 
 from k8strace.receiver.answers import JSON, PROTOBUF, Outcome, http_answer, require_answers
 from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, refusal
+from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, not_in_time, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
-from k8strace.receiver.workers import Workers, in_thread
+from k8strace.receiver.transports.workers import Workers, in_thread
 
 __all__ = ["PATH", "App", "asgi_app"]
 
 PATH: Final = "/v1/traces"
 LINGER_S: Final = 0.5
 TRANSPORTS: Final = {PROTOBUF: "http/protobuf", JSON: "http/json"}
-ENCODINGS: Final[Mapping[bytes, Encoding]] = {b"": "", b"identity": "", b"gzip": "gzip", b"zstd": "zstd"}
+ENCODINGS: Final[Mapping[bytes, Encoding]] = {
+    b"": "",
+    b"identity": "",
+    b"gzip": "gzip",
+    b"x-gzip": "gzip",
+    b"zstd": "zstd",
+}
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -232,7 +238,7 @@ class _Body:
         try:
             return await asyncio.wait_for(self._request.receive(), self._left_s())
         except TimeoutError:
-            raise refusal(Outcome.SLOW, "slow", "the request took too long to arrive") from None
+            raise not_in_time() from None
 
     def _left_s(self) -> float:
         limits = self._limits

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
 from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_now, refusal
+from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_in_time, not_now, refusal
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.sink import Sink
-from k8strace.receiver.workers import Gate, Watchdog, Workers, in_thread
+from k8strace.receiver.transports.workers import Gate, Watchdog, Workers, in_thread
 
 if TYPE_CHECKING:
     import grpc
@@ -38,6 +38,7 @@ def server_options(limits: Limits | None = None) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", limits.request_bytes),
         ("grpc.max_send_message_length", limits.response_bytes),
         ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", round(limits.idle_s * 1000)),
@@ -192,16 +193,13 @@ class _Handler(_Service):
         key = self._watchdog.start(context.cancel)
         try:
             body = next(requests, None)
+            more = body is not None and next(requests, None) is not None
         except Exception:  # noqa: BLE001 - grpcio raises several kinds, all of which say that the call is over
             late = not self._watchdog.stop(key)
-            raise _slow() if late else _gone() from None
+            raise not_in_time() if late else _gone() from None
         if not self._watchdog.stop(key):
-            raise _slow()
-        return _whole(body)
-
-
-def _slow() -> RefusedError:
-    return refusal(Outcome.SLOW, "slow", "the request took too long to arrive")
+            raise not_in_time()
+        return _whole(body, more=more)
 
 
 def _gone() -> RefusedError:
@@ -209,9 +207,10 @@ def _gone() -> RefusedError:
     return refusal(Outcome.SLOW, "disconnected", "the request did not arrive whole")
 
 
-def _whole(body: bytes | None) -> bytes:
-    if body is None:
-        raise refusal(Outcome.INVALID, "malformed", "expected one request message, got none")
+def _whole(body: bytes | None, *, more: bool) -> bytes:
+    if body is None or more:
+        got = "none" if body is None else "more"
+        raise refusal(Outcome.INVALID, "malformed", f"expected one request message, got {got}")
     return body
 
 
@@ -240,10 +239,13 @@ class _AioHandler(_Service):
         self.admit(visit, context)
         self._workers.check()
         try:
-            body = await asyncio.wait_for(context.read(), self.intake.limits.body_s)
+            async with asyncio.timeout(self.intake.limits.body_s):
+                # What is not bytes is grpc.aio.EOF.
+                body = await context.read()
+                more = isinstance(body, bytes) and isinstance(await context.read(), bytes)
         except TimeoutError:
-            raise _slow() from None
-        body = _whole(body if isinstance(body, bytes) else None)  # else it is grpc.aio.EOF
+            raise not_in_time() from None
+        body = _whole(body if isinstance(body, bytes) else None, more=more)
         visit.receive(len(body))
         self._workers.check()  # the body took its time, and others came
         await in_thread(self._workers, visit.take, body)

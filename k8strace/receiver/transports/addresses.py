@@ -31,7 +31,7 @@ __all__ = [
     "parse_addresses",
 ]
 
-BACKLOG: Final = 128
+BACKLOG: Final = 1024
 """Connections that the system accepts before we do."""
 
 
@@ -136,7 +136,7 @@ def check_exposure(addresses: Iterable[Address], *, tls: bool, insecure_network:
     Examples:
         >>> check_exposure(parse_addresses("0.0.0.0:4317"), tls=False, insecure_network=False)
         Traceback (most recent call last):
-        k8strace.receiver.addresses.AddressError: 0.0.0.0:4317 is open to the network: ...
+        k8strace.receiver.transports.addresses.AddressError: 0.0.0.0:4317 is open to the network: ...
     """
     for address in addresses:
         if not (address.local or tls or insecure_network):

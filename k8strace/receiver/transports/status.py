@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from k8strace.receiver.answers import HttpAnswer, Verdict
 from k8strace.receiver.metrics import Exposition
 
-__all__ = ["status_app"]
+__all__ = ["plain_answer", "status_app"]
 
 Answer = tuple[int, str, bytes]
 """HTTP status, content type, body."""
@@ -51,11 +52,9 @@ def status_app(
 
     pages = {"/metrics": metrics, "/readyz": readyz, "/healthz": healthz}
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            return await _live(receive, send)
+    async def application(scope: Any, _receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            return None
+            raise ValueError(f"expected an ASGI scope of http, got {scope['type']}")
         page = pages.get(scope["path"])
         if page is None:
             answer = (404, PLAIN, b"here are /metrics, /healthz and /readyz\n")
@@ -64,9 +63,16 @@ def status_app(
         else:
             # In a thread: many series take a while to write, and OTLP is served in this loop.
             answer = await asyncio.to_thread(page, _accept(scope))
-        return await _answer(send, answer, head=scope["method"] == "HEAD")
+        await _answer(send, answer, head=scope["method"] == "HEAD")
 
     return application
+
+
+def plain_answer(verdict: Verdict, _content_type: str) -> HttpAnswer:
+    """A refusal in words."""
+    body = f"{verdict.message}\n".encode()
+    headers = [(b"content-type", PLAIN.encode()), (b"content-length", str(len(body)).encode())]
+    return HttpAnswer(verdict.outcome.value.http, headers, body)
 
 
 def _accept(scope: Any) -> str:
@@ -79,10 +85,3 @@ async def _answer(send: Any, answer: Answer, *, head: bool) -> None:
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})
-
-
-async def _live(receive: Any, send: Any) -> None:
-    """Nothing to set up, nothing to tear down."""
-    while (await receive())["type"] == "lifespan.startup":
-        await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
