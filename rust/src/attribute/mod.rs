@@ -1,0 +1,522 @@
+//! Who spent the time: signatures, the table that the rules made of them, and the sums per request.
+//!
+//! A rule never sees a span. It sees a [`Signature`], once per distinct one; the table that comes of it is applied here
+//! to every span. The own time of a span is labelled with its signature's phase, and cut at events that have a rule:
+//!
+//! ```text
+//! span       |==========================|
+//! events        e1        e2
+//! label      own | after1 | after2            (own, or `before` of e1)
+//! ```
+
+pub mod sweep;
+
+use std::hash::Hash;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
+use crate::columns::interner::Sequence;
+use crate::columns::{NONE, run};
+use crate::join::Joined;
+use crate::join::apiservers::OWN_NAME;
+use crate::join::known_names::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
+use crate::join::role::Role;
+use crate::join::times::id_key;
+
+/// A phase's number in the table's list of names.
+pub type Phase = u16;
+
+/// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
+const NESTING: u32 = 8;
+
+/// What a rule may know of a span. Names are numbers into the columns' interner, [`NONE`] for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signature {
+    /// Index into the processes' service names.
+    pub service: u32,
+    /// Scope name.
+    pub scope: u32,
+    /// Span kind.
+    pub kind: i32,
+    /// Span name.
+    pub name: u32,
+    /// The parent's span name; [`NONE`] at the root of a request that is in no other, and at the top of a tree.
+    pub parent: u32,
+    /// CLIENT: without a SERVER child; SERVER: without an INTERNAL child; otherwise without a child.
+    pub leaf: bool,
+    /// Verb of the innermost request (a word of the requests), [`NONE`] outside requests.
+    pub verb: u32,
+    /// The innermost request is for a resource.
+    pub resource_request: bool,
+}
+
+/// The distinct signatures of the used spans, and the distinct events seen on them.
+#[derive(Debug, Default)]
+pub struct Signatures {
+    /// Row → signature, or [`NONE`] for spans that are not used.
+    pub of_row: Vec<u32>,
+    /// In order of first appearance.
+    pub list: Vec<Signature>,
+    /// Distinct (signature, event name).
+    pub events: Vec<(u32, u32)>,
+    /// Event → its place in `events`; [`NONE`] where the span is not used.
+    of_event: Vec<u32>,
+    /// Distinct service names.
+    pub services: Vec<String>,
+}
+
+impl Signatures {
+    /// Interns the signature of every used span.
+    pub fn new(joined: &Joined) -> Self {
+        let c = &joined.columns;
+        let leaf = leaves(joined);
+        let (services, service_of) = services(joined);
+        let mut signatures = Self {
+            of_row: vec![NONE; c.len()],
+            of_event: vec![NONE; c.events.name.len()],
+            services,
+            ..Self::default()
+        };
+        let (mut known, mut known_events) = (Numbers::default(), Numbers::default());
+        let requests = &joined.requests;
+        let scopes: Vec<(u32, u32)> = (c.scopes.resource_spans.iter().zip(&c.scopes.name))
+            .map(|(&resource, &name)| {
+                (service_of[joined.processes.of_resource(resource as usize) as usize], name)
+            })
+            .collect();
+        for &row in &joined.forest.order {
+            let at = row as usize;
+            if !matches!(joined.role[at], Role::Request | Role::Background) {
+                continue;
+            }
+            let request = requests.of_row[at];
+            let at_root = request != NONE
+                && requests.root[request as usize] == row
+                && requests.outer[request as usize] == NONE;
+            let above = joined.parent[at];
+            let (service, scope) = scopes[c.spans.scope_spans[at] as usize];
+            let signature = Signature {
+                service,
+                scope,
+                kind: c.spans.kind[at],
+                name: c.spans.name[at],
+                parent: if at_root || above == NONE { NONE } else { c.spans.name[above as usize] },
+                leaf: leaf[at],
+                verb: if request == NONE { NONE } else { requests.verb[request as usize] },
+                resource_request: request != NONE && requests.resource[request as usize] != 0,
+            };
+            let number = known.number(signature, &mut signatures.list);
+            signatures.of_row[at] = number;
+            for event in run(&c.spans.events_end, at) {
+                let pair = (number, c.events.name[event]);
+                signatures.of_event[event] = known_events.number(pair, &mut signatures.events);
+            }
+        }
+        signatures
+    }
+}
+
+/// Numbers distinct things in order of first appearance.
+struct Numbers<T> {
+    known: HashMap<T, u32, RandomState>,
+    sequence: Sequence,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { known: HashMap::default(), sequence: Sequence::default() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    /// The number of `thing`, which is its place in `list`.
+    #[inline]
+    fn number(&mut self, thing: T, list: &mut Vec<T>) -> u32 {
+        if let Some(guess) = self.sequence.guess()
+            && list[guess as usize] == thing
+        {
+            return self.sequence.follow(guess);
+        }
+        let number = *self.known.entry(thing).or_insert_with(|| {
+            list.push(thing);
+            list.len() as u32 - 1
+        });
+        self.sequence.learn(number)
+    }
+}
+
+fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
+    let mut list: Vec<String> = Vec::new();
+    let of_process = joined.processes.names.iter().map(|(service, _)| {
+        // Whatever it is called: rules are written for one name.
+        let service = if joined.apiservers.contains(service) { OWN_NAME } else { service };
+        list.iter().position(|known| known == service).unwrap_or_else(|| {
+            list.push(service.to_owned());
+            list.len() - 1
+        }) as u32
+    });
+    let of_process = of_process.collect();
+    (list, of_process)
+}
+
+/// See [`Signature::leaf`].
+fn leaves(joined: &Joined) -> Vec<bool> {
+    let kind = &joined.columns.spans.kind;
+    let mut leaf = vec![true; kind.len()];
+    for &row in &joined.forest.order {
+        let above = joined.parent[row as usize];
+        if above != NONE {
+            let counts = match kind[above as usize] {
+                CLIENT => kind[row as usize] == SERVER,
+                SERVER => kind[row as usize] == INTERNAL,
+                _ => true,
+            };
+            leaf[above as usize] &= !counts;
+        }
+    }
+    leaf
+}
+
+/// What an event does to the label of its span's own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRule {
+    /// Label of the time before it, if it is the first event with a rule. `None`: the span's own phase.
+    pub before: Option<Phase>,
+    /// Label from it on. `None`: the span's own phase.
+    pub after: Option<Phase>,
+}
+
+/// The rules' answers.
+#[derive(Debug, Default)]
+pub struct PhaseTable {
+    /// Signature → phase.
+    pub phase: Vec<Phase>,
+    /// (signature, event name) → what the event does.
+    pub events: HashMap<(u32, u32), EventRule, RandomState>,
+    /// How many phases there are.
+    pub phases: usize,
+}
+
+/// How wall time is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The one chain of spans that the request waited for.
+    CriticalPath,
+    /// Every instant divided among the spans active in it.
+    ActiveShare,
+    /// Own time of every span; sums to more than the wall where spans overlap.
+    SelfTime,
+}
+
+/// Per request: wall time and its parts.
+#[derive(Debug, Clone, Default)]
+pub struct Attributed {
+    /// End minus start of the root, 0 when it ends before it starts.
+    pub wall_ns: Vec<u64>,
+    /// Where each request's run of parts ends.
+    pub end: Vec<u32>,
+    /// Phase of the part.
+    pub phase: Vec<Phase>,
+    /// Its time.
+    pub ns: Vec<u64>,
+}
+
+/// Divides the wall time of every request.
+pub fn attribute(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    method: Method,
+    overlap: Overlap,
+) -> Attributed {
+    let mut walker = Walker::new(joined, signatures, table);
+    let mut result = Attributed::default();
+    for request in 0..joined.requests.len() {
+        walker.load(request);
+        walker.sum(method, overlap);
+        result.wall_ns.push(walker.wall_ns());
+        walker.totals.drain(&mut result);
+        result.end.push(result.phase.len() as u32);
+    }
+    result
+}
+
+/// One span of one request's tree, for people to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// Row of the span.
+    pub row: u32,
+    /// Effective start, ns since the epoch.
+    pub start: i64,
+    /// Effective end.
+    pub end: i64,
+    /// Time on the critical path.
+    pub critical_ns: u64,
+    /// Own time.
+    pub self_ns: u64,
+}
+
+/// A stretch of the critical path.
+pub type Segment = (u32, i64, i64, Phase);
+
+/// The tree of one request with the critical and own time of every span, and the critical path, earliest first.
+pub fn explain(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    request: usize,
+) -> (Vec<Node>, Vec<Segment>) {
+    let mut walker = Walker::new(joined, signatures, table);
+    walker.load(request);
+    let mut nodes: Vec<Node> = (0..walker.rows.len())
+        .map(|node| {
+            let (start, end) = walker.sweep.effective(node as u32);
+            Node { row: walker.rows[node], start, end, critical_ns: 0, self_ns: 0 }
+        })
+        .collect();
+    walker.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
+    let mut segments = Vec::new();
+    let labels = &walker.labels;
+    walker.sweep.critical_path(Overlap::Clip, |node, from, to| {
+        nodes[node as usize].critical_ns += (to - from) as u64;
+        let first = segments.len();
+        labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
+        segments[first..].reverse();
+    });
+    segments.reverse();
+    (nodes, segments)
+}
+
+/// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
+#[derive(Debug, Default)]
+struct Labels {
+    initial: Vec<Phase>,
+    end: Vec<u32>,
+    marks: Vec<(i64, Phase)>,
+}
+
+impl Labels {
+    fn clear(&mut self) {
+        self.initial.clear();
+        self.end.clear();
+        self.marks.clear();
+    }
+
+    fn marks(&self, node: u32) -> &[(i64, Phase)] {
+        &self.marks[run(&self.end, node as usize)]
+    }
+
+    /// Cuts an own segment of `node` at the marks.
+    #[inline]
+    fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
+        let marks = self.marks(node);
+        if marks.is_empty() {
+            return emit(self.initial[node as usize], from, to);
+        }
+        let passed = marks.partition_point(|&(at, _)| at <= from);
+        let mut label = if passed == 0 { self.initial[node as usize] } else { marks[passed - 1].1 };
+        let mut from = from;
+        for &(at, next) in marks[passed..].iter().take_while(|&&(at, _)| at < to) {
+            if at > from {
+                emit(label, from, at);
+            }
+            (from, label) = (at, next);
+        }
+        emit(label, from, to);
+    }
+}
+
+/// Sums by phase, of one request at a time.
+struct Totals {
+    ns: Vec<u64>,
+    /// One bit for each phase that has a sum: those of a request are few, and come out in order.
+    touched: Vec<u64>,
+}
+
+impl Totals {
+    fn new(phases: usize) -> Self {
+        Self { ns: vec![0; phases], touched: vec![0; phases.div_ceil(64)] }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, phase: Phase, ns: u64) {
+        self.ns[usize::from(phase)] += ns;
+        self.touched[usize::from(phase / 64)] |= 1 << (phase % 64);
+    }
+
+    /// Moves the sums to the result, by phase number, and clears them.
+    fn drain(&mut self, result: &mut Attributed) {
+        for (word, bits) in self.touched.iter_mut().enumerate() {
+            while *bits != 0 {
+                let phase = (64 * word) as Phase + bits.trailing_zeros() as Phase;
+                *bits &= *bits - 1;
+                result.phase.push(phase);
+                result.ns.push(std::mem::take(&mut self.ns[usize::from(phase)]));
+            }
+        }
+    }
+}
+
+/// Goes from request to request, with memory that is used again.
+struct Walker<'a> {
+    joined: &'a Joined,
+    signatures: &'a Signatures,
+    table: &'a PhaseTable,
+    /// Signature → some of its events have a rule.
+    has_rules: Vec<bool>,
+    /// Place in [`Signatures::events`] → the rule.
+    rules: Vec<Option<EventRule>>,
+    sweep: Sweep,
+    rows: Vec<u32>,
+    node_of_place: Vec<u32>,
+    parent: Vec<u32>,
+    start: Vec<i64>,
+    end: Vec<i64>,
+    id: Vec<u64>,
+    labels: Labels,
+    totals: Totals,
+    cuts: Vec<(Cut, Phase)>,
+    shares: Vec<u64>,
+}
+
+impl<'a> Walker<'a> {
+    fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
+        let rules: Vec<_> = signatures.events.iter().map(|pair| table.events.get(pair).copied()).collect();
+        let mut has_rules = vec![false; signatures.list.len()];
+        for (&(signature, _), rule) in signatures.events.iter().zip(&rules) {
+            has_rules[signature as usize] |= rule.is_some();
+        }
+        Self {
+            joined,
+            signatures,
+            table,
+            has_rules,
+            rules,
+            sweep: Sweep::default(),
+            rows: Vec::new(),
+            node_of_place: Vec::new(),
+            parent: Vec::new(),
+            start: Vec::new(),
+            end: Vec::new(),
+            id: Vec::new(),
+            labels: Labels::default(),
+            totals: Totals::new(table.phases),
+            cuts: Vec::new(),
+            shares: Vec::new(),
+        }
+    }
+
+    /// Takes one request's tree, in preorder. Requests nested too deep are left out; their time stays with the caller.
+    fn load(&mut self, request: usize) {
+        let (joined, requests) = (self.joined, &self.joined.requests);
+        let deepest = requests.level[request] + NESTING;
+        let base = joined.forest.position[requests.root[request] as usize] as usize;
+        let size = joined.forest.size[base] as usize;
+        self.clear();
+        self.node_of_place.resize(size, 0);
+        let mut place = 0;
+        while place < size {
+            let row = joined.forest.order[base + place] as usize;
+            if requests.level[requests.of_row[row] as usize] > deepest {
+                place += joined.forest.size[base + place] as usize;
+                continue;
+            }
+            self.node_of_place[place] = self.rows.len() as u32;
+            let above = joined.parent[row];
+            let is_root = place == 0;
+            let above = if is_root { 0 } else { joined.forest.position[above as usize] as usize - base };
+            self.parent.push(self.node_of_place[above]);
+            self.rows.push(row as u32);
+            self.start.push(joined.start[row]);
+            self.end.push(if self.is_detached(row, is_root) { joined.start[row] } else { joined.end[row] });
+            self.id.push(id_key(joined.columns.spans.span_id[row]));
+            self.label(row);
+            place += 1;
+        }
+        let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
+        self.sweep.load(&tree);
+    }
+
+    /// A CONSUMER below a PRODUCER: nobody waits for it, so it counts for nothing, and so does all below it.
+    #[inline]
+    fn is_detached(&self, row: usize, is_root: bool) -> bool {
+        let kind = &self.joined.columns.spans.kind;
+        kind[row] == CONSUMER && !is_root && kind[self.joined.parent[row] as usize] == PRODUCER
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.node_of_place.clear();
+        self.parent.clear();
+        self.start.clear();
+        self.end.clear();
+        self.id.clear();
+        self.labels.clear();
+    }
+
+    /// Finds the marks of one span's own time.
+    #[inline]
+    fn label(&mut self, row: usize) {
+        let signature = self.signatures.of_row[row];
+        let own = self.table.phase[signature as usize];
+        self.labels.initial.push(own);
+        if self.has_rules[signature as usize] {
+            self.mark(row, own);
+        }
+        self.labels.end.push(self.labels.marks.len() as u32);
+    }
+
+    fn mark(&mut self, row: usize, own: Phase) {
+        let c = &self.joined.columns;
+        let shift = self.joined.start[row].saturating_sub_unsigned(c.spans.start_time_unix_nano[row]);
+        let first = self.labels.marks.len();
+        let mut earliest: Option<(i64, Option<Phase>)> = None;
+        for event in run(&c.spans.events_end, row) {
+            let Some(rule) = self.rules[self.signatures.of_event[event] as usize] else { continue };
+            let at = i64::try_from(c.events.time_unix_nano[event]).unwrap_or(i64::MAX).saturating_add(shift);
+            if earliest.is_none_or(|(first, _)| at < first) {
+                earliest = Some((at, rule.before));
+            }
+            self.labels.marks.push((at, rule.after.unwrap_or(own)));
+        }
+        self.labels.marks[first..].sort_by_key(|&(at, _)| at);
+        if let (Some((_, Some(before))), 0) = (earliest, c.spans.dropped_events_count[row])
+            && let Some(initial) = self.labels.initial.last_mut()
+        {
+            *initial = before;
+        }
+    }
+
+    fn wall_ns(&self) -> u64 {
+        let (start, end) = self.sweep.effective(0);
+        (end - start) as u64
+    }
+
+    fn sum(&mut self, method: Method, overlap: Overlap) {
+        let Self { sweep, labels, totals, .. } = self;
+        let mut add = |phase: Phase, from: i64, to: i64| totals.add(phase, (to - from) as u64);
+        match method {
+            Method::CriticalPath => {
+                sweep.critical_path(overlap, |node, from, to| labels.cut(node, from, to, &mut add));
+            }
+            Method::SelfTime => sweep.self_time(|node, from, to| labels.cut(node, from, to, &mut add)),
+            Method::ActiveShare => self.share(),
+        }
+    }
+
+    fn share(&mut self) {
+        self.cuts.clear();
+        for node in 0..self.rows.len() as u32 {
+            self.cuts.extend(self.labels.marks(node).iter().map(|&(at, phase)| (Cut { at, node }, phase)));
+        }
+        self.cuts.sort_by_key(|(cut, _)| cut.at);
+        let cuts: Vec<Cut> = self.cuts.iter().map(|&(cut, _)| cut).collect();
+        self.sweep.active_share(&cuts, &mut self.shares);
+        let phases = self.labels.initial.iter().chain(self.cuts.iter().map(|(_, phase)| phase));
+        for (&phase, &ns) in phases.zip(&self.shares).filter(|&(_, &ns)| ns > 0) {
+            self.totals.add(phase, ns);
+        }
+    }
+}

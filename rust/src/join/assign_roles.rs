@@ -1,0 +1,70 @@
+//! One role per span, so that the ledger adds up.
+
+use crate::columns::{Columns, NONE};
+use crate::join::forest::Forest;
+use crate::join::known_names::{CLIENT, INTERNAL, KnownNames};
+use crate::join::requests::called_by;
+use crate::join::role::Role;
+use crate::join::span_index::Index;
+
+/// Gives every span that is still undecided its role, tree by tree.
+pub fn assign(
+    names: &KnownNames,
+    c: &Columns,
+    index: &Index<'_>,
+    forest: &Forest,
+    missing: &[bool],
+    prelude: &[(u32, u32)],
+    role: &mut [Role],
+) {
+    let called = called_by_requests(c, names, index, forest);
+    let mut at = 0;
+    while at < forest.order.len() {
+        let top = forest.order[at];
+        let rows = &forest.order[at..at + forest.size[at] as usize];
+        let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
+        let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
+        let of_top = match role_of_top(names, c, top as usize, missing[top as usize]) {
+            Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
+            role => role,
+        };
+        let mut request_end = at;
+        for (place, &row) in (at..).zip(rows) {
+            if names.is_request(c, row as usize) {
+                request_end = request_end.max(place + forest.size[place] as usize);
+            }
+            role[row as usize] = match of_top {
+                _ if place < request_end => Role::Request,
+                _ if called.binary_search(&row).is_ok() => Role::Caller,
+                _ => of_top,
+            };
+        }
+        at += rows.len();
+    }
+    for &(above, _) in prelude {
+        role[above as usize] = Role::Prelude;
+    }
+}
+
+/// CLIENT rows that a request here has as its parent or names in a span link, sorted.
+fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest: &Forest) -> Vec<u32> {
+    let is_kept = |row: usize| forest.position[row] != NONE;
+    let mut rows: Vec<u32> = (0..c.len())
+        .filter(|&row| names.is_request(c, row) && is_kept(row))
+        .flat_map(|row| called_by(c, index, row))
+        .filter(|&row| c.spans.kind[row as usize] == CLIENT)
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool) -> Role {
+    let inner = c.spans.kind[top] == INTERNAL && names.in_apiserver(c, top);
+    match missing {
+        true if inner => Role::RootMissing,
+        true => Role::Orphan,
+        false if names.is_etcd_call(c, top) => Role::Background,
+        false if names.is_authentication(c, top) => Role::Authentication,
+        false => Role::Unrelated,
+    }
+}

@@ -1,0 +1,235 @@
+//! One row per API request: what Kubernetes calls it, from whichever attributes that version used.
+
+use std::borrow::Cow;
+
+use crate::columns::interner::Interner;
+use crate::columns::{Columns, NONE, TextRef, run};
+use crate::join::forest::Forest;
+use crate::join::known_names::KnownNames;
+use crate::join::request_info;
+use crate::join::request_keys::Keys;
+use crate::join::role::Role;
+use crate::join::span_index::Index;
+use crate::join::times::id_key;
+
+/// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
+#[derive(Debug, Clone, Default)]
+pub struct RequestColumns {
+    /// The SERVER span.
+    pub root: Vec<u32>,
+    /// The `authentication` span above it, or [`NONE`].
+    pub prelude: Vec<u32>,
+    /// The request that this one happened in, or [`NONE`].
+    pub outer: Vec<u32>,
+    /// The request whose tree holds the span that a link of this one names, or [`NONE`].
+    pub linked_from: Vec<u32>,
+    /// The CLIENT span of its caller, outside requests: its parent, or else what a link names; or [`NONE`].
+    pub caller: Vec<u32>,
+    /// How many requests it is inside.
+    pub level: Vec<u32>,
+    /// Verbs, groups, resources, namespaces, names.
+    pub words: Interner,
+    /// Kubernetes verb.
+    pub verb: Vec<u32>,
+    /// API group.
+    pub api_group: Vec<u32>,
+    /// API version.
+    pub api_version: Vec<u32>,
+    /// Plural resource name; none for a non-resource request.
+    pub resource: Vec<u32>,
+    /// Subresource.
+    pub subresource: Vec<u32>,
+    /// Namespace.
+    pub namespace: Vec<u32>,
+    /// Object name.
+    pub object_name: Vec<u32>,
+    /// HTTP method.
+    pub http_method: Vec<u32>,
+    /// HTTP status code, 0 when the span carries none.
+    pub http_status: Vec<i64>,
+    /// Request URI.
+    pub target: Vec<TextRef>,
+    /// User agent.
+    pub user_agent: Vec<TextRef>,
+    /// It stays open by its nature: watch, exec, attach, port forward, proxy, log, and whatever became a stream.
+    pub long_running: Vec<bool>,
+    /// Row → the innermost request that it is in, or [`NONE`].
+    pub of_row: Vec<u32>,
+}
+
+/// The rows that a request has as its parent or names in a span link.
+pub fn called_by(c: &Columns, index: &Index<'_>, row: usize) -> impl Iterator<Item = u32> {
+    let s = &c.spans;
+    let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
+    let ids = std::iter::once((&s.trace_id[row], &s.parent_span_id[row])).chain(links);
+    ids.filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
+}
+
+/// What is below a request, requests inside it left out.
+#[derive(Clone, Copy)]
+struct Below<'a> {
+    c: &'a Columns,
+    names: &'a KnownNames,
+    forest: &'a Forest,
+    root: u32,
+}
+
+impl Below<'_> {
+    /// The first span of its handler.
+    fn handler(self) -> Option<u32> {
+        self.find(|row| self.names.is_verb(self.c, row))
+    }
+
+    /// Something that only a watch has.
+    fn is_watch(self) -> bool {
+        self.find(|row| self.names.is_of_watch(self.c, row)).is_some()
+    }
+
+    fn find(self, fits: impl Fn(usize) -> bool) -> Option<u32> {
+        let Self { c, names, forest, root } = self;
+        let first = forest.position[root as usize] as usize;
+        let (mut place, end) = (first + 1, first + forest.size[first] as usize);
+        while place < end {
+            let row = forest.order[place];
+            if fits(row as usize) {
+                return Some(row);
+            }
+            place += if names.is_request(c, row as usize) { forest.size[place] as usize } else { 1 };
+        }
+        None
+    }
+}
+
+/// The connection is a stream from here on.
+const SWITCHING_PROTOCOLS: i64 = 101;
+const LONG_RUNNING_VERBS: [&str; 2] = ["watch", "proxy"];
+const LONG_RUNNING_SUBRESOURCES: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+impl RequestColumns {
+    /// Reads the requests off their SERVER spans.
+    pub fn new(
+        c: &Columns,
+        names: &KnownNames,
+        index: &Index<'_>,
+        forest: &Forest,
+        role: &[Role],
+        preludes: &[(u32, u32)],
+        start: &[i64],
+    ) -> Self {
+        let is_root = |&row: &u32| role[row as usize] == Role::Request && names.is_request(c, row as usize);
+        let mut roots: Vec<u32> = forest.order.iter().copied().filter(is_root).collect();
+        let order = |&row: &u32| {
+            let row = row as usize;
+            (start[row], c.spans.trace_id[row], id_key(c.spans.span_id[row]))
+        };
+        roots.sort_by_cached_key(order);
+        let keys = Keys::new(c);
+        let mut requests = Self::default();
+        requests.words.intern_str("");
+        for &root in &roots {
+            let below = Below { c, names, forest, root };
+            requests.push(c, &keys, root as usize, below);
+        }
+        requests.root = roots;
+        requests.nest(c.len(), forest);
+        requests.prelude = vec![NONE; requests.root.len()];
+        for &(above, root) in preludes {
+            if let Some(at) = requests.of_row.get(root as usize).filter(|&&at| at != NONE) {
+                requests.prelude[*at as usize] = above;
+            }
+        }
+        requests.linked_from = (0..requests.len()).map(|at| requests.linked(c, index, at)).collect();
+        let is_caller = |&row: &u32| role[row as usize] == Role::Caller;
+        let caller = |&root: &u32| called_by(c, index, root as usize).find(is_caller).unwrap_or(NONE);
+        requests.caller = requests.root.iter().map(caller).collect();
+        requests
+    }
+
+    /// The first request, other than itself, that one of its links names a span of.
+    fn linked(&self, c: &Columns, index: &Index<'_>, request: usize) -> u32 {
+        let links = run(&c.spans.links_end, self.root[request] as usize);
+        let rows = links.filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]));
+        let from = rows.map(|row| self.of_row[row as usize]);
+        from.into_iter().find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
+    }
+
+    /// How many requests there are.
+    pub fn len(&self) -> usize {
+        self.root.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+
+    fn push(&mut self, c: &Columns, keys: &Keys, row: usize, below: Below<'_>) {
+        let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
+        let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
+        let name = || c.names.text(c.spans.name[row]);
+        let method =
+            text(keys.method).map_or_else(|| request_info::method_of_name(name()), |method| c.text(method));
+        let whole = own(keys.target);
+        let handler = if whole.or(own(keys.query)).is_some() { None } else { below.handler() };
+        let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
+        let target = whole.or_else(|| own(keys.path)).or_else(|| of_handler(keys.handler.url));
+        let target = target.unwrap_or_default();
+        let asked = match own(keys.query) {
+            Some(query) if whole.is_none() => Cow::Owned(format!("{}?{}", c.text(target), c.text(query))),
+            _ => Cow::Borrowed(c.text(target)),
+        };
+        let template = if target.is_empty() { request_info::template_info(name()) } else { None };
+        let mut info = template.unwrap_or_else(|| request_info::request_info(method, &asked));
+        if let Some(handler) = handler {
+            keys.handler.complete(c, handler as usize, &mut info);
+        }
+        if info.verb == "list" && !asked.contains('?') && below.is_watch() {
+            info.verb = Cow::Borrowed("watch");
+        }
+        if info.connects() {
+            info.verb = Cow::Borrowed("connect");
+        }
+        // Most words are absent; the empty one has the number 0.
+        let words = &mut self.words;
+        let mut word = |text: &str| if text.is_empty() { 0 } else { words.intern_str(text) };
+        self.verb.push(word(&info.verb));
+        self.api_group.push(word(&info.group));
+        self.api_version.push(word(&info.version));
+        self.resource.push(word(&info.resource));
+        self.subresource.push(word(&info.subresource));
+        self.namespace.push(word(&info.namespace));
+        self.object_name.push(word(&info.name));
+        self.http_method.push(word(method));
+        let status = keys.status(c, row).unwrap_or(0);
+        self.http_status.push(status);
+        self.target.push(target);
+        self.user_agent.push(text(keys.user_agent).unwrap_or_default());
+        let stays_open = status == SWITCHING_PROTOCOLS
+            || LONG_RUNNING_VERBS.contains(&&*info.verb)
+            || info.resource_request && LONG_RUNNING_SUBRESOURCES.contains(&&*info.subresource);
+        self.long_running.push(stays_open);
+    }
+
+    /// Which request every row is in, and which request every request is in.
+    fn nest(&mut self, rows: usize, forest: &Forest) {
+        let n = self.root.len();
+        (self.of_row, self.outer, self.level) = (vec![NONE; rows], vec![NONE; n], vec![0; n]);
+        for (at, &root) in self.root.iter().enumerate() {
+            self.of_row[root as usize] = at as u32;
+        }
+        let mut open: Vec<(u32, usize)> = Vec::new();
+        for (place, &row) in forest.order.iter().enumerate() {
+            while open.last().is_some_and(|&(_, end)| end <= place) {
+                open.pop();
+            }
+            let own = self.of_row[row as usize];
+            if own != NONE {
+                self.outer[own as usize] = open.last().map_or(NONE, |&(request, _)| request);
+                self.level[own as usize] = open.len() as u32;
+                open.push((own, place + forest.size[place] as usize));
+            } else if let Some(&(request, _)) = open.last() {
+                self.of_row[row as usize] = request;
+            }
+        }
+    }
+}

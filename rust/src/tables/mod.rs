@@ -1,0 +1,245 @@
+//! Tables about the joined spans: requests, repairs, clock offsets, the ledger, and who called whom.
+
+pub mod etcd_calls;
+mod etcd_operations;
+pub mod issues;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
+use arrow_schema::ArrowError;
+
+use crate::arrow::{hex_column, named, strings_column, word_column};
+use crate::attribute::Signatures;
+use crate::columns::{Columns, NONE, hex};
+use crate::join::Joined;
+use crate::join::clock::{ClockOffset, Verdict};
+use crate::join::completeness;
+use crate::join::repair::{Repair, RepairKind};
+use crate::join::role::Role;
+use crate::join::times::bad_time;
+
+fn index_or_null(values: &[u32]) -> ArrayRef {
+    Arc::new(UInt32Array::from_iter(values.iter().map(|&at| Some(at).filter(|&at| at != NONE))))
+}
+
+fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(values))
+}
+
+/// One row per request.
+pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let (c, r) = (&joined.columns, &joined.requests);
+    let word = |ids: &[u32]| word_column(&r.words, ids, |id| id == 0);
+    let roots = || r.root.iter().map(|&row| row as usize);
+    let names: Vec<u32> = roots().map(|row| c.spans.name[row]).collect();
+    let calls = etcd_calls_below(joined);
+    let (pre, tail) = outside(joined);
+    let causes = completeness::causes(joined, &calls.iter().map(|calls| calls.unpaired).collect::<Vec<_>>());
+    let raw = &c.spans.start_time_unix_nano;
+    let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
+    let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
+    let caller = |&row: &u32| {
+        let process = (row != NONE).then(|| joined.processes.of(c, row as usize) as usize);
+        process.map(|process| joined.processes.names[process].0.as_str())
+    };
+    let caller_id = |of: fn(&Columns, usize) -> String| {
+        let id = move |&row: &u32| (row != NONE).then(|| of(c, row as usize));
+        Arc::new(StringArray::from_iter(r.caller.iter().map(id))) as ArrayRef
+    };
+    let prelude_ns = |at: usize| {
+        let above = r.prelude[at];
+        // Both are of one process, whose clock is its own whatever the trees were moved to.
+        (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
+    };
+    let some = |texts: &[crate::columns::TextRef]| {
+        strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
+    };
+    named(vec![
+        ("request", Arc::new(UInt32Array::from_iter_values(0..r.len() as u32)) as ArrayRef),
+        ("trace_id", hex_column(roots().map(|row| &c.spans.trace_id[row][..]))),
+        ("span_id", hex_column(roots().map(|row| &c.spans.span_id[row][..]))),
+        ("name", word_column(&c.names, &names, |_| false)?),
+        ("verb", word(&r.verb)?),
+        ("api_group", word(&r.api_group)?),
+        ("api_version", word(&r.api_version)?),
+        ("resource", word(&r.resource)?),
+        ("subresource", word(&r.subresource)?),
+        ("namespace", word(&r.namespace)?),
+        ("object_name", word(&r.object_name)?),
+        ("http_method", word(&r.http_method)?),
+        (
+            "http_status",
+            Arc::new(Int64Array::from_iter(r.http_status.iter().map(|&s| Some(s).filter(|&s| s != 0)))),
+        ),
+        ("target", some(&r.target)?),
+        ("user_agent", some(&r.user_agent)?),
+        ("instance", Arc::new(StringArray::from_iter(roots().map(instance)))),
+        ("start_unix_nano", numbers(roots().map(|row| joined.start[row] as u64))),
+        ("wall_ns", numbers(roots().map(|row| (joined.end[row] - joined.start[row]).max(0) as u64))),
+        ("prelude_ns", Arc::new(UInt64Array::from_iter((0..r.len()).map(prelude_ns)))),
+        ("pre_start_ns", numbers(pre.into_iter())),
+        ("async_tail_ns", numbers(tail.into_iter())),
+        ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
+        ("etcd_call_count", numbers(calls.iter().map(|calls| calls.all))),
+        ("retries", numbers(calls.iter().map(|calls| calls.retries))),
+        ("outer_request", index_or_null(&r.outer)),
+        ("linked_from", index_or_null(&r.linked_from)),
+        ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
+        ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
+        ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
+        ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
+        ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
+        ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
+        (
+            "incomplete_cause",
+            Arc::new(StringArray::from_iter(causes.iter().map(|cause| cause.map(completeness::Cause::name)))),
+        ),
+    ])
+}
+
+/// etcd calls in the tree of a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Calls {
+    all: u64,
+    /// Without a SERVER span.
+    unpaired: u64,
+    /// Made because the one before was refused.
+    retries: u64,
+}
+
+impl Calls {
+    fn plus(self, other: Self, sign: fn(u64, u64) -> u64) -> Self {
+        Self {
+            all: sign(self.all, other.all),
+            unpaired: sign(self.unpaired, other.unpaired),
+            retries: sign(self.retries, other.retries),
+        }
+    }
+}
+
+/// Per request: the etcd calls in its tree.
+fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
+    let mut before = vec![Calls::default(); joined.forest.order.len() + 1];
+    let calls = etcd_calls::calls(joined);
+    for (call, retry) in calls.iter().zip(etcd_calls::retries(joined, &calls)) {
+        let place = joined.forest.position[call.client as usize] as usize;
+        let unpaired = u64::from(call.server == NONE);
+        before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };
+    }
+    for place in 1..before.len() {
+        before[place] = before[place].plus(before[place - 1], |a, b| a + b);
+    }
+    let below = |&root: &u32| {
+        let place = joined.forest.position[root as usize] as usize;
+        let end = place + joined.forest.size[place] as usize;
+        before[end].plus(before[place], |a, b| a - b)
+    };
+    joined.requests.root.iter().map(below).collect()
+}
+
+/// Per request: how long spans of its tree ran before its start and after its end, in ns.
+fn outside(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
+    let order = &joined.forest.order;
+    let mut low: Vec<i64> = order.iter().map(|&row| joined.start[row as usize]).collect();
+    let mut high: Vec<i64> = order.iter().map(|&row| joined.end[row as usize]).collect();
+    for place in (0..order.len()).rev() {
+        let above = joined.parent[order[place] as usize];
+        if above != NONE {
+            let above = joined.forest.position[above as usize] as usize;
+            low[above] = low[above].min(low[place]);
+            high[above] = high[above].max(high[place]);
+        }
+    }
+    let of = |&root: &u32| {
+        let (row, place) = (root as usize, joined.forest.position[root as usize] as usize);
+        ((joined.start[row] - low[place]).max(0) as u64, (high[place] - joined.end[row]).max(0) as u64)
+    };
+    joined.requests.root.iter().map(of).unzip()
+}
+
+/// One row per repair, by rule, trace and span.
+pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let c = &joined.columns;
+    let mut repairs: Vec<&Repair> = joined.repairs.iter().collect();
+    let id = |row: u32| (c.spans.trace_id[row as usize], c.spans.span_id[row as usize]);
+    repairs.sort_by_key(|repair| (repair.kind as u8, id(repair.row), repair.row));
+    let rows = || repairs.iter().map(|repair| repair.row as usize);
+    let requests: Vec<u32> =
+        repairs.iter().map(|repair| joined.requests.of_row[repair.seen_in() as usize]).collect();
+    let names: Vec<u32> = rows().map(|row| c.spans.name[row]).collect();
+    let kinds = repairs.iter().map(|repair| RepairKind::NAMES[repair.kind as usize]);
+    let (mut fields, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    for texts in repairs.iter().map(|repair| repair.texts(c)) {
+        fields.push(texts.0);
+        before.push(texts.1);
+        after.push(texts.2);
+    }
+    named(vec![
+        ("kind", Arc::new(StringArray::from_iter_values(kinds)) as ArrayRef),
+        ("request", index_or_null(&requests)),
+        ("trace_id", hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
+        ("span_id", hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
+        ("name", word_column(&c.names, &names, |_| false)?),
+        ("field", Arc::new(StringArray::from(fields))),
+        ("before", Arc::new(StringArray::from(before))),
+        ("after", Arc::new(StringArray::from(after))),
+    ])
+}
+
+/// One row per pair of processes that called each other.
+pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let offsets = &joined.clock_offsets;
+    let process = |at: u32| {
+        let (service, instance) = &joined.processes.names[at as usize];
+        instance.as_ref().map_or_else(|| service.clone(), |instance| format!("{service}/{instance}"))
+    };
+    let texts = |of: &dyn Fn(&ClockOffset) -> String| {
+        Arc::new(StringArray::from_iter_values(offsets.iter().map(of))) as ArrayRef
+    };
+    let ns = |of: fn(&ClockOffset) -> Option<i64>| {
+        Arc::new(Int64Array::from_iter(offsets.iter().map(of))) as ArrayRef
+    };
+    named(vec![
+        ("client", texts(&|o| process(o.client))),
+        ("server", texts(&|o| process(o.server))),
+        ("verdict", texts(&|o| Verdict::NAMES[o.verdict as usize].to_owned())),
+        ("offset_ns", ns(|o| Some(o.offset_ns))),
+        ("low_ns", ns(|o| Some(o.low_ns).filter(|&low| low != i64::MIN))),
+        ("high_ns", ns(|o| Some(o.high_ns).filter(|&high| high != i64::MAX))),
+        ("drift_ppm", Arc::new(Float64Array::from_iter_values(offsets.iter().map(|o| o.drift * 1e6)))),
+        ("at_unix_nano", ns(|o| Some(o.at))),
+        ("pairs", numbers(offsets.iter().map(|o| o.pairs))),
+        ("set_aside", numbers(offsets.iter().map(|o| o.set_aside))),
+    ])
+}
+
+/// Spans per role, in the ledger's order.
+pub fn ledger(joined: &Joined) -> [u64; Role::NAMES.len()] {
+    let mut counts = [0; Role::NAMES.len()];
+    for &role in &joined.role {
+        counts[role as usize] += 1;
+    }
+    counts
+}
+
+/// Who called whom: for every used span and its parent, what their signatures' groups are, how often and how long
+/// (sum of the child's duration, ns). Calls inside one group are left out.
+pub fn calls(joined: &Joined, signatures: &Signatures, group: &[u32]) -> Vec<(u32, u32, u64, u64)> {
+    let mut edges: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
+    for &row in &joined.forest.order {
+        let (at, above) = (row as usize, joined.parent[row as usize]);
+        let signature = |row: usize| signatures.of_row.get(row).filter(|&&number| number != NONE);
+        let (Some(&own), Some(&outer)) = (signature(at), signature(above as usize)) else { continue };
+        let edge = (group[outer as usize], group[own as usize]);
+        if edge.0 != edge.1 {
+            let sum = edges.entry(edge).or_default();
+            sum.0 += 1;
+            sum.1 += (joined.end[at] - joined.start[at]).max(0) as u64;
+        }
+    }
+    edges.into_iter().map(|((from, to), (count, ns))| (from, to, count, ns)).collect()
+}
