@@ -134,7 +134,6 @@ class Request:
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
-<<<<<<< HEAD
     caller: str | None
     """
     `service.name` of a traced client that made it, such as "kubelet": of the CLIENT span that is its parent, or that
@@ -143,13 +142,11 @@ class Request:
     caller_trace_id: str | None
     caller_span_id: str | None
     """Of that span, in hex."""
-=======
     counted_in: int | None
     """
     Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
     one lasted. Sums over requests leave it out where they have that one.
     """
->>>>>>> main
     long_running: bool
     """
     It stays open by its nature (watch, exec, log, …, and whatever was answered with 101), and is left out of latency

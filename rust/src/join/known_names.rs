@@ -84,6 +84,12 @@ impl KnownNames {
         }
     }
 
+    /// An HTTP call that an API server makes.
+    pub fn is_http_call(&self, c: &Columns, row: usize) -> bool {
+        let scope = self.scope(c, row);
+        c.spans.kind[row] == CLIENT && scope.apiserver && scope.http
+    }
+
     /// A gRPC span, of either side.
     #[inline(always)]
     pub fn is_rpc(&self, c: &Columns, row: usize) -> bool {
@@ -99,22 +105,18 @@ impl KnownNames {
         }
     }
 
-<<<<<<< HEAD
-    /// What an API server sends of watches only: of opening one in the cache or in etcd, or of writing its events.
-    pub fn is_of_watch(&self, c: &Columns, row: usize) -> bool {
-        self.of_watch[c.spans.name[row] as usize] && self.in_apiserver(c, row) && c.spans.kind[row] != SERVER
-    }
-
-    /// Sent by an API server.
-=======
     /// etcd's side of a call.
     #[inline(always)]
     pub fn is_etcd_answer(&self, c: &Columns, row: usize) -> bool {
         c.spans.kind[row] == SERVER && self.etcd_method[c.spans.name[row] as usize] && self.is_rpc(c, row)
     }
 
-    /// Sent by a process of service `apiserver`.
->>>>>>> main
+    /// What an API server sends of watches only: of opening one in the cache or in etcd, or of writing its events.
+    pub fn is_of_watch(&self, c: &Columns, row: usize) -> bool {
+        self.of_watch[c.spans.name[row] as usize] && self.in_apiserver(c, row) && c.spans.kind[row] != SERVER
+    }
+
+    /// Sent by an API server.
     pub fn in_apiserver(&self, c: &Columns, row: usize) -> bool {
         self.scope(c, row).apiserver
     }

@@ -13,13 +13,8 @@ use arrow_array::{
 use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
-<<<<<<< HEAD
-use crate::attribute::Signatures;
-use crate::columns::{Columns, NONE, hex};
-=======
 use crate::attribute::{PhaseTable, Signatures};
-use crate::columns::NONE;
->>>>>>> main
+use crate::columns::{Columns, NONE, hex};
 use crate::join::Joined;
 use crate::join::clock::{ClockOffset, Verdict};
 use crate::join::completeness;
@@ -94,13 +89,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
-<<<<<<< HEAD
         ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
         ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
         ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
-=======
         ("counted_in", index_or_null(&counted_in)),
->>>>>>> main
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
