@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import time
@@ -303,6 +304,17 @@ def test_17_other_content_types_are_refused(content_type: str | None):
     assert answer.status == 415
     assert answer.headers["content-type"] == "application/x-protobuf"
     assert "application/json" in answer.message
+
+
+@pytest.mark.parametrize("name", ["x-gzip", "GZIP"])
+def test_17_gzip_has_an_older_name_too(name: str):
+    """RFC 9110, 8.4.1.3: a recipient should consider x-gzip to be equivalent to gzip."""
+    sink = Kept()
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": name}
+    with serving("http/protobuf", sink) as send:
+        body = gzip.compress(request_of(span()).SerializeToString())
+        assert send.http("POST", "/v1/traces", body, headers).ok
+    assert sink.spans == [span()]
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "gzip,zstd", "snappy"])

@@ -11,6 +11,7 @@ from k8strace.attribution import attribute
 from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
+from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
 from k8strace.serve import settings
 from k8strace.serve.logs import Log
@@ -74,6 +75,13 @@ def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Rec
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
     for warning in settings.warnings_of(places, trust):
         log.caution(warning)
+    asked_for = limits.connections
+    limits = fit_connections(limits, len(places.grpc) + 1)
+    if limits.connections < asked_for:
+        log.caution(
+            f"at most {limits.connections} connections to each address instead of {asked_for}: "
+            "the system allows no more open files (ulimit -n)"
+        )
     syncs = Histogram(WRITE_LIMITS_NS)
     journal = settings.journal_of(asked, lambda seconds: syncs.add(round(seconds * 1e9)))
     try:
