@@ -13,8 +13,7 @@ mod support;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use k8strace_core::columns::{Attributes, Columns, ValueKind};
-use k8strace_core::otlp::decode;
+use k8strace_core::{Attributes, Columns, ValueKind, decode, run};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
@@ -170,7 +169,7 @@ fn facts_of_columns(c: &Columns) -> Facts {
             }
         }
     };
-    let events = |span: usize| k8strace_core::columns::run(&c.spans.events_end, span);
+    let events = |span: usize| run(&c.spans.events_end, span);
     for span in 0..c.len() {
         c.spans.trace_id[span].hash(&mut hasher);
         c.spans.span_id[span].hash(&mut hasher);

@@ -10,13 +10,10 @@ mod support;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use k8strace_core::arrow;
-use k8strace_core::columns::Columns;
-use k8strace_core::join::{Joined, join};
-use k8strace_core::otlp::decode;
-use k8strace_core::phases::{Attributed, Method, PhaseTable, Signatures, attribute};
-use k8strace_core::stream::{Settings, Stream};
-use k8strace_core::sweep::Overlap;
+use k8strace_core::{
+    Attributed, Columns, Joined, Method, Overlap, PhaseTable, SPANS, Signatures, Stream, StreamSettings,
+    attribute, decode, join, table,
+};
 use support::{Options, Workload, label_everything};
 
 fn main() {
@@ -58,7 +55,7 @@ fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
 #[inline(never)]
 fn measured_stream(batches: Vec<Arc<Columns>>) {
     let many = 1 << 30;
-    let mut stream = Stream::new(Settings {
+    let mut stream = Stream::new(StreamSettings {
         window_ns: 1 << 40,
         max_age_ns: 1 << 41,
         max_spans: many,
@@ -78,7 +75,7 @@ fn measured_stream(batches: Vec<Arc<Columns>>) {
 /// The span table, as other libraries take it.
 #[inline(never)]
 fn measured_arrow(columns: &Columns) {
-    black_box(arrow::table(columns, arrow::SPANS).expect("columns that fit each other"));
+    black_box(table(columns, SPANS).expect("columns that fit each other"));
 }
 
 #[inline(never)]

@@ -14,11 +14,10 @@ mod support;
 
 use std::sync::Arc;
 
-use k8strace_core::columns::{Attributes, Columns, TextRef};
-use k8strace_core::join::{Joined, join};
-use k8strace_core::otlp::decode;
-use k8strace_core::phases::{Method, PhaseTable, Signatures, attribute};
-use k8strace_core::sweep::Overlap;
+use k8strace_core::{
+    Attributed, Attributes, Columns, Joined, Method, Overlap, PhaseTable, Signatures, TextRef, attribute,
+    decode, join,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -85,7 +84,7 @@ impl Case {
         case
     }
 
-    fn attribute(&self) -> k8strace_core::phases::Attributed {
+    fn attribute(&self) -> Attributed {
         attribute(&self.joined, &self.signatures, &self.table, Method::CriticalPath, Overlap::Clip)
     }
 

@@ -1,44 +1,42 @@
 //! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to PyO3.
 //!
+//! The rooms, in the order in which they may use each other:
+//!
 //! ```text
-//! bytes ─inflate─ json→wire ─┐          ┌ screen: what a receiver takes
-//!                      wire ─┴─ otlp → columns ─ join → requests ─ phases + sweep → attribution
-//!                                         └───────── arrow: tables that other libraries read
+//! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ python
+//!           └ screen: what a receiver takes      └ stream: the same join, a part at a time
+//!                      columns ─ arrow: tables that other libraries read
 //! ```
 
-pub mod arena;
-pub mod arrow;
-pub mod clock;
-pub mod columns;
-pub mod complete;
-pub mod error;
-pub mod etcd;
-pub mod forest;
-pub mod gather;
-pub mod hull;
-pub mod index;
-pub mod inflate;
-pub mod intern;
-pub mod issues;
-pub mod join;
-pub mod json;
-pub mod kube;
-pub mod nested;
-pub mod operations;
-pub mod otlp;
-pub mod phases;
-pub mod processes;
-pub mod repair;
-pub mod report;
-pub mod requests;
-pub mod roles;
-pub mod screen;
-pub mod shapes;
-pub mod stream;
-pub mod sweep;
-pub mod twins;
-pub mod wire;
-pub mod words;
+// Half of what the core can do is asked for by Python alone; with it, every function has a caller.
+#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+
+mod arrow;
+mod attribute;
+mod columns;
+mod decode;
+mod error;
+mod join;
+mod screen;
+mod stream;
+mod tables;
 
 #[cfg(feature = "python")]
 mod python;
+
+pub use arrow::{Builder, ODD_IDS, RESOURCES, SCOPES, SPANS, table};
+pub use attribute::sweep::Overlap;
+pub use attribute::{Attributed, EventRule, Method, Phase, PhaseTable, Signature, Signatures, attribute};
+pub use columns::gather::{Gather, Room};
+pub use columns::{
+    Arena, Attributes, Columns, EventColumns, IdField, LinkColumns, OddId, ResourceColumns, ScopeColumns,
+    SpanColumns, TextRef, ValueKind, present, run,
+};
+pub use decode::inflate::{Compression, Inflater, inflate};
+pub use decode::json::to_wire as json_to_wire;
+pub use decode::otlp::decode;
+pub use error::{DecodeError, Result};
+pub use join::role::Role;
+pub use join::{Joined, join};
+pub use screen::{Limits, Reason, Screened, screen};
+pub use stream::{Settings as StreamSettings, Stream, Taken};

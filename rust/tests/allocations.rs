@@ -5,11 +5,9 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use k8strace_core::columns::Columns;
-use k8strace_core::join::{Joined, join};
-use k8strace_core::otlp::decode;
-use k8strace_core::phases::{EventRule, Method, PhaseTable, Signatures, attribute};
-use k8strace_core::sweep::Overlap;
+use k8strace_core::{
+    Columns, EventRule, Joined, Method, Overlap, PhaseTable, Signatures, attribute, decode, join,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use arrow_array::{Array, RecordBatch};
-use k8strace_core::arrow::{self, ODD_IDS, RESOURCES, SCOPES, SPANS};
-use k8strace_core::columns::Columns;
-use k8strace_core::gather::{Gather, Room};
-use k8strace_core::inflate::{Compression, inflate};
-use k8strace_core::otlp;
+use k8strace_core::{
+    Columns, Compression, Gather, ODD_IDS, RESOURCES, Room, SCOPES, SPANS, decode, inflate, table,
+};
 
 fn recordings() -> impl Iterator<Item = Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
@@ -33,7 +31,7 @@ fn frames(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
 /// Every builder's table, which Arrow finds nothing wrong with.
 fn sound_tables(columns: &Columns) -> Vec<RecordBatch> {
     let table = |builders| {
-        let table = arrow::table(columns, builders).expect("columns that fit each other");
+        let table = table(columns, builders).expect("columns that fit each other");
         for (field, column) in table.schema().fields().iter().zip(table.columns()) {
             let verdict = column.to_data().validate_full().map_err(|error| error.to_string());
             assert_eq!(Ok(()), verdict, "{field}");
@@ -47,7 +45,7 @@ fn sound_tables(columns: &Columns) -> Vec<RecordBatch> {
 fn arrow_finds_nothing_wrong_with_any_column_of_any_recording() {
     for bytes in recordings() {
         let frames = frames(&bytes);
-        let columns = otlp::decode(bytes, &frames).expect("a sound recording");
+        let columns = decode(bytes, &frames).expect("a sound recording");
         sound_tables(&columns);
     }
 }
@@ -58,12 +56,12 @@ fn messages_gathered_make_the_tables_of_all_at_once() {
         let frames = frames(&bytes);
         let mut gather = Gather::with_room(&Room::default());
         for (number, frame) in frames.iter().enumerate() {
-            let message = otlp::decode(bytes.clone(), std::slice::from_ref(frame)).expect("a sound message");
+            let message = decode(bytes.clone(), std::slice::from_ref(frame)).expect("a sound message");
             let all = 0..message.len();
             // Texts of every third one are copied, behind and before parts that are shared.
             gather.add(&message, &[all], number % 3 > 0);
         }
-        let columns = otlp::decode(bytes, &frames).expect("a sound recording");
+        let columns = decode(bytes, &frames).expect("a sound recording");
         assert_eq!(sound_tables(&columns), sound_tables(&gather.finish()));
     }
 }

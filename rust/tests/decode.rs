@@ -6,11 +6,10 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use k8strace_core::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present, run};
-use k8strace_core::error::Result as Decoded;
-use k8strace_core::gather::{Gather, Room};
-use k8strace_core::inflate::{Compression, inflate};
-use k8strace_core::otlp;
+use k8strace_core::{
+    Attributes, Columns, Compression, Gather, IdField, OddId, Result as Decoded, Room, TextRef, ValueKind,
+    inflate, present, run,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{
@@ -26,7 +25,7 @@ use prost::Message;
 
 fn decode(wire: &[u8]) -> Decoded<Columns> {
     let all = 0..wire.len();
-    otlp::decode(wire.to_vec(), &[all])
+    k8strace_core::decode(wire.to_vec(), &[all])
 }
 
 // ---- columns → message ------------------------------------------------------------------------------
@@ -506,7 +505,7 @@ fn a_value_of_256_mib_is_refused() {
     let mut wire = header(&[1, 2, 2, 9, 2, 7], len);
     wire.resize(wire.len() + len, 0);
     let all = 0..wire.len();
-    let error = otlp::decode(wire, &[all]).expect_err("too long");
+    let error = k8strace_core::decode(wire, &[all]).expect_err("too long");
     assert_eq!("a value of at most 256 MiB", error.expected);
     assert_eq!("resource_spans.scope_spans.spans.attributes.value.bytes_value", error.path);
 }

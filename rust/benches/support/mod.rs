@@ -5,8 +5,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use k8strace_core::inflate::{Compression, inflate};
-use k8strace_core::phases::{EventRule, PhaseTable, Signatures};
+use k8strace_core::{Compression, EventRule, PhaseTable, Signatures, inflate};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 

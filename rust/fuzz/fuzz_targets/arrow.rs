@@ -5,17 +5,14 @@
 #![no_main]
 
 use arrow_array::Array;
-use k8strace_core::arrow::{self, ODD_IDS, RESOURCES, SCOPES, SPANS};
-use k8strace_core::columns::Columns;
-use k8strace_core::gather::{Gather, Room};
-use k8strace_core::otlp;
+use k8strace_core::{Columns, Gather, ODD_IDS, RESOURCES, Room, SCOPES, SPANS, decode, table};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|wire: &[u8]| {
     // Two requests, so that texts stand behind the start of the arena, and its end is met too.
     let half = wire.len() / 2;
-    let Ok(columns) = otlp::decode(wire.to_vec(), &[0..wire.len()])
-        .or_else(|_| otlp::decode(wire.to_vec(), &[half..wire.len(), 0..half]))
+    let Ok(columns) = decode(wire.to_vec(), &[0..wire.len()])
+        .or_else(|_| decode(wire.to_vec(), &[half..wire.len(), 0..half]))
     else {
         return;
     };
@@ -30,7 +27,7 @@ fuzz_target!(|wire: &[u8]| {
 
 fn check(columns: &Columns) {
     for builders in [SPANS, SCOPES, RESOURCES, ODD_IDS] {
-        let table = arrow::table(columns, builders).expect("decoded columns make a table");
+        let table = table(columns, builders).expect("decoded columns make a table");
         for column in table.columns() {
             column.to_data().validate_full().expect("what Arrow would check");
         }

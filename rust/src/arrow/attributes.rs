@@ -161,7 +161,7 @@ pub fn value_text(c: &Columns, table: &Attributes, row: usize) -> Option<String>
 }
 
 fn nested_text(bytes: &[u8], kind: ValueKind) -> String {
-    match crate::nested::to_json(bytes, kind) {
+    match crate::decode::any_value::to_json(bytes, kind) {
         serde_json::Value::String(hex) => hex,
         value => value.to_string(),
     }

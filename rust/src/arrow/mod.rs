@@ -16,11 +16,11 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
 
-use crate::columns::{Columns, OddId, TextRef, present, run};
-use crate::intern::Interner;
+use crate::columns::interner::Interner;
+use crate::columns::{Columns, OddId, TextRef, hex, present, run};
 
 use attributes::attributes_column;
-pub use attributes::{attribute_column, texts, value_text};
+pub use attributes::{attribute_column, texts};
 
 /// A column of a table: its name and how it is made.
 pub type Builder = (&'static str, fn(&Columns) -> Result<ArrayRef, ArrowError>);
@@ -241,13 +241,6 @@ fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
 /// Ids as lower-case hex, the way every tracing tool writes them.
 pub fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(ids.map(hex)))
-}
-
-/// Bytes as lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
 }
 
 /// Words of an interner as a dictionary column; `null` tells which words stand for nothing.

@@ -18,8 +18,8 @@ use arrow_array::{Array, ArrayRef, GenericByteViewArray};
 use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::ArrowError;
 
-use crate::arena::{Arena, TextRef};
-use crate::words;
+use crate::columns::arena::{Arena, TextRef};
+use crate::columns::short_bytes;
 
 /// Views address 2 GiB per buffer, so each part of the arena is offered as overlapping windows, one every GiB.
 const STRIDE_BITS: usize = 30;
@@ -117,7 +117,7 @@ impl<'a> Windows<'a> {
             return (short << 32 | place.len as u128, true);
         }
         let bytes = place.bytes();
-        (place.view(), words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
+        (place.view(), short_bytes::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok())
     }
 
     #[inline(always)]

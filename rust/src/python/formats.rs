@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::to_py_err;
-use crate::inflate::{self, Compression};
-use crate::json;
+use crate::decode::inflate::{self, Compression};
+use crate::decode::json;
 
 /// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
 const FEED_BYTES: usize = 1 << 20;

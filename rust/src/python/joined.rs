@@ -8,13 +8,13 @@ use pyo3::prelude::*;
 use super::table::Table;
 use super::{SpanColumns, arrow_err};
 use crate::arrow;
-use crate::columns::{Columns, run};
-use crate::forest::NONE;
-use crate::join::{Joined, Role};
-use crate::phases::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
-use crate::processes::Processes;
-use crate::sweep::Overlap;
-use crate::{etcd, issues, report};
+use crate::attribute::sweep::Overlap;
+use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
+use crate::columns::processes::Processes;
+use crate::columns::{Columns, NONE, hex, run};
+use crate::join::Joined;
+use crate::join::role::Role;
+use crate::tables::{self, etcd_calls, issues};
 
 type Text = Option<String>;
 /// Service, scope, kind, name, parent, leaf, request verb.
@@ -72,7 +72,7 @@ impl JoinedSpans {
 
     /// (role, is a use, spans), in the ledger's order.
     fn ledger(&self) -> Vec<(&'static str, bool, u64)> {
-        let counts = report::ledger(&self.joined);
+        let counts = tables::ledger(&self.joined);
         let rows = Role::NAMES.iter().zip(counts).enumerate();
         rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
     }
@@ -80,11 +80,11 @@ impl JoinedSpans {
     /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
-            "requests" => report::requests,
-            "repairs" => report::repairs,
+            "requests" => tables::requests,
+            "repairs" => tables::repairs,
             "issues" => issues::table,
-            "clock_offsets" => report::clock_offsets,
-            "etcd_calls" => etcd::table,
+            "clock_offsets" => tables::clock_offsets,
+            "etcd_calls" => etcd_calls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
@@ -99,7 +99,7 @@ impl JoinedSpans {
     fn signatures(&self) -> Vec<SignatureRow> {
         let (c, words) = (&self.joined.columns, &self.joined.requests.words);
         let text = |id: u32| (id != NONE).then(|| c.names.text(id).to_owned());
-        let verb = |s: &phases::Signature| match (s.verb, s.resource_request) {
+        let verb = |s: &attribute::Signature| match (s.verb, s.resource_request) {
             (NONE, _) => None,
             (_, false) => Some("nonresource".to_owned()),
             (verb, true) => Some(words.text(verb).to_owned()),
@@ -131,7 +131,7 @@ impl JoinedSpans {
         let table = self.phase_table(phase, events, phases)?;
         let (method, overlap) = (method_of(method)?, overlap_of(overlap)?);
         let attributed =
-            py.detach(|| phases::attribute(&self.joined, &self.signatures, &table, method, overlap));
+            py.detach(|| attribute::attribute(&self.joined, &self.signatures, &table, method, overlap));
         Ok(AttributedRequests(attributed))
     }
 
@@ -150,7 +150,7 @@ impl JoinedSpans {
             )));
         }
         let table = self.phase_table(phase, events, phases)?;
-        let (nodes, segments) = phases::explain(&self.joined, &self.signatures, &table, request);
+        let (nodes, segments) = attribute::explain(&self.joined, &self.signatures, &table, request);
         let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
         Ok(Explained {
             span: rows.iter().map(|&row| self.span(row)).collect(),
@@ -168,7 +168,7 @@ impl JoinedSpans {
         if group.len() != self.signatures.list.len() {
             return Err(PyValueError::new_err("one group per signature"));
         }
-        Ok(report::calls(&self.joined, &self.signatures, &group))
+        Ok(tables::calls(&self.joined, &self.signatures, &group))
     }
 }
 
@@ -202,8 +202,8 @@ impl JoinedSpans {
         SpanView {
             row,
             parent: j.parent[at],
-            trace_id: arrow::hex(&c.spans.trace_id[at]),
-            span_id: arrow::hex(&c.spans.span_id[at]),
+            trace_id: hex(&c.spans.trace_id[at]),
+            span_id: hex(&c.spans.span_id[at]),
             name: c.names.text(c.spans.name[at]).to_owned(),
             kind: c.spans.kind[at],
             status_code: c.spans.status_code[at],
@@ -272,7 +272,7 @@ pub struct Explained {
     span: Vec<SpanView>,
     phase: Vec<Phase>,
     time: Vec<(i64, i64, u64, u64)>,
-    segments: Vec<phases::Segment>,
+    segments: Vec<attribute::Segment>,
 }
 
 /// Parts of the wall time of every request.

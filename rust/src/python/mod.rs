@@ -117,7 +117,8 @@ fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumn
         append(py, buffer, &mut arena)?;
         ranges.push(start..arena.len());
     }
-    let columns = py.detach(|| crate::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
+    let columns =
+        py.detach(|| crate::decode::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
     Ok(SpanColumns(Arc::new(columns)))
 }
 

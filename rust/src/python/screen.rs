@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::to_py_err;
-use crate::json;
+use crate::decode::json;
 use crate::screen::{self, Reason};
 
 /// The settings of `k8strace.receiver.Limits` that are for one request.

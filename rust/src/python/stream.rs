@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 
 use super::SpanColumns;
 use super::joined::JoinedSpans;
-use crate::arrow::hex;
-use crate::join::Role;
+use crate::columns::hex;
+use crate::join::role::Role;
 use crate::stream::{Settings, Stream, Taken};
 
 /// Joined spans, the spans themselves, revisions of the requests, and (trace id, span id, revision) of what they replace.

@@ -20,11 +20,11 @@ mod seen;
 mod tests;
 mod values;
 
+use crate::columns::short_bytes;
+use crate::decode::otlp::{Owner, Shape, check_entity_ref};
+use crate::decode::wire::Cursor;
+use crate::decode::wire::WireType::{Len, Varint};
 use crate::error::{DecodeError, Result};
-use crate::otlp::{Owner, Shape, check_entity_ref};
-use crate::wire::Cursor;
-use crate::wire::WireType::{Len, Varint};
-use crate::words;
 use edits::{Edit, rewrite};
 use seen::Seen;
 
@@ -374,7 +374,7 @@ impl<'a> Screen<'a> {
 
 #[inline(always)]
 fn is_text(bytes: &[u8]) -> bool {
-    words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
+    short_bytes::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
 }
 
 /// An id as the protocol asks for: of its length, and not all zero.

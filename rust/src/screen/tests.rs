@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::otlp::decode;
+use crate::decode::otlp::decode;
 
 const LIMITS: Limits = Limits {
     spans: 3,

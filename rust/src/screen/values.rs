@@ -2,11 +2,11 @@
 
 use super::seen::Seen;
 use super::{Owned, Reason, Screen, bytes, is_text};
+use crate::columns::short_bytes;
+use crate::decode::otlp::{Owner, Shape, plain_key_value, plain_value};
+use crate::decode::wire::Cursor;
+use crate::decode::wire::WireType::{Len, Varint};
 use crate::error::Result;
-use crate::otlp::{Owner, Shape, plain_key_value, plain_value};
-use crate::wire::Cursor;
-use crate::wire::WireType::{Len, Varint};
-use crate::words;
 
 impl<'a> Screen<'a> {
     #[inline(always)]
@@ -20,7 +20,7 @@ impl<'a> Screen<'a> {
     #[inline(always)]
     pub(super) fn name(&mut self, bytes: &'a [u8]) {
         let slot = self.seen.slot(bytes);
-        if words::equal(slot, bytes) {
+        if short_bytes::equal(slot, bytes) {
             return;
         }
         if bytes.len() <= Seen::LONGEST && is_text(bytes) {

@@ -1,7 +1,7 @@
 //! Which traces are given out: those that are finished, and groups that are idle.
 
-use crate::stream::couplings::Seen;
-use crate::stream::look::{Look, Looking};
+use crate::stream::dependencies::Seen;
+use crate::stream::inspect::{Look, Looking};
 use crate::stream::traces::{Reason, Traces};
 use crate::stream::{Stream, Taken};
 

@@ -6,9 +6,10 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
-use crate::clock::{self, Bound, Evidence, Known, Verdict};
-use crate::join::{Joined, saturated};
-use crate::repair::Change;
+use crate::join::Joined;
+use crate::join::clock::{self, Bound, Evidence, Known, Verdict};
+use crate::join::repair::Change;
+use crate::join::times::saturated;
 
 /// So many pairs of processes are remembered; beyond, the one whose last call is longest ago is forgotten.
 const PROCESS_PAIRS: usize = 10_000;

@@ -9,12 +9,12 @@
 //! the result is that of all spans at once, traces that depend on each other go together (`couplings`), and what calls
 //! of other traces say of the clocks is handed to the join (`evidence`).
 
-mod couplings;
+mod dependencies;
 mod due;
+mod emit;
 mod evidence;
-mod give;
+mod inspect;
 mod limits;
-mod look;
 mod order;
 mod spans;
 mod store;
@@ -23,13 +23,13 @@ mod traces;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::columns::{Columns, present, run};
-use crate::forest::NONE;
-use crate::join::{Joined, Role};
-use crate::requests::Keys;
-use crate::shapes::{self, KnownNames};
+use crate::columns::{Columns, NONE, present, run};
+use crate::join::Joined;
+use crate::join::known_names::{self, KnownNames};
+use crate::join::request_keys::Keys;
+use crate::join::role::Role;
 
-use couplings::Couplings;
+use dependencies::Couplings;
 use evidence::Clocks;
 use store::{Held, Store, fact};
 use traces::{Reason, Traces};
@@ -241,12 +241,12 @@ impl Facts {
     fn of(&self, c: &Columns, row: usize) -> u8 {
         let (names, bit) = (&self.names, |holds: bool, bit: u8| if holds { bit } else { 0 });
         match c.spans.kind[row] {
-            shapes::SERVER if names.is_request(c, row) => {
+            known_names::SERVER if names.is_request(c, row) => {
                 fact::REQUEST | bit(self.keys.is_unanswered(c, row), fact::UNANSWERED)
             }
-            shapes::SERVER => bit(names.is_rpc(c, row), fact::RPC_SERVER),
-            shapes::CLIENT => bit(names.is_etcd_call(c, row), fact::ETCD_CALL),
-            shapes::INTERNAL => {
+            known_names::SERVER => bit(names.is_rpc(c, row), fact::RPC_SERVER),
+            known_names::CLIENT => bit(names.is_etcd_call(c, row), fact::ETCD_CALL),
+            known_names::INTERNAL => {
                 bit(names.is_audit(c, row), fact::AUDIT)
                     | bit(names.is_authentication(c, row), fact::AUTHENTICATION)
             }

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use crate::columns::Columns;
+use crate::join::duplicates;
 use crate::stream::store::{Held, Store};
-use crate::twins;
 
 /// Among so many spans a repeat is found by looking at all of them.
 const FEW: usize = 32;
@@ -40,7 +40,7 @@ impl Spans {
         let is_new = if self.all.len() < FEW {
             let here = store.place(&held);
             let mut like = self.all.iter().filter(|other| other.span_id == held.span_id);
-            !like.any(|other| twins::same(store.place(other), here))
+            !like.any(|other| duplicates::same(store.place(other), here))
         } else {
             self.add_to_many(store, &held)
         };
@@ -62,7 +62,7 @@ impl Spans {
         let (key, here) = (hash(held), store.place(held));
         let like = places.iter_hash(key).map(|&(_, at)| (&all[at as usize], store.place(&all[at as usize])));
         let mut variants = like.filter(|(other, at)| times(other, *at) == times(held, here)).take(VARIANTS);
-        let is_new = !variants.any(|(_, at)| twins::same(at, here));
+        let is_new = !variants.any(|(_, at)| duplicates::same(at, here));
         if is_new {
             places.insert_unique(key, (key, all.len() as u32), |&(hash, _)| hash);
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::columns::Columns;
-use crate::gather::{Gather, Room};
-use crate::processes::Processes;
+use crate::columns::gather::{Gather, Room};
+use crate::columns::processes::Processes;
 
 /// What is known of a held span, so that its columns need not be asked.
 pub mod fact {
@@ -281,7 +281,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::otlp::decode;
+    use crate::decode::otlp::decode;
 
     #[test]
     fn what_is_left_of_a_table_that_is_mostly_let_go_is_gathered() {

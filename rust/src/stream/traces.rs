@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::join::Role;
+use crate::join::role::Role;
 use crate::stream::evidence::Call;
 use crate::stream::order::Order;
 use crate::stream::spans::Spans;

@@ -4,10 +4,9 @@
 //! Evidence, best first: etcd's own span inside the SERVER span (3.7 and later) tells key and options; the apiserver's
 //! span around the call tells what it was for; the method alone leaves `range` and `txn`, which could be several.
 
-use crate::columns::{Columns, ValueKind};
-use crate::forest::NONE;
+use crate::columns::{Columns, NONE, ValueKind};
 use crate::join::Joined;
-use crate::shapes::INTERNAL;
+use crate::join::known_names::INTERNAL;
 
 /// Methods that do one thing.
 const BY_METHOD: [(&str, &str); 6] = [

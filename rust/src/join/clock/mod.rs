@@ -17,16 +17,18 @@
 //!   line is used, one value per call, so that what happened in the call keeps its durations;
 //! * no line fits: several processes share one name, or a clock was stepped. That is said, and nothing is corrected.
 
+mod hull;
+
 use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::columns::Columns;
-use crate::forest::{Forest, NONE};
-use crate::hull::Hull;
-use crate::join::LATEST;
-use crate::processes::Processes;
+use crate::columns::processes::Processes;
+use crate::columns::{Columns, NONE};
+use crate::join::clock::hull::Hull;
+use crate::join::forest::Forest;
+use crate::join::times::LATEST;
 
 /// `StatusCode` of the `.proto`.
 const STATUS_ERROR: i32 = 2;
@@ -96,7 +98,7 @@ pub struct Known<'a> {
     pub keys: Option<&'a RandomState>,
     /// Calls told by their ids.
     pub calls: Option<&'a Evidence>,
-    /// Calls whose caller was found by [`crate::shapes::orphans`].
+    /// Calls whose caller was found by [`crate::join::orphans`].
     pub adopted: Option<&'a Evidence>,
 }
 

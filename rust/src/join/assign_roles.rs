@@ -1,10 +1,10 @@
 //! One role per span, so that the ledger adds up.
 
-use crate::columns::{Columns, run};
-use crate::forest::{Forest, NONE};
-use crate::index::Index;
-use crate::join::Role;
-use crate::shapes::{self, KnownNames};
+use crate::columns::{Columns, NONE, run};
+use crate::join::forest::Forest;
+use crate::join::known_names::{INTERNAL, KnownNames};
+use crate::join::role::Role;
+use crate::join::span_index::Index;
 
 /// Gives every span that is still undecided its role, tree by tree.
 pub fn assign(
@@ -63,7 +63,7 @@ fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest
 }
 
 fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool, called: bool) -> Role {
-    let inner = c.spans.kind[top] == shapes::INTERNAL && names.in_apiserver(c, top);
+    let inner = c.spans.kind[top] == INTERNAL && names.in_apiserver(c, top);
     match missing {
         true if inner => Role::RootMissing,
         true => Role::Orphan,

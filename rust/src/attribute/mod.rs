@@ -9,17 +9,20 @@
 //! label      own | after1 | after2            (own, or `before` of e1)
 //! ```
 
+pub mod sweep;
+
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::columns::run;
-use crate::forest::NONE;
-use crate::intern::Sequence;
-use crate::join::{Joined, Role, id_key};
-use crate::shapes::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
-use crate::sweep::{Cut, Overlap, Sweep, Tree};
+use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
+use crate::columns::interner::Sequence;
+use crate::columns::{NONE, run};
+use crate::join::Joined;
+use crate::join::known_names::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
+use crate::join::role::Role;
+use crate::join::times::id_key;
 
 /// A phase's number in the table's list of names.
 pub type Phase = u16;

@@ -6,11 +6,11 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, U
 use arrow_schema::ArrowError;
 
 use crate::arrow;
-use crate::columns::{Columns, TextRef};
-use crate::forest::NONE;
-use crate::join::{Joined, Role};
-use crate::operations::operation;
-use crate::shapes::KnownNames;
+use crate::columns::{Columns, NONE, TextRef};
+use crate::join::Joined;
+use crate::join::known_names::KnownNames;
+use crate::join::role::Role;
+use crate::tables::etcd_operations::operation;
 
 /// gRPC's status codes by number.
 const STATUS: [&str; 17] = [

@@ -1,7 +1,7 @@
 //! One look at a trace: is it finished, and with what could it belong together?
 
 use crate::columns::Columns;
-use crate::join::saturated;
+use crate::join::times::saturated;
 use crate::stream::evidence::Pairs;
 use crate::stream::store::{Held, Store, fact};
 

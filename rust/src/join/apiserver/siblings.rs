@@ -1,9 +1,10 @@
 //! Spans that are sent beside the span that they happened in.
 
 use crate::columns::Columns;
-use crate::join::id_key;
-use crate::repair::{Repair, RepairKind};
-use crate::shapes::{Seen, VERBS};
+use crate::join::known_names::VERBS;
+use crate::join::repair::{Repair, RepairKind};
+use crate::join::repair_context::RepairContext;
+use crate::join::times::id_key;
 
 /// (Rule, names of what is moved, names of what contains it).
 ///
@@ -29,15 +30,13 @@ type Rule = (RepairKind, &'static [&'static str], &'static [&'static str]);
 const CONTAINERS: usize = 16;
 
 /// The table by name number: index into [`BESIDE`] plus one, 0 for none.
-#[derive(Debug)]
-pub struct Names {
+struct Names {
     moved: Vec<u8>,
     containers: Vec<u8>,
 }
 
 impl Names {
-    /// Looks the names up.
-    pub fn new(c: &Columns) -> Self {
+    fn new(c: &Columns) -> Self {
         Self {
             moved: rule_of_name(c, |(_, moved, _)| moved),
             containers: rule_of_name(c, |(_, _, containers)| containers),
@@ -51,15 +50,16 @@ fn rule_of_name(c: &Columns, names: fn(&Rule) -> &'static [&'static str]) -> Vec
 }
 
 /// Moves spans under the one beside them that contains them, by [`BESIDE`]; of several, the smallest span id.
-pub fn move_siblings(seen: Seen<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
-    let Seen { c, names, times, .. } = seen;
+pub fn move_siblings(seen: RepairContext<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
+    let RepairContext { c, names, times, .. } = seen;
+    let rules = Names::new(c);
     let rule_of = |rules: &[u8], row: u32| match rules[c.spans.name[row as usize] as usize] {
         0 => None,
         rule if names.is_inner(c, row as usize) => Some(rule),
         _ => None,
     };
     let moved: Vec<(u8, u32)> =
-        rows.iter().filter_map(|&row| rule_of(&names.beside.moved, row).map(|rule| (rule, row))).collect();
+        rows.iter().filter_map(|&row| rule_of(&rules.moved, row).map(|rule| (rule, row))).collect();
     // Few spans have one beside them that may have to move: only those are brought into order.
     let mut above_moved = vec![false; if moved.is_empty() { 0 } else { parent.len() }];
     for &(_, row) in &moved {
@@ -68,7 +68,7 @@ pub fn move_siblings(seen: Seen<'_>, rows: &[u32], parent: &mut [u32], repairs: 
     let mut containers: Vec<(u8, u32, u64, u32)> = rows
         .iter()
         .filter(|&&row| above_moved.get(parent[row as usize] as usize) == Some(&true))
-        .filter_map(|&row| rule_of(&names.beside.containers, row).map(|rule| (rule, row)))
+        .filter_map(|&row| rule_of(&rules.containers, row).map(|rule| (rule, row)))
         .map(|(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
         .collect();
     containers.sort_unstable();

@@ -9,13 +9,13 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::clock::{self, ClockOffset};
-use crate::columns::{Columns, run};
-use crate::forest::NONE;
-use crate::index::Index;
-use crate::join::id_key;
-use crate::repair::{Change, Repair, RepairKind};
-use crate::shapes::{CLIENT, SERVER, Seen};
+use crate::columns::{Columns, NONE, run};
+use crate::join::clock::{self, ClockOffset};
+use crate::join::known_names::{CLIENT, SERVER};
+use crate::join::repair::{Change, Repair, RepairKind};
+use crate::join::repair_context::RepairContext;
+use crate::join::span_index::Index;
+use crate::join::times::id_key;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.
 const CANDIDATES: usize = 64;
@@ -23,8 +23,8 @@ const CANDIDATES: usize = 64;
 /// Finds new parents. `orphans` are tops of trees whose parent is missing, requests left out: those are whole.
 ///
 /// Only links and containment are evidence; a span that fits two places is left where it is. `parent` is changed.
-pub fn adopt(seen: Seen<'_>, index: &Index<'_>, orphans: &[u32], parent: &mut [u32]) -> Vec<Repair> {
-    let Seen { c, names, times, .. } = seen;
+pub fn adopt(seen: RepairContext<'_>, index: &Index<'_>, orphans: &[u32], parent: &mut [u32]) -> Vec<Repair> {
+    let RepairContext { c, names, times, .. } = seen;
     if orphans.is_empty() {
         return Vec::new();
     }
@@ -83,8 +83,8 @@ fn key(c: &Columns, row: u32) -> ([u8; 16], u32) {
 }
 
 /// SERVER spans to the open CLIENT span of the same trace and name that contains each, where neither fits another.
-fn by_call(seen: Seen<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
-    let Seen { c, names, times, .. } = seen;
+fn by_call(seen: RepairContext<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
+    let RepairContext { c, names, times, .. } = seen;
     let mut served: Group = HashMap::default();
     for &row in orphans {
         served.entry(key(c, row)).or_default().push(row);
@@ -118,8 +118,8 @@ fn by_call(seen: Seen<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
 }
 
 /// CLIENT spans without a SERVER span below them, where an orphan of the same trace and RPC waits.
-fn open_calls(seen: Seen<'_>, served: &Group, parent: &[u32]) -> Group {
-    let Seen { c, names, .. } = seen;
+fn open_calls(seen: RepairContext<'_>, served: &Group, parent: &[u32]) -> Group {
+    let RepairContext { c, names, .. } = seen;
     let of_kind =
         |kind: i32| seen.rows(move |row| c.spans.kind[row as usize] == kind && names.is_rpc(c, row as usize));
     let mut open: HashSet<u32, RandomState> = match served.is_empty() {

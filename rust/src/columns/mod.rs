@@ -4,8 +4,17 @@
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
 //! their own, in order; the owner keeps where its run ends.
 
-pub use crate::arena::{Arena, TextRef};
-use crate::intern::Interner;
+pub mod arena;
+pub mod gather;
+pub mod interner;
+pub mod processes;
+pub mod short_bytes;
+
+pub use arena::{Arena, TextRef};
+use interner::Interner;
+
+/// No row.
+pub const NONE: u32 = u32::MAX;
 
 /// Which member of `AnyValue.value` is set. The numbers are the field numbers of the `.proto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -399,4 +408,11 @@ impl Columns {
         let interned = self.names.nbytes() + self.keys.nbytes();
         (spans + events + links + scopes + attributes + odd_ids + entity_refs + interned, self.arena.len())
     }
+}
+
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
 }

@@ -1,5 +1,9 @@
 //! Tables about the joined spans: requests, repairs, clock offsets, the ledger, and who called whom.
 
+pub mod etcd_calls;
+mod etcd_operations;
+pub mod issues;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,13 +13,14 @@ use arrow_array::{
 use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
-use crate::clock::{ClockOffset, Verdict};
-use crate::complete;
-use crate::etcd;
-use crate::forest::NONE;
-use crate::join::{Joined, Role, bad_time};
-use crate::phases::Signatures;
-use crate::repair::{Repair, RepairKind};
+use crate::attribute::Signatures;
+use crate::columns::NONE;
+use crate::join::Joined;
+use crate::join::clock::{ClockOffset, Verdict};
+use crate::join::completeness;
+use crate::join::repair::{Repair, RepairKind};
+use crate::join::role::Role;
+use crate::join::times::bad_time;
 
 fn index_or_null(values: &[u32]) -> ArrayRef {
     Arc::new(UInt32Array::from_iter(values.iter().map(|&at| Some(at).filter(|&at| at != NONE))))
@@ -33,7 +38,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let names: Vec<u32> = roots().map(|row| c.spans.name[row]).collect();
     let calls = etcd_calls_below(joined);
     let (pre, tail) = outside(joined);
-    let causes = complete::causes(joined, &calls.iter().map(|calls| calls.unpaired).collect::<Vec<_>>());
+    let causes = completeness::causes(joined, &calls.iter().map(|calls| calls.unpaired).collect::<Vec<_>>());
     let raw = &c.spans.start_time_unix_nano;
     let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
@@ -80,7 +85,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
         (
             "incomplete_cause",
-            Arc::new(StringArray::from_iter(causes.iter().map(|cause| cause.map(complete::Cause::name)))),
+            Arc::new(StringArray::from_iter(causes.iter().map(|cause| cause.map(completeness::Cause::name)))),
         ),
     ])
 }
@@ -108,8 +113,8 @@ impl Calls {
 /// Per request: the etcd calls in its tree.
 fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
     let mut before = vec![Calls::default(); joined.forest.order.len() + 1];
-    let calls = etcd::calls(joined);
-    for (call, retry) in calls.iter().zip(etcd::retries(joined, &calls)) {
+    let calls = etcd_calls::calls(joined);
+    for (call, retry) in calls.iter().zip(etcd_calls::retries(joined, &calls)) {
         let place = joined.forest.position[call.client as usize] as usize;
         let unpaired = u64::from(call.server == NONE);
         before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };

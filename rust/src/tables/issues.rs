@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::ArrowError;
 
-use crate::arrow::{hex, named};
-use crate::columns::{IdField, present};
-use crate::complete;
-use crate::forest::NONE;
-use crate::join::{Joined, Role, bad_time};
-use crate::repair::RepairKind;
+use crate::arrow::named;
+use crate::columns::{IdField, NONE, hex, present};
+use crate::join::Joined;
+use crate::join::completeness;
+use crate::join::repair::RepairKind;
+use crate::join::role::Role;
+use crate::join::times::bad_time;
 
 /// A version's known shape, or a repetition that OTLP allows: nothing is lost.
 const INFO: &str = "info";
@@ -102,7 +103,7 @@ fn set_aside(joined: &Joined) -> impl Iterator<Item = Issue> {
                 count: joined.forest.subtree(row).len() as u64,
                 ..Issue::warning(Role::NAMES[role as usize], row, format!("parent {parent} never arrived"))
             }),
-            Role::Request if joined.missing[at] && complete::lost_local_parent(joined, row) => {
+            Role::Request if joined.missing[at] && completeness::lost_local_parent(joined, row) => {
                 let detail = format!("parent {parent}, of the same process, never arrived");
                 Some(Issue::warning("parent_lost", row, detail))
             }
@@ -148,7 +149,7 @@ fn of_kept_spans(joined: &Joined) -> impl Iterator<Item = Issue> {
         let (start, end) = (s.start_time_unix_nano[row as usize], s.end_time_unix_nano[row as usize]);
         let times =
             bad_time(start, end).map(|code| Issue::warning(code, row, format!("start {start}, end {end}")));
-        let parts = complete::dropped(joined, row as usize);
+        let parts = completeness::dropped(joined, row as usize);
         let dropped = (parts != [0; 3]).then(|| Issue {
             count: parts.iter().map(|&part| u64::from(part)).sum(),
             ..Issue::warning(

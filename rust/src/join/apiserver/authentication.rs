@@ -1,9 +1,9 @@
 //! The `authentication` filter, which every version puts elsewhere.
 
-use crate::columns::Columns;
-use crate::forest::NONE;
-use crate::repair::{Change, Repair, RepairKind};
-use crate::shapes::{KnownNames, Seen};
+use crate::columns::{Columns, NONE};
+use crate::join::known_names::KnownNames;
+use crate::join::repair::{Change, Repair, RepairKind};
+use crate::join::repair_context::RepairContext;
 
 /// 1.26 to 1.32: the filter ended, and what it called still hangs on it.
 ///
@@ -12,7 +12,7 @@ use crate::shapes::{KnownNames, Seen};
 /// authentication  |=|                  →    authentication  |=|
 ///   Create            |========|            Create              |========|
 /// ```
-pub fn move_children(seen: Seen<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
+pub fn move_children(seen: RepairContext<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
     let moves = rows.iter().filter_map(|&row| {
         let filter = parent[row as usize];
         let request = parent[filter as usize];
@@ -35,7 +35,7 @@ pub fn move_children(seen: Seen<'_>, rows: &[u32], parent: &mut [u32], repairs: 
 /// 1.34 and later, privileged callers: the `authentication` span covers the request and is its parent.
 /// Returns (authentication row, request row).
 pub fn take_preludes(
-    seen: Seen<'_>,
+    seen: RepairContext<'_>,
     rows: &[u32],
     parent: &mut [u32],
     repairs: &mut Vec<Repair>,
@@ -115,7 +115,7 @@ struct Meeting {
 /// `filters` are `authentication` spans alone in their traces, `requests` those without a prelude, with whether they
 /// are of the later shape.
 pub fn join_split(
-    seen: Seen<'_>,
+    seen: RepairContext<'_>,
     filters: &[u32],
     requests: impl Iterator<Item = (u32, bool)>,
 ) -> Vec<(u32, u32)> {

@@ -1,8 +1,9 @@
 //! Whether a request's tree is all there, and what was lost if not.
 
-use crate::forest::NONE;
-use crate::join::{Joined, Role};
-use crate::repair::Change;
+use crate::columns::NONE;
+use crate::join::Joined;
+use crate::join::repair::Change;
+use crate::join::role::Role;
 
 /// Why a request's tree may not be whole. The first that applies counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

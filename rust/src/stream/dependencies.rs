@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::shapes::authentication::APART_NS;
+use crate::join::apiserver::authentication::APART_NS;
 
 type TraceId = [u8; 16];
 

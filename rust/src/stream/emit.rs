@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::columns::Columns;
-use crate::forest::NONE;
+use crate::columns::{Columns, NONE};
 use crate::join::{Context, Joined, TraceIds, join_part};
 use crate::stream::due::Idle;
-use crate::stream::look::Looking;
+use crate::stream::inspect::Looking;
 use crate::stream::store::Chosen;
 use crate::stream::traces::Given;
 use crate::stream::{Stream, Taken};

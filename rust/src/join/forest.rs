@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// No row.
-pub const NONE: u32 = u32::MAX;
+use crate::columns::NONE;
 
 /// All trees in preorder: a subtree is one run of `order`.
 ///

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::columns::ValueKind;
+use crate::decode::wire::Cursor;
+use crate::decode::wire::WireType::{Fixed64, Len, Varint};
 use crate::error::Result;
-use crate::wire::Cursor;
-use crate::wire::WireType::{Fixed64, Len, Varint};
 
 /// How deep a value is below the value it is in does not matter any more: the decoder has seen to that.
 const CHECKED: u32 = 0;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::words;
+use crate::columns::short_bytes;
 
 /// Distinct strings in order of first appearance. The hash is seeded at random, since senders choose the strings.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +38,7 @@ impl Interner {
     /// True when `bytes` is the text of `id`.
     #[inline(always)]
     pub fn is(&self, id: u32, bytes: &[u8]) -> bool {
-        words::equal(self.bytes(id), bytes)
+        short_bytes::equal(self.bytes(id), bytes)
     }
 
     /// The text of `id`.

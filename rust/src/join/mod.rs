@@ -8,63 +8,35 @@
 
 use std::sync::Arc;
 
-use crate::clock::{self, ClockOffset};
-use crate::columns::{Columns, present};
-use crate::forest::{self, Forest, NONE};
-use crate::index::Index;
-use crate::processes::Processes;
-use crate::repair::{Change, Repair, RepairKind};
-use crate::requests::RequestColumns;
-use crate::roles;
-use crate::shapes;
-use crate::twins::{self, Twin};
+pub mod apiserver;
+pub mod assign_roles;
+pub mod clock;
+pub mod completeness;
+pub mod duplicates;
+pub mod forest;
+pub mod known_names;
+pub mod orphans;
+pub mod repair;
+pub mod repair_context;
+pub mod request_info;
+pub mod request_keys;
+pub mod requests;
+pub mod role;
+pub mod span_index;
+pub mod times;
 
-/// What became of a span. The first three are used, the rest are set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Role {
-    /// In a request's tree.
-    Request,
-    /// An `authentication` span above its request.
-    Prelude,
-    /// In a tree below an etcd call that no request made.
-    Background,
-    /// An exact repeat.
-    Duplicate,
-    /// The same id as another span, with other content.
-    Conflict,
-    /// Without a usable id.
-    InvalidId,
-    /// In a tree whose top names a parent that never arrived.
-    Orphan,
-    /// The same, but the top is an inner span of the apiserver: the request's SERVER span is missing.
-    RootMissing,
-    /// An HTTP call that one of the requests here answers.
-    Caller,
-    /// `authentication` in a trace of its own.
-    Authentication,
-    /// Anything else.
-    Unrelated,
-}
-
-impl Role {
-    /// All roles, in the ledger's order, with their names.
-    pub const NAMES: [&'static str; 11] = [
-        "request",
-        "prelude",
-        "background",
-        "duplicate",
-        "conflict",
-        "invalid_id",
-        "orphan",
-        "root_missing",
-        "caller",
-        "authentication",
-        "unrelated",
-    ];
-    /// How many of them are uses.
-    pub const USED: usize = 3;
-}
+use crate::columns::processes::Processes;
+use crate::columns::{Columns, NONE, present};
+use clock::ClockOffset;
+use duplicates::Twin;
+use forest::Forest;
+use known_names::KnownNames;
+use repair::{Change, Repair, RepairKind};
+use repair_context::{RepairContext, Times, Traces};
+use requests::RequestColumns;
+use role::Role;
+use span_index::Index;
+use times::{id_key, saturated};
 
 /// The joined spans.
 #[derive(Debug)]
@@ -113,35 +85,6 @@ pub struct Context<'a> {
     pub evicted: TraceIds,
 }
 
-/// Later times (the year 2116 on) are taken for this one, so that no difference of two times overflows.
-pub const LATEST: i64 = 1 << 62;
-
-/// A time as sent, at most [`LATEST`].
-pub fn saturated(ns: u64) -> i64 {
-    i64::try_from(ns).unwrap_or(LATEST).min(LATEST)
-}
-
-/// Recordings whose times were moved to begin at 0 are believed for so long, in ns: a day.
-const RELATIVE: u64 = 86_400_000_000_000;
-
-/// What is wrong with a start and an end, in ns since the epoch: 0 stands for a time that was not set, unless the other
-/// one is near it.
-pub fn bad_time(start: u64, end: u64) -> Option<&'static str> {
-    const ABSURD: u64 = LATEST as u64;
-    match (start, end) {
-        (0, 0 | RELATIVE..) | (1.., 0) => Some("zero_time"),
-        (ABSURD.., _) | (_, ABSURD..) => Some("absurd_time"),
-        _ if end < start => Some("end_before_start"),
-        _ => None,
-    }
-}
-
-/// The span id as a number that sorts like its bytes.
-#[inline(always)]
-pub fn id_key(span_id: [u8; 8]) -> u64 {
-    u64::from_be_bytes(span_id)
-}
-
 /// Joins spans into call trees.
 pub fn join(columns: Arc<Columns>) -> Joined {
     join_part(columns, Context::default())
@@ -163,14 +106,21 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
         repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
-    let names = shapes::KnownNames::new(c);
+    let names = KnownNames::new(c);
     let processes = Processes::new(c);
-    let traces = shapes::Traces::new(c, &role);
-    let times = shapes::Times { start: &start, end: &end };
-    let seen =
-        shapes::Seen { c, names: &names, processes: &processes, traces: &traces, role: &role, times, clocks };
+    let traces = Traces::new(c, &role);
+    let times = Times { start: &start, end: &end };
+    let seen = RepairContext {
+        c,
+        names: &names,
+        processes: &processes,
+        traces: &traces,
+        role: &role,
+        times,
+        clocks,
+    };
     adopt_orphans(seen, &index, &mut parent, &mut missing, &mut repairs);
-    let prelude = shapes::repair(seen, &mut parent, &mut repairs);
+    let prelude = apiserver::repair(seen, &mut parent, &mut repairs);
     let traces = traces.len() as u32;
     for repair in &repairs {
         if let Change::End { after, .. } = repair.change {
@@ -187,7 +137,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     let known = [clocks.calls, clocks.adopted];
     let clock_offsets = clock::measure(c, &processes, &rpc_pairs, (&start, &end), clocks, &known);
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
-    roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
+    assign_roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
     let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
     let background = etcd_calls(c, &names).filter(|&row| role[row as usize] == Role::Background).collect();
     Joined {
@@ -211,7 +161,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
 
 /// Puts orphans where they can only belong; they are missing their parent no more. A request is no orphan.
 fn adopt_orphans(
-    seen: shapes::Seen<'_>,
+    seen: RepairContext<'_>,
     index: &Index<'_>,
     parent: &mut [u32],
     missing: &mut [bool],
@@ -219,7 +169,7 @@ fn adopt_orphans(
 ) {
     let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
     let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
-    let adopted = shapes::orphans::adopt(seen, index, &orphans, parent);
+    let adopted = orphans::adopt(seen, index, &orphans, parent);
     for repair in &adopted {
         missing[repair.row as usize] = false;
     }
@@ -256,7 +206,7 @@ fn set_twins_aside(
     role: &mut [Role],
     repairs: &mut Vec<Repair>,
 ) {
-    let stays = twins::judge(c, rows, |row, verdict, stays| {
+    let stays = duplicates::judge(c, rows, |row, verdict, stays| {
         let (aside, kind) = match verdict {
             Twin::Duplicate => (Role::Duplicate, RepairKind::Duplicate),
             Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
@@ -287,6 +237,6 @@ fn find_parents(c: &Columns, index: &Index<'_>, role: &[Role]) -> (Vec<u32>, Vec
 }
 
 /// CLIENT rows of etcd calls made by the apiserver.
-pub fn etcd_calls(c: &Columns, names: &shapes::KnownNames) -> impl Iterator<Item = u32> {
+pub fn etcd_calls(c: &Columns, names: &KnownNames) -> impl Iterator<Item = u32> {
     (0..c.len() as u32).filter(move |&row| names.is_etcd_call(c, row as usize))
 }

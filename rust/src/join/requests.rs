@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use crate::columns::{Columns, TextRef, run};
-use crate::forest::{Forest, NONE};
-use crate::index::Index;
-use crate::intern::Interner;
-use crate::join::{Role, id_key};
-use crate::kube::{self, RequestInfo};
-use crate::shapes::KnownNames;
+use crate::columns::interner::Interner;
+use crate::columns::{Columns, NONE, TextRef, run};
+use crate::join::forest::Forest;
+use crate::join::known_names::KnownNames;
+use crate::join::request_info;
+use crate::join::request_keys::Keys;
+use crate::join::role::Role;
+use crate::join::span_index::Index;
+use crate::join::times::id_key;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
 #[derive(Debug, Clone, Default)]
@@ -51,98 +53,6 @@ pub struct RequestColumns {
     pub long_running: Vec<bool>,
     /// Row → the innermost request that it is in, or [`NONE`].
     pub of_row: Vec<u32>,
-}
-
-/// Attribute keys, the newer name first. A key that nobody sent has no number.
-pub struct Keys {
-    method: [Option<u32>; 2],
-    target: Option<u32>,
-    path: Option<u32>,
-    query: Option<u32>,
-    status: [Option<u32>; 2],
-    user_agent: [Option<u32>; 2],
-    handler: Handler,
-}
-
-/// Attributes of the handler's span.
-struct Handler {
-    url: Option<u32>,
-    verb: Option<u32>,
-    group: Option<u32>,
-    version: Option<u32>,
-    resource: Option<u32>,
-    subresource: Option<u32>,
-    namespace: Option<u32>,
-    name: Option<u32>,
-}
-
-impl Keys {
-    /// Looks the keys up.
-    pub fn new(c: &Columns) -> Self {
-        let find = |name: &str| c.keys.find(name.as_bytes());
-        let either = |names: [&str; 2]| names.map(find);
-        Self {
-            method: either(["http.request.method", "http.method"]),
-            target: find("http.target"),
-            path: find("url.path"),
-            query: find("url.query"),
-            status: either(["http.response.status_code", "http.status_code"]),
-            user_agent: either(["user_agent.original", "http.user_agent"]),
-            handler: Handler {
-                url: find("url"),
-                verb: find("verb"),
-                group: find("api-group"),
-                version: find("api-version"),
-                resource: find("resource"),
-                subresource: find("subresource"),
-                namespace: find("namespace"),
-                name: find("name"),
-            },
-        }
-    }
-
-    /// A request's SERVER span tells its method, and no status.
-    pub fn is_unanswered(&self, c: &Columns, row: usize) -> bool {
-        self.status(c, row).is_none()
-            && self.method.iter().any(|&key| c.span_attributes.string(row, key).is_some())
-    }
-
-    /// The HTTP status of a request's SERVER span.
-    #[inline]
-    pub fn status(&self, c: &Columns, row: usize) -> Option<i64> {
-        self.status.iter().find_map(|&key| c.span_attributes.int(row, key))
-    }
-}
-
-impl Handler {
-    /// Fills in what a span's name or a bare path cannot tell.
-    fn complete<'a>(&self, c: &'a Columns, row: usize, info: &mut RequestInfo<'a>) {
-        let text = |key| c.span_text(row, key).unwrap_or_default();
-        let watches = text(self.verb).eq_ignore_ascii_case("watch");
-        let verb = match c.names.text(c.spans.name[row]) {
-            "Create" => "create",
-            "Get" => "get",
-            "List" if !watches => "list",
-            "List" | "WatchList" => "watch",
-            "Patch" => "patch",
-            "Update" => "update",
-            _ if info.verb == "deletecollection" => "deletecollection",
-            _ => "delete",
-        };
-        info.verb = Cow::Borrowed(verb);
-        let parts = [
-            (&mut info.group, self.group),
-            (&mut info.version, self.version),
-            (&mut info.resource, self.resource),
-            (&mut info.subresource, self.subresource),
-            (&mut info.namespace, self.namespace),
-            (&mut info.name, self.name),
-        ];
-        for (part, key) in parts.into_iter().filter(|(part, _)| part.is_empty()) {
-            *part = Cow::Borrowed(text(key));
-        }
-        info.resource_request |= !info.resource.is_empty();
-    }
 }
 
 /// The first span of a request's handler, requests inside it left out.
@@ -220,7 +130,8 @@ impl RequestColumns {
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
         let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
         let name = || c.names.text(c.spans.name[row]);
-        let method = text(keys.method).map_or_else(|| kube::method_of_name(name()), |method| c.text(method));
+        let method =
+            text(keys.method).map_or_else(|| request_info::method_of_name(name()), |method| c.text(method));
         let whole = own(keys.target);
         let handler = if whole.or(own(keys.query)).is_some() { None } else { handler() };
         let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
@@ -230,8 +141,8 @@ impl RequestColumns {
             Some(query) if whole.is_none() => Cow::Owned(format!("{}?{}", c.text(target), c.text(query))),
             _ => Cow::Borrowed(c.text(target)),
         };
-        let template = if target.is_empty() { kube::template_info(name()) } else { None };
-        let mut info = template.unwrap_or_else(|| kube::request_info(method, &asked));
+        let template = if target.is_empty() { request_info::template_info(name()) } else { None };
+        let mut info = template.unwrap_or_else(|| request_info::request_info(method, &asked));
         if let Some(handler) = handler {
             keys.handler.complete(c, handler as usize, &mut info);
         }

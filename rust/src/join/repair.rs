@@ -1,7 +1,6 @@
 //! What the join changed, one row per change. Raw values stay in the columns.
 
-use crate::columns::Columns;
-use crate::forest::NONE;
+use crate::columns::{Columns, NONE};
 
 /// A change that made a known shape usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Repair {
             Change::Copy(_) => (None, None, None),
             Change::Parent { before, after } => (Some("parent_span_id"), name(before), name(after)),
             Change::Adopted(after) => {
-                let sent = crate::arrow::hex(&c.spans.parent_span_id[at]);
+                let sent = crate::columns::hex(&c.spans.parent_span_id[at]);
                 (Some("parent_span_id"), Some(sent), name(after))
             }
             Change::End { before, after } => {
@@ -73,11 +72,11 @@ impl Repair {
 }
 
 fn span_text(c: &Columns, at: usize, other: usize) -> String {
-    let span = crate::arrow::hex(&c.spans.span_id[other]);
+    let span = crate::columns::hex(&c.spans.span_id[other]);
     if c.spans.trace_id[at] == c.spans.trace_id[other] {
         return span;
     }
-    format!("{}/{span}", crate::arrow::hex(&c.spans.trace_id[other]))
+    format!("{}/{span}", crate::columns::hex(&c.spans.trace_id[other]))
 }
 
 /// The rules, in the order in which they are applied.

@@ -11,8 +11,8 @@
 //! hang on it end after it. It then ends with the last of those. Detached, and not waited for, is what begins when
 //! all verb spans are over; and what outlives the span that it hangs on, as in any version.
 
-use crate::repair::{Change, Repair, RepairKind};
-use crate::shapes::{Seen, Times};
+use crate::join::repair::{Change, Repair, RepairKind};
+use crate::join::repair_context::{RepairContext, Times};
 
 struct Child {
     root: u32,
@@ -22,7 +22,7 @@ struct Child {
 }
 
 /// Finds the request roots of `unanswered` (sorted) that ended early, and when their handling ended.
-pub fn extensions(seen: Seen<'_>, unanswered: &[u32], rows: &[u32], parent: &[u32]) -> Vec<Repair> {
+pub fn extensions(seen: RepairContext<'_>, unanswered: &[u32], rows: &[u32], parent: &[u32]) -> Vec<Repair> {
     if unanswered.is_empty() {
         return Vec::new();
     }

@@ -13,9 +13,8 @@ use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
-use crate::columns::{Arena, Attributes, Columns, OddId, TextRef, ValueKind, run};
-use crate::forest::NONE;
-use crate::intern::Interner;
+use crate::columns::interner::Interner;
+use crate::columns::{Arena, Attributes, Columns, NONE, OddId, TextRef, ValueKind, run};
 
 /// A new table in the making.
 #[derive(Default)]

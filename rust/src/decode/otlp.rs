@@ -3,12 +3,12 @@
 //! Protobuf's own rules decide: the last of a repeated scalar wins, repeated messages merge, a known field of
 //! another wire type is an unknown field, unknown fields are skipped. Text must be UTF-8.
 
+use crate::columns::interner::{Interner, Sequence};
+use crate::columns::short_bytes;
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
+use crate::decode::wire::WireType::{Fixed32, Fixed64, Len, Varint};
+use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
 use crate::error::{DecodeError, Result};
-use crate::intern::{Interner, Sequence};
-use crate::wire::WireType::{Fixed32, Fixed64, Len, Varint};
-use crate::wire::{Cursor, MAX_DEPTH, too_deep};
-use crate::words;
 
 /// Decodes the requests that stand at `ranges` of `arena`, in that order.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
@@ -141,7 +141,7 @@ impl<const N: usize> Id<N> {
 /// Text must be UTF-8, as in the official parsers.
 #[inline(always)]
 fn check_utf8(bytes: &[u8], end: usize) -> Result<()> {
-    if words::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
+    if short_bytes::is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
         Ok(())
     } else {
         Err(not_utf8(bytes, end))
@@ -497,7 +497,9 @@ pub(crate) fn plain_key_value(message: &[u8]) -> Option<(&[u8], &[u8])> {
 #[inline(always)]
 pub(crate) fn plain_value(value: &[u8], end: usize) -> Option<(ValueKind, u64)> {
     match *value {
-        [0x0a, len @ ..0x80, ref text @ ..] if text.len() == usize::from(len) && words::is_ascii(text) => {
+        [0x0a, len @ ..0x80, ref text @ ..]
+            if text.len() == usize::from(len) && short_bytes::is_ascii(text) =>
+        {
             Some((ValueKind::String, TextRef::new(end - text.len(), end).ok()?.bits()))
         }
         [0x10, bit @ 0..=1] => Some((ValueKind::Bool, u64::from(bit))),
