@@ -14,15 +14,24 @@ from google.rpc import error_details_pb2
 from messages import inside
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from receivers import TRANSPORTS, Kept, Sender, request_of, running, serving, span, unavailable
+from receivers import (
+    GRPC_RETRYABLE,
+    HTTP_RETRYABLE,
+    TRANSPORTS,
+    Kept,
+    Sender,
+    request_of,
+    running,
+    serving,
+    span,
+    unavailable,
+)
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from k8strace.exceptions import DecodeError
 from k8strace.receiver import Limits, Receipt, asgi_app
 
-RETRYABLE_GRPC = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
-RETRYABLE_HTTP = {429, 502, 503, 504}
 MALFORMED = b"\x0a\x05\x12"
 SMALL = Limits(request_bytes=2_000, in_flight_bytes=1 << 20 << 4)
 
@@ -208,7 +217,7 @@ def test_10_bad_data_that_only_the_sink_finds(transport: str):
 
 def test_11_only_retryable_codes_are_retryable(transport: str):
     """A sender that keeps to the protocol's table sends again what may be taken later, and nothing else."""
-    retryable = RETRYABLE_HTTP if is_http(transport) else RETRYABLE_GRPC
+    retryable = HTTP_RETRYABLE if is_http(transport) else GRPC_RETRYABLE
     assert [answer.status in retryable for answer in refusals(transport)] == [False, False, True, False]
 
 

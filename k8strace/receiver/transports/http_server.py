@@ -166,6 +166,7 @@ class HttpServer:
         self._connections.add(task)
         self._idle[task] = None
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: accepted.close())  # for one that was cancelled before it began
 
     def _mark(self, idle: bool) -> None:  # noqa: FBT001 - a state
         """The connection whose task this is waits for a request, or does not any more."""
