@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import networkx as nx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -50,9 +50,11 @@ class Signature(NamedTuple):
     parent: str | None
     leaf: bool
     request_verb: str | None
+    detail: str | None = None
 
 
 Classify = Callable[[Signature], str]
+Below = Callable[[str, str], str]
 EventPhase = Callable[[Signature, str], tuple[str | None, str | None] | None]
 
 
@@ -123,10 +125,10 @@ def read(batches_bytes: Iterable[bytes]) -> list[Span]:
 
 
 def attribute(
-    trees: Trees, classify: Classify, event_phase: EventPhase = lambda *_: None
+    trees: Trees, classify: Classify, event_phase: EventPhase = lambda *_: None, **blame: Any
 ) -> list[RequestTime]:
-    """Divide the wall time of every request."""
-    phases = Phases(trees, classify, event_phase)
+    """Divide the wall time of every request; `blame` is as `Phases` takes it."""
+    phases = Phases(trees, classify, event_phase, **blame)
     return [phases.request(root) for root in trees.requests]
 
 
@@ -337,12 +339,24 @@ def _latest_first(
 
 
 class Phases:
-    """The taxonomy applied to joined spans; each signature is classified once."""
+    """The taxonomy applied to joined spans; each signature is classified once.
 
-    def __init__(self, trees: Trees, classify: Classify, event_phase: EventPhase) -> None:
+    `below` says what a phase becomes below a call of a component, for signatures whose phase `yields`.
+    """
+
+    def __init__(
+        self,
+        trees: Trees,
+        classify: Classify,
+        event_phase: EventPhase,
+        below: Below = lambda _, phase: phase,
+        yields: Callable[[Signature], bool] = lambda _: False,
+    ) -> None:
         self.trees = trees
         self.classify = classify
         self.event_phase = event_phase
+        self.below = below
+        self.yields = yields
         self.innermost = trees.innermost_requests()
         self.targets = {root: target(trees.spans[root]) for root in trees.requests}
         self.own: dict[Signature, str] = {}
@@ -353,11 +367,24 @@ class Phases:
         """Sum the critical path of one request by phase."""
         spans, sums = self.trees.spans, defaultdict[str, int](int)
         for number, low, high in critical_path(self.trees.graph(root), root, spans):
+            calls = self.calls_above(number, root) if self.yields(self.signature(number)) else []
             for phase, ns in self.pieces(number, low, high):
+                for call in calls:
+                    phase = self.below(call, phase)  # noqa: PLW2901 - what it becomes, from the innermost call on
                 sums[phase] += ns
         span, (verb, resource) = spans[root], self.targets[root]
         wall = max(0, span.end - span.start)
         return RequestTime(span.trace_id, span.span_id, verb, resource, wall, dict(sums))
+
+    def calls_above(self, number: int, root: int) -> list[str]:
+        """List the components of the calls around a span in a request, the innermost first."""
+        found = []
+        while number != root:
+            number = self.trees.parents[number]
+            component = self.phase_of(self.signature(number)).partition(".")[0]
+            if self.trees.spans[number].kind == CLIENT and component not in ("apiserver", "unattributed"):
+                found.append(component)
+        return found
 
     def pieces(self, number: int, low: int, high: int) -> Iterator[tuple[str, int]]:
         """Cut a segment of a span at its ruled events."""
@@ -418,7 +445,74 @@ class Phases:
             None if parent is None else spans[parent].name,
             leaf,
             None if request is None else self.targets[request][0],
+            self.detail(number, request),
         )
+
+    def detail(self, number: int, request: int | None) -> str | None:
+        """Say what attributes and events tell of a response or an HTTP call."""
+        span = self.trees.spans[number]
+        if span.kind == INTERNAL and span.name == "SerializeObject":
+            return "interleaved" if is_interleaved(span) else None
+        http = span.scope.endswith("net/http/otelhttp") and span.resource.get("service.name") == "apiserver"
+        if span.kind != CLIENT or not http:
+            return None
+        above = self.trees.parents.get(number)
+        if above is not None and self.trees.spans[above].name in WEBHOOK_CALLS:
+            return None
+        first = min(
+            self.trees.children.get(number, ()),
+            key=lambda child: (self.trees.spans[child].start, self.trees.spans[child].span_id),
+            default=None,
+        )
+        answer = None if first is None or first not in self.targets else path_of(self.trees.spans[first])
+        return whom(span, None if request is None else path_of(self.trees.spans[request]), answer)
+
+
+WEBHOOK_CALLS = ("Call mutating webhook", "Call validating webhook")
+
+
+def is_interleaved(span: Span) -> bool:
+    """Tell a response that was encoded or compressed while it was written."""
+    sizes, writes = [], 0
+    for _, name, attributes in span.events:
+        if name == "About to start writing response":
+            if "gzip" in str(attributes.get("writer", "")):
+                return True
+            sizes = [attributes["size"]] if "size" in attributes else []
+        elif name in ("Write call succeeded", "Write call failed"):
+            writes += 1
+            if writes > 1 or (sizes and attributes.get("size", sizes[0]) != sizes[0]):
+                return True
+    return False
+
+
+def path_of(root: Span) -> str | None:
+    """Read the path that a request asked for."""
+    uri = str(root.attributes.get("http.target") or root.attributes.get("url.path") or "")
+    return urlsplit(uri).path or None
+
+
+def whom(span: Span, own: str | None, answer: str | None) -> str:
+    """Say whom an HTTP call is for: a request sent on keeps its path, a webhook is asked by POST with a timeout."""
+    attributes = span.attributes
+    method = attributes.get("http.request.method", attributes.get("http.method"))
+    posts = (method or span.name.removeprefix("HTTP ").partition(" ")[0]) == "POST"
+    if own is not None and own == answer:
+        return "aggregator"
+    url = attributes.get("url.full", attributes.get("http.url"))
+    if url is None:
+        return "webhook_or_aggregator" if posts else "aggregator"
+    parts = urlsplit(str(url))
+    if own == parts.path:
+        return "aggregator"
+    api = parts.path.startswith(("/api/", "/apis/"))
+    review = parts.path.startswith(("/apis/authentication.k8s.io/", "/apis/authorization.k8s.io/"))
+    timeout = any(pair.startswith("timeout=") for pair in parts.query.split("&"))
+    if posts and not review and ((timeout and own is not None) or not api):
+        return "webhook"
+    if own is not None and api:
+        return "api"
+    return "webhook_or_aggregator" if posts else "aggregator"
 
 
 # ── What a request asks for ───────────────────────────────────────────────────────────────────────

@@ -25,6 +25,7 @@ import baseline
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
+from k8strace.components import below
 
 JOB = ("read", "join", "attribute")
 """The steps that are compared."""
@@ -90,7 +91,8 @@ class Theirs:
     """Official classes, dictionaries and networkx, with our taxonomy."""
 
     def __init__(self) -> None:
-        self._resolve = k8strace.Taxonomy().resolve
+        self._taxonomy = k8strace.Taxonomy()
+        self._resolve = self._taxonomy.resolve
 
     def _phase(self, signature: baseline.Signature) -> str:
         return self._resolve(k8strace.Signature(*signature))[0]
@@ -98,13 +100,16 @@ class Theirs:
     def _mark(self, signature: baseline.Signature, event: str) -> tuple[str | None, str | None] | None:
         return self._resolve(k8strace.Signature(*signature))[1].get(event.casefold())
 
+    def _yields(self, signature: baseline.Signature) -> bool:
+        return self._taxonomy.yields(k8strace.Signature(*signature))
+
     def __call__(self, path: Path, lap: Lap) -> tuple[baseline.Trees, list[baseline.RequestTime]]:
         """Read, join, attribute."""
         spans = baseline.read(baseline.load(path))
         lap("read")
         trees = baseline.Trees(spans)
         lap("join")
-        requests = baseline.attribute(trees, self._phase, self._mark)
+        requests = baseline.attribute(trees, self._phase, self._mark, below=below, yields=self._yields)
         lap("attribute")
         return trees, requests
 
@@ -196,6 +201,9 @@ class OursInMemory(Ours):
 class TuplesInMemory(Theirs):
     """Messages → official objects → tuples and dictionaries; and on to the answers with networkx."""
 
+    def _yields(self, signature: baseline.Signature) -> bool:
+        return self._taxonomy.yields(k8strace.Signature(*signature))
+
     def __call__(self, path: Path, lap: Lap) -> tuple[baseline.Trees, list[baseline.RequestTime]]:
         """Read, join, attribute."""
         wire = messages(path)
@@ -204,7 +212,7 @@ class TuplesInMemory(Theirs):
         lap("decode")
         trees = baseline.Trees(spans)
         lap("join")
-        requests = baseline.attribute(trees, self._phase, self._mark)
+        requests = baseline.attribute(trees, self._phase, self._mark, below=below, yields=self._yields)
         lap("attribute")
         return trees, requests
 

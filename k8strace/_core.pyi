@@ -89,6 +89,18 @@ class SpanColumns:
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
+Answers: TypeAlias = tuple[
+    Sequence[int],
+    Sequence[tuple[int, int, int | None, int | None]],
+    int,
+    tuple[Sequence[int], Sequence[bool], Sequence[Sequence[int]], Sequence[Sequence[int]]],
+]
+"""
+The rules' answers: phase of every signature; (signature, event name, before, after); how many phases there are; and
+about calls: kind of every signature (0 for none), whether its phases stay, the context below a kind of call in a
+context, and phase by context and phase.
+"""
+
 @final
 class JoinedSpans:
     """Spans joined into call trees, with their signatures."""
@@ -102,29 +114,16 @@ class JoinedSpans:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
         """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
-    def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None]]:
-        """Distinct (service, scope, kind, name, parent, leaf, request verb)."""
+    def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
+        """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
         """Distinct (signature number, event name number, event name)."""
-    def attribute(
-        self,
-        phase: Sequence[int],
-        events: Sequence[tuple[int, int, int | None, int | None]],
-        phases: int,
-        method: str,
-        overlap: str,
-    ) -> AttributedRequests:
+    def attribute(self, answers: Answers, method: str, overlap: str) -> AttributedRequests:
         """Divides every request's wall time. Raises ValueError."""
-    def explain(
-        self,
-        request: int,
-        phase: Sequence[int],
-        events: Sequence[tuple[int, int, int | None, int | None]],
-        phases: int,
-    ) -> Explained:
+    def explain(self, request: int, answers: Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
-    def calls(self, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Calls between groups of signatures: (from, to, calls, ns). Raises ValueError."""
+    def calls(self, answers: Answers, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Calls between groups of phases: (from, to, calls, ns). Raises ValueError."""
 
 @final
 class SpanView:

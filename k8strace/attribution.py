@@ -43,7 +43,7 @@ class Attribution(ArrowExport):
         Attribution(1411 requests by critical_path: apiserver, etcd, webhook)
         >>> request = requests.slowest(1)[0]
         >>> attribution.components(request.request)
-        {'apiserver': 9387758, 'etcd': 3248043, 'webhook': 2058126663}
+        {'apiserver': 10562808, 'etcd': 3248043, 'webhook': 2056951613}
         >>> sum(attribution.phases(request.request).values()) == request.wall_ns
         True
     """
@@ -53,9 +53,7 @@ class Attribution(ArrowExport):
         self._requests = requests
         self._method = method
         self._names = table.names
-        self._core = requests._joined.core.attribute(
-            table.phase, table.events, len(table.names), method, overlap
-        )
+        self._core = requests._joined.core.attribute(table.answers, method, overlap)
 
     @property
     def requests(self) -> Requests:
@@ -88,8 +86,8 @@ class Attribution(ArrowExport):
         return _by_component(self.phases(request))
 
     def totals(self) -> dict[str, int]:
-        """Phase → ns, over all these requests."""
-        return self._named(self._sum(self._requests._rows))
+        """Phase → ns, over these requests; one inside another one of them is counted there, not twice."""
+        return self._named(self._sum(self._requests.outermost()._rows))
 
     def _sum(self, rows: Sequence[int]) -> list[int]:
         return self._core.totals(list(rows), len(self._names))
@@ -125,7 +123,8 @@ class Attribution(ArrowExport):
         """
         Groups the requests and says, per group, how long they took and what that time was made of.
 
-        Requests whose start and end cannot be true (`Request.timed`) are in no group.
+        Requests whose start and end cannot be true (`Request.timed`) are in no group, nor are those inside another one
+        of these (`Requests.outermost`): their time is in that one.
 
         Args:
             keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
@@ -152,7 +151,8 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        requests = self._requests.where(timed=True, **({} if long_running else {"long_running": False}))
+        kept = self._requests.where(timed=True, **({} if long_running else {"long_running": False}))
+        requests = kept.outermost()
         columns = [requests._joined.column(key) for key in keys]
         members: dict[tuple[Any, ...], list[int]] = {}
         for row in requests._rows:

@@ -4,8 +4,9 @@ The taxonomy: who spent the time, and on what.
 Every nanosecond of a request belongs to one *phase*, such as `apiserver.storage.encode`; its *component* is the part
 before the first dot. Phases come from one table of rules, applied once per distinct *signature* and never per span:
 
-    Signature(service, scope, kind, name, parent, leaf, request_verb)  ──rules, first match wins──→  phase
-    (signature, event name)                                            ──the same rule's events──→  phase from there on
+    Signature(service, scope, kind, name, parent, leaf, request_verb, detail)  ──rules, first match wins──→  phase
+    (signature, event name)                                      ──the same rule's events──→  phase from there on
+    (calls around the span, phase)                               ──`below`──→  phase on whose behalf
 
 So a rule of your own is a Python object, or a Python function, and costs nothing per span.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 __all__ = [
     "CLIENT",
@@ -27,8 +28,14 @@ __all__ = [
     "Rule",
     "Signature",
     "Taxonomy",
+    "below",
     "component_of",
+    "takes_over",
 ]
+
+_ROOT: Final = "*net/http/otelhttp"
+_GRPC: Final = "*otelgrpc"
+_TRACING: Final = "k8s.io/component-base/tracing"
 
 INTERNAL: Final = 1
 SERVER: Final = 2
@@ -56,6 +63,13 @@ class Signature(NamedTuple):
     """CLIENT: no SERVER span below it; SERVER: no INTERNAL span below it; otherwise: no child."""
     request_verb: str | None
     """Kubernetes verb of the innermost request, "nonresource" for `/healthz` and the like, None outside requests."""
+    detail: str | None = None
+    """
+    What attributes and events tell, where a rule of k8strace's needs it. Of an HTTP call of the apiserver that is not
+    below `Call … webhook`, whom it is for: "webhook", "aggregator" (the request itself is sent on), "api" (another
+    request of the API) or "webhook_or_aggregator" (nothing tells). Of `SerializeObject`: "interleaved" if it was
+    encoded or compressed while it was written. Otherwise None.
+    """
 
 
 class Mark(NamedTuple):
@@ -97,6 +111,8 @@ class Rule:
     """See `Signature.leaf`."""
     request_verb: str | None = None
     """Pattern of the request's verb; a span outside requests does not match."""
+    detail: str | None = None
+    """Pattern of `Signature.detail`; a span without one does not match."""
     events: Mapping[str, Mark] = field(default_factory=dict)
     """Event name → what it changes."""
 
@@ -110,6 +126,7 @@ class Rule:
             and _like(self.scope, signature.scope)
             and _like(self.parent, signature.parent)
             and _like(self.request_verb, signature.request_verb)
+            and _like(self.detail, signature.detail)
         )
         return self.phase if fits else None
 
@@ -139,17 +156,62 @@ def component_of(phase: str) -> str:
     return phase.partition(".")[0]
 
 
-def _api(
-    phase: str, name: str, events: Mapping[str, Mark] | None = None, request_verb: str | None = None
-) -> Rule:
+_TAKES_OVER: Final = frozenset({"aggregator", "webhook"})
+"""Components whose calls answer for everything below them."""
+
+
+def below(call: str, phase: str) -> str:
+    """
+    What a phase becomes below a call.
+
+    A span that no rule knows belongs to the call above it. A webhook, and a server that requests are sent on to,
+    answer for all that they cause, and the rest of the name says who did it.
+
+    Args:
+        call: Component of the call.
+        phase: Phase of a span somewhere below it, by k8strace's own rules.
+
+    Examples:
+        >>> below("webhook", "unattributed"), below("aggregator", "etcd.raft"), below("etcd", "etcd.raft")
+        ('webhook.server', 'aggregator.etcd', 'etcd.raft')
+    """
+    component = component_of(phase)
+    if component == UNATTRIBUTED:
+        return f"{call}.server"
+    return f"{call}.{component}" if call in _TAKES_OVER and call != component else phase
+
+
+def takes_over(call: str) -> bool:
+    """Whether a call of this component answers for everything below it, and not only for what no rule knows."""
+    return call in _TAKES_OVER
+
+
+def _api(phase: str, name: str, events: Mapping[str, Mark] | None = None, **conditions: Any) -> Rule:
     """A rule for an inner span of the apiserver."""
     return Rule(
-        f"apiserver.{phase}",
-        name=name,
-        service="apiserver",
-        kind=INTERNAL,
-        request_verb=request_verb,
-        events=events or {},
+        f"apiserver.{phase}", name=name, service="apiserver", kind=INTERNAL, events=events or {}, **conditions
+    )
+
+
+def _http(phase: str, **conditions: Any) -> Rule:
+    """A rule for an HTTP call of the apiserver."""
+    return Rule(phase, service="apiserver", kind=CLIENT, scope=_ROOT, **conditions)
+
+
+def _webhook(kind: str) -> tuple[Rule, ...]:
+    """
+    A webhook's time is that of its HTTP call; without one, up to the event that ends it.
+
+    The rest of the span around it is the apiserver's: the review encoded, the answer decoded, the patch applied. That
+    is known of kube-apiserver's own span; one of the same name from another instrumentation is the call.
+    """
+    name, phase, own = f"Call {kind} webhook", f"webhook.{kind}", "apiserver.admission.webhook"
+    inner: dict[str, Any] = {"name": name, "service": "apiserver", "kind": INTERNAL}
+    return (
+        Rule(phase, leaf=True, events={"Request completed": Mark(phase, own)}, **inner),
+        Rule(own, scope=_TRACING, **inner),
+        Rule(phase, **inner),
+        _http(phase, parent=name),
     )
 
 
@@ -180,14 +242,19 @@ _ENCODE = {
     "Encode succeeded": _from("storage.transform"),
     "TransformToStorage succeeded": _from("storage"),
 }
+
+
+def _write(phase: str) -> dict[str, Mark]:
+    """Events of a response that is written."""
+    names = ("About to start writing response", "Write call succeeded", "Write call failed")
+    return dict.fromkeys(names, _from(f"serialize.{phase}"))
+
+
 _KMS = {
     "About to decrypt DEK using remote service": Mark(after="kms.decrypt"),
     "DEK decryption succeeded": _from("storage.transform"),
     "DEK decryption failed": _from("storage.transform"),
 }
-
-_ROOT: Final = "*net/http/otelhttp"
-_GRPC: Final = "*otelgrpc"
 
 _RULES: Final[tuple[RuleFunction, ...]] = (
     # The request's SERVER span: the filter chain around the handler, and the handler itself where it has no span.
@@ -198,10 +265,10 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     _api("authentication", "authentication"),
     _api("audit", "audit"),
     _api("impersonation", "*impersonation"),
-    _api("flowcontrol", "priorityandfairness"),
+    _api("flowcontrol.to_authorization", "priorityandfairness"),
     _api("watch", "authorization", request_verb="watch"),
     _api("handler", "authorization", request_verb="nonresource"),
-    _api("authorization", "authorization"),
+    _api("authorization.to_handler", "authorization"),
     # Handlers.
     _api(
         "unattributed",
@@ -230,15 +297,8 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     ),
     _api("watch", "WatchList"),
     _api("watch", "WatchServer.HandleHTTP"),
-    _api(
-        "serialize.encode",
-        "SerializeObject",
-        {
-            "About to start writing response": _from("serialize.write"),
-            "Write call succeeded": _from("serialize.write"),
-            "Write call failed": _from("serialize.write"),
-        },
-    ),
+    _api("serialize.encode", "SerializeObject", _write("encode_and_write"), detail="interleaved"),
+    _api("serialize.encode", "SerializeObject", _write("write")),
     # The watch cache. Waiting for freshness is told from reading.
     _api("watchcache", "cacher*", _WATCH_CACHE),
     # Storage. In an update, admission runs inside GuaranteedUpdate, before the object is encoded.
@@ -269,22 +329,21 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
         },
     ),
     _api("storage.transform", "Transform*Storage with envelopeTransformer", _KMS),
-    # Webhooks: the apiserver's span around the call, the HTTP call, and the webhook's own server span.
-    Rule("webhook.mutating", name="Call mutating webhook", service="apiserver", kind=INTERNAL),
-    Rule("webhook.validating", name="Call validating webhook", service="apiserver", kind=INTERNAL),
-    Rule("webhook.mutating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call mutating webhook"),
-    Rule(
-        "webhook.validating", service="apiserver", kind=CLIENT, scope=_ROOT, parent="Call validating webhook"
-    ),
-    Rule("webhook.server", scope=_ROOT, kind=SERVER, parent="HTTP POST"),
-    # Other calls out of the apiserver.
-    Rule("aggregator", service="apiserver", kind=CLIENT, scope=_ROOT),
+    # Calls out of the apiserver. What is below them is told by `below`.
+    *_webhook("mutating"),
+    *_webhook("validating"),
+    _http("webhook.admission", detail="webhook"),
+    _http("webhook.or_aggregator", detail="webhook_or_aggregator"),
+    _http("apiserver.call", detail="api"),
+    _http("aggregator"),
     Rule("egress.dial", name="Proxy via *", service="apiserver", kind=INTERNAL),
-    # etcd. Without its SERVER span a call cannot be told from the network.
+    # etcd. Without its SERVER span a call cannot be told from the network; a stream, not from the work on its pages.
+    Rule("etcd.stream", name="etcdserverpb.KV/RangeStream", scope=_GRPC, kind=CLIENT),
     Rule("etcd.opaque", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT, leaf=True),
     Rule("etcd.transport", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT),
     Rule("etcd.server", name="etcdserverpb.*", scope=_GRPC, kind=SERVER, leaf=True),
     Rule("etcd.grpc", name="etcdserverpb.*", scope=_GRPC, kind=SERVER),
+    Rule("etcd.watch", name="watch", scope="go.etcd.io/etcd*", kind=INTERNAL),
     Rule("etcd.read", name="range*", scope="go.etcd.io/etcd*", kind=INTERNAL),
     Rule(
         "etcd.apply",
@@ -293,6 +352,14 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
         events={"Send raft proposal": Mark(after="etcd.raft"), "Receive raft result": Mark()},
     ),
 )
+
+
+class _Answer(NamedTuple):
+    """What the rules say of a signature."""
+
+    phase: str
+    events: Mapping[str, Mark]
+    yields: bool
 
 
 _REMEMBERED: Final = 4096
@@ -345,14 +412,18 @@ class Taxonomy:
 
         Answers are remembered, a few thousand of them: a rule must say the same of the same signature.
         """
-        return self._answer(signature)
+        return self._answer(signature)[:2]
 
-    def _ask(self, signature: Signature) -> tuple[str, Mapping[str, Mark]]:
+    def yields(self, signature: Signature) -> bool:
+        """Whether the phase becomes another one below a call (see `below`). That of a rule of your own stays."""
+        return self._answer(signature).yields
+
+    def _ask(self, signature: Signature) -> _Answer:
         for rule in self._by_name.get(signature.name, self._general):
             phase = rule(signature)
             if phase is not None:
-                return phase, _marks(rule)
-        return UNATTRIBUTED, {}
+                return _Answer(phase, _marks(rule), rule in _RULES)
+        return _Answer(UNATTRIBUTED, {}, yields=True)
 
     def __reduce__(self) -> tuple[type[Taxonomy], tuple[Sequence[RuleFunction]]]:
         """Copy and pickle the rules, without the answers."""

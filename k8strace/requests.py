@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
-from k8strace.components import OWN, Mark, Signature, Taxonomy, component_of
+from k8strace.components import (
+    CLIENT,
+    OWN,
+    UNATTRIBUTED,
+    Mark,
+    Signature,
+    Taxonomy,
+    below,
+    component_of,
+    takes_over,
+)
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -49,7 +59,7 @@ class EtcdCall(NamedTuple):
     """Role of its CLIENT span in the ledger."""
     trace_id: str
     span_id: str
-    """Of the CLIENT span."""
+    """Of the CLIENT span; without one, of the SERVER span."""
     method: str
     """Service and method, such as "KV/Txn"."""
     operation: str
@@ -59,12 +69,12 @@ class EtcdCall(NamedTuple):
     status: str | None
     """gRPC status name, such as "OK"."""
     start_unix_nano: int
-    client_ns: int
-    """Duration of the CLIENT span."""
+    client_ns: int | None
+    """Duration of the CLIENT span; None where only etcd's SERVER span tells of the call: an aggregated server's."""
     server_ns: int | None
     """Duration of etcd's SERVER span; None if it is not here."""
     transport_ns: int | None
-    """client_ns - server_ns: network and gRPC, whatever the clocks say; None without a SERVER span."""
+    """client_ns - server_ns: network and gRPC, whatever the clocks say; None if one of the spans is not here."""
     send_ns: int | None
     """From the start of the CLIENT span to the start of the SERVER span, after clock correction."""
     receive_ns: int | None
@@ -121,6 +131,11 @@ class Request:
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
+    counted_in: int | None
+    """
+    Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
+    one lasted. Sums over requests leave it out where they have that one.
+    """
     long_running: bool
     """It stays open by its nature (watch, exec, log, …) and is left out of latency statistics."""
     timed: bool
@@ -173,16 +188,13 @@ class Request:
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseTable:
-    """The taxonomy's answers for one set of signatures, as the core takes them."""
+class PhaseTable(NamedTuple):
+    """The taxonomy's answers for one set of signatures."""
 
     names: tuple[str, ...]
     """Phases in alphabetical order; their numbers are places in this list."""
-    phase: list[int]
-    """One per signature."""
-    events: list[tuple[int, int, int | None, int | None]]
-    """(signature, event name, before, after)."""
+    answers: _core.Answers
+    """The same as the core takes them."""
 
 
 class _Joined:
@@ -226,18 +238,66 @@ class _Joined:
         return grouped
 
 
+Context = tuple[str, ...]
+"""Components of the calls that a span is below: the innermost, or one that takes over and the first below it."""
+
+
 def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    answers = [taxonomy.resolve(Signature._make(row)) for row in core.signatures()]
-    phases = [phase for phase, _ in answers]
+    signatures = [Signature._make(row) for row in core.signatures()]
+    answers = [taxonomy.resolve(signature) for signature in signatures]
+    yields = [taxonomy.yields(signature) for signature in signatures]
     asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
     marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
-    names = sorted({*phases, *(phase for *_, mark in marks for phase in mark if phase)})
+    told = [(s, phase) for s, (phase, _) in enumerate(answers)]
+    told += [(s, phase) for s, _, mark in marks for phase in mark if phase]
+    changing = {phase for s, phase in told if yields[s]}
+    called = _calls(signatures, [phase for phase, _ in answers])
+    kinds = ["", *sorted({*called} - {""})]
+    contexts = _contexts(kinds[1:])
+    become = [{phase: _below(context, phase) for phase in changing} for context in contexts]
+    names = sorted({phase for _, phase in told}.union(*(row.values() for row in become)))
     number = {name: at for at, name in enumerate(names)}
+    place = {context: at for at, context in enumerate(contexts)}
     return PhaseTable(
-        names=tuple(names),
-        phase=[number[phase] for phase in phases],
-        events=[(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
+        tuple(names),
+        (
+            [number[phase] for phase, _ in answers],
+            [(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
+            len(names),
+            (
+                [kinds.index(call) for call in called],
+                [not each for each in yields],
+                [[place[_inside(context, call)] for call in kinds] for context in contexts],
+                [[number[row.get(name, name)] for name in names] for row in become],
+            ),
+        ),
     )
+
+
+def _calls(signatures: Sequence[Signature], phases: Sequence[str]) -> list[str]:
+    """The component of every signature that is a call out of the process; empty for the others."""
+    pairs = zip(signatures, map(component_of, phases), strict=True)
+    own = ("apiserver", UNATTRIBUTED)
+    return [component if s.kind == CLIENT and component not in own else "" for s, component in pairs]
+
+
+def _contexts(calls: Sequence[str]) -> list[Context]:
+    takers = [call for call in calls if takes_over(call)]
+    return [(), *((call,) for call in calls), *((taker, call) for taker in takers for call in calls)]
+
+
+def _inside(context: Context, call: str) -> Context:
+    """The context below a call that is itself in `context`."""
+    taken = tuple(each for each in context if takes_over(each))
+    if not call or taken[:1] == (call,) or len(taken) == 2:
+        return taken[:1] if call and taken[:1] == (call,) and len(taken) == 1 else context
+    return (*taken, call)
+
+
+def _below(context: Context, phase: str) -> str:
+    for call in reversed(context):
+        phase = below(call, phase)
+    return phase
 
 
 class Requests(ArrowExport):
@@ -327,6 +387,24 @@ class Requests(ArrowExport):
         wall = self._joined.column("wall_ns")
         rows = self.where(timed=True, **({} if long_running else {"long_running": False}))._rows
         return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
+
+    def outermost(self) -> Requests:
+        """
+        Those whose time is not in that of another one of these, in the same order: sums over them count no time twice.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/field/d3-aggregated-same-name.json"))
+            >>> requests.outermost()
+            Requests(1 of 2 requests)
+        """
+        around = self._joined.column("counted_in")
+        if not any(around[row] is not None for row in self._rows):
+            return self
+        chosen = set(self._rows)
+        inside: dict[int | None, bool] = {None: False}
+        rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
+        return Requests(self._joined, rows)
 
     def column(self, name: str) -> list[Any]:
         """
@@ -432,7 +510,8 @@ class Requests(ArrowExport):
 
         Returns:
             One row per group and operation, most calls first: the keys, `operation`, `requests` that made such
-            calls, `calls`, `total_ns` of their CLIENT spans, and `p50_ns` and `p99_ns` by nearest rank.
+            calls, `calls`, `total_ns` of their CLIENT spans (of the SERVER span where there is no other), and
+            `p50_ns` and `p99_ns` by nearest rank.
 
         Examples:
             >>> import k8strace
@@ -448,7 +527,7 @@ class Requests(ArrowExport):
                 group = (*(column[row] for column in columns), call.operation)
                 groups.setdefault(group, []).append(call)
         rows = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
-        latency = [sorted(call.client_ns for call in calls) for _, calls in rows]
+        latency = [sorted(_call_ns(call) for call in calls) for _, calls in rows]
         return Table(
             _core.make_table(
                 [
@@ -479,9 +558,9 @@ class Requests(ArrowExport):
 
         table = self._joined.phase_table
         components = sorted({component_of(phase) for phase in table.names})
-        group = [components.index(component_of(table.names[phase])) for phase in table.phase]
+        group = [components.index(component_of(name)) for name in table.names]
         graph: nx.DiGraph[str] = nx.DiGraph()
-        for caller, called, calls, total_ns in self._joined.core.calls(group):
+        for caller, called, calls, total_ns in self._joined.core.calls(table.answers, group):
             graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
         return graph
 
@@ -495,7 +574,7 @@ class Requests(ArrowExport):
 
     def _tree(self, request: int) -> nx.DiGraph[str]:
         table = self._joined.phase_table
-        explained = self._joined.core.explain(request, table.phase, table.events, len(table.names))
+        explained = self._joined.core.explain(request, table.answers)
         return build_call_tree(explained, table.names)
 
     def __repr__(self) -> str:
@@ -513,6 +592,24 @@ class Requests(ArrowExport):
         from k8strace.views.notebook import requests_html
 
         return requests_html(self)
+
+
+def _call_ns(call: EtcdCall) -> int:
+    """How long a call took, as far as it is told: one of the two is."""
+    return next(ns for ns in (call.client_ns, call.server_ns) if ns is not None)
+
+
+def _is_inside(
+    at: int | None, around: Sequence[int | None], chosen: Collection[int], inside: dict[int | None, bool]
+) -> bool:
+    """Whether `at` or one around it is chosen. `inside` remembers, so that deep nesting costs linear time."""
+    path = []
+    while at is not None and at not in inside and at not in chosen:
+        path.append(at)
+        at = around[at]
+    found = at in chosen or inside[at]
+    inside.update(dict.fromkeys(path, found))
+    return found
 
 
 def _where(issue: Issue) -> str:

@@ -6,7 +6,7 @@ No threads, no clock, no files: the caller feeds, tells the time, and takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,6 +80,16 @@ class StreamedRequests(Requests):
         Most come again in this take, with the next revision; one that does not is gone.
         """
         return self._replaced
+
+    def _of_traces(self, trace_ids: Container[str]) -> StreamedRequests:
+        """Those of some traces, with what they replace."""
+        joined, part = self._joined, StreamedRequests.__new__(StreamedRequests)
+        kept = [at for at, trace in enumerate(self.column("trace_id")) if trace in trace_ids]
+        Requests.__init__(part, joined, [self._rows[at] for at in kept])
+        part._revisions = tuple(self._revisions[at] for at in kept)
+        rows = [(row["trace_id"], row["span_id"], row["revision"]) for row in self._replaced]
+        part._replaced = _replaced([row for row in rows if row[0] in trace_ids])
+        return part
 
 
 class RequestStream:

@@ -130,6 +130,9 @@ class LyingStorage:
     def lock(self):
         pass
 
+    def check(self, handle=None, name=""):
+        pass
+
     def release(self):
         pass
 

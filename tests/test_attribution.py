@@ -30,7 +30,7 @@ from hypothesis import assume, given, settings
 from strategies import Requests, clean_trees, dirty_batches
 
 import k8strace
-from k8strace.components import Mark
+from k8strace.components import Mark, below
 
 CONSERVING = ("critical_path", "active_share")
 METHODS = (*CONSERVING, "self_time")
@@ -174,7 +174,11 @@ def phases_of(trees: Any, taxonomy: k8strace.Taxonomy) -> Iterator[tuple[tuple[s
         return taxonomy.resolve(k8strace.Signature(*signature))
 
     phases = baseline().Phases(
-        trees, lambda s: resolve(s)[0], lambda s, event: resolve(s)[1].get(event.casefold())
+        trees,
+        lambda s: resolve(s)[0],
+        lambda s, event: resolve(s)[1].get(event.casefold()),
+        below,
+        lambda s: taxonomy.yields(k8strace.Signature(*s)),
     )
     for root in trees.requests:
         result = phases.request(root)

@@ -27,7 +27,7 @@ from builder import (
 )
 
 import k8strace
-from k8strace.components import UNATTRIBUTED, Mark, Rule, Signature, Taxonomy, component_of
+from k8strace.components import UNATTRIBUTED, Mark, Rule, Signature, Taxonomy, below, component_of
 
 TAXONOMY = Taxonomy()
 RULES = [rule for rule in TAXONOMY.rules if isinstance(rule, Rule)]
@@ -39,6 +39,7 @@ def phases_of(rule: Rule) -> set[str]:
 
 
 PHASES = set().union(*map(phases_of, RULES), {UNATTRIBUTED})
+BELOW = {below(call, phase) for call in ("aggregator", "etcd", "webhook") for phase in PHASES}
 
 
 def request(*inner: Span, method: str = "GET", target: str = "/api/v1/namespaces/a/pods/b") -> Span:
@@ -68,17 +69,19 @@ def fired(requests: k8strace.Requests) -> set[int]:
 
 IN_CAPTURES = {
     "apiserver.admission",
+    "apiserver.admission.webhook",
     "apiserver.audit",
     "apiserver.authentication",
-    "apiserver.authorization",
+    "apiserver.authorization.to_handler",
     "apiserver.decode",
     "apiserver.filters",
-    "apiserver.flowcontrol",
+    "apiserver.flowcontrol.to_authorization",
     "apiserver.handler",
     "apiserver.impersonation",
     "apiserver.read_body",
     "apiserver.response",
     "apiserver.serialize.encode",
+    "apiserver.serialize.encode_and_write",
     "apiserver.serialize.write",
     "apiserver.storage",
     "apiserver.storage.decode",
@@ -97,9 +100,10 @@ IN_CAPTURES = {
 NEVER_IN_1_36 = {"apiserver.authentication"}  # it is a prelude there, or a trace of its own
 SINCE_1_34 = {
     "apiserver.audit",
-    "apiserver.authorization",
-    "apiserver.flowcontrol",
+    "apiserver.authorization.to_handler",
+    "apiserver.flowcontrol.to_authorization",
     "apiserver.impersonation",
+    "apiserver.serialize.encode_and_write",  # lists are streamed since 1.33
 }
 
 
@@ -109,18 +113,48 @@ def test_the_phases_of_real_requests_are_a_closed_list(capture: Path) -> None:
 
 
 # What the captures cannot show: the phase of the rule, and a request in which it fires.
-# No KMS plugin was configured, no proxy to dial through and no aggregated server; etcd was traced, and before 3.7.
+# No KMS plugin was configured, no proxy to dial through and no aggregated server; etcd was traced, and before 3.7;
+# every webhook call had its own span.
 BEYOND_CAPTURES = {
     "Get etcd3": ("apiserver.storage", lambda: [Span("Get etcd3", 10, 90)]),
     "KMS": ("apiserver.storage.transform", lambda: [transform(10, 90)]),
-    "webhook with spans": ("webhook.server", lambda: [webhook("mutating", 10, 90, (20, 80), served(30, 70))]),
-    "aggregated server": ("aggregator", lambda: [Span("HTTP GET", 10, 90, kind=CLIENT, scope=HTTP)]),
+    "mutating webhook without its call": ("webhook.mutating", lambda: [lone_call("mutating")]),
+    "validating webhook without its call": ("webhook.validating", lambda: [lone_call("validating")]),
+    "mutating webhook, other span": ("webhook.mutating", lambda: [other_call("mutating")]),
+    "validating webhook, other span": ("webhook.validating", lambda: [other_call("validating")]),
+    "webhook before 1.26": (
+        "webhook.admission",
+        lambda: [http("POST", "https://a.b:443/mutate?timeout=10s")],
+    ),
+    "POST without a URL": ("webhook.or_aggregator", lambda: [http("POST")]),
+    "another request of the API": (
+        "apiserver.call",
+        lambda: [http("GET", "https://[::1]:6443/api/v1/nodes/n")],
+    ),
+    "aggregated server": ("aggregator", lambda: [http("GET", "https://a.b:443/api/v1/namespaces/a/pods/b")]),
     "egress": ("egress.dial", lambda: [Span("Proxy via grpc protocol over uds", 10, 90)]),
     "etcd not traced": ("etcd.opaque", lambda: [etcd_client("KV/Range", 10, 90)]),
+    "a stream of pages": ("etcd.stream", lambda: [etcd_client("KV/RangeStream", 10, 90)]),
     "etcd 3.7": ("etcd.grpc", lambda: [served_by_etcd(etcd_internal("range", 30, 70))]),
     "etcd 3.7 read": ("etcd.read", lambda: [served_by_etcd(etcd_internal("range", 30, 70))]),
     "etcd 3.7 write": ("etcd.apply", lambda: [served_by_etcd(etcd_internal("txn", 30, 70))]),
+    "etcd 3.7 watch": ("etcd.watch", lambda: [served_by_etcd(etcd_internal("watch", 30, 70))]),
 }
+
+
+def http(method: str, url: str | None = None, *inner: Span, above: str = "HTTP ") -> Span:
+    attributes = {"http.request.method": method} | ({"url.full": url} if url else {})
+    return Span(f"{above}{method}", 10, 90, list(inner), kind=CLIENT, scope=HTTP, attributes=attributes)
+
+
+def lone_call(kind: str) -> Span:
+    return Span(f"Call {kind} webhook", 10, 90, events=[(70, "Request completed")])
+
+
+def other_call(kind: str) -> Span:
+    call = webhook(kind, 10, 90, (20, 80))
+    call.scope = "somewhere.else"
+    return call
 
 
 def transform(start: int, end: int, *events: tuple[int, str]) -> Span:
@@ -244,7 +278,8 @@ def test_webhooks_of_an_update_are_not_admission() -> None:
         "apiserver.unattributed": 10,
         "apiserver.storage": 10,
         "apiserver.admission": 20,
-        "webhook.validating": 30,
+        "webhook.validating": 28,
+        "apiserver.admission.webhook": 2,
         "apiserver.storage.encode": 20,
     }
 
@@ -269,6 +304,18 @@ def test_a_response_is_encoded_and_then_written() -> None:
         "SerializeObject", 10, 90, (70, "About to start writing response"), (85, "Write call succeeded")
     )
     assert phases(sent) == {"apiserver.serialize.encode": 60, "apiserver.serialize.write": 20}
+
+
+def test_a_response_that_is_encoded_while_it_is_written_is_both() -> None:
+    events = [
+        (30, "About to start writing response"),
+        (50, "Write call succeeded"),
+        (85, "Write call succeeded"),
+    ]
+    assert phases(span("SerializeObject", 10, 90, *events)) == {
+        "apiserver.serialize.encode": 20,
+        "apiserver.serialize.encode_and_write": 60,
+    }
 
 
 def test_a_secret_waits_for_its_key() -> None:
@@ -309,8 +356,8 @@ def test_nested_filters_keep_only_the_time_before_the_next_one() -> None:
     assert phases(inner) == {
         "apiserver.audit": 10,
         "apiserver.impersonation": 10,
-        "apiserver.flowcontrol": 20,
-        "apiserver.authorization": 10,
+        "apiserver.flowcontrol.to_authorization": 20,
+        "apiserver.authorization.to_handler": 10,
         "apiserver.unattributed": 30,
     }
 
@@ -342,6 +389,102 @@ def test_a_call_is_opaque_transport_or_grpc_by_what_is_below_it() -> None:
 def test_what_no_rule_knows_is_unattributed_and_shown() -> None:
     odd = Span("newInKubernetes2", 10, 90, scope="somewhere.else")
     assert phases(odd) == {UNATTRIBUTED: 80}
+
+
+# ── On whose behalf ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_webhook_causes_is_the_webhooks() -> None:
+    # CLIENT      20 ├────────────────────────────┤ 80
+    # SERVER         25 ├─────────────────────┤ 75      policy
+    # engine            30 ├──────────────┤ 70
+    # etcd                     40 ├──┤ 50               called by it
+    called = etcd_client("KV/Range", 40, 50, etcd_server("KV/Range", 42, 48))
+    engine = Span("ENGINE/RULE", 30, 70, [called], scope="engine", process=("policy", "policy-0"))
+    answered = served(25, 75)
+    answered.children = [engine]
+    assert phases(webhook("validating", 10, 90, (20, 80), answered)) == {
+        "apiserver.admission.webhook": 20,
+        "webhook.validating": 10,
+        "webhook.server": 10 + 30,
+        "webhook.etcd": 10,
+    }
+
+
+def test_what_an_aggregated_server_causes_is_the_aggregators() -> None:
+    # CLIENT     10 ├────────────────────────────────┤ 90
+    # SERVER        15 ├──────────────────────────┤ 85      the same request, in the other server
+    # etcd SERVER         20 ├────┤ 40                      without a CLIENT span
+    # CLIENT                        50 ├───────┤ 80         its own webhook
+    # policy                           55 ├─┤ 75
+    inner = apiserver_request("1.35", "GET", "/apis/a.b/v1/things", 15, 85, [])
+    inner.children = [
+        etcd_server("KV/Range", 20, 40),
+        webhook("validating", 50, 80, (50, 80), served(55, 75)),
+    ]
+    outer = apiserver_request("1.35", "GET", "/apis/a.b/v1/things", 0, 100, [])
+    outer.children = [http("GET", None, inner)]
+    requests = joined(outer)
+    attribution = k8strace.attribute(requests)
+    assert attribution.phases(0) == {
+        "apiserver.filters": 20,
+        "aggregator": 10,
+        "aggregator.apiserver": 20,
+        "aggregator.etcd": 20,
+        "aggregator.webhook": 30,
+    }
+    assert attribution.phases(1) == {
+        "apiserver.filters": 20,
+        "etcd.server": 20,
+        "webhook.validating": 10,
+        "webhook.server": 20,
+    }
+    assert attribution.totals() == attribution.phases(0)
+    (call,) = requests[1].etcd_calls
+    assert (call.client_ns, call.server_ns, call.transport_ns, call.request) == (None, 20, None, 1)
+    assert requests.graph().edges["apiserver", "aggregator"]["calls"] == 1
+
+
+def test_a_rule_of_ones_own_wins_over_the_call_above() -> None:
+    answered = served(30, 70)
+    called = webhook("validating", 10, 90, (20, 80), answered)
+    taxonomy = k8strace.Taxonomy().with_rule(Rule("policy.engine", service="policy"))
+    sent = k8strace.decode(trace(request(called)).batches())
+    found = k8strace.attribute(k8strace.join(sent, taxonomy=taxonomy)).phases(0)
+    assert (found["policy.engine"], found["webhook.validating"]) == (40, 20)
+
+
+def test_a_call_is_told_by_its_span_or_ends_with_its_event() -> None:
+    assert phases(lone_call("mutating")) == {"webhook.mutating": 60, "apiserver.admission.webhook": 20}
+    failed = Span("Call validating webhook", 10, 90)
+    assert phases(failed) == {"webhook.validating": 80}
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "phase"),
+    [
+        # What 1.22 to 1.25 send for a webhook, below the SERVER span itself.
+        ("POST", "https://policy.ops.svc:443/validate?timeout=10s", "webhook.admission"),
+        # A webhook behind an aggregated API.
+        ("POST", "https://policy.ops.svc:443/apis/admission.a.b/v1/reviews?timeout=5s", "webhook.admission"),
+        # The request itself, sent on, with the timeout that kubectl asks for.
+        ("POST", "https://10.0.0.9:443/api/v1/namespaces/a/pods?timeout=32s", "aggregator"),
+        ("POST", None, "webhook.or_aggregator"),
+        ("GET", None, "aggregator"),
+        # Delegated authorization, and the apiserver asking itself.
+        (
+            "POST",
+            "https://10.0.0.1/apis/authorization.k8s.io/v1/subjectaccessreviews?timeout=10s",
+            "apiserver.call",
+        ),
+        ("GET", "https://[::1]:6443/api/v1/namespaces/a", "apiserver.call"),
+    ],
+)
+@pytest.mark.parametrize("keys", [("http.request.method", "url.full"), ("http.method", "http.url")])
+def test_whom_an_http_call_is_for(method: str, url: str | None, phase: str, keys: tuple[str, str]) -> None:
+    attributes = {keys[0]: method} | ({keys[1]: url} if url else {})
+    call = Span(method, 10, 90, kind=CLIENT, scope=HTTP, attributes=attributes)
+    assert phases(call, method="POST", target="/api/v1/namespaces/a/pods") == {phase: 80}
 
 
 # ── Rules ─────────────────────────────────────────────────────────────────────────────────────────
@@ -422,8 +565,8 @@ def test_the_component_is_the_text_before_the_first_dot(phase: str, component: s
 def test_the_reference_lists_every_phase_and_no_other() -> None:
     page = Path(__file__).parent.parent / "docs" / "reference" / "components.md"
     rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `")]
-    listed = [row[1].strip().strip("`") for row in rows]
-    assert sorted(listed) == sorted(PHASES)
+    listed = [name for row in rows for name in row[1].replace("`", "").replace(",", " ").split()]
+    assert sorted(listed) == sorted(PHASES | BELOW)
     assert all(cell.strip() for row in rows for cell in row[1:-1])
 
 

@@ -13,8 +13,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import k8strace
+from k8strace.formats import messages
+from k8strace.receiver import Meta, Places, Receiver
 from k8strace.receiver.labels import COMPONENTS, RESOURCES, VERBS
 from k8strace.receiver.metrics import LIMITS_NS, Exposition, Histogram, Reading, RequestMetrics
+from k8strace.receiver.readings import _stream
 from k8strace.receiver.tally import Durations, Observed, Recent, Tally, observe, rounded_up
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -250,4 +253,65 @@ def test_tallies_of_parts_make_the_tally_of_the_whole(recorded):
     assert (merged.requests, merged.slowest()) == (whole.requests, whole.slowest())
     assert {key: (group.requests, group.wall.counts) for key, group in merged.groups.items()} == {
         key: (group.requests, group.wall.counts) for key, group in whole.groups.items()
+    }
+
+
+def test_what_counts_is_a_counter_and_nothing_else_is():
+    """
+    Over everything that is there: a counter is one that never falls, and its samples end in _total.
+
+    What grows while spans come and is there no more after a flush is a gauge.
+    """
+    stream = k8strace.RequestStream()
+    receiver = Receiver(stream, Places())
+    try:
+        before = values(receiver.exposition)
+        receiver.pipeline.accept(
+            bytes(next(messages("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).wire), Meta("grpc")
+        )
+        receiver.pipeline.drain(20)
+        after = values(receiver.exposition)
+    finally:
+        receiver.stop(5)
+    kinds = {family.name: family.type for family in parsed(receiver.exposition)}
+    gauges = {"k8strace_held_spans", "k8strace_held_traces", "k8strace_held_bytes"}
+    gauges |= {"k8strace_ready", "k8strace_in_flight_bytes", "k8strace_queue_bytes", "k8strace_queue_batches"}
+    gauges.add("k8strace_http_connections")
+    assert {name for name, kind in kinds.items() if kind == "gauge" and "process_" not in name} == gauges
+    for family in parsed(receiver.exposition):
+        if family.type == "counter":
+            assert {sample.name for sample in family.samples} <= {f"{family.name}_total"}
+        assert not family.name.endswith(("_total", "_count"))
+    assert all(value >= before.get(key, 0) for key, value in after.items() if key[0].endswith("_total"))
+    assert after["k8strace_joined_spans_total", ()] > 0
+    assert (
+        sum(after["k8strace_ended_spans_total", (("fate", fate),)] for fate in FATES)
+        == after["k8strace_joined_spans_total", ()]
+    )
+
+
+FATES = ("repeats", "released", "discarded")
+
+
+def test_every_count_of_a_stream_has_a_metric():
+    """None is forgotten when the stream counts something new."""
+    counts = dict.fromkeys(k8strace.RequestStream().counts, 0) | {"spans": 1}
+    shown = {
+        (reading.name, labels)
+        for reading in _stream(lambda: {name: at for at, name in enumerate(counts, 1)})
+        for labels in reading.read()
+    }
+    assert len(shown) == len(counts) - 1, "batches are counted by the pipeline"
+
+
+def parsed(exposition):
+    return list(text_string_to_metric_families(exposition.render("application/openmetrics-text")[1].decode()))
+
+
+def values(exposition):
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parsed(exposition)
+        for sample in family.samples
+        if family.name.startswith("k8strace")
     }

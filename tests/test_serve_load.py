@@ -229,7 +229,8 @@ def test_it_holds_no_more_after_a_long_time(batches, tmp_path):
     ):
         sent = Load(process.address("grpc"), batches, senders=2, rate=20_000).run(settled_s + SOAK_SECONDS)
         given_up = {
-            name: process.metric("k8strace_stream", count=name) for name in ("discarded", "evicted_spans")
+            "discarded": process.metric("k8strace_ended_spans_total", fate="discarded"),
+            "evicted_spans": process.metric("k8strace_evicted_traces_total", limit="spans"),
         }
     begin = watch.seen[0][0] + settled_s
     settled = [seen for seen in watch.seen if seen[0] >= begin]

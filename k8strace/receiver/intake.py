@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
+from operator import add
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -81,6 +82,9 @@ class Counts:
     spans_rejected: int = 0
     spans_refused: int = 0
     """Spans seen in requests that were refused after all."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*map(add, astuple(self), astuple(other)))
 
 
 class Budget:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from k8strace.receiver.journal_frames import Plain, Sealed, Zstd, layout_of, seal
 from k8strace.receiver.journal_recovery import Recovered, recover
@@ -37,8 +37,8 @@ _LONGEST_INTERVAL_MS = 20
 _SUFFIXES: Final = {"none": Plain.suffix, "zstd": Zstd.suffix}
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
-_HOUSEKEEPING_S = 10.0
-"""How often age is looked at while nothing comes."""
+_HOUSEKEEPING_S = 1.0
+"""How often age, and what the disk says, is looked at while nothing comes."""
 
 
 class _Waiting(NamedTuple):
@@ -58,12 +58,15 @@ class _Trouble:
     again_at_s: float = 0.0
     """Of the monotonic clock."""
     error: str = ""
+    size: int = 0
+    """Bytes of the group that the disk did not take."""
 
-    def note(self, error: str) -> None:
+    def note(self, error: str, size: int = 0) -> None:
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self.failures, 16))
         self.failures += 1
         self.again_at_s = time.monotonic() + pause_s
         self.error = error
+        self.size = size
 
 
 class Journal:
@@ -81,6 +84,7 @@ class Journal:
         compression: "zstd" compresses each group by itself. Needs the extra `serve`.
         storage: How to get at the directory.
         on_sync: Hears how long each sync took, in seconds, on the writer thread.
+        on_trouble: Hears what the disk says when it fails, and "" when it works again, on the writer thread.
 
     Raises:
         ValueError: An argument is out of range.
@@ -113,12 +117,14 @@ class Journal:
         compression: Literal["none", "zstd"] = "none",
         storage: Callable[[Path], Storage] = OsStorage,
         on_sync: Callable[[float], object] | None = None,
+        on_trouble: Callable[[str], object] | None = None,
     ) -> None:
         rules = Rules(segment_bytes, segment_age_s, retain_bytes, retain_age_s)
         _check(sync_interval_ms, compression, asdict(rules))
         self.directory = Path(directory)
         self._interval_s = sync_interval_ms / 1000
         self._on_sync = on_sync
+        self._on_trouble = on_trouble
         self._tally = Tally()
         self._trouble = _Trouble()
         self._changed = Condition()
@@ -192,18 +198,20 @@ class Journal:
         """
         What happened since the start: batches and bytes stored, syncs, segments begun and removed, bytes cut, errors.
 
+        `vanished`: segments and directories that somebody else removed while they were used.
+
         Examples:
             >>> from tempfile import TemporaryDirectory
             >>> with TemporaryDirectory() as directory, Journal(directory) as journal:
-            ...     journal.counts
-            {'batches': 0, 'bytes': 0, 'syncs': 0, 'segments': 0, 'removed': 0, 'cut_bytes': 0, 'errors': 0}
+            ...     list(journal.counts)
+            ['batches', 'bytes', 'syncs', 'segments', 'removed', 'cut_bytes', 'vanished', 'errors']
         """
         return asdict(self._tally)
 
     @property
     def trouble(self) -> str:
-        """What the disk said when it last failed; empty if it took the last batch."""
-        return self._trouble.error
+        """What is wrong with the store, with its path; empty if it took the last batch, or would take it again."""
+        return self._trouble.error and self._unwritable(self._trouble.error)
 
     def close(self, timeout_s: float | None = None) -> bool:
         """
@@ -248,10 +256,25 @@ class Journal:
                     self._answer(self._group)
                     self._group = []
                 else:
-                    self._segments.turn()
-                    self._segments.retain()
+                    self._keep_house()
         finally:
             self._finish()
+
+    def _keep_house(self) -> None:
+        """While nothing comes: is the store as it was, or if it failed, does it work again?"""
+        trouble = self._trouble
+        if time.monotonic() < trouble.again_at_s:
+            return
+        try:
+            self._segments.watch()
+            if trouble.error:
+                self._segments.probe(trouble.size)
+            self._segments.turn()
+            self._segments.retain()
+        except Exception as error:  # noqa: BLE001 - as in `_answer`
+            self._fail(error, trouble.size)
+        else:
+            self._succeed()
 
     def _finish(self) -> None:
         """However the thread ends, nobody waits for it for ever, and the directory is free."""
@@ -287,24 +310,37 @@ class Journal:
         try:
             took_s = self._segments.commit([each.frame for each in group])
         except Exception as error:  # noqa: BLE001 - a sender that waits for ever is worse off than a refused one
-            self._tally.errors += 1
-            self._trouble.note(str(error) or type(error).__name__)
+            self._fail(error, sum(len(each.batch) for each in group))
             return self._refuse(group, self._trouble.error)
-        self._trouble = _Trouble()
+        self._succeed()
         for each in group:
             each.answer.set_result(None)
-        return self._tell(took_s)
+        return self._tell(self._on_sync, took_s)
+
+    def _fail(self, error: Exception, size: int) -> None:
+        before = self._trouble.error
+        self._tally.errors += 1
+        self._trouble.note(str(error) or type(error).__name__, size)
+        if self._trouble.error != before:
+            self._tell(self._on_trouble, self.trouble)
+
+    def _succeed(self) -> None:
+        if self._trouble.error:
+            self._trouble = _Trouble()
+            self._tell(self._on_trouble, "")
+
+    def _unwritable(self, error: str) -> str:
+        return f"the journal in {self.directory} cannot be written: {error}"
 
     def _refuse(self, group: list[_Waiting], error: str) -> None:
         """Each gets an error of its own, since each raises it on a thread of its own."""
-        message = f"the journal in {self.directory} cannot be written: {error}"
         for each in group:
-            each.answer.set_exception(UnavailableError(message, reason="storage"))
+            each.answer.set_exception(UnavailableError(self._unwritable(error), reason="storage"))
 
-    def _tell(self, took_s: float) -> None:
+    def _tell(self, listener: Callable[[Any], object] | None, what: object) -> None:
         try:
-            if self._on_sync is not None:
-                self._on_sync(took_s)
+            if listener is not None:
+                listener(what)
         except Exception:  # noqa: BLE001 - a listener's trouble is not the journal's
             self._tally.errors += 1
 

@@ -12,7 +12,7 @@ from k8strace.receiver.journal_frames import Piece, layout_of, walk
 from k8strace.receiver.segments import DAMAGED, SegmentName, segments_in
 from k8strace.receiver.storage import OsStorage, Storage
 
-__all__ = ["Recovered", "recover", "replay"]
+__all__ = ["Recovered", "batches_of", "recover", "replay"]
 
 
 class Recovered(NamedTuple):
@@ -114,14 +114,15 @@ def replay(
     disk = storage(Path(directory))
     try:
         for segment in segments_in(disk):
-            yield from _batches(disk, segment, on_damage)
+            yield from batches_of(disk, segment, on_damage)
     finally:
         disk.release()
 
 
-def _batches(
+def batches_of(
     storage: Storage, segment: SegmentName, on_damage: Callable[[Recovered], object] | None
 ) -> Iterator[bytes]:
+    """Yields the batches of one segment, as `replay` says."""
     try:
         name, content = _read(storage, segment)
     except FileNotFoundError:  # past keeping, and removed meanwhile

@@ -91,12 +91,6 @@ class Limits:
     streams: int = 64
     """Calls at once on one gRPC connection."""
 
-    # ---- traces that are put together ----
-    trace_spans: int = 1_000_000
-    """Spans of one trace that are joined: for the stream behind the receiver."""
-    open_traces: int = 1_000_000
-    """Traces that wait for more spans: for the stream behind the receiver."""
-
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)

@@ -116,6 +116,7 @@ class RequestMetrics:
         self._parts: dict[tuple[str, str, str], Histogram] = {}
         self._incomplete: Counter[str] = Counter()
         self._updates = 0
+        self._inner = 0
 
     def add(self, rows: Iterable[Observed]) -> None:
         """Adds requests that were finished now."""
@@ -124,6 +125,8 @@ class RequestMetrics:
             for row in rows:
                 if row.update:
                     self._updates += 1
+                elif row.inner:
+                    self._inner += 1
                 else:
                     self._add(row, now)
 
@@ -184,6 +187,12 @@ class RequestMetrics:
             "API requests that late spans changed after they were counted. They are not counted again.",
             (),
             {(): self._updates},
+        )
+        yield _counter(
+            "k8strace_inner_requests",
+            "API requests inside other API requests, whose time has theirs. No other count has them.",
+            (),
+            {(): self._inner},
         )
 
 

@@ -14,19 +14,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from k8strace.exceptions import DecodeError
+from k8strace.receiver.backlog import StoredBatch
 from k8strace.receiver.sink import Meta, Receipt, UnavailableError
 from k8strace.requests import Requests
 from k8strace.spans import Spans, decode
+from k8strace.stream import StreamedRequests
 
 __all__ = ["BatchStore", "Listener", "Pipeline", "PipelineCounts", "SpanStream"]
 
 QUEUE_BYTES: Final = 64 << 20
 """Accepted batches that wait for the worker, in bytes. Those of a second or two at full speed."""
+
+RESUME_TAKE_BATCHES: Final = 1_000
+"""How often requests are handed on while stored batches are read back."""
 
 TAKE_INTERVAL_NS: Final = 500_000_000
 """How often finished requests are handed on, in ns."""
@@ -41,10 +46,10 @@ class SpanStream(Protocol):
     def feed(self, batch: Spans, now_ns: int) -> object:
         """Adds a batch. If it raises, it has not changed."""
 
-    def take(self, now_ns: int) -> Requests:
+    def take(self, now_ns: int) -> StreamedRequests:
         """The requests that are finished by now."""
 
-    def flush(self) -> Requests:
+    def flush(self) -> StreamedRequests:
         """All that is left, finished or not."""
 
 
@@ -94,6 +99,9 @@ class Pipeline:
         stream: What the worker feeds. Nobody else may use it.
         journal: Where batches are made safe before they are acknowledged. None: memory only, a crash loses them.
         listeners: Each is given the requests of every take. One that raises is counted, reported, and asked again.
+        backlog: Stored batches that the stream is fed first. What is finished in them was mostly handed on before:
+            only `resumed` hears of it.
+        resumed: Those of the listeners that are given such requests again.
         queue_bytes: What may wait for the worker; a batch that would exceed it is refused. An empty queue takes any.
         clock_ns: Monotonic clock, in ns.
         take_interval_ns: Time between takes.
@@ -113,12 +121,14 @@ class Pipeline:
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting with a name
         self,
         stream: SpanStream,
         *,
         journal: BatchStore | None = None,
         listeners: Sequence[Listener] = (),
+        backlog: Iterable[StoredBatch] = (),
+        resumed: Sequence[Listener] = (),
         queue_bytes: int = QUEUE_BYTES,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         take_interval_ns: int = TAKE_INTERVAL_NS,
@@ -128,6 +138,11 @@ class Pipeline:
         self._stream = stream
         self._journal = journal
         self._listeners = tuple(listeners)
+        self._backlog = backlog
+        self._resumed = tuple(resumed)
+        self._is_resumed = threading.Event()
+        self.read_back = 0
+        """Batches of the backlog that the stream was fed."""
         self._limit = queue_bytes
         self._clock = clock_ns
         self._interval = take_interval_ns
@@ -212,9 +227,18 @@ class Pipeline:
 
     @property
     def ready(self) -> bool:
-        """Whether batches are taken at all: the worker lives, and nobody has asked to drain."""
+        """Whether batches are taken at all: the backlog is joined, the worker lives, and nobody has asked to drain."""
         with self._changed:
-            return self._failure is None and not self._draining
+            return self._is_resumed.is_set() and self._failure is None and not self._draining
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the backlog is joined."""
+        return self._is_resumed.is_set()
+
+    def wait_resumed(self) -> None:
+        """Returns once the backlog is joined."""
+        self._is_resumed.wait()
 
     @property
     def failure(self) -> BaseException | None:
@@ -260,11 +284,41 @@ class Pipeline:
 
     def _work(self) -> None:
         try:
+            self._resume()
             self._run()
         except BaseException as error:  # noqa: BLE001 - whatever it is: nothing may be acknowledged any more
             with self._changed:
                 self._failure = error
             self._report(f"the worker failed, nothing is accepted any more: {_told(error)}")
+
+    def _resume(self) -> None:
+        """Takes now and then: what is evicted and not taken is lost."""
+        try:
+            recent: set[str] = set()
+            for number, (batch, is_recent) in enumerate(self._backlog, 1):
+                spans = self._read_back(batch)
+                if is_recent:
+                    recent.update(trace_ids_of(spans))
+                if number % RESUME_TAKE_BATCHES == 0:
+                    self._hand_on_again(recent)
+            self._hand_on_again(recent)
+        finally:
+            self._backlog = ()
+            self._is_resumed.set()
+
+    def _read_back(self, batch: bytes) -> Spans:
+        try:
+            spans = self._decode(batch)
+            self._stream.feed(spans, self._clock())
+        except Exception as error:  # noqa: BLE001 - as in `_feed`
+            self._report(f"a stored batch of {len(batch)} bytes could not be joined: {_told(error)}")
+            return decode(b"")
+        self.read_back += 1
+        return spans
+
+    def _hand_on_again(self, recent: set[str]) -> None:
+        if self.read_back:
+            self._hand_on(self._stream.take(self._clock())._of_traces(recent), self._resumed)
 
     def _run(self) -> None:
         due = self._clock() + self._interval
@@ -274,10 +328,10 @@ class Pipeline:
                 self._feed(batch)
             now = self._clock()
             if now >= due or over:
-                self._hand_on(self._stream.take(now))
+                self._hand_on(self._stream.take(now), self._listeners)
                 due = now + self._interval
             if over:
-                return self._hand_on(self._stream.flush())
+                return self._hand_on(self._stream.flush(), self._listeners)
 
     def _next(self, due: int) -> tuple[list[Waiting], bool]:
         """What waits, and whether it is all that will ever come. Waits for either until the next take is due."""
@@ -304,17 +358,22 @@ class Pipeline:
             self._bytes -= batch.size
             self._changed.notify_all()
 
-    def _hand_on(self, requests: Requests) -> None:
+    def _hand_on(self, requests: StreamedRequests, listeners: Sequence[Listener]) -> None:
         self._stream_counts = dict(getattr(self._stream, "counts", {}))
         if not len(requests) and not len(getattr(requests, "replaced", ())):
             return
-        for listener in self._listeners:
+        for listener in listeners:
             try:
                 listener(requests)
             except Exception as error:  # noqa: BLE001 - a listener is somebody else's code
                 with self._changed:
                     self._counted["listener_errors"] += 1
                 self._report(f"a listener failed: {_told(error)}")
+
+
+def trace_ids_of(spans: Spans) -> set[str]:
+    """The ids of its traces, as requests have them."""
+    return {each if isinstance(each, str) else each.hex() for each in spans.column("trace_id").to_pylist()}
 
 
 def _told(error: BaseException) -> str:

@@ -142,12 +142,47 @@ def _pipeline(of: Receiver) -> list[Reading]:
             (),
             count("listener_errors"),
         ),
+        *_stream(lambda: of.pipeline.stream_counts),
+    ]
+
+
+def _stream(counts: Callable[[], Mapping[str, int]]) -> list[Reading]:
+    """What a `RequestStream` counts; nothing before its first take."""
+
+    def some(names: Mapping[str, str]) -> Callable[[], Values]:
+        return lambda: {(label,): counts()[name] for name, label in names.items() if name in counts()}
+
+    def one(name: str) -> Callable[[], Values]:
+        return lambda: {(): counts()[name]} if name in counts() else {}
+
+    limits = {f"evicted_{limit}": limit for limit in ("age", "trace_spans", "spans", "traces", "bytes")}
+    fates = {name: name for name in ("repeats", "released", "discarded")}
+    return [
+        Reading("gauge", "k8strace_held_spans", "Spans that the stream holds.", (), one("held")),
+        Reading("gauge", "k8strace_held_traces", "Traces that they are of.", (), one("held_traces")),
+        Reading("gauge", "k8strace_held_bytes", "The same in memory, estimated.", (), one("held_bytes")),
+        Reading("counter", "k8strace_joined_spans", "Spans that the stream was given.", (), one("spans")),
         Reading(
-            "gauge",
-            "k8strace_stream",
-            "Counts of the stream that joins, by what is counted.",
-            ("count",),
-            lambda: {(name,): value for name, value in of.pipeline.stream_counts.items()},
+            "counter",
+            "k8strace_ended_spans",
+            "Of them, those that it does not hold any more: repeats, released after they were given out, discarded.",
+            ("fate",),
+            some(fates),
+        ),
+        Reading(
+            "counter",
+            "k8strace_evicted_traces",
+            "Traces given out before they were whole, by the limit that was broken.",
+            ("limit",),
+            some(limits),
+        ),
+        Reading("counter", "k8strace_updated_traces", "Traces given out again.", (), one("updates")),
+        Reading(
+            "counter",
+            "k8strace_forgotten_process_pairs",
+            "Pairs of processes whose clocks are measured anew.",
+            (),
+            one("process_pairs_forgotten"),
         ),
     ]
 
@@ -163,6 +198,10 @@ def _journal(of: Receiver) -> list[Reading]:
         ("segments", "Files that were begun."),
         ("removed", "Files that were removed to keep what is stored within its bounds."),
         ("cut_bytes", "Torn ends that were cut at the start."),
+        (
+            "vanished",
+            "Files and folders that somebody else removed while they were used. What was in them is lost.",
+        ),
         ("errors", "Failed writes and syncs. Nothing of them was acknowledged."),
     )
     return [

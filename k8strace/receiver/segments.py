@@ -24,6 +24,8 @@ __all__ = ["Rules", "SegmentName", "Segments", "Tally", "segments_in"]
 
 OPEN: Final = ".open"
 DAMAGED: Final = ".damaged"
+PROBE: Final = ".probe"
+"""Hidden, so that `DIR/*` means the segments."""
 
 _NAME = re.compile(
     r"(?P<stem>k8strace-\d{8}T\d{6}Z-(?P<sequence>\d{6,}))(?P<open>\.open)?"
@@ -99,6 +101,7 @@ class Tally:
     segments: int = 0
     removed: int = 0
     cut_bytes: int = 0
+    vanished: int = 0
     errors: int = 0
 
 
@@ -141,6 +144,7 @@ class Segments:
             How long the sync took, in seconds.
 
         Raises:
+            FileNotFoundError: Somebody removed the segment or the directory. There is a new one for the next group.
             OSError: The group is not stored. The segment is cut back to what was safe, and never written again:
                 after a failed sync the system may have dropped what it could not write, and say yes the next time.
         """
@@ -152,11 +156,41 @@ class Segments:
         except BaseException:
             self._abandon(active)
             raise
+        self.watch()
         active.synced_bytes += len(data)
         self._tally.bytes += len(data)
         self._tally.batches += len(frames)
         self.turn()
         return took_s
+
+    def watch(self) -> None:
+        """
+        Is what was stored still there? To be asked after a sync: what nobody can find is not safe.
+
+        Raises:
+            FileNotFoundError: The segment or the directory was removed or replaced. Now there is a directory again.
+        """
+        active = self._active
+        try:
+            self._storage.check(*(() if active is None else (active.handle, active.name.name)))
+        except FileNotFoundError:
+            self._tally.vanished += 1
+            if active is not None:
+                self._abandon(active)
+            self._storage.lock()
+            raise
+
+    def probe(self, size: int) -> None:
+        """Raises OSError unless so many bytes could be made safe now. Nothing of them stays."""
+        with suppress(FileNotFoundError):
+            self._storage.remove(PROBE)
+        handle = self._storage.open_append(PROBE, create=True)
+        try:
+            self._storage.write(handle, bytes(size))
+            self._storage.sync(handle)
+        finally:
+            self._storage.close(handle)
+            self._storage.remove(PROBE)
 
     def turn(self) -> None:
         """Closes the segment if it is full or old."""
@@ -189,6 +223,7 @@ class Segments:
 
     def _begin(self) -> _Active:
         """A new file, whose name is safe before anything in it is."""
+        self.watch()
         self._sequence += 1
         began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock()))
         stem = f"k8strace-{began}-{self._sequence:06}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -18,6 +18,7 @@ from operator import add
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from k8strace.receiver.backlog import StoredBatch
 from k8strace.receiver.identity import Identity, ServerTls, Tokens
 from k8strace.receiver.intake import Counts, Intake
 from k8strace.receiver.limits import Limits, Rejections
@@ -123,6 +124,7 @@ class Receiver:
         limits: How much is taken.
         trust: Who may send.
         listeners: Each is given all finished requests, as `Pipeline` says.
+        backlog: Stored batches that are joined before new ones are taken; their requests are not counted again.
         report: Is told in words what went wrong.
         syncs: Durations of the journal's syncs, for the metrics: whoever makes the journal fills it.
 
@@ -144,7 +146,7 @@ class Receiver:
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting with a name
         self,
         stream: SpanStream,
         places: Places,
@@ -153,6 +155,7 @@ class Receiver:
         limits: Limits | None = None,
         trust: Trust | None = None,
         listeners: Sequence[Listener] = (),
+        backlog: Iterable[StoredBatch] = (),
         report: Callable[[str], object] = lambda _: None,
         syncs: Histogram | None = None,
     ) -> None:
@@ -167,7 +170,12 @@ class Receiver:
         self._stopping = False
         self._bound: list[Bound] = []
         self.pipeline = Pipeline(
-            stream, journal=journal, listeners=(self._observe, *listeners), report=report
+            stream,
+            journal=journal,
+            listeners=(self._observe, *listeners),
+            backlog=backlog,
+            resumed=listeners,
+            report=report,
         )
         try:
             self._listen(places)
@@ -188,7 +196,7 @@ class Receiver:
             self._intakes.append(self._intake(Identity(self._trust.tokens, tls.client_names)))
             self._intakes[1].budget = self._intakes[0].budget
         http = self._sites("http", places.http, asgi_app(self._intakes[0]))
-        status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.ready))
+        status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.lacks))
         few = replace(self._limits, connections=min(self._limits.connections, STATUS_CONNECTIONS))
         self.http, self.status = HttpServer(http, self._limits), HttpServer(status, few)
         tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
@@ -225,18 +233,30 @@ class Receiver:
         return None if tls is None or plain else tls.ssl_context()
 
     def start(self) -> None:
-        """Takes requests from now on."""
+        """Joins the backlog, and takes requests from then on. Meanwhile it says that it is not ready."""
+        self.status.start()
+        self.pipeline.wait_resumed()
         for server in self._grpc:
             server.start()
         self.http.start()
-        self.status.start()
 
     # ── What it is like ───────────────────────────────────────────────────────────────────────────
 
     @property
     def ready(self) -> bool:
         """Whether batches are accepted."""
-        return not self._stopping and self.pipeline.ready
+        return not self.lacks
+
+    @property
+    def lacks(self) -> str:
+        """Why batches are not accepted, in words; empty while they are."""
+        if self._stopping:
+            return "stopping"
+        if self.journal is not None and self.journal.trouble:
+            return self.journal.trouble
+        if not self.pipeline.is_resumed:
+            return "what is stored is joined first"
+        return "" if self.pipeline.ready else "the receiver has failed, see its log"
 
     @property
     def mode(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -43,7 +44,14 @@ class Storage(Protocol):
     """
 
     def lock(self) -> None:
-        """Makes the directory if it is missing, and keeps other processes out. Raises UnavailableError."""
+        """
+        Makes the directory if it is missing, and keeps other processes out. Raises UnavailableError.
+
+        Once it is locked: the same for a new directory if the path leads to ours no more.
+        """
+
+    def check(self, handle: int | None = None, name: str = "") -> None:
+        """Raises FileNotFoundError unless the path still leads here, and the name to the file of this handle."""
 
     def release(self) -> None:
         """Lets other processes in."""
@@ -106,7 +114,11 @@ class OsStorage:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def lock(self) -> None:
-        """Makes the directory if it is missing, and keeps other processes out. Raises UnavailableError."""
+        """Makes the directory if it is missing or was replaced, and keeps other processes out."""
+        if self._lock is not None:
+            if _same(self.path, self._directory):
+                return
+            self.release()
         self._make_directory()
         handle = os.open(
             LOCK_NAME, os.O_RDWR | os.O_CREAT | _NEVER_FOLLOW, _FILE_MODE, dir_fd=self._directory
@@ -123,14 +135,21 @@ class OsStorage:
         self._lock = handle
 
     def _make_directory(self) -> None:
-        """Its name is safe before anything in it is said to be."""
-        if not self.path.is_dir():
-            self.path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
-            parent = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(parent)
-            finally:
-                os.close(parent)
+        """Each new name of the path is safe before anything in the directory is said to be."""
+        new = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        for path in reversed(new):
+            path.mkdir(_DIRECTORY_MODE, exist_ok=True)
+            _sync_directory(path.parent)
+
+    def check(self, handle: int | None = None, name: str = "") -> None:
+        """Raises FileNotFoundError unless the path still leads here, and the name to the file of this handle."""
+        if not _same(self.path, self._directory):
+            raise FileNotFoundError(
+                errno.ENOENT, "expected the store to stay, got another or none", str(self.path)
+            )
+        if handle is not None and not _same(name, handle, self._directory):
+            told = "expected the file that is written to stay, got another or none"
+            raise FileNotFoundError(errno.ENOENT, told, str(self.path / name))
 
     def release(self) -> None:
         """Lets other processes in. The lock file stays: removing it would let two of them hold a lock each."""
@@ -194,6 +213,22 @@ class OsStorage:
     def sync_dir(self) -> None:
         """Names that were made, changed and removed are safe when this returns."""
         os.fsync(self._directory)
+
+
+def _same(path: str | os.PathLike[str], handle: int, directory: int | None = None) -> bool:
+    """Does the path, within a directory or by itself, lead to what the handle has open?"""
+    try:
+        return os.path.samestat(os.stat(path, dir_fd=directory), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _lock_file(handle: int) -> None:

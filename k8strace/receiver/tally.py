@@ -42,6 +42,8 @@ class Observed(NamedTuple):
     incomplete_cause: str | None
     update: bool
     """It was handed on before: late spans changed it."""
+    inner: bool = False
+    """Its time is in that of another request."""
 
 
 def observe(requests: Requests) -> list[Observed]:
@@ -65,11 +67,12 @@ def observe(requests: Requests) -> list[Observed]:
         requests.column("timed"),
         requests.column("incomplete_cause"),
         _updates(requests),
+        requests.column("counted_in"),
         strict=True,
     )
     return [
-        Observed._make((*facts, parts, timed and not long_running, cause, update))
-        for facts, parts, (long_running, timed, cause, update) in zip(
+        Observed._make((*facts, parts, timed and not long_running, cause, update, around is not None))
+        for facts, parts, (long_running, timed, cause, update, around) in zip(
             zip(*known, strict=True), components, flags, strict=True
         )
     ]
@@ -207,6 +210,8 @@ class Tally:
     """
     Sums over requests. A request counts when it is first handed on; what changes later is counted as an update.
 
+    One inside another is counted beside the others, and its time only there.
+
     Examples:
         >>> import k8strace
         >>> tally = Tally()
@@ -220,6 +225,8 @@ class Tally:
     def __init__(self) -> None:
         self.requests = 0
         self.updates = 0
+        self.inner = 0
+        """Requests inside others; `requests` and `groups` have them not."""
         self.groups: dict[Key, Group] = {}
         """(verb, resource), as sent → its requests."""
         self.incomplete: Counter[str] = Counter()
@@ -233,6 +240,9 @@ class Tally:
             if row.update:
                 self.updates += 1
                 continue
+            if row.inner:
+                self.inner += 1
+                continue
             self.requests += 1
             self._group((row.verb, row.resource)).add(row)
             if row.incomplete_cause is not None:
@@ -244,6 +254,7 @@ class Tally:
         """Adds all of another's."""
         self.requests += other.requests
         self.updates += other.updates
+        self.inner += other.inner
         self.incomplete.update(other.incomplete)
         for key, group in other.groups.items():
             self._group(key).merge(group)

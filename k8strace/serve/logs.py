@@ -1,88 +1,176 @@
-"""What `serve` says on stderr: one line each, as text or as JSON, never more than its reader can take."""
+"""
+What `serve` says on stderr: the standard library's logging, each record one line, as text or as JSON.
+
+Everything goes this way: our own words, those of libraries, warnings, and errors that end a thread.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from k8strace.views.text import clean
 
-__all__ = ["Log"]
+__all__ = ["LOG", "JsonLines", "Lines", "TextLines", "logging_to_stderr"]
+
+LOG: Final = logging.getLogger("k8strace.serve")
+"""What a run says of itself. Facts for JSON are given as `extra=facts(name=value)`; the text has said them."""
 
 TROUBLES_PER_MINUTE: Final = 20
-"""Repeated trouble says nothing new: beyond, it is counted."""
+"""Warnings and errors; repeated trouble says nothing new: beyond, it is counted."""
 
 LONGEST: Final = 2_000
-"""Characters of one line."""
+"""Characters of one message."""
+
+DEEPEST: Final = 40
+"""Lines of a traceback, the last ones."""
 
 
-class Log:
+def facts(**values: Any) -> dict[str, Any]:
+    """What a JSON line has besides the message."""
+    return {"facts": values}
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return at.replace("+00:00", "Z")
+
+
+def _traceback_of(record: logging.LogRecord) -> list[str]:
+    if not record.exc_info:
+        return []
+    return logging.Formatter().formatException(record.exc_info).splitlines()[-DEEPEST:]
+
+
+class TextLines(logging.Formatter):
     """
-    Lines with a time and a level; from any thread. What comes from the wire cannot end a line or steer a terminal.
+    A time, a level, the message. What comes from the wire cannot end a line or steer a terminal.
+
+    Examples:
+        >>> record = logging.makeLogRecord({"msg": "ready", "levelname": "INFO", "created": 0})
+        >>> print(TextLines().format(record))
+        1970-01-01T00:00:00.000Z info ready
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and under it those of a traceback."""
+        said = f"{_time_of(record)} {record.levelname.lower()} {clean(record.getMessage(), LONGEST)}"
+        return "\n    ".join([said, *(clean(line, LONGEST) for line in _traceback_of(record))])
+
+
+class JsonLines(logging.Formatter):
+    """
+    One object: `time`, `level`, `message`, the facts of the message, and `traceback` if there is one.
+
+    Examples:
+        >>> record = logging.makeLogRecord({"msg": "stopped", "levelname": "INFO", "created": 0, **facts(spans=7)})
+        >>> print(JsonLines().format(record))
+        {"time": "1970-01-01T00:00:00.000Z", "level": "info", "message": "stopped", "spans": 7}
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        told = {
+            "time": _time_of(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage()[:LONGEST],
+            **getattr(record, "facts", {}),
+        }
+        traceback = _traceback_of(record)
+        return json.dumps(told | ({"traceback": "\n".join(traceback)} if traceback else {}), default=str)
+
+
+class Lines(logging.Handler):
+    """
+    Hands on lines, from any thread, one after the other; never more trouble than its reader can take.
 
     Args:
         form: "text" or "json".
         write: Where lines go.
-        now: Seconds since 1970.
-
-    Examples:
-        >>> log = Log("text", write=print, now=lambda: 0.0)
-        >>> log.tell("ready")
-        1970-01-01T00:00:00.000Z info ready
-        >>> Log("json", write=print, now=lambda: 0.0).tell("stopped", spans=7)
-        {"time": "1970-01-01T00:00:00.000Z", "level": "info", "message": "stopped", "spans": 7}
     """
 
-    def __init__(
-        self,
-        form: str,
-        *,
-        write: Callable[[str], object] | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, form: str, write: Callable[[str], object] | None = None) -> None:
+        super().__init__()
         self.write: Callable[[str], object] = write or _to_stderr
         """May be replaced, while something else has the terminal."""
-        self._json = form == "json"
-        self._now = now
-        self._lock = threading.Lock()
+        self.setFormatter(JsonLines() if form == "json" else TextLines())
         self._minute = 0
         self._troubles = 0
 
-    def tell(self, message: str, **facts: Any) -> None:
-        """What happens. `facts` are for JSON; the text has said them."""
-        self._say("info", message, facts)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says it, unless as much was said in this minute."""
+        if record.levelno >= logging.WARNING and not self._counted(int(record.created // 60)):
+            return
+        self.write(self.format(record))
 
-    def caution(self, message: str) -> None:
-        """What somebody should know."""
-        self._say("warning", message, {})
+    def _counted(self, minute: int) -> bool:
+        """May this be said? Also says how much was not, once that minute is over."""
+        if minute != self._minute:
+            self._tell_unsaid()
+            self._minute, self._troubles = minute, 0
+        self._troubles += 1
+        return self._troubles <= TROUBLES_PER_MINUTE
 
-    def trouble(self, message: str) -> None:
-        """What went wrong, and may go wrong very often."""
-        with self._lock:
-            minute = int(self._now() // 60)
-            unsaid = self._troubles - TROUBLES_PER_MINUTE if minute != self._minute else 0
-            self._troubles = 1 if minute != self._minute else self._troubles + 1
-            self._minute = minute
-            silent = self._troubles > TROUBLES_PER_MINUTE
+    def _tell_unsaid(self) -> None:
+        unsaid, self._troubles = self._troubles - TROUBLES_PER_MINUTE, 0
         if unsaid > 0:
-            self._say("error", f"{unsaid} more errors were not said", {})
-        if not silent:
-            self._say("error", message, {})
+            said = {
+                "msg": f"{unsaid} more errors were not said",
+                "levelno": logging.ERROR,
+                "levelname": "ERROR",
+            }
+            self.write(self.format(logging.makeLogRecord(said)))
 
-    def _say(self, level: str, message: str, facts: dict[str, Any]) -> None:
-        at = (
-            datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
-        if self._json:
-            line = json.dumps({"time": at, "level": level, "message": message[:LONGEST], **facts})
-        else:
-            line = f"{at} {level} {clean(message, LONGEST)}"
-        self.write(line)
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """A line that cannot be made or written must not stop who says it."""
+
+    def close(self) -> None:
+        """Says what is left to say."""
+        self._tell_unsaid()
+        super().close()
+
+
+@contextmanager
+def logging_to_stderr(form: str) -> Iterator[Lines]:
+    """Everything that is logged, warned or raised where nobody catches it, as lines, until the block ends."""
+    lines, root, ours, theirs = (
+        Lines(form),
+        logging.getLogger(),
+        logging.getLogger("k8strace"),
+        logging.getLogger("k8strace.http"),
+    )
+    before = root.handlers, ours.level, theirs.level, threading.excepthook, sys.unraisablehook
+    root.handlers = [lines]
+    ours.setLevel(logging.INFO)
+    theirs.setLevel(logging.WARNING)
+    threading.excepthook = _tell_thread
+    sys.unraisablehook = _tell_unraisable
+    logging.captureWarnings(True)  # noqa: FBT003 - the library's signature
+    try:
+        yield lines
+    finally:
+        logging.captureWarnings(False)  # noqa: FBT003
+        root.handlers, ours.level, theirs.level, threading.excepthook, sys.unraisablehook = before
+        lines.close()
+
+
+def _tell_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_type is SystemExit or ended.exc_value is None:
+        return
+    name = ended.thread.name if ended.thread else "that has ended"
+    LOG.error("the thread %s failed: %s", name, ended.exc_value, exc_info=ended.exc_value)
+
+
+def _tell_unraisable(ended: sys.UnraisableHookArgs) -> None:
+    LOG.error(
+        "%s: %s", ended.err_msg or "an error that nobody catches", ended.exc_value, exc_info=ended.exc_value
+    )
 
 
 def _to_stderr(line: str) -> None:

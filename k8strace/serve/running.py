@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any, Final
 
 from k8strace.attribution import attribute
+from k8strace.exceptions import K8straceError
+from k8strace.receiver.journal_recovery import Recovered
 from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
 from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
 from k8strace.serve import settings
-from k8strace.serve.logs import Log
+from k8strace.serve.logs import LOG, Lines, facts, logging_to_stderr
 from k8strace.serve.showing import shown, where
 from k8strace.serve.supervision import Stop, notify, stop_signals
 from k8strace.views.records import request_records
@@ -34,56 +37,65 @@ TICK_SECONDS: Final = 1.0
 
 def run(asked: argparse.Namespace) -> int:
     """Serves until a signal comes. Returns the exit code."""
-    log = Log(asked.log_format)
-    try:
-        with stop_signals() as stop:
-            return _run(asked, log, stop)
-    except settings.WrongUsageError as error:
-        _complain(error)
-        return USAGE
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr past every log
+    with logging_to_stderr(asked.log_format) as lines:
+        try:
+            with stop_signals() as stop:
+                return _run(asked, lines, stop)
+        except settings.WrongUsageError as error:
+            return _complain(asked, f"{error} (see k8strace serve --help)", USAGE)
+        except (K8straceError, OSError) as error:
+            return _complain(asked, str(error), FAILED)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs into the log
+            LOG.critical("k8strace failed: %s: %s", type(error).__name__, error, exc_info=error)
+            return FAILED
 
 
-def _complain(error: Exception) -> None:
-    """Wrong usage, as the other commands say it."""
-    sys.stderr.write(f"k8strace: {clean(error, 2000)} (see k8strace serve --help)\n")
+def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
+    """As the other commands say it, unless a program reads the log."""
+    if asked.log_format == "json":
+        LOG.error(message)
+    else:
+        sys.stderr.write(f"k8strace: {clean(message, 2000)}\n")
+    return code
 
 
-def _run(asked: argparse.Namespace, log: Log, stop: Stop) -> int:
+def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
     records = JsonLines(stop)
-    receiver = _made(asked, log, [records.write] if asked.json else [])
+    receiver = _made(asked, [records.write] if asked.json else [])
     stopped = drained = False
     try:
         receiver.start()
-        with shown(asked, receiver, log) as show:
-            _greet(receiver, log)
+        with shown(asked, receiver, lines) as show:
+            _greet(receiver)
             while not stop.wait(TICK_SECONDS) and receiver.pipeline.failure is None:
                 show()
             notify("STOPPING=1")
-            log.tell("stopping: no new requests; what was accepted is joined")
+            LOG.info("stopping: no new requests; what was accepted is joined")
             drained, stopped = receiver.stop(DRAIN_SECONDS), True
             show()
-        _part(receiver, log, drained=drained)
+        _part(receiver, drained=drained)
     finally:
         if not stopped:
             receiver.stop(1)
     return PIPE_CLOSED if records.closed else OK if drained else FAILED
 
 
-def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Receiver:
+def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
     """The receiver, with nothing opened before all arguments are known to be right."""
     places, trust = settings.places_of(asked), settings.trust_of(asked)
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
-    for warning in settings.warnings_of(places, trust):
-        log.caution(warning)
+    for warning in settings.warnings_of(asked, places, trust):
+        LOG.warning(warning)
     asked_for = limits.connections
     limits = fit_connections(limits, len(places.grpc) + 1)
     if limits.connections < asked_for:
-        log.caution(
+        LOG.warning(
             f"at most {limits.connections} connections to each address instead of {asked_for}: "
             "the system allows no more open files (ulimit -n)"
         )
     syncs = Histogram(WRITE_LIMITS_NS)
-    journal = settings.journal_of(asked, lambda seconds: syncs.add(round(seconds * 1e9)))
+    journal = settings.journal_of(asked, lambda seconds: syncs.add(round(seconds * 1e9)), _tell_trouble)
     try:
         return Receiver(
             stream,
@@ -92,7 +104,8 @@ def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Rec
             limits=limits,
             trust=trust,
             listeners=listeners,
-            report=log.trouble,
+            backlog=settings.backlog_of(journal, stream, _tell_damage),
+            report=LOG.error,
             syncs=syncs,
         )
     except BaseException:
@@ -104,19 +117,33 @@ def _made(asked: argparse.Namespace, log: Log, listeners: list[Listener]) -> Rec
 # ── Words ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _greet(receiver: Receiver, log: Log) -> None:
+def _tell_trouble(trouble: str) -> None:
+    if trouble:
+        LOG.error("nothing is accepted: %s", trouble)
+    else:
+        LOG.info("the store can be written again")
+
+
+def _tell_damage(found: Recovered) -> None:
+    LOG.warning("a part of the store cannot be read: %s, %s", found.file, found.reason)
+
+
+def _greet(receiver: Receiver) -> None:
     for found in receiver.journal.recovered if receiver.journal else []:
-        log.caution(
+        LOG.warning(
             f"the store was not closed in order: {found.file}, {count(found.cut_bytes, 'byte')} cut: {found.reason}"
         )
+    if receiver.pipeline.read_back:
+        LOG.info("joined again: %s of the store", count(receiver.pipeline.read_back, "batch"))
     addresses = {kind: [str(each) for each in places] for kind, places in receiver.addresses.items()}
-    log.tell(
-        f"listening: {'; '.join(where(receiver))}. {receiver.mode}", listening=addresses, mode=receiver.mode
+    LOG.info(
+        f"listening: {'; '.join(where(receiver))}. {receiver.mode}",
+        extra=facts(listening=addresses, mode=receiver.mode),
     )
     notify("READY=1")
 
 
-def _part(receiver: Receiver, log: Log, *, drained: bool) -> None:
+def _part(receiver: Receiver, *, drained: bool) -> None:
     counts, tally = receiver.pipeline.counts, receiver.summed.total()
     whole = tally.total()
     told = [
@@ -126,15 +153,17 @@ def _part(receiver: Receiver, log: Log, *, drained: bool) -> None:
     if not drained:
         rest = "they are in the store" if receiver.journal else "they are lost"
         told.append(f"{count(counts.waiting, 'batch')} not joined in time: {rest}")
-    log.tell(
+    LOG.info(
         f"stopped: {', '.join(told)}",
-        batches=counts.batches,
-        spans=counts.spans,
-        requests=tally.requests,
-        updates=tally.updates,
-        wall_ns=whole.wall.total_ns,
-        components=dict(whole.components),
-        drained=drained,
+        extra=facts(
+            batches=counts.batches,
+            spans=counts.spans,
+            requests=tally.requests,
+            updates=tally.updates,
+            wall_ns=whole.wall.total_ns,
+            components=dict(whole.components),
+            drained=drained,
+        ),
     )
 
 

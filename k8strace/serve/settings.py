@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
+from k8strace.receiver.backlog import StoredBatch, backlog
 from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
 from k8strace.receiver.journal import Journal
+from k8strace.receiver.journal_recovery import Recovered
 from k8strace.receiver.limits import Limits
 from k8strace.receiver.serving import Places, Trust
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.stream import RequestStream, StreamSettings
 
-__all__ = ["WrongUsageError", "journal_of", "limits_of", "places_of", "stream_of", "trust_of", "warnings_of"]
+__all__ = [
+    "WrongUsageError",
+    "backlog_of",
+    "journal_of",
+    "limits_of",
+    "places_of",
+    "stream_of",
+    "trust_of",
+    "warnings_of",
+]
 
 
 Made = TypeVar("Made")
@@ -90,7 +103,7 @@ def _tokens(asked: argparse.Namespace) -> Tokens | None:
     return Tokens.from_environment(asked.token_env) if asked.token_env else None
 
 
-def warnings_of(places: Places, trust: Trust) -> list[str]:
+def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list[str]:
     """What is dangerous, though it was asked for."""
     everywhere = [*places.grpc, *places.http, *places.metrics]
     open_plain = [address for address in everywhere if not address.local and trust.tls is None]
@@ -101,7 +114,34 @@ def warnings_of(places: Places, trust: Trust) -> list[str]:
     otlp = {*places.grpc, *places.http}
     if trust.tokens is not None and otlp.intersection(open_plain):
         told.append("INSECURE: tokens travel in plain text: whoever sees one can use it")
-    return told
+    secret = [path for path in (asked.token_file, asked.tls_key) if path is not None]
+    return told + [
+        f"INSECURE: {path} can be read by others than its owner" for path in secret if _is_shared(path)
+    ]
+
+
+def backlog_of(
+    journal: Journal | None, stream: RequestStream, on_damage: Callable[[Recovered], object]
+) -> Iterable[StoredBatch]:
+    """What the last run stored and may not have handed on."""
+    if journal is None:
+        return ()
+    waits = stream.settings
+    return backlog(
+        journal.directory,
+        window_s=waits.window_ns / 1e9,
+        max_age_s=waits.max_age_ns / 1e9,
+        most_bytes=waits.max_bytes,
+        on_damage=on_damage,
+    )
+
+
+def _is_shared(path: Path) -> bool:
+    """A group may read it: Kubernetes mounts secrets so. Others may not."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def limits_of(asked: argparse.Namespace) -> Limits:
@@ -136,7 +176,9 @@ def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
         raise WrongUsageError(told) from None
 
 
-def journal_of(asked: argparse.Namespace, on_sync: Callable[[float], object]) -> Journal | None:
+def journal_of(
+    asked: argparse.Namespace, on_sync: Callable[[float], object], on_trouble: Callable[[str], object]
+) -> Journal | None:
     """
     Where batches are kept; None if nowhere.
 
@@ -156,6 +198,7 @@ def journal_of(asked: argparse.Namespace, on_sync: Callable[[float], object]) ->
         "retain_age_s": asked.retain_age,
         "compression": "zstd" if asked.store_zstd else "none",
         "on_sync": on_sync,
+        "on_trouble": on_trouble,
         **given,
     }
     return _made(lambda **named: Journal(asked.store, **named), settings)

@@ -16,7 +16,8 @@ from rich.text import Text
 from k8strace.receiver.limits import REASONS
 from k8strace.receiver.readings import RETRYABLE
 from k8strace.receiver.serving import Receiver
-from k8strace.serve.logs import Log
+from k8strace.serve.logs import LOG, facts
+from k8strace.serve.logs import Lines as LogLines
 from k8strace.views.live import Snapshot, live_lines, log_line
 from k8strace.views.text import Look
 
@@ -49,13 +50,13 @@ def where(receiver: Receiver) -> list[str]:
 
 
 @contextmanager
-def shown(asked: argparse.Namespace, receiver: Receiver, log: Log) -> Iterator[Callable[[], None]]:
+def shown(asked: argparse.Namespace, receiver: Receiver, log: LogLines) -> Iterator[Callable[[], None]]:
     """A function to be called every second, and after the end."""
     watch = Watch(receiver)
     if asked.quiet:
         yield lambda: None
     elif asked.json or asked.no_live or not sys.stdout.isatty():
-        yield Lines(watch, log).show
+        yield Lines(watch).show
     else:
         with _table(asked, watch, log) as show:
             yield show
@@ -64,9 +65,8 @@ def shown(asked: argparse.Namespace, receiver: Receiver, log: Log) -> Iterator[C
 class Lines:
     """A line in the log now and then."""
 
-    def __init__(self, watch: Watch, log: Log) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._log = log
         self._next = time.monotonic() + LINE_SECONDS
 
     def show(self) -> None:
@@ -76,19 +76,21 @@ class Lines:
         if now < self._next:
             return
         self._next = now + LINE_SECONDS
-        self._log.tell(
+        LOG.info(
             log_line(snapshot),
-            spans=snapshot.spans,
-            requests=snapshot.requests,
-            spans_per_s=round(snapshot.spans_per_s, 1),
-            requests_per_s=round(snapshot.requests_per_s, 2),
-            queue_bytes=snapshot.queue_bytes,
-            lacks=dict(snapshot.lacks),
+            extra=facts(
+                spans=snapshot.spans,
+                requests=snapshot.requests,
+                spans_per_s=round(snapshot.spans_per_s, 1),
+                requests_per_s=round(snapshot.requests_per_s, 2),
+                queue_bytes=snapshot.queue_bytes,
+                lacks=dict(snapshot.lacks),
+            ),
         )
 
 
 @contextmanager
-def _table(asked: argparse.Namespace, watch: Watch, log: Log) -> Iterator[Callable[[], None]]:
+def _table(asked: argparse.Namespace, watch: Watch, log: LogLines) -> Iterator[Callable[[], None]]:
     from rich.console import Console, Group
     from rich.live import Live
 
@@ -140,6 +142,7 @@ class Watch:
             requests_per_s=requests_per_s,
             spans=counts.spans,
             requests=total.requests,
+            inner=total.inner,
             lacks=self._lacks(),
             queue_bytes=counts.queue_bytes,
             held_spans=receiver.pipeline.stream_counts.get("held", 0),

@@ -77,7 +77,7 @@ class Stop:
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
     """
-    What SIGTERM or SIGINT sets. A second one ends the process at once, with exit code 130.
+    What SIGTERM, SIGINT or SIGHUP sets. A second one ends the process at once, with exit code 130.
 
     Examples:
         >>> import os, signal
@@ -95,7 +95,7 @@ def stop_signals() -> Iterator[Stop]:
             os._exit(INTERRUPTED)
         stop.set()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.signal(number, heard) for number in numbers}
     try:
         yield stop

@@ -58,7 +58,9 @@ class Snapshot:
     spans: int
     """Acknowledged since the start."""
     requests: int
-    """Joined since the start."""
+    """Joined since the start, without those inside others."""
+    inner: int = 0
+    """Joined since the start, inside others: their time is in that of those."""
     lacks: Mapping[str, int] = field(default_factory=dict)
     """What is wrong with the data, in words → how many since the start. Those that are 0 are not shown."""
     queue_bytes: int = 0
@@ -247,5 +249,6 @@ def _slow_cells(slow: Slow, look: Look) -> tuple[Text | str, ...]:
 def _data(now: Snapshot, look: Look) -> list[Text]:
     since = f"{count(now.spans, 'span')}, {count(now.requests, 'request')} since the start"
     held = f"{count(now.held_spans, 'span')} held, {size(now.queue_bytes)} queued"
-    known = [held, *(_lacks(now) or ["nothing is known to be missing"])]
+    inside = [f"{count(now.inner, 'request')} inside others"] if now.inner else []
+    known = [held, *inside, *(_lacks(now) or ["nothing is known to be missing"])]
     return [_heading("Data", since), *wrapped("; ".join(known), look)]

@@ -43,6 +43,7 @@ _LAST: Final = (
     "spans",
     "outer_request",
     "linked_from",
+    "counted_in",
     "retries",
     "timed",
 )
@@ -125,6 +126,7 @@ def report_record(
         "batches": joined.spans.counts["batches"],
         "spans": len(joined.spans),
         **{key: counts[key] for key in ("traces", "requests", "rpc_pairs", "background_calls")},
+        "outermost_requests": len(joined.outermost()),
         "orphans": ledger.set_aside["orphan"],
         "duplicates": ledger.set_aside["duplicate"] + ledger.set_aside["conflict"],
         "ledger": ledger._asdict(),

@@ -284,6 +284,16 @@ _METHODS: Final = {
 
 
 def _left_out(attribution: Attribution) -> list[Text]:
+    return [*_inside(attribution), *_open_ended(attribution)]
+
+
+def _inside(attribution: Attribution) -> list[Text]:
+    inner = len(attribution.requests) - len(attribution.requests.outermost())
+    what = "that happened inside others, whose time has theirs"
+    return [Text(f"  Not in here: {count(inner, 'request')} {what}", style="dim")] if inner else []
+
+
+def _open_ended(attribution: Attribution) -> list[Text]:
     open_ended = attribution.requests.where(long_running=True)
     verbs = Counter(verb or "other" for verb in open_ended.column("verb"))
     told = ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))

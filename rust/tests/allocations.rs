@@ -129,6 +129,7 @@ fn joined(count: usize) -> (Joined, Signatures, PhaseTable) {
         phase: vec![0; signatures.list.len()],
         events: events.map(|&event| (event, EventRule { before: Some(1), after: Some(2) })).collect(),
         phases: 3,
+        ..PhaseTable::default()
     };
     (joined, signatures, table)
 }

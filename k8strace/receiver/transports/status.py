@@ -18,7 +18,7 @@ PLAIN = "text/plain; charset=utf-8"
 
 
 def status_app(
-    exposition: Exposition, ready: Callable[[], bool]
+    exposition: Exposition, lacks: Callable[[], str]
 ) -> Callable[[Any, Any, Any], Awaitable[None]]:
     r"""
     An ASGI application. It reads of a request the path, the method and what is accepted, nothing else.
@@ -27,17 +27,17 @@ def status_app(
 
     Args:
         exposition: What `/metrics` shows.
-        ready: Whether batches are accepted.
+        lacks: Why batches are not accepted; empty while they are.
 
     Examples:
         >>> import asyncio
         >>> from k8strace.receiver.metrics import RequestMetrics
-        >>> app = status_app(Exposition(RequestMetrics(), []), lambda: False)
+        >>> app = status_app(Exposition(RequestMetrics(), []), lambda: "stopping")
         >>> async def send(event):
         ...     print(event.get("status", event.get("body")))
         >>> asyncio.run(app({"type": "http", "method": "GET", "path": "/readyz", "headers": []}, None, send))
         503
-        b'not accepting\n'
+        b'not accepting: stopping\n'
     """
 
     def metrics(accept: str) -> Answer:
@@ -45,7 +45,8 @@ def status_app(
         return 200, kind, text
 
     def readyz(_: str) -> Answer:
-        return (200, PLAIN, b"accepting\n") if ready() else (503, PLAIN, b"not accepting\n")
+        reason = lacks()
+        return (503, PLAIN, f"not accepting: {reason}\n".encode()) if reason else (200, PLAIN, b"accepting\n")
 
     def healthz(_: str) -> Answer:
         return 200, PLAIN, b"up\n"

@@ -195,5 +195,6 @@ pub fn label_everything(signatures: &Signatures) -> PhaseTable {
             })
             .collect(),
         phases: usize::from(PHASES),
+        ..PhaseTable::default()
     }
 }

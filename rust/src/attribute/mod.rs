@@ -9,6 +9,8 @@
 //! label      own | after1 | after2            (own, or `before` of e1)
 //! ```
 
+pub mod blame;
+pub mod details;
 pub mod sweep;
 
 use std::hash::Hash;
@@ -16,6 +18,8 @@ use std::hash::Hash;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::attribute::blame::Blame;
+use crate::attribute::details::{Detail, Details};
 use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
 use crate::columns::interner::Sequence;
 use crate::columns::{NONE, run};
@@ -49,6 +53,8 @@ pub struct Signature {
     pub verb: u32,
     /// The innermost request is for a resource.
     pub resource_request: bool,
+    /// What its attributes tell.
+    pub detail: Detail,
 }
 
 /// The distinct signatures of the used spans, and the distinct events seen on them.
@@ -79,7 +85,7 @@ impl Signatures {
             ..Self::default()
         };
         let (mut known, mut known_events) = (Numbers::default(), Numbers::default());
-        let requests = &joined.requests;
+        let (requests, details) = (&joined.requests, Details::new(joined));
         let scopes: Vec<(u32, u32)> = (c.scopes.resource_spans.iter().zip(&c.scopes.name))
             .map(|(&resource, &name)| {
                 (service_of[joined.processes.of_resource(resource as usize) as usize], name)
@@ -105,6 +111,7 @@ impl Signatures {
                 leaf: leaf[at],
                 verb: if request == NONE { NONE } else { requests.verb[request as usize] },
                 resource_request: request != NONE && requests.resource[request as usize] != 0,
+                detail: details.of(at),
             };
             let number = known.number(signature, &mut signatures.list);
             signatures.of_row[at] = number;
@@ -194,6 +201,8 @@ pub struct PhaseTable {
     pub events: HashMap<(u32, u32), EventRule, RandomState>,
     /// How many phases there are.
     pub phases: usize,
+    /// Which of them become others below calls.
+    pub blame: Blame,
 }
 
 /// How wall time is divided.
@@ -253,6 +262,8 @@ pub struct Node {
     pub critical_ns: u64,
     /// Own time.
     pub self_ns: u64,
+    /// Phase of its own time.
+    pub phase: Phase,
 }
 
 /// A stretch of the critical path.
@@ -270,7 +281,14 @@ pub fn explain(
     let mut nodes: Vec<Node> = (0..walker.rows.len())
         .map(|node| {
             let (start, end) = walker.sweep.effective(node as u32);
-            Node { row: walker.rows[node], start, end, critical_ns: 0, self_ns: 0 }
+            Node {
+                row: walker.rows[node],
+                start,
+                end,
+                critical_ns: 0,
+                self_ns: 0,
+                phase: walker.own_phase(node),
+            }
         })
         .collect();
     walker.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
@@ -369,6 +387,8 @@ struct Walker<'a> {
     rows: Vec<u32>,
     node_of_place: Vec<u32>,
     parent: Vec<u32>,
+    /// Node → context of what is below it.
+    below: Vec<u16>,
     start: Vec<i64>,
     end: Vec<i64>,
     id: Vec<u64>,
@@ -395,6 +415,7 @@ impl<'a> Walker<'a> {
             rows: Vec::new(),
             node_of_place: Vec::new(),
             parent: Vec::new(),
+            below: Vec::new(),
             start: Vec::new(),
             end: Vec::new(),
             id: Vec::new(),
@@ -424,12 +445,15 @@ impl<'a> Walker<'a> {
             let above = joined.parent[row];
             let is_root = place == 0;
             let above = if is_root { 0 } else { joined.forest.position[above as usize] as usize - base };
-            self.parent.push(self.node_of_place[above]);
+            let above = self.node_of_place[above];
+            let context = if is_root { 0 } else { self.below[above as usize] };
+            self.parent.push(above);
+            self.below.push(self.table.blame.below(context, self.signatures.of_row[row]));
             self.rows.push(row as u32);
             self.start.push(joined.start[row]);
             self.end.push(if self.is_detached(row, is_root) { joined.start[row] } else { joined.end[row] });
             self.id.push(id_key(joined.columns.spans.span_id[row]));
-            self.label(row);
+            self.label(row, context);
             place += 1;
         }
         let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
@@ -447,6 +471,7 @@ impl<'a> Walker<'a> {
         self.rows.clear();
         self.node_of_place.clear();
         self.parent.clear();
+        self.below.clear();
         self.start.clear();
         self.end.clear();
         self.id.clear();
@@ -455,18 +480,21 @@ impl<'a> Walker<'a> {
 
     /// Finds the marks of one span's own time.
     #[inline]
-    fn label(&mut self, row: usize) {
+    fn label(&mut self, row: usize, context: u16) {
         let signature = self.signatures.of_row[row];
         let own = self.table.phase[signature as usize];
-        self.labels.initial.push(own);
+        self.labels.initial.push(self.table.blame.phase(context, signature, own));
         if self.has_rules[signature as usize] {
-            self.mark(row, own);
+            self.mark(row, context);
         }
         self.labels.end.push(self.labels.marks.len() as u32);
     }
 
-    fn mark(&mut self, row: usize, own: Phase) {
+    fn mark(&mut self, row: usize, context: u16) {
         let c = &self.joined.columns;
+        let signature = self.signatures.of_row[row];
+        let own = self.table.phase[signature as usize];
+        let phase = |phase: Phase| self.table.blame.phase(context, signature, phase);
         let shift = self.joined.start[row].saturating_sub_unsigned(c.spans.start_time_unix_nano[row]);
         let first = self.labels.marks.len();
         let mut earliest: Option<(i64, Option<Phase>)> = None;
@@ -476,14 +504,20 @@ impl<'a> Walker<'a> {
             if earliest.is_none_or(|(first, _)| at < first) {
                 earliest = Some((at, rule.before));
             }
-            self.labels.marks.push((at, rule.after.unwrap_or(own)));
+            self.labels.marks.push((at, phase(rule.after.unwrap_or(own))));
         }
         self.labels.marks[first..].sort_by_key(|&(at, _)| at);
         if let (Some((_, Some(before))), 0) = (earliest, c.spans.dropped_events_count[row])
             && let Some(initial) = self.labels.initial.last_mut()
         {
-            *initial = before;
+            *initial = phase(before);
         }
+    }
+
+    fn own_phase(&self, node: usize) -> Phase {
+        let signature = self.signatures.of_row[self.rows[node] as usize];
+        let context = if node == 0 { 0 } else { self.below[self.parent[node] as usize] };
+        self.table.blame.phase(context, signature, self.table.phase[signature as usize])
     }
 
     fn wall_ns(&self) -> u64 {

@@ -94,6 +94,12 @@ impl KnownNames {
         }
     }
 
+    /// etcd's side of a call.
+    #[inline(always)]
+    pub fn is_etcd_answer(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == SERVER && self.etcd_method[c.spans.name[row] as usize] && self.is_rpc(c, row)
+    }
+
     /// Sent by a process of service `apiserver`.
     pub fn in_apiserver(&self, c: &Columns, row: usize) -> bool {
         self.scope(c, row).apiserver

@@ -25,6 +25,8 @@ pub struct RequestColumns {
     pub linked_from: Vec<u32>,
     /// How many requests it is inside.
     pub level: Vec<u32>,
+    /// The outermost request of its tree, which may be itself.
+    outermost: Vec<u32>,
     /// Verbs, groups, resources, namespaces, names.
     pub words: Interner,
     /// Kubernetes verb.
@@ -116,6 +118,19 @@ impl RequestColumns {
         from.into_iter().find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
     }
 
+    /// The request whose time holds that of this one, or [`NONE`]: the one it is in, or an earlier one that a link says
+    /// it came from, if it began while that lasted. Following these never leads back.
+    pub fn counted_in(&self, start: &[i64], end: &[i64], request: usize) -> u32 {
+        let (outer, from) = (self.outer[request], self.linked_from[request]);
+        if outer != NONE || from == NONE {
+            return outer;
+        }
+        let (row, above) = (self.root[request] as usize, self.root[from as usize] as usize);
+        let lasted = start[above]..end[above];
+        let holds = self.outermost[from as usize] < request as u32 && lasted.contains(&start[row]);
+        if holds { from } else { NONE }
+    }
+
     /// How many requests there are.
     pub fn len(&self) -> usize {
         self.root.len()
@@ -172,6 +187,7 @@ impl RequestColumns {
     fn nest(&mut self, rows: usize, forest: &Forest) {
         let n = self.root.len();
         (self.of_row, self.outer, self.level) = (vec![NONE; rows], vec![NONE; n], vec![0; n]);
+        self.outermost = vec![NONE; n];
         for (at, &root) in self.root.iter().enumerate() {
             self.of_row[root as usize] = at as u32;
         }
@@ -184,6 +200,7 @@ impl RequestColumns {
             if own != NONE {
                 self.outer[own as usize] = open.last().map_or(NONE, |&(request, _)| request);
                 self.level[own as usize] = open.len() as u32;
+                self.outermost[own as usize] = open.first().map_or(own, |&(request, _)| request);
                 open.push((own, place + forest.size[place] as usize));
             } else if let Some(&(request, _)) = open.last() {
                 self.of_row[row as usize] = request;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::table::Table;
 use super::{SpanColumns, arrow_err};
 use crate::arrow;
+use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::processes::Processes;
@@ -17,10 +18,12 @@ use crate::join::role::Role;
 use crate::tables::{self, etcd_calls, issues};
 
 type Text = Option<String>;
-/// Service, scope, kind, name, parent, leaf, request verb.
-type SignatureRow = (String, String, i32, String, Text, bool, Text);
+/// Service, scope, kind, name, parent, leaf, request verb, detail.
+type SignatureRow = (String, String, i32, String, Text, bool, Text, Text);
 /// Signature number, event name, `before`, `after`.
 type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
+/// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
+type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
 
 /// A process: service name, instance id, attributes of the first resource that it sent.
 pub type Process = (String, Text, Vec<(String, Text)>);
@@ -107,7 +110,16 @@ impl JoinedSpans {
         let rows = self.signatures.list.iter().map(|s| {
             let service = self.signatures.services[s.service as usize].clone();
             let name = |id: u32| c.names.text(id).to_owned();
-            (service, name(s.scope), s.kind, name(s.name), text(s.parent), s.leaf, verb(s))
+            (
+                service,
+                name(s.scope),
+                s.kind,
+                name(s.name),
+                text(s.parent),
+                s.leaf,
+                verb(s),
+                s.detail.name().map(str::to_owned),
+            )
         });
         rows.collect()
     }
@@ -118,17 +130,15 @@ impl JoinedSpans {
         self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned())).collect()
     }
 
-    /// Divides the wall time of every request by `phase` (one per signature) and the event rules.
+    /// Divides the wall time of every request by the rules' answers.
     fn attribute(
         &self,
         py: Python<'_>,
-        phase: Vec<Phase>,
-        events: Vec<EventRow>,
-        phases: usize,
+        answers: Answers,
         method: &str,
         overlap: &str,
     ) -> PyResult<AttributedRequests> {
-        let table = self.phase_table(phase, events, phases)?;
+        let table = self.phase_table(answers)?;
         let (method, overlap) = (method_of(method)?, overlap_of(overlap)?);
         let attributed =
             py.detach(|| attribute::attribute(&self.joined, &self.signatures, &table, method, overlap));
@@ -136,39 +146,31 @@ impl JoinedSpans {
     }
 
     /// The tree of one request.
-    fn explain(
-        &self,
-        request: usize,
-        phase: Vec<Phase>,
-        events: Vec<EventRow>,
-        phases: usize,
-    ) -> PyResult<Explained> {
+    fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
         if request >= self.joined.requests.len() {
             return Err(PyIndexError::new_err(format!(
                 "request {request} of {}",
                 self.joined.requests.len()
             )));
         }
-        let table = self.phase_table(phase, events, phases)?;
+        let table = self.phase_table(answers)?;
         let (nodes, segments) = attribute::explain(&self.joined, &self.signatures, &table, request);
         let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
         Ok(Explained {
             span: rows.iter().map(|&row| self.span(row)).collect(),
-            phase: rows
-                .iter()
-                .map(|&row| table.phase[self.signatures.of_row[row as usize] as usize])
-                .collect(),
+            phase: nodes.iter().map(|node| node.phase).collect(),
             time: nodes.iter().map(|n| (n.start, n.end, n.critical_ns, n.self_ns)).collect(),
             segments,
         })
     }
 
-    /// Who called whom between groups of signatures: (from, to, calls, ns).
-    fn calls(&self, group: Vec<u32>) -> PyResult<Vec<(u32, u32, u64, u64)>> {
-        if group.len() != self.signatures.list.len() {
-            return Err(PyValueError::new_err("one group per signature"));
+    /// Who called whom between groups of phases: (from, to, calls, ns).
+    fn calls(&self, answers: Answers, group: Vec<u32>) -> PyResult<Vec<(u32, u32, u64, u64)>> {
+        let table = self.phase_table(answers)?;
+        if group.len() != table.phases {
+            return Err(PyValueError::new_err("one group per phase"));
         }
-        Ok(tables::calls(&self.joined, &self.signatures, &group))
+        Ok(tables::calls(&self.joined, &self.signatures, &table, &group))
     }
 }
 
@@ -179,19 +181,22 @@ impl JoinedSpans {
         Self { joined, signatures }
     }
 
-    fn phase_table(&self, phase: Vec<Phase>, events: Vec<EventRow>, phases: usize) -> PyResult<PhaseTable> {
+    fn phase_table(&self, answers: Answers) -> PyResult<PhaseTable> {
+        let (phase, events, phases, (call, stays, next, label)) = answers;
+        let blame = Blame { call, stays, next, label };
         let known = |phase: Option<Phase>| phase.is_none_or(|phase| usize::from(phase) < phases);
         let fits = phase.len() == self.signatures.list.len()
             && phase.iter().all(|&phase| known(Some(phase)))
-            && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a));
+            && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a))
+            && blame.fits(phase.len(), phases);
         if !fits {
             return Err(PyValueError::new_err(
-                "one known phase per signature, and known signatures and phases",
+                "one known phase per signature, and known signatures, phases, calls and contexts",
             ));
         }
         let rules =
             events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
-        Ok(PhaseTable { phase, events: rules.collect(), phases })
+        Ok(PhaseTable { phase, events: rules.collect(), phases, blame })
     }
 
     fn span(&self, row: u32) -> SpanView {

@@ -1,4 +1,5 @@
-//! The etcd calls of the apiserver: one row per CLIENT span, with what its SERVER span adds.
+//! The etcd calls of the apiserver: one row per CLIENT span, with what its SERVER span adds; and one per SERVER span
+//! that hangs below another span of the apiserver, since servers built on its libraries send no CLIENT span.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
 use crate::join::role::Role;
-use crate::tables::etcd_operations::operation;
+use crate::tables::etcd_operations::{inner_span, operation};
 
 /// gRPC's status codes by number.
 const STATUS: [&str; 17] = [
@@ -33,13 +34,20 @@ const STATUS: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// One call.
+/// One call. One of its two spans can be missing, which is [`NONE`].
 #[derive(Debug, Clone, Copy)]
 pub struct EtcdCall {
     /// The CLIENT span.
     pub client: u32,
-    /// The SERVER span, or [`NONE`].
+    /// The SERVER span.
     pub server: u32,
+}
+
+impl EtcdCall {
+    /// The outer one of its spans: the CLIENT span if it is here.
+    pub fn row(self) -> u32 {
+        if self.client == NONE { self.server } else { self.client }
+    }
 }
 
 /// All etcd calls that were not set aside as repeats, by start.
@@ -50,13 +58,20 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
     for &(client, row) in &joined.rpc_pairs {
         server[client as usize] = row;
     }
-    let kept = |&row: &u32| joined.forest.position[row as usize] != NONE;
-    let mut calls: Vec<EtcdCall> = crate::join::etcd_calls(c, &names)
-        .filter(kept)
-        .map(|client| EtcdCall { client, server: server[client as usize] })
-        .collect();
+    let call = |&row: &u32| {
+        let (at, above) = (row as usize, joined.parent[row as usize]);
+        if names.is_etcd_call(c, at) {
+            return Some(EtcdCall { client: row, server: server[at] });
+        }
+        let alone = names.is_etcd_answer(c, at)
+            && above != NONE
+            && names.in_apiserver(c, above as usize)
+            && !names.is_etcd_call(c, above as usize);
+        alone.then_some(EtcdCall { client: NONE, server: row })
+    };
+    let mut calls: Vec<EtcdCall> = joined.forest.order.iter().filter_map(call).collect();
     calls.sort_by_key(|call| {
-        let row = call.client as usize;
+        let row = call.row() as usize;
         (joined.start[row], c.spans.trace_id[row], c.spans.span_id[row])
     });
     calls
@@ -82,21 +97,63 @@ pub fn status(c: &Columns, row: usize) -> Option<&'static str> {
 /// refused as UNAVAILABLE. Since 1.34 every attempt is a span of its own.
 pub fn retries(joined: &Joined, calls: &[EtcdCall]) -> Vec<bool> {
     let c = &joined.columns;
-    let above = |call: &EtcdCall| (joined.parent[call.client as usize], c.spans.name[call.client as usize]);
+    let above = |call: &EtcdCall| (joined.parent[call.row() as usize], c.spans.name[call.row() as usize]);
     let mut order: Vec<usize> = (0..calls.len()).filter(|&at| above(&calls[at]).0 != NONE).collect();
     order.sort_by_key(|&at| above(&calls[at])); // stable: calls come by start
     let mut retries = vec![false; calls.len()];
     for pair in order.windows(2).filter(|pair| above(&calls[pair[0]]) == above(&calls[pair[1]])) {
-        let (first, next) = (calls[pair[0]].client as usize, calls[pair[1]].client as usize);
+        let (first, next) = (calls[pair[0]].row() as usize, calls[pair[1]].row() as usize);
         retries[pair[1]] = joined.end[first] <= joined.start[next] && status(c, first) == Some("UNAVAILABLE");
     }
     retries
 }
 
-/// The key that a call is about: its caller's `key` attribute.
-fn key_of(joined: &Joined, key: Option<u32>, client: u32) -> Option<TextRef> {
-    let above = joined.parent[client as usize];
-    if above == NONE { None } else { joined.columns.span_attributes.string(above as usize, key) }
+/// Attributes in which etcd's own spans name the key, the best first.
+const INNER_KEYS: [&str; 4] = ["range_begin", "success_first_key", "compare_first_key", "key"];
+
+/// What etcd's keys begin with, unless a call tells otherwise.
+const PREFIX: &str = "/registry";
+
+/// Prefixes that are told apart: one for each API server that keeps objects here.
+const PREFIXES: usize = 8;
+
+/// The keys that calls are about, without the storage prefix: their caller's `key` attribute, or what etcd's own span
+/// says. The prefix is learned from calls that have both.
+fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
+    let c = &joined.columns;
+    let key = c.keys.find(b"key");
+    let inner = INNER_KEYS.map(|name| c.keys.find(name.as_bytes()));
+    let outside = |call: &EtcdCall| {
+        let above = joined.parent[call.row() as usize];
+        if above == NONE { None } else { c.span_attributes.string(above as usize, key) }
+    };
+    let inside = |call: &EtcdCall| {
+        let row = inner_span(joined, call.server)?;
+        let texts = inner.iter().filter_map(|&key| c.span_attributes.string(row, key));
+        texts.into_iter().find(|text| !text.is_empty())
+    };
+    let both: Vec<_> = calls.iter().map(|call| (outside(call), inside(call))).collect();
+    let mut prefixes: Vec<&str> = Vec::new();
+    for pair in &both {
+        if let (Some(own), Some(whole)) = *pair
+            && let Some(prefix) = c.text(whole).strip_suffix(c.text(own))
+            && c.text(own).starts_with('/')
+            && prefixes.len() < PREFIXES
+            && !prefixes.contains(&prefix)
+        {
+            prefixes.push(prefix);
+        }
+    }
+    prefixes.push(PREFIX);
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+    let stripped = |whole: TextRef| {
+        let (text, start) = (c.text(whole), whole.start());
+        let prefix = prefixes
+            .iter()
+            .find(|prefix| text.strip_prefix(**prefix).is_some_and(|rest| rest.starts_with('/')));
+        TextRef::new(start + prefix.map_or(0, |prefix| prefix.len()), start + whole.len()).unwrap_or(whole)
+    };
+    both.into_iter().map(|(own, whole)| own.or_else(|| whole.map(stripped))).collect()
 }
 
 fn length(joined: &Joined, row: u32) -> u64 {
@@ -107,41 +164,44 @@ fn length(joined: &Joined, row: u32) -> u64 {
 pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
-    let key = c.keys.find(b"key");
-    let request =
-        |call: &EtcdCall| Some(joined.requests.of_row[call.client as usize]).filter(|&at| at != NONE);
+    let row = |call: &EtcdCall| call.row() as usize;
+    let request = |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE);
+    let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| {
-        c.names.text(c.spans.name[call.client as usize]).trim_start_matches("etcdserverpb.")
+    let name = |call: &EtcdCall| c.names.text(c.spans.name[row(call)]).trim_start_matches("etcdserverpb.");
+    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
+    // Of two times, one of each side.
+    let between =
+        |call: &EtcdCall, of: fn(&Joined, u32, u32) -> i64| Some(of(joined, client(call)?, server(call)?));
+    let transport = |call: &EtcdCall| {
+        between(call, |j, client, server| length(j, client) as i64 - length(j, server) as i64)
     };
-    let operation = |call: &EtcdCall| operation(joined, call.client, call.server, name(call));
-    let role = |call: &EtcdCall| Role::NAMES[joined.role[call.client as usize] as usize];
-    let client_ns = |call: &EtcdCall| length(joined, call.client);
-    let transport =
-        |call: &EtcdCall| server(call).map(|row| client_ns(call) as i64 - length(joined, row) as i64);
-    let between = |times: &[i64], from: u32, to: u32| times[to as usize] - times[from as usize];
-    let send = |call: &EtcdCall| server(call).map(|row| between(&joined.start, call.client, row));
-    let receive = |call: &EtcdCall| server(call).map(|row| between(&joined.end, row, call.client));
+    let send = |call: &EtcdCall| {
+        between(call, |j, client, server| j.start[server as usize] - j.start[client as usize])
+    };
+    let receive =
+        |call: &EtcdCall| between(call, |j, client, server| j.end[client as usize] - j.end[server as usize]);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     arrow::named(vec![
         ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
         ("role", text(calls.iter().map(role).collect())),
-        ("trace_id", arrow::hex_column(calls.iter().map(|call| &c.spans.trace_id[call.client as usize][..]))),
-        ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[call.client as usize][..]))),
+        ("trace_id", arrow::hex_column(calls.iter().map(|call| &c.spans.trace_id[row(call)][..]))),
+        ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[row(call)][..]))),
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
-        ("key", arrow::strings_column(c, calls.iter().map(|call| key_of(joined, key, call.client)))?),
-        (
-            "status",
-            Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, call.client as usize)))),
-        ),
+        ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
+        ("status", Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, row(call)))))),
         (
             "start_unix_nano",
-            Arc::new(Int64Array::from_iter_values(
-                calls.iter().map(|call| joined.start[call.client as usize]),
+            Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[row(call)]))),
+        ),
+        (
+            "client_ns",
+            Arc::new(UInt64Array::from_iter(
+                calls.iter().map(|call| client(call).map(|row| length(joined, row))),
             )),
         ),
-        ("client_ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(client_ns)))),
         (
             "server_ns",
             Arc::new(UInt64Array::from_iter(

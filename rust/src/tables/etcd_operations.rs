@@ -36,10 +36,10 @@ const BY_CALLER: [(&str, &str, &str); 10] = [
 const COMPACTION_KEY: &str = "compact_rev_key";
 const HEALTH_KEY: &str = "/health";
 
-/// The operation of one call. `method` is the RPC's name without its package.
-pub fn operation<'a>(joined: &Joined, client: u32, server: u32, method: &'a str) -> &'a str {
+/// The operation of one call: `row` is its outer span, `method` the RPC's name without its package.
+pub fn operation<'a>(joined: &Joined, row: u32, server: u32, method: &'a str) -> &'a str {
     let inside = inner_span(joined, server).and_then(|row| by_inner_span(&joined.columns, row));
-    inside.or_else(|| by_caller(joined, client, method)).unwrap_or_else(|| by_method(method))
+    inside.or_else(|| by_caller(joined, row, method)).unwrap_or_else(|| by_method(method))
 }
 
 fn by_method(method: &str) -> &str {
@@ -47,8 +47,8 @@ fn by_method(method: &str) -> &str {
     known.map_or(if method == "KV/Txn" { "txn" } else { method }, |(_, operation)| operation)
 }
 
-fn by_caller(joined: &Joined, client: u32, method: &str) -> Option<&'static str> {
-    let caller = joined.parent[client as usize];
+fn by_caller(joined: &Joined, row: u32, method: &str) -> Option<&'static str> {
+    let caller = joined.parent[row as usize];
     if caller == NONE {
         return None;
     }
@@ -59,7 +59,7 @@ fn by_caller(joined: &Joined, client: u32, method: &str) -> Option<&'static str>
 }
 
 /// etcd's own span below its SERVER span.
-fn inner_span(joined: &Joined, server: u32) -> Option<usize> {
+pub fn inner_span(joined: &Joined, server: u32) -> Option<usize> {
     if server == NONE {
         return None;
     }

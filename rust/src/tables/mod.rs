@@ -13,7 +13,7 @@ use arrow_array::{
 use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
-use crate::attribute::Signatures;
+use crate::attribute::{PhaseTable, Signatures};
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::join::clock::{ClockOffset, Verdict};
@@ -47,6 +47,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         // Both are of one process, whose clock is its own whatever the trees were moved to.
         (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
     };
+    let counted_in: Vec<u32> = (0..r.len()).map(|at| r.counted_in(&joined.start, &joined.end, at)).collect();
     let some = |texts: &[crate::columns::TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
     };
@@ -80,6 +81,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
+        ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
@@ -115,7 +117,7 @@ fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
     let mut before = vec![Calls::default(); joined.forest.order.len() + 1];
     let calls = etcd_calls::calls(joined);
     for (call, retry) in calls.iter().zip(etcd_calls::retries(joined, &calls)) {
-        let place = joined.forest.position[call.client as usize] as usize;
+        let place = joined.forest.position[call.row() as usize] as usize;
         let unpaired = u64::from(call.server == NONE);
         before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };
     }
@@ -214,17 +216,30 @@ pub fn ledger(joined: &Joined) -> [u64; Role::NAMES.len()] {
     counts
 }
 
-/// Who called whom: for every used span and its parent, what their signatures' groups are, how often and how long
+/// Who called whom: for every used span and its parent, what their phases' groups are, how often and how long
 /// (sum of the child's duration, ns). Calls inside one group are left out.
-pub fn calls(joined: &Joined, signatures: &Signatures, group: &[u32]) -> Vec<(u32, u32, u64, u64)> {
+pub fn calls(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    group: &[u32],
+) -> Vec<(u32, u32, u64, u64)> {
     let mut edges: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
+    // Row → its group, and the context of what is below it.
+    let mut seen: Vec<Option<(u32, u16)>> = vec![None; joined.role.len()];
     for &row in &joined.forest.order {
-        let (at, above) = (row as usize, joined.parent[row as usize]);
-        let signature = |row: usize| signatures.of_row.get(row).filter(|&&number| number != NONE);
-        let (Some(&own), Some(&outer)) = (signature(at), signature(above as usize)) else { continue };
-        let edge = (group[outer as usize], group[own as usize]);
-        if edge.0 != edge.1 {
-            let sum = edges.entry(edge).or_default();
+        let at = row as usize;
+        let signature = signatures.of_row[at];
+        if signature == NONE {
+            continue;
+        }
+        let above = seen.get(joined.parent[at] as usize).copied().flatten();
+        let context = above.map_or(0, |(_, context)| context);
+        let phase = table.blame.phase(context, signature, table.phase[signature as usize]);
+        let own = group[usize::from(phase)];
+        seen[at] = Some((own, table.blame.below(context, signature)));
+        if let Some((outer, _)) = above.filter(|&(outer, _)| outer != own) {
+            let sum = edges.entry((outer, own)).or_default();
             sum.0 += 1;
             sum.1 += (joined.end[at] - joined.start[at]).max(0) as u64;
         }

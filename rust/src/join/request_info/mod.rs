@@ -212,7 +212,7 @@ fn is_method(word: &str) -> bool {
 }
 
 /// Path and query of a target. Only an absolute URL may carry a fragment, and it is dropped.
-fn split_target(target: &str) -> (&str, &str) {
+pub fn split_target(target: &str) -> (&str, &str) {
     let url = if target.starts_with('/') { None } else { target.split_once("://") };
     let local = match url {
         Some((scheme, rest)) if !scheme.contains('/') => {
