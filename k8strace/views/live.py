@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
-from k8strace.receiver.tally import Group, Slow, Tally
+from k8strace.receiver.metrics.tally import Group, Slow, Tally
 from k8strace.views.palette import in_order
 from k8strace.views.text import (
     Look,
