@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import Final
 
-from k8strace.receiver.limits import Limits
+from k8strace.receiver.intake.limits import Limits
 
 __all__ = ["RESERVE", "allow_open_files", "fit_connections"]
 
