@@ -330,7 +330,8 @@ def requests_lines(attribution: Attribution, look: Look, limit: int | None) -> l
             Text(percent(parts.get(name, 0), request.wall_ns), style=component_colour(name)) for name in names
         ]
         status = "-" if request.http_status is None else str(request.http_status)
-        rows.append([duration(request.wall_ns), status, title_of(request), request.trace_id[:12], *shares])
+        title = title_of(request) if request.counted_in is None else f"↳ {title_of(request)}"
+        rows.append([duration(request.wall_ns), status, title, request.trace_id[:12], *shares])
     lines = columns(rows, look, align="rrll" + "r" * len(names), elastic=2, indent=0)
     more = len(requests) - len(rows) + 1
     return [*lines, Text(f"… {more:,} more requests", style="dim")] if more > 0 else lines
