@@ -12,7 +12,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel lock clean
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,15 +64,21 @@ rust: $(VENV)/.venv ## clippy with and without the Python door, and the tests of
 
 # ---- releases and upkeep --------------------------------------------------------------------------
 
-wheel: dev ## wheel and sdist in dist/; the wheel installed in a clean environment
+wheel: dev ## sdist, and the wheels of this kind of machine (glibc and musl), installed where there is no compiler
 	rm -rf dist build/clean
 	$(BIN)/maturin sdist --out dist
-	$(BIN)/maturin build --quiet --release --out dist
+	$(call BUILD_WHEEL,$(shell uname -m)-unknown-linux-gnu,manylinux2014)
+	$(call BUILD_WHEEL,$(shell uname -m)-unknown-linux-musl,musllinux_1_2)
 	$(BIN)/python .ci/wheel_contents.py dist
 	$(BIN)/python -m venv build/clean
-	build/clean/bin/python -m pip install --quiet --constraint $(LOCK) dist/*.whl
-	cd build && clean/bin/k8strace --help
-	cd build && clean/bin/python -c "import k8strace, importlib.metadata as m; print('k8strace', m.version('k8strace'), 'installs')"
+	build/clean/bin/python -m pip install --quiet --constraint $(LOCK) --only-binary :all: dist/*manylinux*.whl
+	cd build && env PATH=/nonexistent clean/bin/k8strace report --slowest 0 --top 3 ../$(CAPTURE)
+
+wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
+	$(foreach arch,$(filter-out $(shell uname -m),x86_64 aarch64),\
+		$(call BUILD_WHEEL,$(arch)-unknown-linux-gnu,manylinux2014) && \
+		$(call BUILD_WHEEL,$(arch)-unknown-linux-musl,musllinux_1_2) &&) true
+	$(BIN)/python .ci/wheel_contents.py dist
 
 lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --no-header \
@@ -110,6 +116,11 @@ $(VENV)/.venv:
 	@$(NEEDS_RUST)
 	@"$$($(FIND_PYTHON))" -m venv --clear $(VENV)
 	@touch $@
+
+# $(call BUILD_WHEEL,target,platform): with zig as the C compiler and linker, so that any machine builds for all, and
+# against the oldest libc that the platform's tag promises. rustup brings the target's standard library.
+BUILD_WHEEL = { rustup target add $(1) 2>/dev/null || test -d "$$(rustc --print sysroot)/lib/rustlib/$(1)"; } \
+	&& PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --quiet --release --zig --target $(1) --compatibility $(2) --out dist
 
 # ---- what must be there already -------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ WHEEL = re.compile(
     r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.]+"
 )
 WHEEL_NEEDS = {"k8strace/__init__.py", "k8strace/_core.abi3.so", "k8strace/_core.pyi", "k8strace/py.typed"}
+PLATFORM = re.compile(r"manylinux2014_|musllinux_1_2_")
 SDIST_NEEDS = {
     "pyproject.toml",
     "LICENSE",
@@ -20,22 +21,28 @@ SDIST_NEEDS = {
 }
 
 
-def complaints(dist: Path) -> list[str]:
-    """What is wrong with the one wheel and the one sdist in a folder."""
-    (wheel,) = dist.glob("*.whl")
-    (sdist,) = dist.glob("*.tar.gz")
+def of_wheel(wheel: Path) -> list[str]:
+    """What is wrong with a wheel."""
     packed = set(zipfile.ZipFile(wheel).namelist())
+    foreign = sorted(name for name in packed if not WHEEL.fullmatch(name))
+    return [
+        *(f"{wheel.name}: {name} does not belong there" for name in foreign),
+        *(f"{wheel.name}: {name} is missing" for name in sorted(WHEEL_NEEDS - packed)),
+        *([] if PLATFORM.search(wheel.name) else [f"{wheel.name}: neither manylinux nor musllinux"]),
+    ]
+
+
+def of_sdist(sdist: Path) -> list[str]:
+    """What is wrong with an sdist."""
     with tarfile.open(sdist) as archive:
         sources = {name.partition("/")[2] for name in archive.getnames()}
-    return [
-        *(
-            f"{wheel.name}: {name} does not belong there"
-            for name in sorted(packed)
-            if not WHEEL.fullmatch(name)
-        ),
-        *(f"{wheel.name}: {name} is missing" for name in sorted(WHEEL_NEEDS - packed)),
-        *(f"{sdist.name}: {name} is missing" for name in sorted(SDIST_NEEDS - sources)),
-    ]
+    return [f"{sdist.name}: {name} is missing" for name in sorted(SDIST_NEEDS - sources)]
+
+
+def complaints(dist: Path) -> list[str]:
+    """What is wrong with the wheels and the one sdist in a folder."""
+    (sdist,) = dist.glob("*.tar.gz")
+    return [*of_sdist(sdist), *(line for wheel in sorted(dist.glob("*.whl")) for line in of_wheel(wheel))]
 
 
 sys.exit("\n".join(complaints(Path(sys.argv[1]))) or 0)

@@ -42,6 +42,15 @@ PIPE_CLOSED: Final = 141
 PIPED_WIDTH: Final = 100
 """Columns where the output is no terminal: always the same, so that outputs can be compared."""
 
+LEAST_WIDTH: Final = 40
+"""Columns that every view can do with."""
+
+TABLE_ROWS: Final = 50
+"""Requests that the table shows, if nothing else is asked for."""
+
+MOST_MATCHES: Final = 20
+"""Traces that are named where the beginning of an id fits several."""
+
 QUICK_SECONDS: Final = 0.4
 """A read that is over by then shows no progress."""
 
@@ -188,7 +197,10 @@ def _add_requests(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--slowest", type=_natural, metavar="N", help="only the N slowest requests, slowest first; no watches"
     )
     command.add_argument(
-        "--limit", type=_natural, default=50, metavar="N", help="rows of the table; 0 for all (default 50)"
+        "--limit",
+        type=_natural,
+        metavar="N",
+        help=f"at most N requests; 0 for all (default: {TABLE_ROWS} in the table, all with --json)",
     )
     _add_selecting(command)
     _add_reading(command)
@@ -288,8 +300,8 @@ def _natural(text: str) -> int:
 
 
 def _width(text: str) -> int:
-    if not text.isdecimal() or not 60 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"expected a number from 60 to 1000, got {text!r}")
+    if not text.isdecimal() or not LEAST_WIDTH <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a number from {LEAST_WIDTH} to 1000, got {text!r}")
     return int(text)
 
 
@@ -316,17 +328,18 @@ def _requests(asked: argparse.Namespace) -> None:
     from k8strace.views.facts import longest
 
     selected = _selected(join(_read(asked)), asked.where)
-    if asked.slowest is not None or not asked.json:
-        selected = longest(selected, asked.slowest)
-    attribution = attribute(selected, method=asked.method)
+    by_duration = asked.slowest is not None or not asked.json
+    listed = longest(selected, asked.slowest) if by_duration else selected
     if asked.json:
         from k8strace.views.records import request_records
 
-        return _write_json(request_records(attribution))
+        return _write_json(request_records(attribute(listed[: asked.limit or None], method=asked.method)))
+    attribution = attribute(listed, method=asked.method)
     from k8strace.views.report import requests_lines
 
     look = _look(asked)
-    return _write_text(requests_lines(attribution, look, asked.limit or None), look)
+    limit = TABLE_ROWS if asked.limit is None else asked.limit or None
+    return _write_text(requests_lines(attribution, selected, look, limit), look)
 
 
 def _tree(asked: argparse.Namespace) -> None:
@@ -426,7 +439,7 @@ def _of_trace(joined: Requests, prefix: str) -> Requests:
     if not traces:
         raise NotFoundError(_why_no_request(joined, prefix))
     if len(traces) > 1:
-        shown = ", ".join(traces[:3]) + (", …" if len(traces) > 3 else "")
+        shown = ", ".join(traces[:MOST_MATCHES]) + (", …" if len(traces) > MOST_MATCHES else "")
         raise NotFoundError(f"{len(traces):,} traces with requests begin with {prefix}: {shown}")
     return found
 
@@ -450,7 +463,9 @@ def _look(asked: argparse.Namespace) -> Look:
     at_terminal = sys.stdout.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     colour = asked.color == "always" or (asked.color == "auto" and at_terminal and not plain)
-    own = max(shutil.get_terminal_size((PIPED_WIDTH, 24)).columns, 60) if at_terminal else PIPED_WIDTH
+    own = (
+        max(shutil.get_terminal_size((PIPED_WIDTH, 24)).columns, LEAST_WIDTH) if at_terminal else PIPED_WIDTH
+    )
     return Look(width=asked.width or own, colour=colour)
 
 

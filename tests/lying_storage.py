@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from k8strace.receiver.storage import Stored
+from k8strace.receiver.journal.storage import Stored
 
 SECTOR_BYTES = 64
 """Smaller than a real one, so that small tests tear in many places."""
@@ -202,6 +202,8 @@ class LyingStorage:
 
     def remove(self, name):
         self._step("remove")
+        if name not in self.seen:
+            raise FileNotFoundError(errno.ENOENT, name)
         self.removed.append(bytes(self.seen[name].seen))
         self._change(lambda names: names.pop(name, None))
         self._die()

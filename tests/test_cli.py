@@ -201,11 +201,19 @@ def test_every_etcd_call_below_a_request_is_in_its_line(version):
 def test_the_table_is_slowest_first_and_bounded():
     lines = run("requests", CAPTURE, "--limit", "5").stdout.splitlines()
     slowest = records(run("requests", CAPTURE, "--json", "--slowest", "5").stdout)
-    assert len(lines) == 1 + 5 + 1
+    assert lines[1 + 5 :] == [
+        "… 1,288 more requests",
+        "Not in here: 118 requests that stay open by nature (watch 118)",
+    ]
     assert [each["trace_id"][:12] in line for each, line in zip(slowest, lines[1:], strict=False)] == [
         True
     ] * 5
     assert not any(each["long_running"] for each in slowest)
+
+
+def test_json_has_all_requests_or_as_many_as_asked_for():
+    assert len(records(run("requests", CAPTURE, "--json", "--limit", "7").stdout)) == 7
+    assert len(records(run("requests", CAPTURE, "--json").stdout)) == 1411
 
 
 # ── tree ──────────────────────────────────────────────────────────────────────────────────────────
@@ -218,7 +226,8 @@ def test_a_tree_shows_every_span_of_the_trace():
     (request,) = tree["requests"]
     spans = request["tree"]["spans"]
     assert slowest["trace_id"] in text
-    assert len(text.splitlines()) == 5 + len(spans)
+    head = text[: text.index("\n  span ")].splitlines()
+    assert len(text.splitlines()) == len(head) + 1 + len(spans)
     assert spans[0]["parent"] is None
     assert all(span["parent"] in {each["span_id"] for each in spans} for span in spans[1:])
     assert sum(span["critical_ns"] for span in spans) == request["wall_ns"] == slowest["wall_ns"]
@@ -301,7 +310,7 @@ def test_nothing_at_all_is_a_report_too():
         ([], 2, "required: COMMAND"),
         (["report"], 2, "required: FILE"),
         (["report", CAPTURE, "--slowest", "-1"], 2, "expected a whole number"),
-        (["report", CAPTURE, "--width", "5"], 2, "from 60 to 1000"),
+        (["report", CAPTURE, "--width", "5"], 2, "from 40 to 1000"),
         (["report", CAPTURE, "--by", "colour"], 2, "got 'colour'"),
         (["report", CAPTURE, "--where", "verb"], 2, "expected --where COLUMN=VALUE, got 'verb'"),
         (["report", CAPTURE, "--where", "colour=red"], 2, "got 'colour'"),
@@ -315,6 +324,26 @@ def test_an_error_is_one_line_and_a_code(arguments, code, message):
     assert done.stderr.startswith("k8strace: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_ambiguous_prefix_names_what_it_fits():
+    """Up to twenty: the official count of traces that begin so is in the message, too."""
+    traces = {each["trace_id"] for each in records(run("requests", CAPTURE, "--json").stdout)}
+    for prefix, most in (("0", 20), ("00", 20)):
+        fitting = [trace for trace in traces if trace.startswith(prefix)]
+        told = re.findall("[0-9a-f]{32}", run("tree", CAPTURE, prefix).stderr)
+        assert len(told) == min(len(fitting), most)
+        assert set(told) <= set(fitting)
+
+
+@pytest.mark.parametrize("width", [40, 50])
+def test_narrow_output_drops_columns_and_says_which(width):
+    for command in ("report", "requests"):
+        lines = run(command, CAPTURE, "--width", str(width)).stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        table = "\n".join(lines)
+        assert re.search(r"Too narrow for [\w, ]+", table)
+        assert "configmaps" in table
 
 
 def test_help_and_version_need_no_file():

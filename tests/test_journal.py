@@ -17,7 +17,7 @@ import k8strace
 from k8strace.exceptions import DecodeError, MissingExtraError
 from k8strace.formats import messages
 from k8strace.receiver import Journal, Recovered, UnavailableError, replay
-from k8strace.receiver.storage import OsStorage
+from k8strace.receiver.journal.storage import OsStorage
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_segment_is_closed_when_it_is_full(tmp_path):
 
 def test_a_segment_is_closed_when_it_is_old(tmp_path, monkeypatch):
     """Though nothing comes any more."""
-    monkeypatch.setattr("k8strace.receiver.journal._HOUSEKEEPING_S", 0.02)
+    monkeypatch.setattr("k8strace.receiver.journal.writer._HOUSEKEEPING_S", 0.02)
     with Journal(tmp_path, segment_age_s=1.0) as journal:
         journal.append(b"batch")
         assert ".open." in names(tmp_path)[0]
@@ -425,7 +425,7 @@ def test_syncs_are_an_interval_apart():
 
 def test_a_group_is_bounded(monkeypatch):
     """What waits is written in several groups once it is larger than one."""
-    monkeypatch.setattr("k8strace.receiver.journal.GROUP_BYTES", 1_000)
+    monkeypatch.setattr("k8strace.receiver.journal.writer.GROUP_BYTES", 1_000)
     disk = LyingStorage()
     with Journal("", storage=lambda _: disk, sync_interval_ms=20) as journal:
         for answer in [journal.submit(bytes(500)) for _ in range(20)]:
@@ -498,7 +498,7 @@ def test_each_sync_is_told():
 
 def test_a_failing_disk_is_asked_again_after_a_pause(monkeypatch):
     """Meanwhile batches are refused without touching it; then they are taken, and the trouble is forgotten."""
-    monkeypatch.setattr("k8strace.receiver.journal._FIRST_PAUSE_S", 1.0)
+    monkeypatch.setattr("k8strace.receiver.journal.writer._FIRST_PAUSE_S", 1.0)
     broken = [True]
     disk = LyingStorage(
         faults=Faults(failing=lambda *_: errno.ENOSPC if broken[0] and disk.steps[-1] == "write" else None)
@@ -523,8 +523,8 @@ def test_a_failing_disk_is_asked_again_after_a_pause(monkeypatch):
 def test_pauses_grow_and_end_at_two_seconds(monkeypatch):
     """A twentieth of a second, then twice as long each time."""
     now = [1000.0]
-    monkeypatch.setattr("k8strace.receiver.journal.time.monotonic", lambda: now[0])
-    from k8strace.receiver.journal import _Trouble
+    monkeypatch.setattr("k8strace.receiver.journal.writer.time.monotonic", lambda: now[0])
+    from k8strace.receiver.journal.writer import _Trouble
 
     trouble, pauses = _Trouble(), []
     for _ in range(40):

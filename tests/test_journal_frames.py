@@ -13,7 +13,7 @@ import k8strace
 from k8strace.formats import messages
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES
 from k8strace.receiver import Journal
-from k8strace.receiver.journal_frames import Plain, Zstd, layout_of, seal, walk
+from k8strace.receiver.journal.frames import Plain, Zstd, layout_of, seal, walk
 
 LAYOUTS = {"plain": Plain, "zstd": Zstd}
 

@@ -11,9 +11,9 @@ import zstandard
 from lying_storage import Faults, Inode, LyingStorage
 
 from k8strace.receiver import Journal, UnavailableError, replay
-from k8strace.receiver.journal_frames import Plain, Zstd, seal
-from k8strace.receiver.journal_recovery import recover
-from k8strace.receiver.segments import Rules, Segments, Tally
+from k8strace.receiver.journal.frames import Plain, Zstd, seal
+from k8strace.receiver.journal.recovery import recover
+from k8strace.receiver.journal.segments import Rules, Segments, Tally
 
 LAYOUTS = {"plain": Plain, "zstd": Zstd}
 KEEP = Rules(segment_bytes=900, segment_age_s=1e9, retain_bytes=None, retain_age_s=None)
@@ -184,7 +184,7 @@ def test_after_any_failure_the_journal_takes_batches_again(step, error):
 
 @pytest.fixture
 def quick_retry(monkeypatch):
-    monkeypatch.setattr("k8strace.receiver.journal._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("k8strace.receiver.journal.writer._FIRST_PAUSE_S", 0.0)
 
 
 def send(journal, batch: bytes, history: History) -> str:

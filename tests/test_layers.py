@@ -113,6 +113,90 @@ def test_imports_point_upstream(path):
     assert not backward
 
 
+# ---- inside folders ----
+
+FLOORS = {
+    "receiver": ["metrics", "intake", "journal", "transports", "pipeline", "serving", "__init__"],
+    "receiver/intake": ["limits", "answers", "sink", "identity", "visit", "readings", "__init__"],
+    "receiver/journal": ["frames", "storage", "segments", "recovery", "writer", "backlog", "__init__"],
+    "receiver/metrics": ["labels", "tally", "exposition", "stream", "__init__"],
+}
+"""Folders whose parts have an order, the first one first. No folder has a circle, with an order or without."""
+
+
+def folders() -> list[Path]:
+    return sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
+
+
+def arrows(folder: Path) -> dict[str, set[str]]:
+    """Between the parts of a folder: a file or folder in it → those that it imports, whatever is in them."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        here = path.relative_to(folder).parts[0].removesuffix(".py")
+        found.setdefault(here, set()).update(reached(ast.parse(path.read_text()), path, folder) - {here})
+    return found
+
+
+def reached(node: ast.AST, path: Path, folder: Path) -> set[str]:
+    """Parts of a folder that the imports of a file reach; with the exception of `imports`."""
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            found |= {part for name in imported_modules(child, path) if (part := part_of(name, folder))}
+        elif not (isinstance(child, ast.FunctionDef) and child.name == "_repr_html_"):
+            found |= reached(child, path, folder)
+    return found
+
+
+def part_of(module: str, folder: Path) -> str:
+    """Which part of a folder a name leads to; empty if none. What is no file there is a name in `__init__`."""
+    own = ["k8strace", *folder.relative_to(PACKAGE).parts]
+    parts = module.split(".")
+    if parts[: len(own)] != own:
+        return ""
+    name = parts[len(own)] if len(parts) > len(own) else "__init__"
+    return name if any(folder.glob(f"{name}.py*")) or (folder / name).is_dir() else "__init__"
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Names that lead back to the first of them; none if there is no such way."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(graph.get(name, ())):
+            if found := walk(target, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_there_is_no_circle_within_a_folder(folder):
+    """Imports in functions and for types count: whoever reads follows them too."""
+    assert circle(arrows(folder)) == []
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_parts_of_a_folder_import_only_earlier_ones(folder):
+    order, found = FLOORS[folder], arrows(PACKAGE / folder)
+    assert sorted(order) == sorted(found), "a new part: give it its place"
+    backward = {
+        (here, there) for here in order for there in found[here] if order.index(there) > order.index(here)
+    }
+    assert not backward
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
 @pytest.mark.parametrize(
     ("statement", "rooms"),
     [

@@ -15,10 +15,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 import k8strace
 from k8strace.formats import messages
 from k8strace.receiver import Meta, Places, Receiver
-from k8strace.receiver.labels import COMPONENTS, RESOURCES, VERBS
-from k8strace.receiver.metrics import LIMITS_NS, Exposition, Histogram, Reading, RequestMetrics
-from k8strace.receiver.readings import _stream
-from k8strace.receiver.tally import Durations, Observed, Recent, Tally, observe, rounded_up
+from k8strace.receiver.metrics.exposition import LIMITS_NS, Exposition, Histogram, Reading, RequestMetrics
+from k8strace.receiver.metrics.labels import COMPONENTS, RESOURCES, VERBS
+from k8strace.receiver.metrics.stream import stream_readings
+from k8strace.receiver.metrics.tally import Durations, Observed, Recent, Tally, observe, rounded_up
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -298,7 +298,7 @@ def test_every_count_of_a_stream_has_a_metric():
     counts = dict.fromkeys(k8strace.RequestStream().counts, 0) | {"spans": 1}
     shown = {
         (reading.name, labels)
-        for reading in _stream(lambda: {name: at for at, name in enumerate(counts, 1)})
+        for reading in stream_readings(lambda: {name: at for at, name in enumerate(counts, 1)})
         for labels in reading.read()
     }
     assert len(shown) == len(counts) - 1, "batches are counted by the pipeline"

@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from k8strace.exceptions import DecodeError
+from k8strace.receiver.intake.sink import Meta, Receipt, UnavailableError
 from k8strace.receiver.pipeline import Pipeline
-from k8strace.receiver.sink import Meta, Receipt, UnavailableError
 from k8strace.spans import decode
 
 META = Meta("grpc", spans=1)

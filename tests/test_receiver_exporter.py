@@ -19,7 +19,7 @@ from receivers import Kept, request_of, serving, span, unavailable
 
 from k8strace.exceptions import MissingExtraError
 from k8strace.receiver import Intake, Limits, Receipt, UnavailableError
-from k8strace.receiver.exporter import K8straceExporter
+from k8strace.receiver.transports.exporter import K8straceExporter
 
 
 def finished(*names: str) -> tuple[ReadableSpan, ...]:
@@ -181,7 +181,7 @@ def test_the_exporter_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch)
     import importlib
     import sys
 
-    from k8strace.receiver import exporter
+    from k8strace.receiver.transports import exporter
 
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(MissingExtraError, match=r"k8strace\[sdk\]"):

@@ -22,7 +22,7 @@ import trustme
 from receivers import EXPORT, TRANSPORTS, Kept, request_of, serving, span
 
 from k8strace.receiver import Identity, IdentityError, Limits, Receipt, Secret, ServerTls, Tokens
-from k8strace.receiver import identity as identity_module
+from k8strace.receiver.intake import identity as identity_module
 
 TOKEN = "a-token-that-is-known-to-nobody-else"
 OTHER = "another-token-that-is-known-as-well"

@@ -11,7 +11,7 @@ import pytest
 
 from k8strace._core import screen
 from k8strace.receiver import REASONS, Limits, Rejections
-from k8strace.receiver.readings import RETRYABLE
+from k8strace.receiver.intake.limits import RETRYABLE
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "limits.md"
 NAMES = [each.name for each in fields(Limits)]

@@ -278,7 +278,7 @@ def test_everything_acknowledged_before_a_signal_is_stored_and_joined(capture_13
 
 def frames(folder):
     """Batches as they were sent: without the checksum that the journal appends as a field of its own."""
-    from k8strace.receiver.journal_recovery import replay
+    from k8strace.receiver.journal.recovery import replay
 
     return replay(folder)
 

@@ -15,10 +15,11 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import etcd_exporting, serving
 
+from k8strace import RequestStream
 from k8strace.cli import _parser
-from k8strace.receiver.metrics import Exposition, RequestMetrics
-from k8strace.receiver.readings import readings
-from k8strace.receiver.tally import Observed
+from k8strace.receiver import Journal, Places, Receiver
+from k8strace.receiver.metrics.exposition import Exposition, RequestMetrics
+from k8strace.receiver.metrics.tally import Observed
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOWTO = DOCS / "howto"
@@ -151,23 +152,19 @@ def test_the_caller_of_the_first_page_calls_a_real_etcd(tmp_path):
 # ── Metrics ───────────────────────────────────────────────────────────────────────────────────────
 
 
-class Counted:
-    """A receiver of which nothing is known but its metrics."""
-
-    journal = None
-
-
-def test_the_reference_has_all_metrics_with_their_labels():
+def test_the_reference_has_all_metrics_with_their_labels(tmp_path):
     """And no others."""
     page = (DOCS / "reference" / "metrics.md").read_text()
     rows = re.findall(r"^\| `(k8strace_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
     told = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+    receiver = Receiver(RequestStream(), Places(), journal=Journal(tmp_path))
+    receiver.stop(5)
     own = {
         reading.name + {"counter": "_total", "info": "_info"}.get(reading.kind, ""): (
             reading.kind,
             list(reading.labels),
         )
-        for reading in readings(Counted())
+        for reading in receiver.exposition.readings
     }
     own["k8strace_build_info"] = ("info", ["version"])
     own["k8strace_mode_info"] = ("info", ["mode"])

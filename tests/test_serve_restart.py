@@ -17,7 +17,7 @@ from serving import EXPORT, Serving, batches_of, records_of, serving, without_nu
 
 import k8strace
 from k8strace.receiver import Journal
-from k8strace.receiver.backlog import backlog
+from k8strace.receiver.journal.backlog import backlog
 
 KILLS = 8
 

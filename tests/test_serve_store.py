@@ -18,7 +18,7 @@ from serving import EXPORT, batches_of, serving
 
 import k8strace
 from k8strace.receiver import Journal
-from k8strace.receiver.storage import OsStorage
+from k8strace.receiver.journal.storage import OsStorage
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
 

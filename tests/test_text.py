@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -20,6 +21,7 @@ from k8strace.views.text import (
     clean,
     columns,
     duration,
+    more_of,
     percent,
     render,
     spread,
@@ -172,13 +174,18 @@ def test_a_tree_is_drawn_over_time():
 def bars(requests: k8strace.Requests, look: Look) -> list[str]:
     """The last ten columns of the tree."""
     lines = request_lines(requests[0], k8strace.attribute(requests), look)
-    return [line.plain.ljust(look.width)[-10:] for line in lines[4:]]
+    return [line.plain.ljust(look.width)[-10:] for line in tree_part(lines)]
+
+
+def tree_part(lines):
+    """The header of the tree, and what is below it."""
+    return lines[next(at for at, line in enumerate(lines) if line.plain.lstrip().startswith("span ")) :]
 
 
 def test_a_request_of_no_length_is_drawn():
     requests = joined(trace(apiserver_request("1.31", "GET", "/healthz", 7, 7, [])))
     lines = request_lines(requests[0], k8strace.attribute(requests), PLAIN)
-    assert [line.plain.count("─") for line in lines[5:]] == [1, 1]
+    assert [line.plain.count("─") for line in tree_part(lines)[1:]] == [1, 1]
 
 
 def test_a_large_tree_keeps_what_was_waited_for_and_what_is_above_it():
@@ -187,7 +194,7 @@ def test_a_large_tree_keeps_what_was_waited_for_and_what_is_above_it():
         trace(apiserver_request("1.34", "GET", "/api/v1/pods", 0, 1000, [verb_span("List", 0, 1000, *calls)]))
     )
     lines = request_lines(requests[0], k8strace.attribute(requests), PLAIN, limit=7)
-    shown = [line.plain.strip() for line in lines[5:]]
+    shown = [line.plain.strip() for line in tree_part(lines)[1:]]
     assert len(shown) == 7 + 1
     assert "etcdserverpb.KV/Range" in shown[6]
     assert " 50 ns    50 ns " in shown[6]
@@ -202,6 +209,27 @@ def test_a_deep_tree_fits_the_width():
     lines = request_lines(requests[0], k8strace.attribute(requests), Look(80))
     assert max(line.cell_len for line in lines) <= 80
     assert any("step 0" in line.plain for line in lines)
+
+
+def test_every_level_of_a_deep_tree_is_further_right():
+    inner = verb_span("Get", 500, 501)
+    for depth in range(24):
+        inner = verb_span(f"step {depth}", 499 - depth, 502 + depth, inner)
+    requests = joined(trace(apiserver_request("1.34", "GET", "/api/v1/pods/a", 0, 1000, [inner])))
+    for width in (66, 80, 120, 200):
+        lines = request_lines(requests[0], k8strace.attribute(requests), Look(width))
+        places = [line.plain.find("step ") for line in lines if "step " in line.plain]
+        assert places == sorted(set(places)), width
+
+
+def test_one_is_singular():
+    assert more_of(1, "request").plain == "… 1 more request"
+    requests = joined(trace(apiserver_request("1.31", "GET", "/healthz", 0, 5, [])))
+    text = "\n".join(
+        line.plain for line in report_lines(k8strace.attribute(requests), requests, PLAIN, Wanted())
+    )
+    assert "1 API request," in text
+    assert not re.search(r"\b1 (?!ns)[a-z]+s\b", text)
 
 
 def test_a_request_is_titled_as_kubectl_says_it():

@@ -1,19 +1,20 @@
 """
 OTLP over gRPC and HTTP: the protocol's rules, limits, identity, and the journal.
 
-    sender ── transport: connection, identity, size, inflate, screen ──→ Sink ──→ acknowledgement
-              └─ transports/, exporter.py ───────────┘               └ sink.py ┘
+    sender ──→ transports ──→ intake ──→ pipeline ──→ journal ──→ acknowledgement
+               connection     identity, size,   └──→ stream ──→ listeners, metrics
+                              inflate, screen
 """
 
-from k8strace.receiver.answers import Outcome, Verdict
-from k8strace.receiver.identity import Identity, IdentityError, Secret, ServerTls, Tokens
-from k8strace.receiver.intake import Counts, Intake
-from k8strace.receiver.journal import Journal
-from k8strace.receiver.journal_recovery import Recovered, replay
-from k8strace.receiver.limits import REASONS, Limits, Rejections
+from k8strace.receiver.intake.answers import Outcome, Verdict
+from k8strace.receiver.intake.identity import Identity, IdentityError, Secret, ServerTls, Tokens
+from k8strace.receiver.intake.limits import REASONS, Limits, Rejections
+from k8strace.receiver.intake.sink import Meta, Receipt, Sink, UnavailableError
+from k8strace.receiver.intake.visit import Counts, Intake
+from k8strace.receiver.journal.recovery import Recovered, replay
+from k8strace.receiver.journal.writer import Journal
 from k8strace.receiver.pipeline import Pipeline
 from k8strace.receiver.serving import Places, Receiver, Trust
-from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
 from k8strace.receiver.transports.asgi import asgi_app
 from k8strace.receiver.transports.grpc_service import add_to_server, server_options
 

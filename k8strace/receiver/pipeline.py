@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from k8strace.exceptions import DecodeError
-from k8strace.receiver.backlog import StoredBatch
-from k8strace.receiver.sink import Meta, Receipt, UnavailableError
+from k8strace.receiver.intake.sink import Meta, Receipt, UnavailableError
+from k8strace.receiver.journal.backlog import StoredBatch
+from k8strace.receiver.metrics.exposition import Reading, Values, one
+from k8strace.receiver.metrics.stream import stream_readings
 from k8strace.requests import Requests
 from k8strace.spans import Spans, decode
 from k8strace.stream import StreamedRequests
@@ -266,6 +268,35 @@ class Pipeline:
     def stream_counts(self) -> Mapping[str, int]:
         """What the stream counts, as of the last take: only the worker may ask it."""
         return self._stream_counts
+
+    def readings(self) -> list[Reading]:
+        """What metrics are told of it."""
+
+        def count(field: str) -> Callable[[], Values]:
+            return one(lambda: getattr(self.counts, field))
+
+        return [
+            Reading(
+                "gauge", "k8strace_queue_bytes", "Batches that wait to be joined.", (), count("queue_bytes")
+            ),
+            Reading("gauge", "k8strace_queue_batches", "The same in batches.", (), count("waiting")),
+            Reading("counter", "k8strace_joined_batches", "Batches that were joined.", (), count("fed")),
+            Reading(
+                "counter",
+                "k8strace_undecodable_batches",
+                "Batches that were acknowledged and could not be joined. Not 0: a fault of k8strace.",
+                (),
+                count("undecodable"),
+            ),
+            Reading(
+                "counter",
+                "k8strace_listener_errors",
+                "Failures of what is done with finished requests.",
+                (),
+                count("listener_errors"),
+            ),
+            *stream_readings(lambda: self.stream_counts),
+        ]
 
     def drain(self, timeout_s: float) -> bool:
         """

@@ -14,27 +14,30 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from operator import add
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.receiver.backlog import StoredBatch
-from k8strace.receiver.identity import Identity, ServerTls, Tokens
-from k8strace.receiver.intake import Counts, Intake
-from k8strace.receiver.limits import Limits, Rejections
-from k8strace.receiver.metrics import Exposition, Histogram, RequestMetrics
+from k8strace import _core
+from k8strace.receiver.intake.identity import Identity, ServerTls, Tokens
+from k8strace.receiver.intake.limits import Limits, Rejections
+from k8strace.receiver.intake.readings import intake_readings
+from k8strace.receiver.intake.visit import Counts, Intake
+from k8strace.receiver.journal.backlog import StoredBatch
+from k8strace.receiver.metrics.exposition import Exposition, Reading, RequestMetrics, one
+from k8strace.receiver.metrics.tally import Observed, Recent, Tally, observe
 from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
-from k8strace.receiver.readings import readings
-from k8strace.receiver.tally import Observed, Recent, Tally, observe
 from k8strace.receiver.transports.addresses import Address, listen_on
 from k8strace.receiver.transports.asgi import asgi_app
 from k8strace.receiver.transports.grpc_server import GrpcServer
 from k8strace.receiver.transports.grpc_service import add_to_server, server_options
 from k8strace.receiver.transports.http_server import HttpServer, Site, otlp_answer
+from k8strace.receiver.transports.readings import connection_readings
 from k8strace.receiver.transports.status import plain_answer, status_app
 
 if TYPE_CHECKING:
-    from k8strace.receiver.journal import Journal
+    from k8strace.receiver.journal.writer import Journal
     from k8strace.requests import Requests
 
 __all__ = ["Places", "Receiver", "Trust"]
@@ -126,7 +129,6 @@ class Receiver:
         listeners: Each is given all finished requests, as `Pipeline` says.
         backlog: Stored batches that are joined before new ones are taken; their requests are not counted again.
         report: Is told in words what went wrong.
-        syncs: Durations of the journal's syncs, for the metrics: whoever makes the journal fills it.
 
     Raises:
         ListenError: An address cannot be listened on.
@@ -146,7 +148,7 @@ class Receiver:
         True
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting with a name
+    def __init__(
         self,
         stream: SpanStream,
         places: Places,
@@ -157,10 +159,8 @@ class Receiver:
         listeners: Sequence[Listener] = (),
         backlog: Iterable[StoredBatch] = (),
         report: Callable[[str], object] = lambda _: None,
-        syncs: Histogram | None = None,
     ) -> None:
         self.journal = journal
-        self.syncs = syncs
         self.requests = RequestMetrics()
         self.summed = Summed()
         self.rejections = Rejections()
@@ -188,20 +188,39 @@ class Receiver:
     # ── Up ────────────────────────────────────────────────────────────────────────────────────────
 
     def _listen(self, places: Places) -> None:
-        self.exposition = Exposition(self.requests, readings(self))
         tls = self._trust.tls
         self._intakes = [self._intake(Identity(self._trust.tokens))]
         if tls is not None and tls.client_names is not None:
             # Who comes through a unix socket has no certificate, and over HTTP the handshake has asked already.
             self._intakes.append(self._intake(Identity(self._trust.tokens, tls.client_names)))
             self._intakes[1].budget = self._intakes[0].budget
+        parts = [
+            self._state_readings(),
+            intake_readings(lambda: self.counts, self.rejections, lambda: self.in_flight_bytes),
+            self.pipeline.readings(),
+            [] if self.journal is None else self.journal.readings(),
+        ]
+        self.exposition = Exposition(self.requests, chain.from_iterable(parts))
         http = self._sites("http", places.http, asgi_app(self._intakes[0]))
         status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.lacks))
         few = replace(self._limits, connections=min(self._limits.connections, STATUS_CONNECTIONS))
         self.http, self.status = HttpServer(http, self._limits), HttpServer(status, few)
+        self.exposition.readings += connection_readings({"http": self.http, "metrics": self.status})
         tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
         groups = [(self._intakes[-1], tcp), (self._intakes[0], unix)]
         self._grpc = [self._grpc_server(*group) for group in groups if group[1]]
+
+    def _state_readings(self) -> list[Reading]:
+        mode = "memory" if self.journal is None else "durable"
+        told = "What acknowledged means: durable (written and synced) or memory."
+        ready = "1 while batches are accepted."
+        return [
+            Reading(
+                "info", "k8strace_build", "This k8strace.", (), one(lambda: {"version": _core.__version__})
+            ),
+            Reading("info", "k8strace_mode", told, (), one(lambda: {"mode": mode})),
+            Reading("gauge", "k8strace_ready", ready, (), one(lambda: int(self.ready))),
+        ]
 
     def _intake(self, identity: Identity) -> Intake:
         return Intake(self.pipeline, limits=self._limits, identity=identity, rejections=self.rejections)

@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from k8strace.attribution import attribute
 from k8strace.exceptions import K8straceError
-from k8strace.receiver.journal_recovery import Recovered
-from k8strace.receiver.metrics import WRITE_LIMITS_NS, Histogram
+from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
 from k8strace.requests import Requests
@@ -86,8 +85,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
     for warning in settings.warnings_of(asked, places, trust):
         LOG.warning(warning)
-    syncs = Histogram(WRITE_LIMITS_NS)
-    journal = settings.journal_of(asked, lambda seconds: syncs.add(round(seconds * 1e9)), _tell_trouble)
+    journal = settings.journal_of(asked, _tell_trouble)
     try:
         return Receiver(
             stream,
@@ -98,7 +96,6 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
             listeners=listeners,
             backlog=settings.backlog_of(journal, stream, _tell_damage),
             report=LOG.error,
-            syncs=syncs,
         )
     except BaseException:
         if journal is not None:

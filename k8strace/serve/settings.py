@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from k8strace.exceptions import K8straceError
-from k8strace.receiver.backlog import StoredBatch, backlog
-from k8strace.receiver.identity import IdentityError, ServerTls, Tokens
-from k8strace.receiver.journal import Journal
-from k8strace.receiver.journal_recovery import Recovered
-from k8strace.receiver.limits import Limits
+from k8strace.receiver.intake.identity import IdentityError, ServerTls, Tokens
+from k8strace.receiver.intake.limits import Limits
+from k8strace.receiver.journal.backlog import StoredBatch, backlog
+from k8strace.receiver.journal.recovery import Recovered
+from k8strace.receiver.journal.writer import Journal
 from k8strace.receiver.serving import Places, Trust
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.stream import RequestStream, StreamSettings
@@ -176,9 +176,7 @@ def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
         raise WrongUsageError(told) from None
 
 
-def journal_of(
-    asked: argparse.Namespace, on_sync: Callable[[float], object], on_trouble: Callable[[str], object]
-) -> Journal | None:
+def journal_of(asked: argparse.Namespace, on_trouble: Callable[[str], object]) -> Journal | None:
     """
     Where batches are kept; None if nowhere.
 
@@ -197,7 +195,6 @@ def journal_of(
         "retain_bytes": asked.retain_bytes,
         "retain_age_s": asked.retain_age,
         "compression": "zstd" if asked.store_zstd else "none",
-        "on_sync": on_sync,
         "on_trouble": on_trouble,
         **given,
     }

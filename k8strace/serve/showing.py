@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from k8strace.receiver.limits import REASONS
-from k8strace.receiver.readings import RETRYABLE
+from k8strace.receiver.intake.limits import REASONS, RETRYABLE
 from k8strace.receiver.serving import Receiver
 from k8strace.serve.logs import LOG, facts
 from k8strace.serve.logs import Lines as LogLines

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from k8strace.setup.pages import File
+from k8strace.setup.files import File
 from k8strace.setup.versions import SetupError
 
 __all__ = ["write"]

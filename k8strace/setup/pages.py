@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from k8strace.setup import steps
+from k8strace.setup.files import File
 from k8strace.setup.settings import Settings
 from k8strace.setup.versions import Gate, Records
 
@@ -19,27 +19,6 @@ TITLES: Final = {
     "minikube": "minikube",
     "k3s": "k3s",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file to write."""
-
-    text: str
-    what: str
-    """What it does."""
-    place: str
-    """Where it goes; empty for a page to read."""
-    secret: bool = False
-    """It holds a token: nobody but its owner may read it."""
-    executable: bool = False
-
-    @property
-    def mode(self) -> int:
-        """Permission bits."""
-        if self.secret:
-            return 0o600
-        return 0o755 if self.executable else 0o644
 
 
 def readme(settings: Settings, files: Mapping[str, File]) -> str:

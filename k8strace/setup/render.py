@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from k8strace.setup import clusters, pages
 from k8strace.setup.documents import dump, load
+from k8strace.setup.files import File
 from k8strace.setup.flags import tracing_configuration
 from k8strace.setup.kubeadm import CONFIG, cluster_configuration, merged, patches
 from k8strace.setup.manifests import patched, pod_patches
-from k8strace.setup.pages import File
 from k8strace.setup.settings import Settings, Target
 from k8strace.setup.versions import Kubeadm, SetupError
 

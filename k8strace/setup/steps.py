@@ -10,7 +10,7 @@ from k8strace.setup.settings import Settings
 from k8strace.setup.versions import Gate
 
 if TYPE_CHECKING:
-    from k8strace.setup.pages import File
+    from k8strace.setup.files import File
 
 __all__ = ["apply", "check", "undo"]
 

@@ -19,15 +19,28 @@ from k8strace.attribution import Attribution
 from k8strace.components import component_of
 from k8strace.requests import Request
 from k8strace.views.palette import component_colour
-from k8strace.views.text import Look, clean, component_bar, count, duration, largest_first
+from k8strace.views.text import (
+    Look,
+    clean,
+    component_bar,
+    count,
+    duration,
+    flowed,
+    largest_first,
+    more_of,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
 
 __all__ = ["request_lines", "title_of", "tree_lines"]
 
-_DEEPEST_GUIDES: Final = 24
-"""Characters of guides before a name; deeper trees lose the outer ones."""
+_LEAST_NAME: Final = 14
+"""Characters that guides leave to a name."""
+
+_LEAST_BAR: Final = 10
+"""Columns that bars need to say anything; narrower pictures have none."""
 
 _NUMBER: Final = 8
 """Columns of a duration, such as "1,234 µs"."""
@@ -37,7 +50,8 @@ class Row(NamedTuple):
     """A span with its place in the tree."""
 
     span_id: str
-    guides: str
+    branches: str
+    """A letter for each level above: "├" or "└" before the name, "│" or " " further out."""
 
 
 def title_of(request: Request) -> str:
@@ -80,15 +94,15 @@ def request_lines(
     """
     lead = f"{rank}. " if rank else ""
     hang = " " * max(len(lead), 2)
-    title = Text.assemble(
-        (lead or hang, "bold"), (title_of(request), "bold"), "  ", (duration(request.wall_ns), "bold")
-    )
+    title = f"{title_of(request)}  {duration(request.wall_ns)}"
     phases = attribution.phases(request.request)
     parts = attribution.components(request.request)
     return [
-        title,
-        _fitting(hang, (Text(piece, style="dim") for piece in _particulars(request)), look.width),
-        Text(hang) + component_bar(parts, sum(parts.values()), look),
+        *wrapped(title, look, mark=Text(lead or hang, style="bold"), indent=0, style="bold"),
+        *flowed(
+            (Text(piece, style="dim") for piece in _particulars(request)), look, between=" · ", hang=hang
+        ),
+        *flowed(component_bar(parts, sum(parts.values()), look), look, hang=hang),
         _fitting(hang, _phases(phases), look.width),
         *_tree(request, look, hang, limit),
     ]
@@ -130,34 +144,42 @@ def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
 def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Text]:
     tree = request.tree
     rows = list(_preorder(tree, _kept(tree, limit)))
-    names = [_name(row, tree.nodes[row.span_id]) for row in rows]
-    width = min(max(name.cell_len for name in names), look.width // 2)
-    cells = max(look.width - len(hang) - width - 2 * (_NUMBER + 1) - 2, 10)
-    bars = _Bars(tree, rows[0].span_id, cells)
-    lines = [_header(hang, width, cells, bars.wall_ns)]
+    numbers = 2 * (_NUMBER + 1)
+    room = look.width - len(hang) - numbers
+    deepest = max(len(row.branches) for row in rows)
+    most = max(look.width // 2, deepest + _LEAST_NAME)
+    with_bars = room - most - 2 >= _LEAST_BAR
+    most = most if with_bars else room
+    room_for_guides = most - _LEAST_NAME
+    step = 2 if 2 * deepest <= room_for_guides else 1
+    guides = [_guides(row.branches, step, room_for_guides) for row in rows]
+    names = [_name(tree.nodes[row.span_id], lead) for row, lead in zip(rows, guides, strict=True)]
+    width = min(max(name.cell_len for name in names), most)
+    bars = _Bars(tree, rows[0].span_id, max(room - width - 2, 1))
+    lines = [_header(hang, width, bars if with_bars else None)]
     for row, name in zip(rows, names, strict=True):
         node = tree.nodes[row.span_id]
         name.truncate(width, overflow="ellipsis", pad=True)
         waited = duration(node["critical_ns"]) if node["critical_ns"] else "·"
-        numbers = f" {duration(node['duration_ns']):>{_NUMBER}} {waited:>{_NUMBER}}  "
-        lines.append(Text.assemble(hang, name, numbers, bars.bar(row.span_id)))
+        figures = f" {duration(node['duration_ns']):>{_NUMBER}} {waited:>{_NUMBER}}"
+        drawn = ("  ", bars.bar(row.span_id)) if with_bars else ()
+        lines.append(Text.assemble(hang, name, figures, *drawn))
     left_out = len(tree) - len(rows)
-    return [*lines, Text(f"{hang}… {left_out:,} more spans", style="dim")] if left_out else lines
+    return [*lines, more_of(left_out, "span", hang)] if left_out else lines
 
 
-def _header(hang: str, width: int, cells: int, wall_ns: int) -> Text:
-    end = duration(wall_ns)
-    axis = "0" + end.rjust(cells - 1)
-    return Text(f"{hang}{'span':<{width}} {'took':>{_NUMBER}} {'waited':>{_NUMBER}}  {axis}", style="dim")
+def _header(hang: str, width: int, bars: _Bars | None) -> Text:
+    axis = "  0" + duration(bars.wall_ns).rjust(bars.cells - 1) if bars else ""
+    return Text(f"{hang}{'span':<{width}} {'took':>{_NUMBER}} {'waited':>{_NUMBER}}{axis}", style="dim")
 
 
-def _name(row: Row, node: Mapping[str, Any]) -> Text:
+def _name(node: Mapping[str, Any], guides: str) -> Text:
     text = clean(node["name"])
     webhook = node["attributes"].get("webhook")
     if webhook and text.endswith(" webhook"):
         text = f"{text.removeprefix('Call ')} {clean(webhook, 60)}"
-    name = Text.assemble((row.guides, "dim"), (text, component_colour(node["component"])))
-    if node["kind"] == "SERVER" and row.guides:
+    name = Text.assemble((guides, "dim"), (text, component_colour(node["component"])))
+    if node["kind"] == "SERVER" and guides:
         name.append(f" @{clean(node['service'], 20)}", "dim")
     if node["status_code"] == 2:
         name.append(" ✗", "bold red")
@@ -192,12 +214,31 @@ def _missing_above(tree: nx.DiGraph[str], span_id: str, kept: set[str]) -> list[
 def _preorder(tree: nx.DiGraph[str], kept: set[str] | None) -> Iterator[Row]:
     waiting = [(next(iter(tree)), "", "")]
     while waiting:
-        span_id, guides, below = waiting.pop()
-        yield Row(span_id, guides[-_DEEPEST_GUIDES:])
+        span_id, branches, below = waiting.pop()
+        yield Row(span_id, branches)
         children = [each for each in tree.successors(span_id) if kept is None or each in kept]
         for child in reversed(children):
             last = child == children[-1]
-            waiting.append((child, below + ("└ " if last else "├ "), below + ("  " if last else "│ ")))
+            waiting.append((child, below + ("└" if last else "├"), below + (" " if last else "│")))
+
+
+def _guides(branches: str, step: int, room: int) -> str:
+    """
+    The branches before a name, every level further right than the one above it.
+
+    Where even one character a level is too much, outer levels are counted instead: by as many as keep the levels
+    of one page in place.
+
+    Examples:
+        >>> _guides("│ └", 2, 20), _guides("│ └", 1, 20), _guides(" " * 40 + "└", 1, 20)
+        ('│   └ ', '│ └', '+33      └')
+    """
+    hidden = 0
+    if len(branches) * step > room:
+        page = max(room // 2, 1)
+        hidden = -(-(len(branches) - room) // page) * page + 3
+    lead = f"+{hidden}".ljust(3) if hidden else ""
+    return lead + "".join(branch.ljust(step) for branch in branches[hidden:])
 
 
 # ── Bars ──────────────────────────────────────────────────────────────────────────────────────────
@@ -208,7 +249,7 @@ class _Bars:
 
     def __init__(self, tree: nx.DiGraph[str], root: str, cells: int) -> None:
         self._tree = tree
-        self._cells = cells
+        self.cells = cells
         self._start: int = tree.nodes[root]["effective_start_unix_nano"]
         self.wall_ns: int = tree.nodes[root]["effective_end_unix_nano"] - self._start
         self._critical: dict[str, dict[int, int]] = {}
@@ -232,11 +273,11 @@ class _Bars:
             yield cell, max(min(end, self._edge(cell + 1)) - max(start, self._edge(cell)), 0)
 
     def _cell(self, ns: int) -> int:
-        return min(ns * self._cells // max(self.wall_ns, 1), self._cells - 1)
+        return min(ns * self.cells // max(self.wall_ns, 1), self.cells - 1)
 
     def _edge(self, cell: int) -> int:
         """The first nanosecond of a cell."""
-        return -(-cell * self.wall_ns // self._cells)
+        return -(-cell * self.wall_ns // self.cells)
 
 
 def _mark(critical_ns: int, open_ns: int) -> str:

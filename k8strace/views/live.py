@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
-from k8strace.receiver.tally import Group, Slow, Tally
+from k8strace.receiver.metrics.tally import Group, Slow, Tally
 from k8strace.views.palette import in_order
 from k8strace.views.text import (
     Look,
@@ -171,7 +171,7 @@ def _answer(now: Snapshot, look: Look) -> list[Text]:
     rates = Text(f"{number(now.spans_per_s)} spans/s   {number(now.requests_per_s)} requests/s", style="bold")
     if not parts:
         return [Text(), rates]
-    shares = component_bar(parts, whole.wall.total_ns, look)
+    shares = Text("   ").join(component_bar(parts, whole.wall.total_ns, look))
     one_line = Text("   ").join([rates, shares])
     fits = one_line.cell_len <= look.width
     return [Text(), *([one_line] if fits else [rates, shares]), bar(parts, look.width, look)]

@@ -31,8 +31,11 @@ from k8strace.views.text import (
     component_bar,
     count,
     duration,
+    flowed,
     largest_first,
+    more_of,
     percent,
+    plural,
     size,
     wrapped,
 )
@@ -90,16 +93,13 @@ def _heading(title: str, rest: str = "") -> Text:
 def _headline(attribution: Attribution, joined: Requests, look: Look) -> list[Text]:
     overall = _overall(attribution)
     if overall is None:
-        return [Text(_why_nothing(attribution, joined), style="bold")]
+        return wrapped(_why_nothing(attribution, joined), look, indent=0, style="bold")
     chosen = f" of {len(joined):,}" if len(attribution) < len(joined) else ""
-    what = f"{overall.requests:,}{chosen} API request{'s' if overall.requests != 1 else ''}"
+    what = f"{overall.requests:,}{chosen} {plural(overall.requests, 'API request')}"
     parts = dict(largest_first(overall.components))
+    title = Text(f"{what}, {duration(overall.wall_ns)} in all", style="bold")
     return [
-        Text.assemble(
-            (f"{what}, {duration(overall.wall_ns)} in all", "bold"),
-            "   ",
-            component_bar(parts, overall.wall_ns, look),
-        ),
+        *flowed([title, *component_bar(parts, overall.wall_ns, look)], look),
         bar(parts, look.width, look),
     ]
 
@@ -139,7 +139,9 @@ def _sources(joined: Requests, look: Look) -> list[Text]:
         )
         for source, spans in zip(joined.spans.sources, per_source, strict=True)
     ]
-    return columns(rows, look, align="llrrr") if len(rows) < 12 else _many_sources(joined, look)
+    if len(rows) >= 12:
+        return _many_sources(joined, look)
+    return columns(rows, look, align="llrrr", spare={3: "batches", 1: "formats", 2: "bytes"})
 
 
 def _many_sources(joined: Requests, look: Look) -> list[Text]:
@@ -161,9 +163,9 @@ def _processes(joined: Requests, look: Look, most: int = 8) -> list[Text]:
         )
         for each in known[:most]
     ]
-    lines = columns(rows, look, align="lllr", elastic=1)
+    lines = columns(rows, look, align="lllr", elastic=1, spare={2: "versions"})
     more = len(known) - most
-    return [*lines, Text(f"  … {more:,} more processes", style="dim")] if more > 0 else lines
+    return [*lines, more_of(more, "process", "  ")] if more > 0 else lines
 
 
 def _versions(process: Process) -> str:
@@ -202,7 +204,7 @@ def _reason(joined: Requests, reason: str) -> str:
 def _breakdown(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
     overall = _overall(attribution)
     if overall is None:
-        return _left_out(attribution)
+        return _left_out(attribution, look)
     names = list(in_order(overall.components))
     wide = look.width >= 110
     header = [*wanted.by, "count", "p50", "p90", "p99", "total", *names, *([""] if wide else [])]
@@ -222,9 +224,23 @@ def _breakdown(attribution: Attribution, look: Look, wanted: Wanted) -> list[Tex
     align = "l" * len(wanted.by) + "r" * (5 + len(names)) + ("l" if wide else "")
     return [
         _heading("Where the time went", _METHODS[attribution.method]),
-        *columns(rows, look, align=align, elastic=max(len(wanted.by) - 1, 0)),
-        *_left_out(attribution),
+        *columns(
+            rows,
+            look,
+            align=align,
+            elastic=max(len(wanted.by) - 1, 0),
+            spare=_spare(len(wanted.by), names, wide=wide),
+        ),
+        *_left_out(attribution, look),
     ]
+
+
+def _spare(keys: int, names: Sequence[str], *, wide: bool) -> dict[int, str]:
+    """Columns that a narrow table can do without, the first one first: the bar, quantiles, smaller components."""
+    place = {name: keys + at for at, name in enumerate(("count", "p50", "p90", "p99", "total", *names))}
+    order = ("p90", "p50", *reversed(names[2:]), "total", *reversed(names[:2]), "count", "p99")
+    bar = {keys + 5 + len(names): ""} if wide else {}
+    return bar | {place[name]: name for name in order}
 
 
 def _table(attribution: Attribution, wanted: Wanted) -> Iterator[tuple[list[Cell], list[str], Band]]:
@@ -283,23 +299,22 @@ _METHODS: Final = {
 }
 
 
-def _left_out(attribution: Attribution) -> list[Text]:
-    return [*_inside(attribution), *_open_ended(attribution)]
+def _left_out(attribution: Attribution, look: Look) -> list[Text]:
+    requests = attribution.requests
+    inner = len(requests) - len(requests.outermost())
+    open_ended = requests.where(long_running=True)
+    told = [
+        *([f"{count(inner, 'request')} that happened inside others, whose time has theirs"] if inner else []),
+        *([_open_by_nature(open_ended)] if len(open_ended) else []),
+    ]
+    return [line for each in told for line in wrapped(f"Not in here: {each}", look, style="dim")]
 
 
-def _inside(attribution: Attribution) -> list[Text]:
-    inner = len(attribution.requests) - len(attribution.requests.outermost())
-    what = "that happened inside others, whose time has theirs"
-    return [Text(f"  Not in here: {count(inner, 'request')} {what}", style="dim")] if inner else []
-
-
-def _open_ended(attribution: Attribution) -> list[Text]:
-    open_ended = attribution.requests.where(long_running=True)
-    verbs = Counter(verb or "other" for verb in open_ended.column("verb"))
+def _open_by_nature(requests: Requests) -> str:
+    verbs = Counter(verb or "other" for verb in requests.column("verb"))
     told = ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
-    what = "stays" if len(open_ended) == 1 else "stay"
-    text = f"  Not in here: {count(len(open_ended), 'request')} that {what} open by nature ({told})"
-    return [Text(text, style="dim")] if verbs else []
+    what = "stays" if len(requests) == 1 else "stay"
+    return f"{count(len(requests), 'request')} that {what} open by nature ({told})"
 
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
@@ -309,7 +324,7 @@ def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]
     slowest = list(longest(attribution.requests, most))
     if not slowest:
         return []
-    key = "█ waited for: on the critical path   ─ open, not waited for"
+    key = "█ waited for: on the critical path   ─ open, not waited for" if look.width >= 90 else ""
     first, *others = (
         request_lines(request, attribution, look, rank=rank, limit=TREE_LIMIT)
         for rank, request in enumerate(slowest, 1)
@@ -318,8 +333,16 @@ def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]
     return [[_heading(title, key), *first], *others]
 
 
-def requests_lines(attribution: Attribution, look: Look, limit: int | None) -> list[Text]:
-    """A table of requests in their order, at most `limit`."""
+def requests_lines(attribution: Attribution, selected: Requests, look: Look, limit: int | None) -> list[Text]:
+    """
+    A table of requests in their order.
+
+    Args:
+        attribution: Where the time of the requests in the table went.
+        selected: The same, and those that are left out: how many, and why, is said.
+        look: Width and colours.
+        limit: Rows at most; None for all.
+    """
     requests = attribution.requests
     names = list(in_order(dict.fromkeys(attribution.component_names, 1)))
     header: list[Cell] = [Text(cell, style="dim") for cell in ("wall", "HTTP", "request", "trace", *names)]
@@ -332,9 +355,20 @@ def requests_lines(attribution: Attribution, look: Look, limit: int | None) -> l
         status = "-" if request.http_status is None else str(request.http_status)
         title = title_of(request) if request.counted_in is None else f"↳ {title_of(request)}"
         rows.append([duration(request.wall_ns), status, title, request.trace_id[:12], *shares])
-    lines = columns(rows, look, align="rrll" + "r" * len(names), elastic=2, indent=0)
+    spare = {4 + at: name for at, name in reversed([*enumerate(names)])} | {1: "HTTP"}
+    lines = columns(rows, look, align="rrll" + "r" * len(names), elastic=2, indent=0, spare=spare)
     more = len(requests) - len(rows) + 1
-    return [*lines, Text(f"… {more:,} more requests", style="dim")] if more > 0 else lines
+    return [*lines, *([more_of(more, "request")] if more > 0 else []), *_not_listed(requests, selected, look)]
+
+
+def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
+    """How many of the selected requests cannot be in a table by duration."""
+    untimed = len(selected.where(timed=False))
+    reasons = [count(untimed, "request") + " whose times cannot be true"] if untimed else []
+    open_ended = selected.where(long_running=True)
+    if len(open_ended) and not any(listed.column("long_running")):
+        reasons.insert(0, _open_by_nature(open_ended))
+    return wrapped(f"Not in here: {'; '.join(reasons)}", look, indent=0, style="dim") if reasons else []
 
 
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────

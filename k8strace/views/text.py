@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from types import MappingProxyType
 from typing import Final
 
 from rich.cells import cell_len
@@ -25,9 +26,12 @@ __all__ = [
     "component_bar",
     "count",
     "duration",
+    "flowed",
     "largest_first",
+    "more_of",
     "number",
     "percent",
+    "plural",
     "render",
     "shade_of",
     "size",
@@ -86,8 +90,29 @@ def count(number_of: int, noun: str) -> str:
         >>> count(1, "span"), count(16766, "span"), count(2, "batch")
         ('1 span', '16,766 spans', '2 batches')
     """
-    ending = "" if number_of == 1 else "es" if noun.endswith(("ch", "s")) else "s"
-    return f"{number_of:,} {noun}{ending}"
+    return f"{number_of:,} {plural(number_of, noun)}"
+
+
+def plural(number_of: int, noun: str) -> str:
+    """
+    The noun as it stands behind a number.
+
+    Examples:
+        >>> plural(1, "request"), plural(0, "request"), plural(2, "process")
+        ('request', 'requests', 'processes')
+    """
+    return noun + ("" if number_of == 1 else "es" if noun.endswith(("ch", "s")) else "s")
+
+
+def more_of(number_of: int, noun: str, indent: str = "") -> Text:
+    """
+    The line below a list that was cut short.
+
+    Examples:
+        >>> more_of(1, "span").plain
+        '… 1 more span'
+    """
+    return Text(f"{indent}… {number_of:,} more {plural(number_of, noun)}", style="dim")
 
 
 # ── Numbers ───────────────────────────────────────────────────────────────────────────────────────
@@ -224,9 +249,9 @@ def spread(parts: Sequence[int], cells: int) -> list[int]:
     return given
 
 
-def component_bar(parts: Mapping[str, int], whole: int, look: Look) -> Text:
-    """Components by size, each with its mark and share: a legend and an answer in one."""
-    pieces = [
+def component_bar(parts: Mapping[str, int], whole: int, look: Look) -> list[Text]:
+    """Components by size, each with its mark and share: a legend and an answer in one, in pieces."""
+    return [
         Text.assemble(
             (shade_of(name, look), component_colour(name)),
             " ",
@@ -236,7 +261,18 @@ def component_bar(parts: Mapping[str, int], whole: int, look: Look) -> Text:
         )
         for name, ns in largest_first(parts)
     ]
-    return Text("   ").join(pieces)
+
+
+def flowed(pieces: Iterable[Text], look: Look, *, between: str = "   ", hang: str = "") -> list[Text]:
+    """Pieces side by side, over as many lines as they take; no piece is broken."""
+    lines: list[Text] = []
+    for piece in pieces:
+        room = look.width - (lines[-1].cell_len if lines else 0) - len(between)
+        if lines and piece.cell_len <= room:
+            lines[-1] = Text.assemble(lines[-1], (between, "dim"), piece)
+        else:
+            lines.append(Text(hang) + piece)
+    return lines
 
 
 # ── Lines ─────────────────────────────────────────────────────────────────────────────────────────
@@ -249,9 +285,10 @@ def columns(
     align: str,
     elastic: int = 0,
     indent: int = 2,
+    spare: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Text]:
     """
-    Rows of cells as aligned lines, each within the width.
+    Rows of cells as aligned lines, each within the width. Columns are left out before text is cut.
 
     Args:
         rows: Cells, as many in each row as `align` has letters.
@@ -259,14 +296,49 @@ def columns(
         align: A letter per column: "l" or "r".
         elastic: The column that is shortened where the rows are too wide.
         indent: Spaces before each line.
+        spare: Column that can be left out → its name, the first one first; a last line names those that were.
     """
     cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
     gap = 2 if look.width >= 90 else 1
-    excess = indent + sum(widths) + gap * (len(widths) - 1) - look.width
+    room = look.width - indent
+    shown = _that_fit(widths, room, gap, elastic, spare)
+    excess = _taken(widths, shown, gap) - room
     if widths and excess > 0:
         widths[elastic] = max(widths[elastic] - excess, 6)
-    return [_line(row, widths, align, indent, gap) for row in cells]
+    lines = [
+        _line(
+            [row[at] for at in shown],
+            [widths[at] for at in shown],
+            "".join(align[at] for at in shown),
+            indent,
+            gap,
+        )
+        for row in cells
+    ]
+    dropped = [spare[at] for at in range(len(widths)) if at not in shown and spare[at]]
+    if dropped:
+        lines += wrapped(f"Too narrow for {', '.join(dropped)}.", look, indent=indent, style="dim")
+    return lines
+
+
+LEAST_TEXT: Final = 16
+"""Characters that text keeps as long as a column can be left out instead."""
+
+
+def _that_fit(widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int]) -> list[int]:
+    """Places of the columns that are shown."""
+    shown = list(range(len(widths)))
+    least = [min(width, LEAST_TEXT) if at == elastic else width for at, width in enumerate(widths)]
+    for column in spare:
+        if _taken(least, shown, gap) <= room:
+            break
+        shown.remove(column)
+    return shown
+
+
+def _taken(widths: Sequence[int], shown: Sequence[int], gap: int) -> int:
+    return sum(widths[at] for at in shown) + gap * max(len(shown) - 1, 0)
 
 
 def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, gap: int) -> Text:
@@ -281,12 +353,17 @@ def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, g
     return line
 
 
-def wrapped(text: str, look: Look, *, mark: Text | None = None, indent: int = 2) -> list[Text]:
+def wrapped(
+    text: str, look: Look, *, mark: Text | None = None, indent: int = 2, style: str = ""
+) -> list[Text]:
     """A sentence over as many lines as it takes, the second and later ones below the first's text."""
     lead = Text(" " * indent) + (mark or Text())
     hang = " " * lead.cell_len
     lines = textwrap.wrap(text, max(look.width - len(hang), 20)) or [""]
-    return [lead + Text(lines[0]), *(Text(hang + line) for line in lines[1:])]
+    return [
+        lead + Text(lines[0], style=style),
+        *(Text(hang) + Text(line, style=style) for line in lines[1:]),
+    ]
 
 
 def render(lines: Iterable[Text], look: Look) -> str:

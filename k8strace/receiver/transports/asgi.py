@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
-from k8strace.receiver.answers import JSON, PROTOBUF, Outcome, http_answer, require_answers
-from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Encoding, Intake, Visit, as_intake, not_in_time, refusal
-from k8strace.receiver.limits import Limits
-from k8strace.receiver.sink import Sink
+from k8strace.receiver.intake.answers import JSON, PROTOBUF, Outcome, http_answer, require_answers
+from k8strace.receiver.intake.identity import Identity
+from k8strace.receiver.intake.limits import Limits
+from k8strace.receiver.intake.sink import Sink
+from k8strace.receiver.intake.visit import Encoding, Intake, Visit, as_intake, not_in_time, refusal
 from k8strace.receiver.transports.workers import Workers, in_thread
 
 __all__ = ["PATH", "App", "asgi_app"]

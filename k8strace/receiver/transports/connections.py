@@ -19,8 +19,8 @@ from ssl import SSLContext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from k8strace.receiver.answers import HttpAnswer, Outcome, Verdict, http_answer
-from k8strace.receiver.limits import Limits
+from k8strace.receiver.intake.answers import HttpAnswer, Outcome, Verdict, http_answer
+from k8strace.receiver.intake.limits import Limits
 from k8strace.receiver.transports.exchange import Application, Ended, Exchange
 
 if TYPE_CHECKING:

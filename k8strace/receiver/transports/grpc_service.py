@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from k8strace.receiver.answers import Outcome, Verdict, require_answers, response, status
-from k8strace.receiver.identity import Identity
-from k8strace.receiver.intake import Intake, RefusedError, Visit, as_intake, not_in_time, not_now, refusal
-from k8strace.receiver.limits import Limits
-from k8strace.receiver.sink import Sink
+from k8strace.receiver.intake.answers import Outcome, Verdict, require_answers, response, status
+from k8strace.receiver.intake.identity import Identity
+from k8strace.receiver.intake.limits import Limits
+from k8strace.receiver.intake.sink import Sink
+from k8strace.receiver.intake.visit import (
+    Intake,
+    RefusedError,
+    Visit,
+    as_intake,
+    not_in_time,
+    not_now,
+    refusal,
+)
 from k8strace.receiver.transports.workers import Gate, Watchdog, Workers, in_thread
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from k8strace.exceptions import K8straceError, MissingExtraError
 from k8strace.receiver.transports.connections import ENDS, Connection, Site, otlp_answer
 
 if TYPE_CHECKING:
-    from k8strace.receiver.limits import Limits
+    from k8strace.receiver.intake.limits import Limits
 
 __all__ = ["HttpServer", "Site", "otlp_answer"]
 

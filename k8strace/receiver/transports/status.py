@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from k8strace.receiver.answers import HttpAnswer, Verdict
-from k8strace.receiver.metrics import Exposition
+from k8strace.receiver.intake.answers import HttpAnswer, Verdict
+from k8strace.receiver.metrics.exposition import Exposition
 
 __all__ = ["plain_answer", "status_app"]
 
@@ -31,7 +31,7 @@ def status_app(
 
     Examples:
         >>> import asyncio
-        >>> from k8strace.receiver.metrics import RequestMetrics
+        >>> from k8strace.receiver.metrics.exposition import RequestMetrics
         >>> app = status_app(Exposition(RequestMetrics(), []), lambda: "stopping")
         >>> async def send(event):
         ...     print(event.get("status", event.get("body")))

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
-from k8strace.receiver.intake import not_now
-from k8strace.receiver.limits import Limits
+from k8strace.receiver.intake.limits import Limits
+from k8strace.receiver.intake.visit import not_now
 
 __all__ = ["Gate", "Watchdog", "Workers", "in_thread"]
 

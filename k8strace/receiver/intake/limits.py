@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["REASONS", "Limits", "Rejections"]
+__all__ = ["REASONS", "RETRYABLE", "Limits", "Rejections"]
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -147,6 +147,10 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Every reason that is counted, and what one count is: a "request", a "span" or an "attribute" (or event, or link)."""
+
+
+RETRYABLE: Final = ("budget", "busy", "queue", "slow", "storage", "draining", "unavailable")
+"""Reasons of refusals that ask the sender to try again; `k8strace_refused_total` has them."""
 
 
 class Rejections:

@@ -21,10 +21,10 @@ from typing import Final, Literal, Self
 
 from k8strace import _core
 from k8strace.exceptions import DecodeError
-from k8strace.receiver.answers import Outcome, Verdict
-from k8strace.receiver.identity import Identity
-from k8strace.receiver.limits import REASONS, Limits, Rejections
-from k8strace.receiver.sink import Meta, Receipt, Sink, UnavailableError
+from k8strace.receiver.intake.answers import Outcome, Verdict
+from k8strace.receiver.intake.identity import Identity
+from k8strace.receiver.intake.limits import REASONS, Limits, Rejections
+from k8strace.receiver.intake.sink import Meta, Receipt, Sink, UnavailableError
 
 __all__ = ["TRANSPORTS", "Counts", "Intake", "RefusedError", "Visit", "as_intake"]
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 from k8strace.exceptions import MissingExtraError
-from k8strace.receiver.intake import Intake, Visit, as_intake
-from k8strace.receiver.limits import Limits
-from k8strace.receiver.sink import Sink
+from k8strace.receiver.intake.limits import Limits
+from k8strace.receiver.intake.sink import Sink
+from k8strace.receiver.intake.visit import Intake, Visit, as_intake
 
 try:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -36,7 +36,7 @@ class K8straceExporter(SpanExporter):
         >>> from opentelemetry.sdk.trace import TracerProvider
         >>> from opentelemetry.sdk.trace.export import BatchSpanProcessor
         >>> from k8strace.receiver import Receipt
-        >>> from k8strace.receiver.exporter import K8straceExporter
+        >>> from k8strace.receiver.transports.exporter import K8straceExporter
         >>> class Kept(list):
         ...     def accept(self, batch, meta):
         ...         self.append(batch)

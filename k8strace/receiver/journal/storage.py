@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from k8strace.receiver.sink import UnavailableError
+from k8strace.receiver.intake.sink import UnavailableError
 
 __all__ = ["OsStorage", "Storage", "Stored"]
 

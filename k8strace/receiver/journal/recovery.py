@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from k8strace.exceptions import DecodeError
-from k8strace.receiver.journal_frames import Piece, layout_of, walk
-from k8strace.receiver.segments import DAMAGED, SegmentName, segments_in
-from k8strace.receiver.storage import OsStorage, Storage
+from k8strace.receiver.journal.frames import Piece, layout_of, walk
+from k8strace.receiver.journal.segments import DAMAGED, SegmentName, segments_in
+from k8strace.receiver.journal.storage import OsStorage, Storage
 
 __all__ = ["Recovered", "batches_of", "recover", "replay"]
 

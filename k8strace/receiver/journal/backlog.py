@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from k8strace.receiver.journal_recovery import Recovered, batches_of
-from k8strace.receiver.segments import SegmentName, in_order
-from k8strace.receiver.storage import OsStorage, Storage, Stored
+from k8strace.receiver.journal.recovery import Recovered, batches_of
+from k8strace.receiver.journal.segments import SegmentName, in_order
+from k8strace.receiver.journal.storage import OsStorage, Storage, Stored
 
 __all__ = ["StoredBatch", "backlog"]
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from k8strace.receiver.journal_frames import Layout, Sealed
-    from k8strace.receiver.storage import Storage
+    from k8strace.receiver.journal.frames import Layout, Sealed
+    from k8strace.receiver.journal.storage import Storage
 
 __all__ = ["Rules", "SegmentName", "Segments", "Tally", "segments_in"]
 

@@ -22,11 +22,12 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from k8strace.receiver.journal_frames import Plain, Sealed, Zstd, layout_of, seal
-from k8strace.receiver.journal_recovery import Recovered, recover
-from k8strace.receiver.segments import Rules, Segments, Tally
-from k8strace.receiver.sink import UnavailableError
-from k8strace.receiver.storage import OsStorage, Storage
+from k8strace.receiver.intake.sink import UnavailableError
+from k8strace.receiver.journal.frames import Plain, Sealed, Zstd, layout_of, seal
+from k8strace.receiver.journal.recovery import Recovered, recover
+from k8strace.receiver.journal.segments import Rules, Segments, Tally
+from k8strace.receiver.journal.storage import OsStorage, Storage
+from k8strace.receiver.metrics.exposition import WRITE_LIMITS_NS, Histogram, Reading, Values, one
 
 __all__ = ["Journal"]
 
@@ -124,6 +125,8 @@ class Journal:
         self.directory = Path(directory)
         self._interval_s = sync_interval_ms / 1000
         self._on_sync = on_sync
+        self.syncs = Histogram(WRITE_LIMITS_NS)
+        """How long the disk took to write and sync."""
         self._on_trouble = on_trouble
         self._tally = Tally()
         self._trouble = _Trouble()
@@ -213,6 +216,36 @@ class Journal:
         """What is wrong with the store, with its path; empty if it took the last batch, or would take it again."""
         return self._trouble.error and self._unwritable(self._trouble.error)
 
+    def readings(self) -> list[Reading]:
+        """What metrics are told of it."""
+
+        def count(name: str) -> Callable[[], Values]:
+            return one(lambda: self.counts[name])
+
+        told = (
+            ("batches", "Batches that were stored."),
+            ("bytes", "The same in bytes."),
+            ("syncs", "Writes that were synced; several batches share one."),
+            ("segments", "Files that were begun."),
+            ("removed", "Files that were removed to keep what is stored within its bounds."),
+            ("cut_bytes", "Torn ends that were cut at the start."),
+            (
+                "vanished",
+                "Files and folders that somebody else removed while they were used. What was in them is lost.",
+            ),
+            ("errors", "Failed writes and syncs. Nothing of them was acknowledged."),
+        )
+        return [
+            *(Reading("counter", f"k8strace_journal_{name}", help_, (), count(name)) for name, help_ in told),
+            Reading(
+                "histogram",
+                "k8strace_journal_sync_seconds",
+                "How long the disk took to write and sync.",
+                (),
+                one(lambda: self.syncs),
+            ),
+        ]
+
     def close(self, timeout_s: float | None = None) -> bool:
         """
         Answers everything that was submitted, closes the segment, and lets other processes in. Twice is once.
@@ -230,7 +263,7 @@ class Journal:
             ...     journal.close(timeout_s=10)
             ...     journal.append(b"")
             Traceback (most recent call last):
-            k8strace.receiver.sink.UnavailableError: the journal in ... is closed
+            k8strace.receiver.intake.sink.UnavailableError: the journal in ... is closed
         """
         with self._changed:
             self._closing = True
@@ -315,6 +348,7 @@ class Journal:
         self._succeed()
         for each in group:
             each.answer.set_result(None)
+        self.syncs.add(round(took_s * 1e9))
         return self._tell(self._on_sync, took_s)
 
     def _fail(self, error: Exception, size: int) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace.exceptions import MissingExtraError
-from k8strace.receiver.labels import code_label, component_label, resource_label, verb_label
-from k8strace.receiver.tally import Observed
+from k8strace.receiver.metrics.labels import code_label, component_label, resource_label, verb_label
+from k8strace.receiver.metrics.tally import Observed
 
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
@@ -209,6 +209,15 @@ class Reading(NamedTuple):
     """Label values → number; of an info metric, without labels → its labels; of a histogram → `Histogram`."""
 
 
+Values = Mapping[tuple[str, ...], Any]
+"""Label values → what was read."""
+
+
+def one(read: Callable[[], Any]) -> Callable[[], Values]:
+    """A reading without labels."""
+    return lambda: {(): read()}
+
+
 class Exposition:
     """
     All metrics of one receiver, as text.
@@ -236,7 +245,8 @@ class Exposition:
         except ImportError:
             raise MissingExtraError("metrics need prometheus_client: pip install 'k8strace[serve]'") from None
         self._requests = requests
-        self._readings = tuple(readings)
+        self.readings = list(readings)
+        """May be added to, while parts of a receiver are made."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         if process:
@@ -245,7 +255,7 @@ class Exposition:
     def collect(self) -> Iterator[Metric]:
         """What prometheus_client asks its collectors."""
         yield from self._requests.families()
-        for reading in self._readings:
+        for reading in self.readings:
             yield _FAMILIES[reading.kind](reading.name, reading.help, reading.labels, reading.read())
 
     def render(self, accept: str = "") -> tuple[str, bytes]:

@@ -1,0 +1,1 @@
+"""What a receiver counts, and how Prometheus is told."""
