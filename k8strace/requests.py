@@ -465,7 +465,13 @@ class Requests(ArrowExport):
         if not torn:
             return Table(table)
         rows = [
-            {"code": issue.code, "severity": "error", "count": 1, "detail": _where(issue)} for issue in torn
+            {
+                "code": issue.code,
+                "severity": issue.severity,
+                "count": issue.affected,
+                "detail": _where(issue),
+            }
+            for issue in torn
         ]
         columns = {name: table.column(name).to_pylist() for name in table.column_names}
         kinds = {"request": "uint", "count": "uint"}

@@ -173,8 +173,12 @@ def findings(spans: Spans, requests: Requests) -> list[Finding]:
 
 def _torn(spans: Spans) -> Iterator[Finding]:
     for issue in spans.issues:
-        text = f"{issue.source} is torn at byte {issue.offset:,}: {issue.message}. What came before was read."
-        yield Finding(issue.code, 1, clean(text, 600))
+        wrong = issue.severity != "info"
+        if issue.code.startswith("torn"):
+            text = f"{issue.source} is torn at byte {issue.offset:,}: {issue.message}. What came before was read."
+        else:
+            text = f"{issue.source}: {issue.message}."
+        yield Finding(issue.code, issue.affected, clean(text, 600), wrong)
 
 
 def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:

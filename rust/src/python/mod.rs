@@ -13,16 +13,23 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrow::{self, Builder};
-use crate::columns::{Columns, roomy};
-use crate::error::DecodeError;
+use crate::columns::{Columns, IdField, roomy};
+use crate::error::{DecodeError, ErrorKind};
 use table::{Column, Table};
 
 /// Raises `k8strace.exceptions.DecodeError`.
 pub(crate) fn to_py_err(error: &DecodeError) -> PyErr {
     Python::attach(|py| {
+        if error.kind == ErrorKind::Memory {
+            return pyo3::exceptions::PyMemoryError::new_err(format!(
+                "expected {}, got {}",
+                error.expected, error.got
+            ));
+        }
         let make = || {
-            let kind = py.import("k8strace.exceptions")?.getattr("DecodeError")?;
-            kind.call1((error.expected.as_ref(), error.got.as_ref(), error.path.as_str(), error.offset))
+            let class = py.import("k8strace.exceptions")?.getattr("DecodeError")?;
+            let (expected, got) = (error.expected.as_ref(), error.got.as_ref());
+            class.call1((expected, got, error.path.as_str(), error.offset, error.kind.name()))
         };
         match make() {
             Ok(value) => PyErr::from_value(value),
@@ -65,6 +72,26 @@ impl SpanColumns {
     #[getter]
     fn nbytes(&self) -> (usize, usize) {
         self.0.nbytes()
+    }
+
+    /// Ids of a wrong length: (field, its length, the right one, how many).
+    fn odd_lengths(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for odd in &self.0.spans.odd_ids {
+            let (field, due) = match odd.field {
+                IdField::Trace => ("trace id", 16),
+                IdField::Span => ("span id", 8),
+                IdField::Parent => ("parent span id", 8),
+            };
+            *counts.entry((field, odd.value.len(), due)).or_default() += 1;
+        }
+        counts.into_iter().take(8).map(|((field, len, due), count)| (field, len, due, count)).collect()
+    }
+
+    /// The earliest and the latest start; zeros if there is no span.
+    fn start_times(&self) -> (u64, u64) {
+        let times = &self.0.spans.start_time_unix_nano;
+        (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
     }
 
     /// Names of the columns of one table.
