@@ -113,6 +113,10 @@ class JoinedSpans:
     """Spans joined into call trees, with their signatures."""
 
     def __len__(self) -> int: ...
+    def is_apiserver(self, service: str) -> bool:
+        """Whether a service is an API server here."""
+    def resource(self, key: str) -> list[str | None]:
+        """An attribute of the resource of each request's SERVER span, as text."""
     def counts(self) -> list[tuple[str, int]]:
         """Counts by name: traces, requests, rpc_pairs, background_calls."""
     def ledger(self) -> list[tuple[str, bool, int]]:
@@ -207,6 +211,7 @@ class SpanStream:
 
     def __new__(
         cls,
+        apiserver: Sequence[str],
         *,
         window_ns: int,
         max_age_ns: int,
@@ -291,8 +296,8 @@ class RequestBuffer:
 def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:
     """Decodes one request per buffer into one set of columns. Raises DecodeError."""
 
-def join(spans: SpanColumns) -> JoinedSpans:
-    """Joins spans into call trees."""
+def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
+    """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
     """A table of (name, "text" | "int" | "uint" | "float" | "bool", values or None). Raises TypeError."""

@@ -1,6 +1,6 @@
 """What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
 
-__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError"]
+__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError", "RulesError"]
 
 
 class K8straceError(Exception):
@@ -42,6 +42,20 @@ class DecodeError(K8straceError, ValueError):
 
 class FormatError(K8straceError, ValueError):
     """The content fits no known format, or several. The message says what was seen and which `format=` to give."""
+
+
+class RulesError(K8straceError, ValueError):
+    """A file of rules is not what it should be: which one, the line and the column from 1 on, and what was expected."""
+
+    def __init__(self, source: str, line: int, column: int, message: str) -> None:
+        super().__init__(source, line, column, message)
+        self.source = source
+        self.line = line
+        self.column = column
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.source}, line {self.line}, column {self.column}: {self.message}"
 
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):

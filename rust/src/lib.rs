@@ -54,6 +54,7 @@ pub use decode::inflate::{Compression, Inflater, inflate};
 pub use decode::json::to_wire as json_to_wire;
 pub use decode::otlp::decode;
 pub use error::{DecodeError, Result};
+pub use join::apiservers::Apiservers;
 pub use join::role::Role;
 pub use join::{Joined, join};
 pub use screen::{Limits, Reason, Screened, screen};

@@ -14,6 +14,7 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::join::Joined;
+use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::tables::{self, etcd_calls, issues};
 
@@ -32,15 +33,31 @@ pub struct JoinedSpans {
     signatures: Signatures,
 }
 
-/// Joins spans.
+/// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns) -> JoinedSpans {
+fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> JoinedSpans {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| JoinedSpans::new(crate::join::join(columns)))
+    py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver))))
 }
 
 #[pymethods]
 impl JoinedSpans {
+    /// Whether a service is an API server here.
+    fn is_apiserver(&self, service: &str) -> bool {
+        self.joined.apiservers.contains(service)
+    }
+
+    /// An attribute of the resource of each request's SERVER span, as text.
+    fn resource(&self, key: &str) -> Vec<Option<String>> {
+        let (c, roots) = (&self.joined.columns, &self.joined.requests.root);
+        let of_resource = |row: usize| {
+            let attributes = arrow::texts(c, &c.resource_attributes, row);
+            attributes.into_iter().find(|(name, _)| name == key).and_then(|(_, value)| value)
+        };
+        let known: Vec<Option<String>> = (0..c.resources.batch.len()).map(of_resource).collect();
+        roots.iter().map(|&root| known[c.resource_of(root as usize)].clone()).collect()
+    }
+
     /// How many requests there are.
     fn __len__(&self) -> usize {
         self.joined.requests.len()
