@@ -1,0 +1,221 @@
+"""
+A real OpenTelemetry Collector between the senders and `k8strace serve`.
+
+    recording ─ OTLP/gRPC ─▶ Collector: batch, queue, retry ─ gRPC, HTTP ─▶ k8strace serve ─▶ store
+                                                           └─ file
+
+The Collector is the one of `tests/collector/`: released modules, built here when Go is.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from serving import EXPORT, Serving, batches_of, free_port, records_of, serving
+
+import k8strace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SOURCE = Path(__file__).parent / "collector"
+TOKEN = "a-token-of-32-letters-or-a-bit-more"
+
+EXPORTERS = {
+    "grpc": "otlp_grpc/k8strace:\n    endpoint: {address}",
+    "http/protobuf": "otlp_http/k8strace:\n    endpoint: {scheme}://{address}\n    encoding: proto",
+    "http/json": "otlp_http/k8strace:\n    endpoint: {scheme}://{address}\n    encoding: json",
+}
+
+CONFIG = """
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint: 127.0.0.1:{port}
+        max_recv_msg_size_mib: 64
+processors:
+  batch:
+    send_batch_size: 512
+    timeout: 100ms
+exporters:
+  {exporter}
+    tls: {tls}
+    headers:
+      authorization: Bearer {token}
+    retry_on_failure:
+      enabled: true
+      initial_interval: 100ms
+      max_interval: 1s
+      max_elapsed_time: 10m
+    sending_queue:
+      enabled: true
+      queue_size: 100000
+      num_consumers: {consumers}
+  file/traces:
+    path: {folder}/collected.otlp
+    format: proto
+    flush_interval: 100ms
+service:
+  pipelines:
+    traces:
+      receivers: [otlp]
+      processors: [batch]
+      exporters: [{name}, file/traces]
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Collector, built; Go keeps what it has compiled, so the second time is quick."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed")
+    fetched = subprocess.run(
+        ["go", "list", "-deps", "."], check=False, cwd=SOURCE, capture_output=True, text=True
+    )
+    if fetched.returncode:
+        pytest.skip(f"the Collector's modules cannot be fetched: {fetched.stderr.strip()[-200:]}")
+    built = tmp_path_factory.mktemp("collector") / "collector"
+    subprocess.run(["go", "build", "-o", built, "."], cwd=SOURCE, check=True)
+    return built
+
+
+@contextmanager
+def collector(
+    program: Path, folder: Path, way: str, address: str, ca: Path | None = None, consumers: int = 10
+) -> Iterator[str]:
+    """The address of a running Collector that exports to k8strace."""
+    port = free_port()
+    exporter = EXPORTERS[way].format(address=address, scheme="https" if ca else "http")
+    config = folder / "collector.yaml"
+    config.write_text(
+        CONFIG.format(
+            port=port,
+            exporter=exporter,
+            name=exporter.partition(":")[0],
+            tls=f"{{ca_file: {ca}}}" if ca else "{insecure: true}",
+            token=TOKEN,
+            consumers=consumers,
+            folder=folder,
+        )
+    )
+    with (folder / "collector.log").open("wb") as log:
+        process = subprocess.Popen([program, "--config", config], stdout=log, stderr=log)
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def send(address: str, batches: list[bytes]) -> None:
+    """All batches, one after the other, to the Collector as soon as it listens."""
+    with grpc.insecure_channel(address) as channel:
+        export = channel.unary_unary(EXPORT)
+        for batch in batches:
+            export(batch, timeout=60, wait_for_ready=True)
+
+
+def wait_for(process: Serving, spans: int, seconds: float = 120) -> None:
+    """Until so many spans were accepted."""
+    deadline = time.monotonic() + seconds
+    while process.metric("k8strace_accepted_spans_total") < spans:
+        assert time.monotonic() < deadline, "the Collector did not deliver everything"
+        time.sleep(0.2)
+
+
+def arguments(folder: Path, secure: bool) -> tuple[list[str], Path | None]:
+    """What `serve` is told, and the certificate by which it is known."""
+    (folder / "token").write_text(TOKEN)
+    (folder / "token").chmod(0o600)
+    told = ["--store", str(folder / "store"), "--token-file", str(folder / "token")]
+    if not secure:
+        return told, None
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    server.private_key_pem.write_to_path(folder / "server.key")
+    server.cert_chain_pems[0].write_to_path(folder / "server.pem")
+    told += [f"--tls-cert={folder}/server.pem", f"--tls-key={folder}/server.key"]
+    return told, folder / "ca.pem"
+
+
+def same_answers(folder: Path, capture: Path, copies: bool = False) -> None:
+    """The store, and the Collector's file, give what the recording gives; no span twice unless `copies` may be."""
+    expected = k8strace.read(str(capture))
+    stored = k8strace.read(str(folder / "store"))
+    assert records_of(stored) == records_of(expected)
+    assert len(stored) >= len(expected) if copies else len(stored) == len(expected)
+    assert records_of(k8strace.read(str(folder / "collected.otlp"))) == records_of(expected)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("way", EXPORTERS)
+def test_everything_arrives_once(program, way, secure, capture_127, tmp_path):
+    """Over each protocol, plain and over TLS, always with a token."""
+    told, ca = arguments(tmp_path, secure)
+    spans = len(k8strace.read(str(capture_127)))
+    with serving(*told) as process:
+        address = process.address("grpc" if way == "grpc" else "http")
+        with collector(program, tmp_path, way, address, ca) as gateway:
+            send(gateway, batches_of(capture_127))
+            wait_for(process, spans)
+        process.stop()
+    same_answers(tmp_path, capture_127)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("way", EXPORTERS)
+def test_overload_loses_and_doubles_nothing(program, way, secure, capture_127, tmp_path):
+    """200 consumers and memory for few: what is refused comes again until all is in, and accepted is what was sent."""
+    told, ca = arguments(tmp_path, secure)
+    spans = len(k8strace.read(str(capture_127)))
+    with serving(*told, "--budget-bytes", "1MiB", "--max-request-bytes", "1MiB") as process:
+        address = process.address("grpc" if way == "grpc" else "http")
+        with collector(program, tmp_path, way, address, ca, consumers=200) as gateway:
+            send(gateway, batches_of(capture_127))
+            wait_for(process, spans, 240)
+        assert process.metric("k8strace_accepted_spans_total") == spans
+        process.stop()
+    assert "Exporting failed. Dropping data" not in (tmp_path / "collector.log").read_text()
+    same_answers(tmp_path, capture_127)
+
+
+@pytest.mark.parametrize("way", EXPORTERS)
+def test_kill_9_while_it_retries_loses_nothing(program, way, capture_127, tmp_path):
+    """Killed three times in the middle; what was stored but not answered comes again, and counts once."""
+    told, _ = arguments(tmp_path, secure=False)
+    port = free_port()
+    listen = (
+        "--metrics-listen",
+        "127.0.0.1:0",
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+    )
+    listen = (*listen[:2], "--grpc-listen" if way == "grpc" else "--http-listen", f"127.0.0.1:{port}")
+    with collector(program, tmp_path, way, f"127.0.0.1:{port}") as gateway:
+        sender = threading.Thread(target=send, args=(gateway, batches_of(capture_127)))
+        sender.start()
+        for _ in range(3):
+            with serving(*told, listen=listen) as process:
+                time.sleep(0.3)
+                os.kill(process.process.pid, signal.SIGKILL)
+        sender.join()
+        with serving(*told, listen=listen) as process:
+            deadline = time.monotonic() + 120
+            expected = records_of(k8strace.read(str(capture_127)))
+            while records_of(k8strace.read(str(tmp_path / "store"))) != expected:
+                assert time.monotonic() < deadline, "the Collector did not deliver everything"
+                time.sleep(1)
+            process.stop()
+    same_answers(tmp_path, capture_127, copies=True)
