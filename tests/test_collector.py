@@ -7,20 +7,23 @@ A real OpenTelemetry Collector between the senders and `k8strace serve`.
 The Collector is the one of `tests/collector/`: released modules, built here when Go is.
 """
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import trustme
-from serving import EXPORT, Serving, batches_of, free_port, records_of, serving
+from serving import EXPORT, ROOT, Serving, batches_of, free_port, records_of, serving
 
 import k8strace
 
@@ -35,6 +38,9 @@ EXPORTERS = {
     "http/json": "otlp_http/k8strace:\n    endpoint: {scheme}://{address}\n    encoding: json",
 }
 
+# Memory for about eight requests: over HTTP a compressed one counts as the largest until it is inflated.
+BUDGET = {"grpc": "128KiB", "http/protobuf": "1MiB", "http/json": "1MiB"}
+
 CONFIG = """
 receivers:
   otlp:
@@ -44,7 +50,8 @@ receivers:
         max_recv_msg_size_mib: 64
 processors:
   batch:
-    send_batch_size: 512
+    send_batch_size: {batch}
+    send_batch_max_size: {batch}
     timeout: 100ms
 exporters:
   {exporter}
@@ -73,26 +80,51 @@ service:
 """
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Collector, built; Go keeps what it has compiled, so the second time is quick."""
+def go(*arguments: str, reason: str, seconds: float) -> None:
+    """One command of Go in the Collector's folder; the tests are skipped with the reason if it does not end well."""
+    try:
+        done = subprocess.run(
+            ["go", *arguments], check=False, cwd=SOURCE, capture_output=True, text=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{reason} within {seconds:.0f} s")
+    if done.returncode:
+        pytest.skip(f"{reason}: {done.stderr.strip()[-200:]}")
+
+
+def recipe() -> str:
+    """What the Collector is made of, as a number: another recipe is another program."""
+    sources = sorted(SOURCE.glob("*.*"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The Collector, built at most once: it stays in `build/`. From nothing it takes five minutes of two cores."""
+    built = ROOT / "build" / "collector" / recipe()
+    if built.exists():
+        return built
     if shutil.which("go") is None:
         pytest.skip("Go is not installed")
-    fetched = subprocess.run(
-        ["go", "list", "-deps", "."], check=False, cwd=SOURCE, capture_output=True, text=True
-    )
-    if fetched.returncode:
-        pytest.skip(f"the Collector's modules cannot be fetched: {fetched.stderr.strip()[-200:]}")
-    built = tmp_path_factory.mktemp("collector") / "collector"
-    subprocess.run(["go", "build", "-o", built, "."], cwd=SOURCE, check=True)
-    return built
+    go("mod", "download", reason="the Collector's modules were not fetched", seconds=300)
+    go("list", "-deps", ".", reason="the Collector's modules were not fetched", seconds=60)
+    fresh = built.with_suffix(f".{os.getpid()}")
+    go("build", "-trimpath", "-o", str(fresh), ".", reason="the Collector was not built", seconds=900)
+    return fresh.rename(built)
 
 
 @contextmanager
 def collector(
-    program: Path, folder: Path, way: str, address: str, ca: Path | None = None, consumers: int = 10
+    program: Path,
+    folder: Path,
+    way: str,
+    address: str,
+    ca: Path | None = None,
+    *,
+    consumers: int = 10,
+    batch: int = 512,
 ) -> Iterator[str]:
-    """The address of a running Collector that exports to k8strace."""
+    """The address of a running Collector that exports to k8strace in batches of so many spans."""
     port = free_port()
     exporter = EXPORTERS[way].format(address=address, scheme="https" if ca else "http")
     config = folder / "collector.yaml"
@@ -104,12 +136,17 @@ def collector(
             tls=f"{{ca_file: {ca}}}" if ca else "{insecure: true}",
             token=TOKEN,
             consumers=consumers,
+            batch=batch,
             folder=folder,
         )
     )
-    with (folder / "collector.log").open("wb") as log:
-        process = subprocess.Popen([program, "--config", config], stdout=log, stderr=log)
+    log = folder / "collector.log"
+    with log.open("wb") as told:
+        process = subprocess.Popen([program, "--config", config], stdout=told, stderr=told)
         try:
+            while "Everything is ready" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
             yield f"127.0.0.1:{port}"
         finally:
             process.send_signal(signal.SIGTERM)
@@ -148,6 +185,30 @@ def arguments(folder: Path, secure: bool) -> tuple[list[str], Path | None]:
     return told, folder / "ca.pem"
 
 
+def listening(way: str, port: int) -> tuple[str, ...]:
+    """`serve` on this port for what the Collector speaks, so that it may come after the Collector, and again."""
+    protocol, other = ("grpc", "http") if way == "grpc" else ("http", "grpc")
+    return (
+        f"--{protocol}-listen=127.0.0.1:{port}",
+        f"--{other}-listen=off",
+        "--metrics-listen=127.0.0.1:0",
+    )
+
+
+def assert_overload(counts: dict[tuple[str, frozenset[tuple[str, str]]], Any], spans: int) -> None:
+    """Some were refused and told to come again, none was refused for good, and everything was acknowledged once."""
+    total = Counter[str]()
+    for (name, _), sample in counts.items():
+        total[name] += sample.value
+    received = total["k8strace_received_requests_total"]
+    accepted = total["k8strace_accepted_requests_total"]
+    refused = total["k8strace_refused_total"]
+    assert refused > 0
+    assert received == accepted + refused
+    assert total["k8strace_rejected_total"] == total["k8strace_rejected_spans_total"] == 0
+    assert total["k8strace_accepted_spans_total"] == spans
+
+
 def same_answers(folder: Path, capture: Path, copies: bool = False) -> None:
     """The store, and the Collector's file, give what the recording gives; no span twice unless `copies` may be."""
     expected = k8strace.read(str(capture))
@@ -175,17 +236,21 @@ def test_everything_arrives_once(program, way, secure, capture_127, tmp_path):
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("way", EXPORTERS)
 def test_overload_loses_and_doubles_nothing(program, way, secure, capture_127, tmp_path):
-    """200 consumers and memory for few: what is refused comes again until all is in, and accepted is what was sent."""
+    """200 consumers that have waited, and memory for eight requests: what is refused comes again until all is in."""
     told, ca = arguments(tmp_path, secure)
     spans = len(k8strace.read(str(capture_127)))
-    with serving(*told, "--budget-bytes", "1MiB", "--max-request-bytes", "1MiB") as process:
-        address = process.address("grpc" if way == "grpc" else "http")
-        with collector(program, tmp_path, way, address, ca, consumers=200) as gateway:
-            send(gateway, batches_of(capture_127))
+    port = free_port()
+    with collector(program, tmp_path, way, f"127.0.0.1:{port}", ca, consumers=200, batch=32) as gateway:
+        send(gateway, batches_of(capture_127))
+        small = ("--max-request-bytes", "128KiB", "--budget-bytes", BUDGET[way])
+        with serving(*told, *small, listen=listening(way, port)) as process:
             wait_for(process, spans, 240)
-        assert process.metric("k8strace_accepted_spans_total") == spans
-        process.stop()
-    assert "Exporting failed. Dropping data" not in (tmp_path / "collector.log").read_text()
+            counts = process.metrics()
+            process.stop()
+    assert_overload(counts, spans)
+    log = (tmp_path / "collector.log").read_text()
+    assert "Exporting failed. Will retry" in log
+    assert "Dropping data" not in log
     same_answers(tmp_path, capture_127)
 
 
@@ -194,15 +259,7 @@ def test_kill_9_while_it_retries_loses_nothing(program, way, capture_127, tmp_pa
     """Killed three times in the middle; what was stored but not answered comes again, and counts once."""
     told, _ = arguments(tmp_path, secure=False)
     port = free_port()
-    listen = (
-        "--metrics-listen",
-        "127.0.0.1:0",
-        "--grpc-listen",
-        "127.0.0.1:0",
-        "--http-listen",
-        "127.0.0.1:0",
-    )
-    listen = (*listen[:2], "--grpc-listen" if way == "grpc" else "--http-listen", f"127.0.0.1:{port}")
+    listen = listening(way, port)
     with collector(program, tmp_path, way, f"127.0.0.1:{port}") as gateway:
         sender = threading.Thread(target=send, args=(gateway, batches_of(capture_127)))
         sender.start()
