@@ -20,7 +20,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(whole.as_ref().is_err() || whole.as_ref().is_ok_and(|out| out.len() <= LIMIT));
         if let Ok(out) = &whole {
             assert_eq!(Some(out), in_pieces(compression, bytes).as_ref(), "in pieces");
-            assert_eq!(Some(out), others(compression, bytes).as_ref(), "others read something else");
+            // Nothing is nothing to us; flate2 wants a member at least.
+            let others = if bytes.is_empty() { Some(vec![]) } else { others(compression, bytes) };
+            assert_eq!(Some(out), others.as_ref(), "others read something else");
         }
         let packed = pack(compression, bytes);
         assert_eq!(bytes, inflate(compression, &packed, LIMIT as u64).expect("just packed"));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8strace_core::{Columns, Joined, Role, Stream, StreamSettings, Taken, decode, join};
+use k8strace_core::{Apiservers, Columns, Joined, Role, Stream, StreamSettings, Taken, decode, join};
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -45,7 +45,7 @@ const SETTINGS: StreamSettings = StreamSettings {
 
 fuzz_target!(|bytes: &[u8]| {
     let spans: Vec<&[u8; 8]> = bytes.as_chunks().0.iter().take(64).collect();
-    let mut stream = Stream::new(SETTINGS);
+    let mut stream = Stream::new(SETTINGS, Apiservers::default());
     let (mut found, mut now) = (BTreeMap::new(), 0);
     for piece in spans.chunk_by(|_, next| next[7] & 1 == 0) {
         stream.feed(Arc::new(columns(piece)), now);
