@@ -10,9 +10,10 @@ Where did this Kubernetes API request's time go?
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import DecodeError, FormatError, K8straceError
+from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
+from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
 from k8strace.stream import RequestStream, StreamSettings
 from k8strace.tables import Table
@@ -26,6 +27,7 @@ __all__ = [
     "RequestStream",
     "Requests",
     "Rule",
+    "RulesError",
     "Signature",
     "Spans",
     "StreamSettings",
@@ -35,6 +37,7 @@ __all__ = [
     "decode",
     "join",
     "read",
+    "read_rules",
     "scan",
 ]
 

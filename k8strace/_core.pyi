@@ -5,9 +5,11 @@ Private: import from `k8strace`. All times are integer nanoseconds.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, Self, TypeAlias, final, type_check_only
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, type_check_only
 
 from _typeshed import ReadableBuffer
+
+from k8strace.exceptions import DecodeError
 
 __all__ = [
     "DEBUG",
@@ -16,6 +18,8 @@ __all__ = [
     "Explained",
     "Inflater",
     "JoinedSpans",
+    "JsonReader",
+    "RequestBuffer",
     "SpanColumns",
     "SpanStream",
     "SpanView",
@@ -24,7 +28,6 @@ __all__ = [
     "decode",
     "inflate_all",
     "join",
-    "json_is_cut",
     "json_to_wire",
     "json_to_wire_within",
     "json_too_deep",
@@ -86,6 +89,10 @@ class SpanColumns:
         """One column of the span table. Raises KeyError."""
     def attribute(self, key: str) -> Column:
         """The values of one attribute key, one per span."""
+    def odd_lengths(self) -> list[tuple[str, int, int, int]]:
+        """Ids of a wrong length: (field, its length, the right one, how many)."""
+    def start_times(self) -> tuple[int, int]:
+        """The earliest and the latest start; zeros if there is no span."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -106,6 +113,10 @@ class JoinedSpans:
     """Spans joined into call trees, with their signatures."""
 
     def __len__(self) -> int: ...
+    def is_apiserver(self, service: str) -> bool:
+        """Whether a service is an API server here."""
+    def resource(self, key: str) -> list[str | None]:
+        """An attribute of the resource of each request's SERVER span, as text."""
     def counts(self) -> list[tuple[str, int]]:
         """Counts by name: traces, requests, rpc_pairs, background_calls."""
     def ledger(self) -> list[tuple[str, bool, int]]:
@@ -203,6 +214,7 @@ class SpanStream:
 
     def __new__(
         cls,
+        apiserver: Sequence[str],
         *,
         window_ns: int,
         max_age_ns: int,
@@ -231,23 +243,70 @@ class Inflater:
         """The next piece of output. While `pending`, there is more: feed `b""`. Raises DecodeError."""
     @property
     def pending(self) -> bool: ...
+    @property
+    def zeros_at(self) -> int | None:
+        """Where zeros begin behind the last member or frame."""
     def finish(self) -> bool:
         """True if the input ended where a member or frame ends, False if it was cut."""
+
+@final
+class JsonReader:
+    """Takes a stream of JSON values apart, each of at most `limit` bytes."""
+
+    def __new__(cls, limit: int, /) -> JsonReader: ...
+    def read(
+        self, chunk: ReadableBuffer, /, last: bool = False
+    ) -> list[
+        tuple[
+            int,
+            int,
+            int,
+            Literal["wire", "bad", "zeros", "torn"],
+            bytes | None,
+            int,
+            DecodeError | None,
+            bytes,
+        ]
+    ]:
+        """
+        The next pieces: offset, size, line, kind, wire, texts replaced, error, first bytes of what is bad.
+
+        While `pending`, there are more: read `b""`. Raises DecodeError for a value above the limit.
+        """
+    @property
+    def pending(self) -> bool: ...
+
+@final
+class RequestBuffer:
+    """Requests that are decoded together; what is not sound is left out."""
+
+    KINDS: Final[list[str]]
+    def __new__(cls) -> RequestBuffer: ...
+    def __len__(self) -> int: ...
+    def add(self, wire: ReadableBuffer, /) -> None:
+        """Takes a copy of one request. Raises MemoryError."""
+    def add_empty(self) -> None:
+        """Takes an empty request, which is only counted."""
+    def decode(
+        self, per_byte: int, free_bytes: int, /
+    ) -> tuple[SpanColumns, bytes, list[tuple[int, DecodeError]], list[tuple[int, int]]]:
+        """
+        Columns; by request 0 or the number, from 1, in `KINDS`; the first errors; texts replaced by request.
+
+        Raises MemoryError if the columns may need more than can be had: `free_bytes`, and `per_byte` for each byte.
+        """
 
 def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:
     """Decodes one request per buffer into one set of columns. Raises DecodeError."""
 
-def join(spans: SpanColumns) -> JoinedSpans:
-    """Joins spans into call trees."""
+def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
+    """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
     """A table of (name, "text" | "int" | "uint" | "float" | "bool", values or None). Raises TypeError."""
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""
-
-def json_is_cut(data: ReadableBuffer, /) -> bool:
-    """Is this JSON that breaks off: well-formed as far as it goes, but not to its end?"""
 
 def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
     """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""

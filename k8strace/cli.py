@@ -22,7 +22,8 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
-from k8strace import K8straceError, Request, Requests, __version__, attribute, join, read
+from k8strace import K8straceError, Request, Requests, __version__, attribute, join, read, read_rules
+from k8strace.requests import RESOURCE
 from k8strace.serve import add_commands as add_serve
 from k8strace.setup import cli as setup
 
@@ -181,6 +182,7 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_selecting(command)
     _add_reading(command)
+    _add_joining(command)
     _add_showing(command)
 
 
@@ -204,6 +206,7 @@ def _add_requests(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_selecting(command)
     _add_reading(command)
+    _add_joining(command)
     _add_showing(command)
 
 
@@ -222,6 +225,7 @@ def _add_tree(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_method(command)
     _add_reading(command)
+    _add_joining(command)
     _add_showing(command)
 
 
@@ -279,6 +283,24 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
 
 
+def _add_joining(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("joining")
+    group.add_argument(
+        "--apiserver",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="service.name of the API servers; repeat for more (default: apiserver, and what looks like one)",
+    )
+    group.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="TOML with rules of your own, asked first",
+    )
+
+
 def _add_showing(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("showing")
     group.add_argument("--json", action="store_true", help="for programs; durations in integer ns")
@@ -309,7 +331,7 @@ def _width(text: str) -> int:
 
 
 def _report(asked: argparse.Namespace) -> None:
-    joined = join(_read(asked))
+    joined = _joined(asked)
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
     _check_columns(by)
     attribution = attribute(_selected(joined, asked.where), method=asked.method)
@@ -327,7 +349,7 @@ def _report(asked: argparse.Namespace) -> None:
 def _requests(asked: argparse.Namespace) -> None:
     from k8strace.views.facts import longest
 
-    selected = _selected(join(_read(asked)), asked.where)
+    selected = _selected(_joined(asked), asked.where)
     by_duration = asked.slowest is not None or not asked.json
     listed = longest(selected, asked.slowest) if by_duration else selected
     if asked.json:
@@ -345,7 +367,7 @@ def _requests(asked: argparse.Namespace) -> None:
 def _tree(asked: argparse.Namespace) -> None:
     if not re.fullmatch("[0-9a-fA-F]{1,32}", asked.trace_id):
         raise UsageError(f"expected a trace id of up to 32 hex digits, got {asked.trace_id!r}")
-    attribution = attribute(_of_trace(join(_read(asked)), asked.trace_id.lower()), method=asked.method)
+    attribution = attribute(_of_trace(_joined(asked), asked.trace_id.lower()), method=asked.method)
     if asked.json:
         from k8strace.views.records import tree_record
 
@@ -357,6 +379,10 @@ def _tree(asked: argparse.Namespace) -> None:
 
 
 # ── Reading and selecting ─────────────────────────────────────────────────────────────────────────
+
+
+def _joined(asked: argparse.Namespace) -> Requests:
+    return join(_read(asked), taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver)
 
 
 def _read(asked: argparse.Namespace) -> Any:
@@ -429,8 +455,10 @@ def _fits(wanted: str) -> Callable[[Any], bool]:
 def _check_columns(columns: Iterable[str]) -> None:
     known = [field.name for field in fields(Request) if not field.name.startswith("_")]
     for column in columns:
-        if column not in known:
-            raise UsageError(f"expected a column of requests, one of {', '.join(known)}; got {column!r}")
+        if column not in known and not column.startswith(RESOURCE):
+            raise UsageError(
+                f"expected a column of requests, one of {', '.join(known)}, or {RESOURCE}KEY; got {column!r}"
+            )
 
 
 def _of_trace(joined: Requests, prefix: str) -> Requests:

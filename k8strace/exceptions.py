@@ -1,6 +1,6 @@
 """What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
 
-__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError"]
+__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError", "RulesError"]
 
 
 class K8straceError(Exception):
@@ -20,8 +20,8 @@ class DecodeError(K8straceError, ValueError):
         expected 5 bytes, as the length says, got 1 - at the top level (byte 1)
     """
 
-    def __init__(self, expected: str, got: str, path: str, offset: int) -> None:
-        super().__init__(expected, got, path, offset)
+    def __init__(self, expected: str, got: str, path: str, offset: int, kind: str = "malformed") -> None:
+        super().__init__(expected, got, path, offset, kind)
         self.expected = expected
         """What the format calls for at this place."""
         self.got = got
@@ -30,6 +30,11 @@ class DecodeError(K8straceError, ValueError):
         """Field path in the `.proto`'s words, outermost first; empty at the top."""
         self.offset = offset
         """Byte offset in the input."""
+        self.kind = kind
+        """
+        What to decide by, since the text is for people: "malformed", "cut", "utf8", "json" (is not), "not_otlp",
+        "metrics", "logs", "profiles" (these are), "limit", "compression", "checksum".
+        """
 
     def __str__(self) -> str:
         return f"expected {self.expected}, got {self.got} - at {self.path or 'the top level'} (byte {self.offset})"
@@ -37,6 +42,20 @@ class DecodeError(K8straceError, ValueError):
 
 class FormatError(K8straceError, ValueError):
     """The content fits no known format, or several. The message says what was seen and which `format=` to give."""
+
+
+class RulesError(K8straceError, ValueError):
+    """A file of rules is not what it should be: which one, the line and the column from 1 on, and what was expected."""
+
+    def __init__(self, source: str, line: int, column: int, message: str) -> None:
+        super().__init__(source, line, column, message)
+        self.source = source
+        self.line = line
+        self.column = column
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.source}, line {self.line}, column {self.column}: {self.message}"
 
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):

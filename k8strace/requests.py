@@ -27,6 +27,9 @@ from k8strace.tables import ArrowExport, Table
 if TYPE_CHECKING:
     import networkx as nx
 
+RESOURCE: Final = "resource."
+"""Columns that begin so are attributes of the resource that sent the SERVER span."""
+
 __all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
 
 
@@ -131,13 +134,24 @@ class Request:
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
+    caller: str | None
+    """
+    `service.name` of a traced client that made it, such as "kubelet": of the CLIENT span that is its parent, or that
+    one of its links names, outside requests.
+    """
+    caller_trace_id: str | None
+    caller_span_id: str | None
+    """Of that span, in hex."""
     counted_in: int | None
     """
     Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
     one lasted. Sums over requests leave it out where they have that one.
     """
     long_running: bool
-    """It stays open by its nature (watch, exec, log, …) and is left out of latency statistics."""
+    """
+    It stays open by its nature (watch, exec, log, …, and whatever was answered with 101), and is left out of latency
+    statistics.
+    """
     timed: bool
     """Its start and end can be true: set, in order, before the year 2116. Otherwise left out of latency statistics."""
     complete: bool
@@ -215,7 +229,10 @@ class _Joined:
 
     def column(self, name: str) -> list[Any]:
         if name not in self.columns:
-            self.columns[name] = self.table.column(name).to_pylist()
+            key = name.removeprefix(RESOURCE)
+            self.columns[name] = (
+                self.table.column(name).to_pylist() if key == name else self.core.resource(key)
+            )
         return self.columns[name]
 
     @cached_property
@@ -366,10 +383,17 @@ class Requests(ArrowExport):
 
         Args:
             conditions: Column name → a value that it equals, a collection of values that it is in,
-                or a function that says whether a value fits.
+                or a function that says whether a value fits. `resource.KEY` is any attribute of the resource
+                that sent the SERVER span, as text; None where it has none.
 
         Raises:
             KeyError: There is no such column.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> requests.where(**{"resource.service.name": "apiserver", "verb": "delete"})
+            Requests(96 of 1411 requests)
         """
         tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
         return Requests(
@@ -408,7 +432,7 @@ class Requests(ArrowExport):
 
     def column(self, name: str) -> list[Any]:
         """
-        One column as a list, in the order of these requests.
+        One column as a list, in the order of these requests; `resource.KEY` as in `where`.
 
         Raises:
             KeyError: There is no such column.
@@ -465,7 +489,13 @@ class Requests(ArrowExport):
         if not torn:
             return Table(table)
         rows = [
-            {"code": issue.code, "severity": "error", "count": 1, "detail": _where(issue)} for issue in torn
+            {
+                "code": issue.code,
+                "severity": issue.severity,
+                "count": issue.affected,
+                "detail": _where(issue),
+            }
+            for issue in torn
         ]
         columns = {name: table.column(name).to_pylist() for name in table.column_names}
         kinds = {"request": "uint", "count": "uint"}
@@ -484,7 +514,9 @@ class Requests(ArrowExport):
         Offsets of called processes' clocks against their callers', measured from the calls between them.
 
         One row per pair of processes: `client`, `server`, `verdict`, `offset_ns` (what was taken off the server's
-        times, at `at_unix_nano`), its bounds `low_ns` and `high_ns` (null: unbounded), `drift_ppm`, `pairs` used.
+        times, at `at_unix_nano`), its bounds `low_ns` and `high_ns` (null: unbounded), `drift_ppm`, `pairs` of spans,
+        and how many of them were `set_aside`: a span that ends late, because its process had to wait for a processor,
+        contradicts the rest. At most 1 in 200 is, or 3 where there are few, and only if the rest agree.
         Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing
         offset fits) and "contradiction" (none does: several processes under one name, or a stepped clock;
         nothing was moved).
@@ -628,7 +660,9 @@ def _test(wanted: Any) -> Callable[[Any], bool]:
     return lambda value: bool(operator.eq(value, wanted))
 
 
-def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
+def join(
+    spans: Spans, *, taxonomy: Taxonomy | None = None, apiserver: str | Sequence[str] | None = None
+) -> Requests:
     """
     Joins apiserver spans with the etcd spans they caused: one call tree per API request.
 
@@ -638,6 +672,9 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
     Args:
         spans: Decoded spans. Not changed.
         taxonomy: Rules for who spent the time; None for k8strace's own.
+        apiserver: `service.name` of the API servers, one or several, and of no others. None: the service
+            "apiserver", and those that are recognised by scopes and span names that only Kubernetes' server library
+            sends.
 
     Examples:
         >>> import k8strace
@@ -647,4 +684,10 @@ def join(spans: Spans, *, taxonomy: Taxonomy | None = None) -> Requests:
         >>> requests.counts["rpc_pairs"]
         1308
     """
-    return Requests(_Joined(spans, taxonomy or OWN, _core.join(spans._columns)))
+    core = _core.join(spans._columns, names_of(apiserver))
+    return Requests(_Joined(spans, taxonomy or OWN, core))
+
+
+def names_of(apiserver: str | Sequence[str] | None) -> list[str]:
+    """Names of services, however many were given."""
+    return [apiserver] if isinstance(apiserver, str) else list(apiserver or ())

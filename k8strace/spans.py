@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from array import array
     from mmap import mmap
 
-__all__ = ["Issue", "Source", "Spans", "decode", "decode_batches"]
+__all__ = ["Issue", "Source", "Spans", "decode"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | mmap"
 
@@ -41,13 +41,42 @@ class Source(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """Damage that was survived: the end of a source is missing."""
+    """What was not read as it stands: what is wrong, where, and how much of it there is."""
 
-    code: Literal["torn_message", "torn_compression"]
+    code: Literal[
+        "torn_message",
+        "torn_compression",
+        "not_json",
+        "not_otlp",
+        "malformed",
+        "zeros",
+        "checksum",
+        "compression",
+        "limit",
+        "unreadable",
+        "more_damage",
+        "other_signal",
+        "replaced_text",
+        "id_length",
+        "time_unit",
+    ]
     source: str
     offset: int
-    """Byte offset: of the torn message in the content, or of the end of the stored compressed bytes."""
+    """Byte offset of the place in the content; of "torn_compression" of the end of the stored compressed bytes."""
     message: str
+    line: int | None = None
+    """Line of the place, from 1, in text."""
+    affected: int = 1
+    """How many places, messages or spans."""
+    lost_bytes: int = 0
+    """Bytes of content that were left out."""
+
+    @property
+    def severity(self) -> Literal["info", "warning", "error"]:
+        """What it means: "info" for what is normal or was put right, "error" for a missing end, else "warning"."""
+        if self.code.startswith("torn"):
+            return "error"
+        return "info" if self.code in ("other_signal", "replaced_text") else "warning"
 
 
 @runtime_checkable
@@ -214,7 +243,7 @@ def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
         2
     """
     parts: Iterable[Any] = data if _is_series(data) else [data]
-    return decode_batches([_wire(part) for part in parts])
+    return Spans(_core.decode([_wire(part) for part in parts]))
 
 
 def _is_series(data: object) -> TypeGuard[Iterable[Any]]:
@@ -239,10 +268,3 @@ def _wire(data: Any) -> bytes | memoryview:
         raise TypeError(message)
     view = memoryview(data)
     return view if view.format == "B" else view.cast("B")
-
-
-def decode_batches(
-    messages: Sequence[Buffer], *, sources: Sequence[Source] = (), issues: Sequence[Issue] = ()
-) -> Spans:
-    """Decodes one request per buffer into one `Spans`, and notes where they came from."""
-    return Spans(_core.decode(messages), sources, issues)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import OWN, Taxonomy
-from k8strace.requests import Ledger, Requests, _Joined, ledger_of
+from k8strace.requests import Ledger, Requests, _Joined, ledger_of, names_of
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
 
@@ -106,6 +106,8 @@ class RequestStream:
     Args:
         settings: Limits.
         taxonomy: Who spent the time; None for the rules that come with k8strace.
+        apiserver: `service.name` of the API servers, as in `join`. None: recognised; of what was let go before a
+            service was, nothing is given out again.
 
     Examples:
         >>> import k8strace
@@ -121,11 +123,17 @@ class RequestStream:
 
     __slots__ = ("_core", "_settings", "_taxonomy")
 
-    def __init__(self, settings: StreamSettings | None = None, *, taxonomy: Taxonomy | None = None) -> None:
+    def __init__(
+        self,
+        settings: StreamSettings | None = None,
+        *,
+        taxonomy: Taxonomy | None = None,
+        apiserver: str | Sequence[str] | None = None,
+    ) -> None:
         self._settings = settings or StreamSettings()
         self._taxonomy = taxonomy or OWN
         limits = {each.name: getattr(self._settings, each.name) for each in fields(StreamSettings)}
-        self._core = _core.SpanStream(**limits)
+        self._core = _core.SpanStream(names_of(apiserver), **limits)
 
     @property
     def settings(self) -> StreamSettings:

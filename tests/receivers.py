@@ -47,6 +47,8 @@ from k8strace.receiver.transports.http_server import HttpServer, Site
 
 TRANSPORTS = ["grpc", "grpc.aio", "http/protobuf", "http/json"]
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+GRPC_RETRYABLE = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
+HTTP_RETRYABLE = {429, 502, 503, 504}
 CONTENT_TYPES = {"http/protobuf": "application/x-protobuf", "http/json": "application/json"}
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,

@@ -237,7 +237,7 @@ def test_names_that_lead_nowhere_are_the_system_s_errors(tmp_path):
     for missing in (tmp_path / "none", str(tmp_path / "*.none")):
         with pytest.raises(FileNotFoundError):
             k8strace.read(missing)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FileNotFoundError, match="expected files in the directory"):
         k8strace.read(tmp_path)
     with pytest.raises(TypeError, match="binary mode"):
         k8strace.read(io.StringIO("{}"))
@@ -337,7 +337,8 @@ def test_an_unknown_format_is_refused_at_once(name):
 
 def test_other_people_s_json_is_refused_with_what_it_was():
     """Jaeger's, Zipkin's and Tempo's JSON look like JSON and are not OTLP."""
-    for document, got in [(b'{"data":[]}', "data"), (b"[{}]", "an array"), (b'{"trace":{}}', "trace")]:
+    zipkin = b'[{"traceId":"7","localEndpoint":{}}]'
+    for document, got in [(b'{"data":[]}', "Jaeger"), (zipkin, "Zipkin"), (b'{"trace":{}}', "Tempo")]:
         with pytest.raises(k8strace.DecodeError, match=f"resourceSpans or result, got .*{got}"):
             k8strace.read(document)
 
@@ -356,7 +357,8 @@ def test_a_torn_end_keeps_what_came_before_it(name, contents, requests):
     for cut in [last + 1, last + 3, last + 5, (last + len(content)) // 2, len(content) - 2]:
         parsed, (source,), (issue,) = found(content[:cut])
         assert merged(parsed) == merged(requests[:-1])
-        assert issue == Issue("torn_message", "<bytes>", last, issue.message)
+        assert issue[:3] == ("torn_message", "<bytes>", last)
+        assert issue.lost_bytes == cut - last
         assert source.format == name
         spans = k8strace.read(content[:cut])
         assert (len(spans), spans.issues) == (span_count(requests[:-1]), (issue,))
@@ -399,28 +401,38 @@ def test_any_cut_is_survived(name, wrapping, contents):
         assert len(issues_of(items)) <= 1
 
 
-def test_damage_before_the_end_raises_with_its_place(wires, tmp_path):
-    """A broken request between sound ones: the file, the field, the byte in the file."""
+def test_damage_before_the_end_is_set_aside_with_its_place(wires, requests, tmp_path):
+    """A broken request between sound ones: the file, the field, the byte in the file. Strict, it is an error."""
     path = tmp_path / "capture"
     for broken, rest in [(b"\x0a\x02\x12\x05", 2), (b"\x0a\x00\x07", 2)]:
         path.write_bytes(frames([wires[0], broken, wires[1]]))
-        with pytest.raises(k8strace.DecodeError) as error:
-            k8strace.read(path, format="proto-frames")
+        spans = k8strace.read(path, format="proto-frames")
+        assert len(spans) == span_count(requests[:2])
         start = 4 + len(wires[0]) + 4
+        (issue,) = spans.issues
+        assert issue[:3] == ("malformed", str(path), start)
+        assert issue.lost_bytes == 4 + len(broken)
+        with pytest.raises(k8strace.DecodeError) as error:
+            k8strace.read(path, format="proto-frames", strict=True)
         assert start + rest <= error.value.offset <= start + len(broken)
         assert error.value.path.startswith(str(path))
 
 
-def test_damaged_lines_raise_with_their_place():
-    """A line that a newline ends was written whole: it is malformed, not torn, even if it is the last."""
+def test_damaged_lines_are_set_aside_with_their_place():
+    """Each costs itself; alone it is an error, as it is when strict."""
     good = b'{"resourceSpans":[]}\n'
-    for bad in (b'{"resourceSpans":\n', b'{"resourceSpans":3}\n' + good, b"{]"):
-        with pytest.raises(k8strace.DecodeError) as error:
-            k8strace.read(good + bad)
-        assert len(good) < error.value.offset <= len(good + bad)
+    for bad, code in ((b'{"resourceSpans":3}\n' + good, "malformed"), (b"{]\n", "not_json")):
+        spans = k8strace.read(good + bad)
+        (issue,) = spans.issues
+        assert (issue.code, issue.offset, issue.line) == (code, len(good), 2)
+        assert spans.sources[0].batches == (good + bad).count(good)
+        for content, strict in ((good + bad, True), (bad.removesuffix(good), False)):
+            with pytest.raises(k8strace.DecodeError) as error:
+                k8strace.read(content, strict=strict)
+            assert error.value.kind == code.removeprefix("not_")
     bad = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER"}]}]}]}'
     with pytest.raises(k8strace.DecodeError, match="enums as integers") as error:
-        k8strace.read(good + bad + b"\n")
+        k8strace.read(good + bad + b"\n", strict=True)
     assert error.value.path == "<bytes>: resourceSpans.scopeSpans.spans.kind"
 
 
@@ -495,15 +507,13 @@ def test_a_length_is_believed_only_when_its_bytes_are_there(monkeypatch):
 
 @given(st.lists(st.binary(max_size=9), max_size=5), st.lists(st.integers(0, 12), max_size=9))
 def test_content_is_handed_out_whole_whatever_its_chunks(chunks, sizes):
-    """Slices of any size, across any chunks, add up to the content; so do lines."""
+    """Slices of any size, across any chunks, add up to the content."""
     whole = b"".join(chunks)
     content = Content(iter(chunks))
     assert content.peek(3) == whole[:3]
     taken = [bytes(content.take(size)) for size in sizes] + [bytes(content.take_rest())]
     assert b"".join(taken) == whole
     assert content.offset == len(whole)
-    content = Content(iter(chunks))
-    assert [bytes(line) for line in iter(content.take_line, b"")] == io.BytesIO(whole).readlines()
 
 
 @given(strategies.damaged_bytes())

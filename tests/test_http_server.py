@@ -115,6 +115,9 @@ def test_a_running_request_makes_room_for_nobody(connect):
     assert seconds_until_closed(one()) < 0.3
     assert server.ends["full"] == 1
     leave.set()
+    for connection in busy:
+        while not connection.recv(4096).endswith(b"hi"):
+            pass
     assert answer_of(one()).startswith(b"HTTP/1.1 200")
 
 

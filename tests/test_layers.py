@@ -18,6 +18,7 @@ FLOW = [
     "spans",
     "formats",
     "components",
+    "rules",
     "calltree",
     "requests",
     "attribution",
@@ -40,6 +41,7 @@ PUBLIC = [
     "RequestStream",
     "Requests",
     "Rule",
+    "RulesError",
     "Signature",
     "Spans",
     "StreamSettings",
@@ -49,6 +51,7 @@ PUBLIC = [
     "decode",
     "join",
     "read",
+    "read_rules",
     "scan",
 ]
 

@@ -210,6 +210,35 @@ def test_a_call_without_a_message_is_refused(transport):
 
 
 @pytest.mark.parametrize("transport", GRPC)
+def test_a_call_with_two_messages_is_refused(transport):
+    """Neither is taken: an OK would be for one of them, and nobody would miss the other."""
+    sink = Kept()
+    messages = [request_of(span(number)).SerializeToString() for number in (1, 2)]
+    with serving(transport, sink) as send:
+        assert stream(send, iter(messages)) == "INVALID_ARGUMENT"
+        assert eventually(lambda: send.intake.counts()["grpc"].requests_refused == 1)
+        assert send.intake.rejections["malformed"] == 1
+    assert sink.spans == []
+
+
+@pytest.mark.parametrize("transport", GRPC)
+def test_grpc_connections_are_capped_and_have_a_deadline_from_the_first_byte(transport):
+    """The fourth of three is closed at once; who says nothing is sent away, and there is room again."""
+    with serving(transport, Kept(), limits=Limits(connections=3, handshake_s=1)) as send:
+        silent = [socket.create_connection(("localhost", send.port), timeout=10) for _ in range(4)]
+        began = time.monotonic()
+        assert silent[3].recv(1024) == b""
+        assert time.monotonic() - began < 0.5
+        for connection in silent[:3]:
+            while connection.recv(1024):
+                pass
+            connection.close()
+        assert time.monotonic() - began < 5
+        assert send(request_of(span())).ok
+        silent[3].close()
+
+
+@pytest.mark.parametrize("transport", GRPC)
 def test_a_call_that_is_cancelled_is_counted(transport):
     with serving(transport, Kept()) as send, grpc.insecure_channel(f"localhost:{send.port}") as channel:
         call = channel.stream_unary(EXPORT).future(after(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import time
@@ -13,15 +14,24 @@ from google.rpc import error_details_pb2
 from messages import inside
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from receivers import TRANSPORTS, Kept, Sender, request_of, running, serving, span, unavailable
+from receivers import (
+    GRPC_RETRYABLE,
+    HTTP_RETRYABLE,
+    TRANSPORTS,
+    Kept,
+    Sender,
+    request_of,
+    running,
+    serving,
+    span,
+    unavailable,
+)
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from k8strace.exceptions import DecodeError
 from k8strace.receiver import Limits, Receipt, asgi_app
 
-RETRYABLE_GRPC = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
-RETRYABLE_HTTP = {429, 502, 503, 504}
 MALFORMED = b"\x0a\x05\x12"
 SMALL = Limits(request_bytes=2_000, in_flight_bytes=1 << 20 << 4)
 
@@ -207,7 +217,7 @@ def test_10_bad_data_that_only_the_sink_finds(transport: str):
 
 def test_11_only_retryable_codes_are_retryable(transport: str):
     """A sender that keeps to the protocol's table sends again what may be taken later, and nothing else."""
-    retryable = RETRYABLE_HTTP if is_http(transport) else RETRYABLE_GRPC
+    retryable = HTTP_RETRYABLE if is_http(transport) else GRPC_RETRYABLE
     assert [answer.status in retryable for answer in refusals(transport)] == [False, False, True, False]
 
 
@@ -303,6 +313,17 @@ def test_17_other_content_types_are_refused(content_type: str | None):
     assert answer.status == 415
     assert answer.headers["content-type"] == "application/x-protobuf"
     assert "application/json" in answer.message
+
+
+@pytest.mark.parametrize("name", ["x-gzip", "GZIP"])
+def test_17_gzip_has_an_older_name_too(name: str):
+    """RFC 9110, 8.4.1.3: a recipient should consider x-gzip to be equivalent to gzip."""
+    sink = Kept()
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": name}
+    with serving("http/protobuf", sink) as send:
+        body = gzip.compress(request_of(span()).SerializeToString())
+        assert send.http("POST", "/v1/traces", body, headers).ok
+    assert sink.spans == [span()]
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "gzip,zstd", "snappy"])

@@ -30,17 +30,19 @@ Only the end of a source may be torn, as by a writer that was killed: what came 
 `Issue` says so. Anything else that is malformed raises `DecodeError`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from k8strace.exceptions import DecodeError
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Progress, Readable
+from k8strace.formats.gathering import COLUMNS_FREE_BYTES, COLUMNS_PER_BYTE, Gathering
 from k8strace.formats.sniffing import FORMATS
-from k8strace.formats.wire import SCAN_LIMIT_BYTES, Item, Message, messages, placed
-from k8strace.spans import Issue, Source, Spans, decode_batches
+from k8strace.formats.wire import SCAN_LIMIT_BYTES, Message, Part, messages, parts
+from k8strace.spans import Issue, Source, Spans
 
 __all__ = [
     "BATCH_BYTES",
+    "COLUMNS_FREE_BYTES",
+    "COLUMNS_PER_BYTE",
     "FORMATS",
     "MESSAGE_LIMIT_BYTES",
     "READ_LIMIT_BYTES",
@@ -96,8 +98,10 @@ def read(
         >>> spans.sources[0].format, spans.sources[0].batches
         ('proto-frames+zstd', 39)
     """
-    items = messages(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes)
-    return _spans(list(items))
+    gathering = Gathering(strict=strict)
+    for part in parts(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes):
+        gathering.add(part)
+    return gathering.spans()
 
 
 def scan(
@@ -135,58 +139,17 @@ def scan(
     """
     if batch_bytes <= 0:
         raise ValueError(f"expected batch_bytes above 0, got {batch_bytes}")
-    items = messages(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes)
-    return map(_spans, _parts(items, batch_bytes))
+    found = parts(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes)
+    return _pieces(found, Gathering(strict=strict), batch_bytes)
 
 
-def _parts(items: Iterable[Item], batch_bytes: int) -> Iterator[list[Item]]:
-    """Cuts before the message that comes once a part is full: a source's end stays with its last message."""
-    part: list[Item] = []
-    held = 0
-    for item in items:
-        if isinstance(item, Message):
-            if held >= batch_bytes:
-                full, part, held = part, [], 0
-                yield full
-                del full
-            held += len(item.wire)
-        part.append(item)
-    if part:
-        yield part
-
-
-def _spans(items: Sequence[Item]) -> Spans:
-    requests = [item for item in items if isinstance(item, Message)]
-    issues = tuple(item for item in items if isinstance(item, Issue))
-    try:
-        return decode_batches([each.wire for each in requests], sources=_sources(items), issues=issues)
-    except DecodeError:
-        _blame(requests)
-        raise
-
-
-def _sources(items: Iterable[Item]) -> tuple[Source, ...]:
-    """One row per source: the sum of its messages and of the `Source` that ends it, if it ends here."""
-    rows: list[Source] = []
-    ended = True
-    for item in items:
-        if isinstance(item, Issue):
-            continue
-        row = Source(item.source, item.format, item.size, 1) if isinstance(item, Message) else item
-        if not ended:
-            last = rows.pop()
-            row = row._replace(bytes=last.bytes + row.bytes, batches=last.batches + row.batches)
-        rows.append(row)
-        ended = isinstance(item, Source)
-    return tuple(rows)
-
-
-def _blame(requests: Iterable[Message]) -> None:
-    """Decodes one by one until one fails, and raises its error with the place in its source."""
-    for request in requests:
-        try:
-            decode_batches([request.wire])
-        except DecodeError as error:
-            stored_as_is = request.format.partition("+")[0] in ("proto", "proto-frames")
-            offset = request.offset + (error.offset if stored_as_is else 0)
-            raise placed(error, offset, request.source) from None
+def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Spans]:
+    """Cuts before the message that comes once a piece is full: a source's end stays with its last message."""
+    some = False
+    for part in found:
+        if gathering.held >= batch_bytes and isinstance(part, Message):
+            yield gathering.spans()
+        gathering.add(part)
+        some = True
+    if some:
+        yield gathering.spans()

@@ -1,6 +1,7 @@
 """Where bytes come from: paths, patterns, streams and buffers; inflated, and handed out in slices."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ Slice: TypeAlias = bytes | memoryview
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_ZSTD = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
 _GZIP_MAGIC = b"\x1f\x8b"
+_ROTATED = re.compile(r"(?P<name>.+)\.(?P<number>\d{1,9})(\.gz|\.zst)?")
 
 
 # ---- opening --------------------------------------------------------------------------------------
@@ -39,14 +41,16 @@ class Input:
     name: str
     size: int | None
     chunks: Callable[[], Iterator[bytes]]
+    listed: bool = False
+    """Nobody named it: it is in a directory that somebody named."""
 
 
 def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
-    """Every source that is meant, patterns and iterables spread out. Nothing is opened yet."""
+    """Every source that is meant, patterns, directories and iterables spread out. Nothing is opened yet."""
     if isinstance(source, str):
-        return [_file(Path(name)) for name in _matching(source)]
+        return [each for name in _matching(source) for each in _files(Path(name))]
     if isinstance(source, os.PathLike):
-        return [_file(Path(source))]
+        return _files(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return [Input("<bytes>", memoryview(source).nbytes, lambda: _buffer_chunks(source))]
     if hasattr(source, "read"):
@@ -65,10 +69,34 @@ def _matching(name: str) -> list[str]:
     return found
 
 
-def _file(path: Path) -> Input:
+def _files(path: Path) -> list[Input]:
+    """The file, or those of a directory: not hidden ones, and not what is in directories below it."""
+    if not path.is_dir():
+        return [_file(path)]
+    found = [each for each in path.iterdir() if each.is_file() and not each.name.startswith(".")]
+    if not found:
+        raise FileNotFoundError(f"expected files in the directory {str(path)!r}, got none")
+    return [_file(each, listed=True) for each in sorted(found, key=lambda each: rotation(each.name))]
+
+
+def rotation(name: str) -> tuple[str, int, str]:
+    """
+    Where a file stands among those that were rotated: older ones first.
+
+    Examples:
+        >>> sorted(["t.json", "t.json.1", "t.json.10.gz", "t.json.2.gz"], key=rotation)
+        ['t.json.10.gz', 't.json.2.gz', 't.json.1', 't.json']
+        >>> sorted(["t.json", "t-2026-11-26T10-00-00.000.json"], key=rotation)
+        ['t-2026-11-26T10-00-00.000.json', 't.json']
+    """
+    numbered = _ROTATED.fullmatch(name)
+    return (numbered["name"], -int(numbered["number"]), name) if numbered else (name, 0, name)
+
+
+def _file(path: Path, *, listed: bool = False) -> Input:
     status = path.stat()
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
-    return Input(str(path), size, lambda: _file_chunks(path))
+    return Input(str(path), size, lambda: _file_chunks(path), listed)
 
 
 def _file_chunks(path: Path) -> Iterator[bytes]:
@@ -118,14 +146,11 @@ class Content:
             size -= len(pieces[-1])
         return _joined(pieces)
 
-    def take_line(self) -> Slice:
-        """The rest of the line with its newline; without one only at the end."""
-        pieces: list[Slice] = []
-        while not (pieces and pieces[-1][-1:] == b"\n") and self._refill():
-            newline = self._chunk.find(b"\n", self._at)
-            pieces.append(self._advance(newline + 1 or len(self._chunk)))
-            self._check_size(pieces)
-        return _joined(pieces)
+    def take_zeros(self, step: int) -> None:
+        """Takes zero bytes, `step` at a time, and less at the end, as long as there is nothing else."""
+        while (ahead := self.peek(CHUNK_BYTES)) and not ahead[:step].strip(b"\0"):
+            zeros = len(ahead) - len(ahead.lstrip(b"\0"))
+            self._advance(self._at + (zeros if zeros == len(ahead) else zeros - zeros % step))
 
     def take_rest(self) -> Slice:
         """Everything to the end."""
@@ -166,7 +191,7 @@ def _joined(pieces: Sequence[Slice]) -> Slice:
 
 def refuse_size(got: str, offset: int) -> NoReturn:
     """Raises the `DecodeError` of a message above the limit."""
-    raise DecodeError(f"a message of at most {MESSAGE_LIMIT_BYTES} bytes", got, "", offset)
+    raise DecodeError(f"a message of at most {MESSAGE_LIMIT_BYTES} bytes", got, "", offset, "limit")
 
 
 # ---- inflating ------------------------------------------------------------------------------------
@@ -209,6 +234,8 @@ class Inflating:
                 yield self._inflated(b"")
         if not self._inflater.finish():
             self.cut_at = self._stored.offset
+        elif self._inflater.zeros_at is not None:
+            self.cut_at = self._inflater.zeros_at
 
     def _inflated(self, chunk: Slice) -> bytes:
         out = self._inflater.feed(chunk)

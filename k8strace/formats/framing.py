@@ -1,18 +1,41 @@
-"""Content → payloads, one per request, and what remains when the content breaks off within one."""
+"""Content → payloads, one per request; what cannot be one; and what remains when the content breaks off within one."""
 
+import zlib
 from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
-from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Content, Slice, refuse_size
+from k8strace._core import JsonReader
+from k8strace.exceptions import DecodeError
+from k8strace.formats import content as contents
+from k8strace.formats.causes import with_cause
+from k8strace.formats.content import Content, Slice, refuse_size
 
-Piece: TypeAlias = tuple[int, int, Slice]
-"""Offset of the payload in the content; bytes it takes up there, framing included; the payload."""
+
+class Piece(NamedTuple):
+    """A part of a content: a payload, or what is wrong with it."""
+
+    offset: int
+    """Where the payload begins."""
+    size: int
+    """Bytes that it takes up, framing included."""
+    payload: Slice
+    """Protobuf, or a zstd frame of some; empty if something is wrong."""
+    error: DecodeError | None = None
+    line: int | None = None
+    """In text: the line it begins in, from 1."""
+    replaced: int = 0
+    """Sequences that were not UTF-8."""
+
 
 SPACE: Final = b" \t\r\n"
 CHECKSUM_TAG: Final = bytes.fromhex("fd ff ff ff 0f")
 """Field 536870911, fixed32, unknown to OTLP: the CRC-32 that ends each frame of a receiver's segments."""
 CHECKSUM_BYTES: Final = 4
+_TAIL_BYTES = len(CHECKSUM_TAG) + CHECKSUM_BYTES
 _FRAME_HEADER_BYTES = 4
+_FIELD_1 = 0x0A
+ZEROS_BYTES: Final = 16
+"""So many zeros are no empty requests in a row, but what a file system made of a lost end."""
 _VARINT_BYTES = 10
 _PAST_ANY_DATA = 1 << 62
 
@@ -20,44 +43,82 @@ _PAST_ANY_DATA = 1 << 62
 class TornError(Exception):
     """The content ends within a message. Never leaves this room."""
 
-    def __init__(self, expected: str, got: str, offset: int) -> None:
+    def __init__(self, expected: str, got: str, offset: int, line: int | None = None) -> None:
         super().__init__(f"expected {expected}, got {got}")
-        self.expected, self.got, self.offset = expected, got, offset
+        self.expected, self.got, self.offset, self.line = expected, got, offset, line
 
 
 def _frames(content: Content) -> Iterator[Piece]:
     while header := content.take(_FRAME_HEADER_BYTES):
         start = content.offset - len(header)
+        size = int.from_bytes(header, "big")
+        if not size and (zeros := _zeros(content, start)):
+            yield zeros
+            continue
         if len(header) < _FRAME_HEADER_BYTES:
             raise TornError("a frame's length in 4 bytes", f"{len(header)}", start)
-        size = int.from_bytes(header, "big")
-        if size > MESSAGE_LIMIT_BYTES:
+        if size > contents.MESSAGE_LIMIT_BYTES:
             refuse_size(f"a frame of {size}", start)
         payload = content.take(size)
         if len(payload) < size:
             raise TornError(f"a frame of {size} bytes", f"{len(payload)}", start)
-        yield start + _FRAME_HEADER_BYTES, _FRAME_HEADER_BYTES + size, payload
+        error = check(payload, start + _FRAME_HEADER_BYTES)
+        yield Piece(start + _FRAME_HEADER_BYTES, _FRAME_HEADER_BYTES + size, b"" if error else payload, error)
 
 
-def _lines(content: Content) -> Iterator[Piece]:
-    while line := content.take_line():
-        if not is_blank(line):
-            yield content.offset - len(line), len(line), line
+def _zeros(content: Content, start: int) -> Piece | None:
+    """A run of zeros whose first four, at `start`, are taken. What is read behind it is a multiple of four away."""
+    ahead = content.peek(ZEROS_BYTES - _FRAME_HEADER_BYTES)
+    if len(ahead) < ZEROS_BYTES - _FRAME_HEADER_BYTES or ahead.strip(b"\0"):
+        return None
+    content.take_zeros(_FRAME_HEADER_BYTES)
+    size = content.offset - start
+    if not content.peek(1):
+        raise TornError("a frame", f"{size} zeros up to the end", start)
+    return Piece(start, size, b"", DecodeError("a frame", f"{size} zeros", "", start, "zeros"))
 
 
-def _document(content: Content) -> Iterator[Piece]:
-    document = content.take_rest()
-    if not is_blank(document):
-        yield 0, len(document), document
+def check(payload: Slice, offset: int) -> DecodeError | None:
+    """What is wrong with a frame whose checksum, if it carries one, is not that of the rest."""
+    at = len(payload) - _TAIL_BYTES
+    if at < 0 or payload[at : at + len(CHECKSUM_TAG)] != CHECKSUM_TAG:
+        return None
+    stored = int.from_bytes(payload[-CHECKSUM_BYTES:], "little")
+    found = zlib.crc32(memoryview(payload)[:at])
+    if found == stored:
+        return None
+    return DecodeError(f"a frame with the checksum {stored:08x}", f"{found:08x}", "", offset, "checksum")
+
+
+def _values(content: Content) -> Iterator[Piece]:
+    reader = JsonReader(contents.MESSAGE_LIMIT_BYTES)
+    for chunk in content.chunks():
+        yield from _pieces(reader, chunk, last=False)
+    yield from _pieces(reader, b"", last=True)
+
+
+def _pieces(reader: JsonReader, chunk: Slice, *, last: bool) -> Iterator[Piece]:
+    more = True
+    while more:
+        for offset, size, line, kind, wire, replaced, fault, sample in reader.read(chunk, last=last):
+            error = fault and with_cause(fault, sample)
+            if error and kind == "torn":
+                raise TornError(error.expected, error.got, offset, line)
+            if kind == "zeros":
+                error = DecodeError("JSON", f"{size} zeros", "", offset, "zeros")
+            yield Piece(offset, size, wire or b"", error, line, replaced)
+        more, chunk = reader.pending, b""
 
 
 def _request(content: Content) -> Iterator[Piece]:
     request = content.take_rest()
     end = _whole_fields(request)
     if end:
-        yield 0, end, request[:end]
+        error = check(request[:end], 0)
+        yield Piece(0, end, b"" if error else request[:end], error)
     if end < len(request):
-        raise TornError("the rest of a ResourceSpans", "its end", end)
+        zeros = not bytes(request[end:]).strip(b"\0")
+        raise TornError("the rest of a ResourceSpans", "zeros up to the end" if zeros else "its end", end)
 
 
 def _nothing(content: Content) -> Iterator[Piece]:
@@ -69,24 +130,19 @@ PIECES: Final[dict[str, Callable[[Content], Iterator[Piece]]]] = {
     "proto-frames": _frames,
     "zstd-frames": _frames,
     "proto": _request,
-    "json": _document,
-    "json-lines": _lines,
+    "json": _values,
+    "json-lines": _values,
     "empty": _nothing,
 }
 """By format, what takes the payloads out of a content. It raises `TornError` after the last whole one."""
-
-
-def is_blank(text: Slice) -> bool:
-    """Is it nothing but JSON's white space? Long text is copied only if it begins blank."""
-    return not bytes(text[:64]).strip(SPACE) and not bytes(text).strip(SPACE)
 
 
 def _whole_fields(request: Slice) -> int:
     """Where the last whole ResourceSpans of a cut request ends. Other errors are the decoder's to find."""
     at = 0
     while at < len(request):
-        if request[at] != 0x0A:
-            return len(request)
+        if request[at] != _FIELD_1:
+            return at if not bytes(request[at:]).strip(b"\0") else len(request)
         size, start = varint(request, at + 1)
         if start + size > len(request):
             return at

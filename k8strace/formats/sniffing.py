@@ -1,12 +1,14 @@
 """Which format a content has, from its first bytes. The rule is in the room's docstring."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
-from k8strace._core import json_is_cut
+from k8strace._core import JsonReader
 from k8strace.exceptions import FormatError
+from k8strace.formats.causes import of_content
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, is_zstd
-from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG, SPACE, varint
+from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG, SPACE, ZEROS_BYTES, varint
 
 HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
@@ -14,8 +16,9 @@ HEAD_BYTES: Final = 64 << 10
 FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines")
 """What `format=` takes besides "auto". "+gzip" or "+zstd" behind it, as in `Source.format`, is checked."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CONTROL = bytes(set(range(0x20)) - set(SPACE))
+_CONTROL = bytes(set(range(0x20)) - set(SPACE) - {0x1B, 0x1E})  # escapes of colours, RFC 7464's separators
+_DOCUMENT = re.compile(rb'(?:\A|[\n\x1e\xbf])[ \t\r\[]*(?P<begin>\{\s*(?:["}]|\Z)|\[\s*\])')
+"""Where a line begins as a document does; behind a byte order mark too."""
 _FIELD_1 = 0x0A
 _RESOURCE_SPANS_TAGS = (0x0A, 0x12, 0x1A)  # resource, scope_spans, schema_url
 _NO_END = 1 << 63
@@ -25,29 +28,36 @@ def sniff(head: bytes, name: str) -> str:
     """The one format that fits, or "empty". Raises `FormatError` if none fits, or several."""
     if len(head) < HEAD_BYTES and not head.strip(SPACE):
         return "empty"
-    fitting = [base for base, fits in _RULES.items() if fits(head)]
+    shown = _without_zero_ends(head)
+    fitting = [base for base, fits in _RULES.items() if shown and fits(shown)]
     if len(fitting) == 1:
         return fitting[0]
     verdict = f"which fits {' and '.join(fitting)}" if fitting else "which fits no format that is known here"
     begins = f"{head[:8].hex(' ')} ({head[:16]!r})"
-    advice = f"name it with format=, one of {', '.join(FORMATS)}"
-    raise FormatError(f"{name} begins with {begins}, {verdict}; {advice}")
+    cause = "" if fitting else of_content(head)
+    looks = f"it looks like {cause}; " if cause else ""
+    advice = f"name it with --format, in Python format=, one of {', '.join(FORMATS)}"
+    raise FormatError(f"{name} begins with {begins}, {verdict}; {looks}{'or ' if looks else ''}{advice}")
+
+
+def _without_zero_ends(head: bytes) -> bytes:
+    """Long runs of zeros at both ends are what a file system or a rotation left there."""
+    begin, end = len(head) - len(head.lstrip(b"\0")), len(head.rstrip(b"\0"))
+    return head[begin if begin >= ZEROS_BYTES else 0 : end if len(head) - end >= ZEROS_BYTES else len(head)]
 
 
 def _looks_like_json(head: bytes) -> bool:
-    """Raw control characters are in nearly all protobuf, and never in JSON."""
-    text = _unindented(head)
-    opens = text[:1] == b"[" or (text[:1] == b"{" and text[1:].lstrip(SPACE)[:1] in (b"", b'"', b"}"))
-    return opens and head.translate(None, _CONTROL) == head
-
-
-def _unindented(head: bytes) -> bytes:
-    return head.removeprefix(_BYTE_ORDER_MARK).lstrip(SPACE)
+    """Raw control characters are in nearly all protobuf, and never in JSON or a line of a log."""
+    text = head.partition(bytes(ZEROS_BYTES))[0]
+    return text.translate(None, _CONTROL) == text and _DOCUMENT.search(text) is not None
 
 
 def _first_line_is_cut(head: bytes) -> bool:
-    line, newline, _ = _unindented(head).partition(b"\n")
-    return bool(newline) and json_is_cut(line)
+    """Does the first document go on behind its first line?"""
+    found = _DOCUMENT.search(head)
+    line, newline, _ = head[found.start("begin") if found else 0 :].partition(b"\n")
+    pieces = JsonReader(MESSAGE_LIMIT_BYTES).read(line, last=True) if newline else ()
+    return any(piece[3] == "torn" for piece in pieces[:1])
 
 
 def _looks_like_request(head: bytes, at: int = 0, end: int = _NO_END) -> bool:

@@ -1,10 +1,10 @@
-"""Any source → its requests as protobuf wire bytes, each with its place, and the damage that was survived."""
+"""Any source → its requests as protobuf wire bytes, each with its place, and what is none of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from k8strace._core import inflate_all, json_is_cut, json_to_wire
+from k8strace._core import inflate_all, json_to_wire
 from k8strace.exceptions import DecodeError, FormatError
 from k8strace.formats.content import (
     MESSAGE_LIMIT_BYTES,
@@ -20,7 +20,8 @@ from k8strace.formats.content import (
     reporting,
     ticking,
 )
-from k8strace.formats.framing import PIECES, TornError
+from k8strace.formats.damage import Account, Damage
+from k8strace.formats.framing import PIECES, Piece, TornError
 from k8strace.formats.sniffing import FORMATS, HEAD_BYTES, sniff
 from k8strace.spans import Issue, Source
 
@@ -39,9 +40,15 @@ class Message(NamedTuple):
     """Byte offset of the payload in the content."""
     size: int
     """Bytes that it takes up in the content, framing included."""
+    line: int | None = None
+    """In text: the line that it begins in, from 1."""
+    replaced: int = 0
+    """Sequences that were not UTF-8, and have been replaced."""
 
 
 Item: TypeAlias = Message | Issue | Source
+Part: TypeAlias = Message | Damage | Issue | Source
+"""What a source is made of, before anybody kept account of its damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,8 @@ def messages(
         limit_bytes: As for `read`.
 
     Returns:
-        For each source its messages, then an `Issue` if its end is torn, then a `Source` of no batches with
-        the bytes that no message took up: sizes and bytes of a source's items add up to its content.
+        For each source its messages and an `Issue` for each damage, and last a `Source` of no batches with the
+        bytes that no message took up: sizes and bytes of a source's messages and it add up to its content.
 
     Raises:
         FormatError: As for `read`; for an unknown name in `format` at once, for the rest while iterating.
@@ -86,6 +93,38 @@ def messages(
         Message(wire=b'', source='<bytes>', format='json-lines', offset=0, size=20)
         Source(path='<bytes>', format='json-lines', bytes=0, batches=0)
     """
+    return _kept(
+        parts(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes), strict
+    )
+
+
+def _kept(found: Iterator[Part], strict: bool) -> Iterator[Item]:  # noqa: FBT001
+    account = None
+    for part in found:
+        account = account or Account(
+            part.source if not isinstance(part, Source) else part.path, strict=strict
+        )
+        if isinstance(part, Damage):
+            yield from account.set_aside(part)
+            continue
+        if isinstance(part, Message):
+            account.sound += 1
+            account.replaced += part.replaced
+        elif isinstance(part, Source):
+            yield from account.close()
+            account = None
+        yield part
+
+
+def parts(
+    source: Readable | Iterable[Readable],
+    *,
+    format: str,  # noqa: A002
+    strict: bool,
+    progress: Progress,
+    limit_bytes: int,
+) -> Iterator[Part]:
+    """What `messages` gives, with damage as it was found. Raises what `messages` raises at once."""
     base, _, wrapping = format.partition("+")
     if base not in ("auto", *FORMATS) or wrapping not in ("", "gzip", "zstd"):
         raise FormatError(f"expected format to be one of {', '.join(('auto', *FORMATS))}, got {format!r}")
@@ -94,7 +133,7 @@ def messages(
 
 def _read_all(
     opened: Sequence[Input], asked: _Asked, progress: Progress, allowance: Allowance
-) -> Iterator[Item]:
+) -> Iterator[Part]:
     sizes = [each.size for each in opened if each.size is not None]
     with reporting(progress, sum(sizes) if len(sizes) == len(opened) else None) as tick:
         for each in opened:
@@ -102,9 +141,14 @@ def _read_all(
                 yield from _read_one(each.name, Content(ticking(each.chunks(), tick)), asked, allowance)
             except DecodeError as error:
                 raise placed(error, error.offset, each.name) from None
+            except FormatError as error:
+                if asked.strict or not each.listed:
+                    raise
+                yield Issue("unreadable", each.name, 0, f"{error}; passed over", lost_bytes=each.size or 0)
+                yield Source(each.name, "unknown", 0, 0)
 
 
-def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -> Iterator[Item]:
+def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -> Iterator[Part]:
     kind = compression(stored.peek(4))
     if asked.wrapping not in ("", kind):
         raise FormatError(f"expected {name} in {asked.wrapping}, got {kind or 'content without compression'}")
@@ -114,61 +158,55 @@ def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -
     label = f"{base}+{kind}" if kind else base
     taken, torn = 0, None
     try:
-        for offset, size, payload in PIECES[base](content):
-            yield Message(_to_wire(base, payload, offset, allowance), name, label, offset, size)
-            taken += size
+        for piece in PIECES[base](content):
+            part = _part(piece, name, label, allowance)
+            taken += part.size if isinstance(part, Message) else 0
+            yield part
     except TornError as error:
         torn = error
     if inflating and inflating.cut_at is not None:
         yield _torn_compression(name, inflating.cut_at, torn, asked)
     elif torn:
-        yield _torn_message(name, torn, asked)
+        yield _torn_message(name, torn, content.offset, asked)
     yield Source(name, label, content.offset - taken, 0)
 
 
-def _torn_message(name: str, torn: TornError, asked: _Asked) -> Issue:
+def _part(piece: Piece, name: str, label: str, allowance: Allowance) -> Message | Damage:
+    offset, size, payload, error, line, replaced = piece
+    if error is None and label.startswith("zstd-frames"):
+        try:
+            payload = _inflated_to_wire(payload, allowance)
+        except DecodeError as found:
+            if found.kind == "limit":
+                raise placed(found, offset) from None
+            error = placed(found, offset)
+    if error is not None:
+        return Damage(error, name, offset, size, line)
+    return Message(payload, name, label, offset, size, line, replaced)
+
+
+def _torn_message(name: str, torn: TornError, end: int, asked: _Asked) -> Issue:
     if asked.strict:
-        raise DecodeError(torn.expected, torn.got, "", torn.offset)
-    return Issue("torn_message", name, torn.offset, str(torn))
+        raise DecodeError(torn.expected, torn.got, "", torn.offset, "cut")
+    return Issue("torn_message", name, torn.offset, str(torn), torn.line, lost_bytes=end - torn.offset)
 
 
 def _torn_compression(name: str, cut_at: int, torn: TornError | None, asked: _Asked) -> Issue:
     if asked.strict:
-        raise DecodeError("the rest of the compressed data", "its end", "", cut_at)
+        raise DecodeError("the rest of the compressed data", "its end", "", cut_at, "cut")
     inside = f"; inside, at byte {torn.offset}: {torn}" if torn else ""
     message = f"expected the rest of the compressed data, got its end{inside}"
     return Issue("torn_compression", name, cut_at, message)
 
 
-def _to_wire(base: str, payload: Slice, offset: int, allowance: Allowance) -> Slice:
-    """
-    The payload as protobuf.
-
-    An error within a message that was compressed by itself is placed at its start.
-    """
-    try:
-        if base == "zstd-frames":
-            return _inflated_to_wire(payload, allowance)
-        return json_to_wire(payload) if base in ("json", "json-lines") else payload
-    except DecodeError as error:
-        # A line that a newline ends was written whole, so it is malformed and not torn.
-        if base == "json" or (base == "json-lines" and payload[-1:] != b"\n"):
-            _check_torn(payload, offset)
-        raise placed(error, offset + (0 if base == "zstd-frames" else error.offset)) from None
-
-
 def _inflated_to_wire(payload: Slice, allowance: Allowance) -> Slice:
+    """A message that was compressed by itself. An error within it is placed at its start."""
     inner = inflate_all("zstd", payload, min(MESSAGE_LIMIT_BYTES, allowance.left))
     allowance.left -= len(inner)
     return json_to_wire(inner) if inner[:1] == b"{" else inner
 
 
-def _check_torn(document: Slice, offset: int) -> None:
-    if json_is_cut(document):
-        raise TornError("the rest of the JSON document", "its end", offset)
-
-
 def placed(error: DecodeError, offset: int, source: str = "") -> DecodeError:
     """The same error at another offset, with the source's name at the head of its path."""
     path = ": ".join(filter(None, (source, error.path)))
-    return DecodeError(error.expected, error.got, path, offset)
+    return DecodeError(error.expected, error.got, path, offset, error.kind)

@@ -181,6 +181,21 @@ def _joining(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-held-bytes", type=size, metavar="SIZE", help="the same in memory, about (default 1GiB)"
     )
+    group.add_argument(
+        "--apiserver",
+        action="append",
+        type=_name,
+        metavar="NAME",
+        help="service.name of the API servers; repeat for more (default: apiserver, and what looks like one)",
+    )
+    group.add_argument(
+        "--rules",
+        action="append",
+        type=_path,
+        default=[],
+        metavar="FILE",
+        help="TOML with rules of your own, asked first; repeat for more",
+    )
 
 
 def _limiting(command: argparse.ArgumentParser) -> None:

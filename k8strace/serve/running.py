@@ -13,6 +13,7 @@ from k8strace.exceptions import K8straceError
 from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
+from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
 from k8strace.serve import settings
 from k8strace.serve.logs import LOG, Lines, facts, logging_to_stderr
@@ -85,6 +86,13 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
     for warning in settings.warnings_of(asked, places, trust):
         LOG.warning(warning)
+    asked_for = limits.connections
+    limits = fit_connections(limits, len(places.grpc) + 1)
+    if limits.connections < asked_for:
+        LOG.warning(
+            f"at most {limits.connections} connections to each address instead of {asked_for}: "
+            "the system allows no more open files (ulimit -n)"
+        )
     journal = settings.journal_of(asked, _tell_trouble)
     try:
         return Receiver(

@@ -17,6 +17,7 @@ from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.journal.writer import Journal
 from k8strace.receiver.serving import Places, Trust
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
+from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
 
 __all__ = [
@@ -161,11 +162,13 @@ def stream_of(asked: argparse.Namespace) -> RequestStream:
 
     Raises:
         WrongUsageError: A setting is out of range.
+        RulesError: A file of rules is wrong.
     """
     window_ns = None if asked.window is None else round(asked.window * 1e9)
     given = {"window_ns": window_ns, "max_spans": asked.max_spans, "max_bytes": asked.max_held_bytes}
     named = {name: value for name, value in given.items() if value is not None}
-    return RequestStream(_made(StreamSettings, named))
+    settings = _made(StreamSettings, named)
+    return RequestStream(settings, taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver)
 
 
 def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
+from k8strace.components import SERVER
 from k8strace.requests import Requests
 from k8strace.spans import Spans
 from k8strace.views.text import clean, count, duration
@@ -39,7 +40,7 @@ REASONS: Final = {
     "invalid_id": "no valid trace or span id",
     "orphan": "the span above never arrived",
     "root_missing": "parts of requests whose SERVER span never arrived",
-    "caller": "HTTP clients in the apiserver, above the requests they made",
+    "caller": "calls of traced clients, which the requests here answer",
     "authentication": "authentication without its request: split traces, and 401s",
     "unrelated": "no part of any API request",
 }
@@ -128,7 +129,11 @@ def _note_user_agents(requests: Requests, known: Iterable[Process]) -> None:
             told.setdefault(instance, set()).add(match[1])
     for process in known:
         versions = told.get(process.instance, set())
-        if process.service == "apiserver" and not process.version and len(versions) == 1:
+        if (
+            requests._joined.core.is_apiserver(process.service or "")
+            and not process.version
+            and len(versions) == 1
+        ):
             (process.version,) = versions
 
 
@@ -173,8 +178,12 @@ def findings(spans: Spans, requests: Requests) -> list[Finding]:
 
 def _torn(spans: Spans) -> Iterator[Finding]:
     for issue in spans.issues:
-        text = f"{issue.source} is torn at byte {issue.offset:,}: {issue.message}. What came before was read."
-        yield Finding(issue.code, 1, clean(text, 600))
+        wrong = issue.severity != "info"
+        if issue.code.startswith("torn"):
+            text = f"{issue.source} is torn at byte {issue.offset:,}: {issue.message}. What came before was read."
+        else:
+            text = f"{issue.source}: {issue.message}."
+        yield Finding(issue.code, issue.affected, clean(text, 600), wrong)
 
 
 def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:
@@ -185,9 +194,40 @@ def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:
     yield Finding(
         "no_requests",
         0,
-        "There is no API request here: a request is a SERVER span of the HTTP server scope in the service"
-        f' "apiserver"; {seen}.',
+        "There is no API request here: a request is a SERVER span of the HTTP server scope (otelhttp) in an API"
+        f" server; {seen}.{_could_be(spans)}",
     )
+
+
+def _could_be(spans: Spans) -> str:
+    """The SERVER spans that a request could be, and how to say so."""
+    alike: Counter[tuple[str, str]] = Counter()
+    resources = [_text_attributes(each) for each in spans.resources.column("attributes").to_pylist()]
+    services = [
+        resources[row].get("service.name", "") for row in spans.scopes.column("resource_spans").to_pylist()
+    ]
+    libraries = [name or "" for name in spans.scopes.column("name").to_pylist()]
+    kinds, scopes = (spans.column(each).to_pylist() for each in ("kind", "scope_spans"))
+    for kind, scope, name in zip(kinds, scopes, spans.column("name").to_pylist(), strict=True):
+        library = libraries[scope]
+        is_http = library.endswith("net/http/otelhttp") if library else _HTTP_NAME.match(name or "")
+        if kind == SERVER and is_http:
+            alike[services[scope], library.rpartition("/")[2]] += 1
+    return "".join(
+        f" {count(number_of, 'SERVER span')} of service {clean(service or 'unnamed', 40)}"
+        + (
+            f" {'has' if number_of == 1 else 'have'} no scope name: something on the way dropped it."
+            if not library
+            else f" with scope {library} could be: if it is one, say so with --apiserver {clean(service, 40)},"
+            f" or join(…, apiserver={clean(service, 40)!r})."
+        )
+        for (service, library), number_of in alike.most_common(3)
+    )
+
+
+_HTTP_NAME: Final = re.compile(
+    r"(?:HTTP )?(?:GET|PUT|POST|PATCH|DELETE|HEAD|OPTIONS|CONNECT)\b|KubernetesAPI$"
+)
 
 
 def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
@@ -205,7 +245,11 @@ def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
 
 def top_names(requests: Requests, role: str, most: int = 3) -> str:
     """The commonest names of the spans with a role: "etcdserverpb.Watch/Watch 59"."""
-    names = _names(requests, role).most_common(most + 1)
+    return _commonest(_names(requests, role), most)
+
+
+def _commonest(counted: Counter[str], most: int = 3) -> str:
+    names = counted.most_common(most + 1)
     shown = [f"{clean(name, 60)} {number_of:,}" for name, number_of in names[:most]]
     return ", ".join([*shown, "…"] if len(names) > most else shown)
 
@@ -238,7 +282,7 @@ def _set_aside(requests: Requests) -> Iterator[Finding]:
     if aside["root_missing"]:
         yield _root_missing(requests, aside["root_missing"])
     if aside["orphan"]:
-        yield _orphans(requests, aside["orphan"])
+        yield from _orphans(requests, aside["orphan"])
     if aside["duplicate"]:
         text = f"{count(aside['duplicate'], 'span')} came more than once. Each was counted once."
         yield Finding("duplicate", aside["duplicate"], text)
@@ -260,19 +304,36 @@ def _root_missing(requests: Requests, number_of: int) -> Finding:
     return Finding("root_missing", number_of, text)
 
 
-def _orphans(requests: Requests, number_of: int) -> Finding:
-    if set(_names(requests, "orphan")) == {"etcdserverpb.Watch/Watch"}:
-        what = "is etcd's side of a watch" if number_of == 1 else "are etcd's side of watches"
+_OF_A_WATCH: Final = ("etcdserverpb.Watch/Watch", "watch")
+"""etcd's side of a watch, and since 3.7 the span inside."""
+_OF_THE_RUNTIME: Final = "runtime.v1"
+"""Package of the container runtime's RPCs: what a kubelet calls is in no API request."""
+
+
+def _orphans(requests: Requests, number_of: int) -> Iterator[Finding]:
+    names = _names(requests, "orphan")
+    watches = names["etcdserverpb.Watch/Watch"]
+    of_watches = sum(names.pop(name, 0) for name in _OF_A_WATCH) if watches else 0
+    of_runtime = sum(names.pop(name) for name in list(names) if name.startswith(_OF_THE_RUNTIME))
+    if of_watches:
+        what = "is etcd's side of a watch" if of_watches == 1 else "are etcd's side of watches"
         text = (
-            f"{count(number_of, 'span')} (etcdserverpb.Watch/Watch) {what} whose caller's span never arrived."
+            f"{count(of_watches, 'span')} (etcdserverpb.Watch/Watch) {what} whose caller's span never arrived."
             " That is normal: the caller ends its span when its watch stream ends, if at all."
         )
-        return Finding("orphan", number_of, text, wrong=False)
-    text = (
-        f"{count(number_of, 'span')} below spans that never arrived: {top_names(requests, 'orphan')}."
-        " Those were lost on the way, or lie outside the recording. They are in no sum."
-    )
-    return Finding("orphan", number_of, text)
+        yield Finding("orphan", of_watches, text, wrong=False)
+    if of_runtime:
+        text = (
+            f"{count(of_runtime, 'span')} of the container runtime below calls that never arrived."
+            " They are no part of an API request."
+        )
+        yield Finding("orphan", of_runtime, text, wrong=False)
+    if lost := number_of - of_watches - of_runtime:
+        text = (
+            f"{count(lost, 'span')} below spans that never arrived: {_commonest(names)}."
+            " Those were lost on the way, or lie outside the recording. They are in no sum."
+        )
+        yield Finding("orphan", lost, text)
 
 
 def _may_lack_spans(requests: Requests) -> Iterator[Finding]:
@@ -296,24 +357,30 @@ def _dropped(spans: Spans) -> Iterator[Finding]:
 def _clocks(requests: Requests) -> Iterator[Finding]:
     for row in requests.clock_offsets:
         between = f"{clean(row['server'], 60)} and {clean(row['client'], 60)}"
-        contradiction = row["low_ns"] - row["high_ns"]
-        if contradiction > 0:
+        if row["verdict"] == "contradiction":
             text = (
                 f"The clocks of {between} fit no single offset: {count(row['pairs'], 'call')} contradict each other"
-                f" by up to {duration(contradiction)}. Clocks drift, several processes share a name, or spans end"
-                " late. No time was moved; where etcd begins and ends can be off by that much."
+                f" by up to {duration(row['low_ns'] - row['high_ns'])}. Clocks drift, several processes share a name,"
+                " or spans end late. No time was moved; where etcd begins and ends can be off by that much."
             )
             yield Finding("clock_contradiction", row["pairs"], text)
         elif row["offset_ns"]:
             yield Finding("clock_offset", row["pairs"], _corrected(row))
+        if row["set_aside"]:
+            text = (
+                f"Of {count(row['pairs'], 'call')} between {between}, {row['set_aside']:,} contradict the rest: a span"
+                " ended late. They were set aside when the clocks were compared, and are in all sums."
+            )
+            yield Finding("clock_set_aside", row["set_aside"], text, wrong=False)
 
 
 def _corrected(row: Mapping[str, Any]) -> str:
     side = "ahead of" if row["offset_ns"] > 0 else "behind"
+    bounds = (("at least ", row["low_ns"]), ("at most ", row["high_ns"]))
+    told = " and ".join(f"{word}{duration(ns)}" for word, ns in bounds if ns is not None)
     return (
         f"The clock of {clean(row['server'], 60)} was {duration(abs(row['offset_ns']))} {side} that of"
-        f" {clean(row['client'], 60)}, by {count(row['pairs'], 'call')} (between {duration(row['low_ns'])} and"
-        f" {duration(row['high_ns'])}). Its spans were moved by that."
+        f" {clean(row['client'], 60)}, by {count(row['pairs'], 'call')} ({told}). Its spans were moved by that."
     )
 
 
@@ -356,6 +423,10 @@ _REPAIRS: Final = {
     "prelude": (_PRELUDE, False),
     "split_authentication": (_SPLIT, False),
     "root_extended": (_EXTENDED, False),
+    "unended_parent": (
+        "of watches {were} put below {them} filters: kube-apiserver never ends the span between, so it is never sent.",
+        False,
+    ),
     "orphan_link": (f"{_LOST} {{were}} put where a link of {{them}} points.", True),
     "orphan_rpc": (f"{_LOST} {{were}} put under the one open call of the same name around {{them}}.", True),
     "cycle": (

@@ -353,7 +353,8 @@ def requests_lines(attribution: Attribution, selected: Requests, look: Look, lim
             Text(percent(parts.get(name, 0), request.wall_ns), style=component_colour(name)) for name in names
         ]
         status = "-" if request.http_status is None else str(request.http_status)
-        rows.append([duration(request.wall_ns), status, title_of(request), request.trace_id[:12], *shares])
+        title = title_of(request) if request.counted_in is None else f"↳ {title_of(request)}"
+        rows.append([duration(request.wall_ns), status, title, request.trace_id[:12], *shares])
     spare = {4 + at: name for at, name in reversed([*enumerate(names)])} | {1: "HTTP"}
     lines = columns(rows, look, align="rrll" + "r" * len(names), elastic=2, indent=0, spare=spare)
     more = len(requests) - len(rows) + 1

@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use k8strace_core::{
-    Attributed, Columns, Joined, Method, Overlap, PhaseTable, SPANS, Signatures, Stream, StreamSettings,
-    attribute, decode, join, table,
+    Apiservers, Attributed, Columns, Joined, Method, Overlap, PhaseTable, SPANS, Signatures, Stream,
+    StreamSettings, attribute, decode, join, table,
 };
 use support::{Options, Workload, label_everything};
 
@@ -55,14 +55,15 @@ fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
 #[inline(never)]
 fn measured_stream(batches: Vec<Arc<Columns>>) {
     let many = 1 << 30;
-    let mut stream = Stream::new(StreamSettings {
+    let settings = StreamSettings {
         window_ns: 1 << 40,
         max_age_ns: 1 << 41,
         max_spans: many,
         max_traces: many,
         max_trace_spans: many,
         max_bytes: 1 << 30,
-    });
+    };
+    let mut stream = Stream::new(settings, Apiservers::default());
     for (at, columns) in batches.into_iter().enumerate() {
         stream.feed(columns, at as u64);
         if at % 8 == 7 {

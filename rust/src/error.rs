@@ -3,6 +3,56 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// What is wrong, for those who decide by it. The text is for people, and nothing may depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorKind {
+    /// Not the wire format, or a value of the wrong kind.
+    #[default]
+    Malformed,
+    /// Sound as far as it goes, but its end is missing.
+    Cut,
+    /// Text that is not UTF-8.
+    Utf8,
+    /// Not JSON.
+    Json,
+    /// JSON, but no OTLP.
+    NotOtlp,
+    /// OTLP metrics.
+    Metrics,
+    /// OTLP logs.
+    Logs,
+    /// OTLP profiles.
+    Profiles,
+    /// More than a limit.
+    Limit,
+    /// Corrupt compression.
+    Compression,
+    /// There is not enough memory.
+    Memory,
+}
+
+impl ErrorKind {
+    /// The names that Python knows the kinds by, in their order.
+    pub const NAMES: [&'static str; 11] = [
+        "malformed",
+        "cut",
+        "utf8",
+        "json",
+        "not_otlp",
+        "metrics",
+        "logs",
+        "profiles",
+        "limit",
+        "compression",
+        "memory",
+    ];
+
+    /// The name that Python knows it by.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// Malformed input. The path is in the `.proto`'s words and grows outwards while the error travels up, so success pays nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
@@ -14,6 +64,8 @@ pub struct DecodeError {
     pub path: String,
     /// Byte offset in the input.
     pub offset: u64,
+    /// What is wrong.
+    pub kind: ErrorKind,
 }
 
 /// The result of reading untrusted bytes. The error is boxed, so that success fits in registers.
@@ -28,7 +80,20 @@ impl DecodeError {
         offset: usize,
     ) -> Box<Self> {
         let (expected, got) = (expected.into(), got.into());
-        Box::new(Self { expected, got, path: String::new(), offset: offset as u64 })
+        Box::new(Self {
+            expected,
+            got,
+            path: String::new(),
+            offset: offset as u64,
+            kind: ErrorKind::Malformed,
+        })
+    }
+
+    /// The same error as one of this kind.
+    #[cold]
+    pub fn of(mut self: Box<Self>, kind: ErrorKind) -> Box<Self> {
+        self.kind = kind;
+        self
     }
 
     /// The same error, seen from one field further out.

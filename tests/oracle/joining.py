@@ -78,6 +78,7 @@ def join(rows: list[Row]) -> Joined:
     cut = {(repair.trace_id, repair.span_id) for repair in repairs if repair.kind in ("self_parent", "cycle")}
     missing = {i for i in kept.values() if rows[i].parent_id and parents[i] is None and rows[i].id not in cut}
     missing -= _adopt(rows, parents, kept, missing, repairs)
+    missing -= _adopt_of_watches(rows, parents, missing, repairs)
     _move_authentication_children(rows, parents, repairs)
     for kind in BESIDE:
         _move_siblings(kind, rows, parents, repairs)
@@ -277,6 +278,42 @@ def _adopt(
     return adopted
 
 
+def _adopt_of_watches(
+    rows: list[Row], parents: list[int | None], missing: set[int], repairs: list[Repair]
+) -> set[int]:
+    """Put what hangs on the span that kube-apiserver never ends on a watch below the request's innermost filter.
+
+    watch            ├──────────────────────────┤
+    authorization      ├──────────────────────┤
+    List              (never ended, never sent)
+    List(…) etcd3        ├───┤                         → below authorization
+    """
+    begins = ("List(", "cacher", "SerializeObject", "WatchServer")
+    adopted = set()
+    for orphan in [rows[i] for i in sorted(missing)]:
+        inner = orphan.kind == INTERNAL and orphan.service == "apiserver" and orphan.name.startswith(begins)
+        around = [
+            row
+            for row in rows
+            if (row.trace_id, row.process) == (orphan.trace_id, orphan.process)
+            if row.start <= orphan.start and end_of(orphan) <= end_of(row)
+        ]
+        requests = [row for row in around if row.is_request]
+        if (
+            not inner
+            or len(requests) != 1
+            or "watch=true" not in str(requests[0].attributes.get("http.target", ""))
+        ):
+            continue
+        filters = [row for row in around if row.kind == INTERNAL and row.name == "authorization"]
+        alone = len(filters) == 1 and parents[filters[0].number] is not None
+        to = filters[0] if alone else requests[0]
+        parents[orphan.number] = to.number
+        repairs.append(Repair("unended_parent", *orphan.id, orphan.parent_span_id, to.span_id))
+        adopted.add(orphan.number)
+    return adopted
+
+
 def _join_split_authentication(
     rows: list[Row],
     parents: list[int | None],
@@ -389,7 +426,7 @@ def _roles(
     """The one role of each row."""
     in_request = {node for request in requests for node in request.tree}
     preludes = {request.prelude for request in requests}
-    called_here = {parents[request.root] for request in requests}
+    called_here = {kept.get((rows[r.root].trace_id, rows[r.root].parent_id)) for r in requests}
     called_here |= {
         kept.get((link.trace_id, link.span_id)) for request in requests for link in rows[request.root].links
     }
@@ -400,16 +437,16 @@ def _roles(
             return "request"
         if index in preludes:
             return "prelude"
+        if index in called_here and rows[index].kind == CLIENT:
+            return "caller"
         top = rows[_top(index, parents)]
         if top.number in missing:
             return "root_missing" if top.kind == INTERNAL and top.service == "apiserver" else "orphan"
-        return by_top(rows[index], top)
+        return by_top(top)
 
-    def by_top(row: Row, top: Row) -> str:
+    def by_top(top: Row) -> str:
         if top.is_etcd_client:
             return "background"
-        if row is top and row.number in called_here and _is_http_client(row):
-            return "caller"
         if top.is_authentication and top.number not in with_request_below:
             return "authentication"
         return "unrelated"
@@ -426,10 +463,6 @@ def _top(index: int, parents: list[int | None]) -> int:
     while (parent := parents[index]) is not None:
         index = parent
     return index
-
-
-def _is_http_client(row: Row) -> bool:
-    return row.kind == CLIENT and row.is_http and row.service == "apiserver"
 
 
 def _pairs(rows: list[Row], parents: list[int | None]) -> list[tuple[int, int]]:

@@ -19,7 +19,11 @@ LOCK_NAME: Final = ".lock"
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
-_NEVER_FOLLOW: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # nor wait for the other end of a pipe
+_POSIX: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_DIRECTORY")
+"""Flags that a store needs. Where a system lacks them, the rest of the receiver works."""
+_NEVER_FOLLOW: Final = sum(
+    getattr(os, flag, 0) for flag in _POSIX[:3]
+)  # nor wait for the other end of a pipe
 
 
 class Stored(NamedTuple):
@@ -99,6 +103,8 @@ class OsStorage:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
+        if any(not hasattr(os, flag) for flag in _POSIX):
+            raise UnavailableError("a store needs a POSIX system", reason="storage")
         self.path = Path(directory)
         self._lock: int | None = None
 

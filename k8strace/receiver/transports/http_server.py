@@ -29,6 +29,7 @@ log = logging.getLogger("k8strace.http")
 START_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 1.0
 """For closing what is left after the grace."""
+ACCEPTED_AT_ONCE: Final = 16
 NO_DESCRIPTORS_S: Final = 0.1
 """Until the next connection is accepted, when the system has none left for us."""
 
@@ -117,7 +118,8 @@ class HttpServer:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - told by `start`
             self._error = error
         finally:
@@ -128,12 +130,11 @@ class HttpServer:
         self._loop.set_exception_handler(_quiet)
         for site in self._sites:
             site.listening.setblocking(False)  # noqa: FBT003 - the standard library's own
-        accepting = [asyncio.create_task(self._accept(site)) for site in self._sites]
+            self._listen(site)
         self._started.set()
         await self._stopping.wait()
-        for accept in accepting:
-            accept.cancel()
         for site in self._sites:
+            self._loop.remove_reader(site.listening)
             site.listening.close()
         for task in list(self._idle):
             task.cancel()
@@ -143,21 +144,28 @@ class HttpServer:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, site: Site) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _listen(self, site: Site) -> None:
+        if not self._stopping.is_set():
+            asyncio.get_running_loop().add_reader(site.listening, self._accept, site)
+
+    def _accept(self, site: Site) -> None:
+        """Some of those that wait; then it is the turn of others."""
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
-                accepted, _ = await loop.sock_accept(site.listening)
+                accepted, _ = site.listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError:  # no file descriptors
                 self._make_room()
-                await asyncio.sleep(NO_DESCRIPTORS_S)
-                continue
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(site.listening)
+                loop.call_later(NO_DESCRIPTORS_S, self._listen, site)
+                return
             if len(self._connections) < self._limits.connections or self._make_room():
                 self._take(site, accepted)
             else:
                 self._ends["full"] += 1
                 accepted.close()
-            await asyncio.sleep(0)  # connections may come faster than others are served
 
     def _take(self, site: Site, accepted: socket.socket) -> None:
         accepted.setblocking(False)  # noqa: FBT003 - the standard library's own
@@ -166,6 +174,7 @@ class HttpServer:
         self._connections.add(task)
         self._idle[task] = None
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: accepted.close())  # for one that was cancelled before it began
 
     def _mark(self, idle: bool) -> None:  # noqa: FBT001 - a state
         """The connection whose task this is waits for a request, or does not any more."""

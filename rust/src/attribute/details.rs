@@ -62,7 +62,7 @@ impl<'a> Details<'a> {
         let key = |text: &str| c.keys.find(text.as_bytes());
         Self {
             joined,
-            names: KnownNames::new(c),
+            names: KnownNames::new(c, &joined.apiservers),
             serialize: name("SerializeObject"),
             writing: name("About to start writing response"),
             written: ["Write call succeeded", "Write call failed"].map(name),

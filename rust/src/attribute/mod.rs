@@ -19,17 +19,16 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::attribute::blame::Blame;
+pub use crate::attribute::blame::Phase;
 use crate::attribute::details::{Detail, Details};
 use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
 use crate::columns::interner::Sequence;
 use crate::columns::{NONE, run};
 use crate::join::Joined;
+use crate::join::apiservers::OWN_NAME;
 use crate::join::known_names::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::role::Role;
 use crate::join::times::id_key;
-
-/// A phase's number in the table's list of names.
-pub type Phase = u16;
 
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
 const NESTING: u32 = 8;
@@ -156,8 +155,10 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
     let mut list: Vec<String> = Vec::new();
     let of_process = joined.processes.names.iter().map(|(service, _)| {
+        // Whatever it is called: rules are written for one name.
+        let service = if joined.apiservers.contains(service) { OWN_NAME } else { service };
         list.iter().position(|known| known == service).unwrap_or_else(|| {
-            list.push(service.clone());
+            list.push(service.to_owned());
             list.len() - 1
         }) as u32
     });

@@ -108,6 +108,12 @@ impl Interner {
         (0..self.len() as u32).map(|id| self.text(id))
     }
 
+    /// Bytes that the strings need, about: what a sender can drive up.
+    #[inline(always)]
+    pub fn weight(&self) -> u64 {
+        2 * self.text.len() as u64 + 64 * self.place.len() as u64
+    }
+
     /// Bytes held.
     pub fn nbytes(&self) -> usize {
         self.text.capacity() + 16 * self.place.capacity() + 5 * self.table.capacity()

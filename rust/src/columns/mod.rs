@@ -89,6 +89,14 @@ impl Attributes {
         each!(self: end key kind value key_strindex, |column| column.shrink_to(roomy(column.len())));
     }
 
+    /// Keeps the rows of the first owners only.
+    fn truncate(&mut self, owners: usize) {
+        self.end.truncate(owners);
+        let rows = self.end.last().map_or(0, |end| *end as usize);
+        each!(self: key kind value, |column| column.truncate(rows));
+        self.key_strindex.retain(|(row, _)| (*row as usize) < rows);
+    }
+
     /// The rows of one owner.
     #[inline(always)]
     pub fn of(&self, owner: usize) -> std::ops::Range<usize> {
@@ -293,6 +301,18 @@ pub struct ResourceColumns {
     pub entity_refs: Vec<(u32, TextRef)>,
 }
 
+/// How long the tables of [`Columns`] are.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    spans: usize,
+    events: usize,
+    links: usize,
+    scopes: usize,
+    resources: usize,
+    odd_ids: [usize; 2],
+    entity_refs: usize,
+}
+
 /// Everything that was decoded.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
@@ -348,6 +368,43 @@ impl Columns {
         each!(table: time_unix_nano name dropped_attributes_count, |column| column.shrink_to(roomy(column.len())));
         each!(self: span_attributes event_attributes link_attributes scope_attributes resource_attributes,
             |table| table.shrink_to_fit());
+    }
+
+    /// Where the tables end, to come back to.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            spans: self.spans.name.len(),
+            events: self.events.name.len(),
+            links: self.links.flags.len(),
+            scopes: self.scopes.name.len(),
+            resources: self.resources.batch.len(),
+            odd_ids: [self.spans.odd_ids.len(), self.links.odd_ids.len()],
+            entity_refs: self.resources.entity_refs.len(),
+        }
+    }
+
+    /// Takes back every row since the mark. Interned texts stay, since numbers are never reused.
+    #[cold]
+    pub fn rewind(&mut self, mark: &Mark) {
+        let Self { spans, events, links, scopes, resources, .. } = self;
+        each!(spans: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
+            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
+            status_message scope_spans events_end links_end, |column| column.truncate(mark.spans));
+        each!(events: time_unix_nano name dropped_attributes_count, |column| column.truncate(mark.events));
+        each!(links: present trace_id span_id trace_state dropped_attributes_count flags,
+            |column| column.truncate(mark.links));
+        each!(scopes: resource_spans present name version dropped_attributes_count schema_url,
+            |column| column.truncate(mark.scopes));
+        each!(resources: batch present dropped_attributes_count schema_url,
+            |column| column.truncate(mark.resources));
+        spans.odd_ids.truncate(mark.odd_ids[0]);
+        links.odd_ids.truncate(mark.odd_ids[1]);
+        resources.entity_refs.truncate(mark.entity_refs);
+        self.span_attributes.truncate(mark.spans);
+        self.event_attributes.truncate(mark.events);
+        self.link_attributes.truncate(mark.links);
+        self.scope_attributes.truncate(mark.scopes);
+        self.resource_attributes.truncate(mark.resources);
     }
 
     /// How many spans there are.

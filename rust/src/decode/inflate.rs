@@ -12,7 +12,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
-use crate::error::{DecodeError, Result};
+use crate::error::{DecodeError, ErrorKind, Result};
 
 /// The largest zstd window that we hold memory for, as a power of two: 128 MiB, zstd's own default and `--long`'s.
 pub const WINDOW_LOG_MAX: u32 = 27;
@@ -50,6 +50,8 @@ pub struct Inflater {
     produced: u64,
     /// At the start or right after a member or frame.
     at_boundary: bool,
+    /// Where zeros begin behind the last member or frame: what is left of a file that lost its end.
+    zeros_at: Option<u64>,
     /// The last step filled the scratch: there may be output left that needs no input.
     unflushed: bool,
 }
@@ -75,6 +77,7 @@ impl Inflater {
             produced: 0,
             at_boundary: true,
             unflushed: false,
+            zeros_at: None,
         })
     }
 
@@ -109,24 +112,38 @@ impl Inflater {
         self.at_boundary && !self.unflushed
     }
 
+    /// Where zeros begin behind the last member or frame, if they do.
+    pub fn zeros_at(&self) -> Option<u64> {
+        self.zeros_at
+    }
+
     /// Bytes of input used so far.
     pub fn consumed(&self) -> u64 {
         self.consumed
     }
 
     fn step(&mut self, input: &[u8]) -> Result<Step> {
+        if self.at_boundary && self.consumed > 0 && input.first() == Some(&0) {
+            self.zeros_at.get_or_insert(self.consumed);
+            let consumed = input.iter().take_while(|byte| **byte == 0).count();
+            self.consumed += consumed as u64;
+            self.unflushed = false;
+            return Ok(Step { consumed, produced: 0, ended: true });
+        }
         if let (Codec::Gzip(_), true, false) = (&self.codec, self.at_boundary, self.consumed == 0) {
             self.codec = codec(Compression::Gzip, self.window_log)?;
         }
         let at = self.consumed;
-        let corrupt = |name: &'static str, got: String| DecodeError::new(name, got, at as usize);
+        let corrupt = |name: &'static str, got: String| {
+            DecodeError::new(name, got, at as usize).of(ErrorKind::Compression)
+        };
         let step = match &mut self.codec {
             Codec::Gzip(gzip) => gunzip(gzip, input, &mut self.scratch)
                 .map_err(|error| corrupt("a sound gzip stream", error.to_string()))?,
             Codec::Zstd(zstd) => unzstd(zstd, input, &mut self.scratch).map_err(|error| {
                 let window = 1u64 << self.window_log >> 20;
                 let expected = format!("a sound zstd stream with a window of at most {window} MiB");
-                DecodeError::new(expected, error.to_string(), at as usize)
+                DecodeError::new(expected, error.to_string(), at as usize).of(ErrorKind::Compression)
             })?,
         };
         if step.consumed == 0 && step.produced == 0 && !step.ended && !input.is_empty() {
@@ -141,7 +158,7 @@ impl Inflater {
     #[cold]
     fn too_long(&self) -> Box<DecodeError> {
         let expected = format!("at most {} bytes once inflated", self.limit);
-        DecodeError::new(expected, "more", self.consumed as usize)
+        DecodeError::new(expected, "more", self.consumed as usize).of(ErrorKind::Limit)
     }
 }
 
@@ -161,7 +178,7 @@ pub fn inflate_all(mut inflater: Inflater, input: &[u8]) -> Result<Vec<u8>> {
     if inflater.is_complete() {
         return Ok(out);
     }
-    Err(DecodeError::new("the rest of the compressed data", "its end", input.len()))
+    Err(DecodeError::new("the rest of the compressed data", "its end", input.len()).of(ErrorKind::Cut))
 }
 
 fn codec(compression: Compression, window_log: u32) -> Result<Codec> {
@@ -169,7 +186,7 @@ fn codec(compression: Compression, window_log: u32) -> Result<Codec> {
         Compression::Gzip => Ok(Codec::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS))),
         Compression::Zstd => zstd_decoder(window_log)
             .map(Codec::Zstd)
-            .map_err(|error| DecodeError::new("memory for zstd", error.to_string(), 0)),
+            .map_err(|error| DecodeError::new("memory for zstd", error.to_string(), 0).of(ErrorKind::Memory)),
     }
 }
 

@@ -4,4 +4,6 @@ pub mod any_value;
 pub mod inflate;
 pub mod json;
 pub mod otlp;
+pub mod signals;
+pub mod sound;
 pub mod wire;

@@ -8,34 +8,26 @@ use crate::columns::short_bytes;
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
 use crate::decode::wire::WireType::{Fixed32, Fixed64, Len, Varint};
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
-use crate::error::{DecodeError, Result};
+use crate::error::{DecodeError, ErrorKind, Result};
 
-/// Decodes the requests that stand at `ranges` of `arena`, in that order.
+/// Decodes the requests that stand at `ranges` of `arena`, in that order. The first that is malformed is an error.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
-    if arena.len() > TextRef::MAX_ARENA {
-        return Err(DecodeError::new("at most 64 GiB in one call", format!("{} bytes", arena.len()), 0));
-    }
-    let mut decoder = Decoder {
-        buf: &arena,
-        extra: Vec::new(),
-        columns: Columns::with_room_for(arena.capacity()),
-        names: Sequence::default(),
-        span_keys: Remembered::default(),
-        event_keys: Remembered::default(),
-    };
+    let mut decoder = Decoder::new(&arena)?;
     for (index, range) in ranges.iter().enumerate() {
-        let buf = arena.get(..range.end).unwrap_or_default();
-        decoder.request(Cursor::new(buf, range.start)).map_err(|mut error| {
-            error.offset -= range.start as u64;
-            if ranges.len() > 1 { error.within(&format!("[{index}]")) } else { error }
-        })?;
+        decoder
+            .decode(range.clone())
+            .map_err(|error| if ranges.len() > 1 { error.within(&format!("[{index}]")) } else { error })?;
     }
-    let Decoder { extra, mut columns, .. } = decoder;
-    let mut arena = arena;
-    arena.extend_from_slice(&extra);
+    let (columns, extra) = decoder.finish();
+    Ok(with_arena(columns, arena, &extra))
+}
+
+/// Columns with the bytes that they refer to.
+pub(crate) fn with_arena(mut columns: Columns, mut arena: Vec<u8>, extra: &[u8]) -> Columns {
+    arena.extend_from_slice(extra);
     columns.shrink_to_fit();
     columns.arena = arena.into();
-    Ok(columns)
+    columns
 }
 
 /// Which table an attribute belongs to.
@@ -63,8 +55,27 @@ impl Owner {
     }
 }
 
-struct Decoder<'a> {
+/// Bytes of columns that an owner of attributes takes at most, and that one attribute does. Where the decoder does not
+/// give back what it took too much, that is twice the size of a row.
+const ATTRIBUTE_BYTES: u64 = 26;
+
+impl Owner {
+    const fn bytes(self) -> u64 {
+        match self {
+            Owner::Resource => 48,
+            Owner::Scope => 72,
+            Owner::Span => 112,
+            Owner::Event => 40,
+            Owner::Link => 90,
+        }
+    }
+}
+
+pub(crate) struct Decoder<'a> {
     buf: &'a [u8],
+    /// Bytes of columns that were taken, texts aside, and how many may be.
+    taken: u64,
+    pub(crate) allowed: u64,
     /// Values that had to be merged from several places; they come to stand behind the wire bytes.
     extra: Vec<u8>,
     columns: Columns,
@@ -151,7 +162,7 @@ fn check_utf8(bytes: &[u8], end: usize) -> Result<()> {
 #[cold]
 fn not_utf8(bytes: &[u8], end: usize) -> Box<DecodeError> {
     let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-    DecodeError::new("UTF-8 text", "other bytes", end - bytes.len() + valid)
+    DecodeError::new("UTF-8 text", "other bytes", end - bytes.len() + valid).of(ErrorKind::Utf8)
 }
 
 #[inline(always)]
@@ -174,12 +185,67 @@ fn interned(cursor: &mut Cursor<'_>, interner: &mut Interner) -> Result<u32> {
     interner.intern(bytes, |bytes| check_utf8(bytes, end))
 }
 
+#[cold]
+fn too_dense(at: usize) -> Box<DecodeError> {
+    DecodeError::new("columns of a few bytes for each byte of input", "spans that need far more memory", at)
+        .of(ErrorKind::Limit)
+}
+
 /// Rows are numbered with 32 bits.
 fn row(count: usize, at: usize) -> Result<u32> {
     u32::try_from(count).map_err(|_| DecodeError::new("at most 4294967295 rows", "more", at))
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// A decoder of requests in `buf`. It may take any memory.
+    pub(crate) fn new(buf: &'a [u8]) -> Result<Self> {
+        if buf.len() > TextRef::MAX_ARENA {
+            let got = format!("{} bytes", buf.len());
+            return Err(DecodeError::new("at most 64 GiB in one call", got, 0).of(ErrorKind::Limit));
+        }
+        Ok(Self {
+            buf,
+            taken: 0,
+            allowed: u64::MAX,
+            extra: Vec::new(),
+            columns: Columns::with_room_for(buf.len()),
+            names: Sequence::default(),
+            span_keys: Remembered::default(),
+            event_keys: Remembered::default(),
+        })
+    }
+
+    /// Decodes the request at `range`. The offset of an error is in the request.
+    pub(crate) fn decode(&mut self, range: std::ops::Range<usize>) -> Result<()> {
+        let buf = self.buf.get(..range.end).unwrap_or_default();
+        self.request(Cursor::new(buf, range.start)).map_err(|mut error| {
+            error.offset -= range.start as u64;
+            error
+        })
+    }
+
+    /// The same; of a malformed one nothing is left behind.
+    pub(crate) fn decode_or_leave(&mut self, range: std::ops::Range<usize>) -> Result<()> {
+        let (mark, taken) = (self.columns.mark(), self.taken);
+        self.decode(range).inspect_err(|_| {
+            self.columns.rewind(&mark);
+            self.taken = taken;
+        })
+    }
+
+    /// The columns, without the bytes that they refer to, and what must stand behind these.
+    pub(crate) fn finish(self) -> (Columns, Vec<u8>) {
+        (self.columns, self.extra)
+    }
+
+    /// Counts memory that a sender asks for.
+    #[inline(always)]
+    fn charge(&mut self, bytes: u64, at: usize) -> Result<()> {
+        self.taken += bytes;
+        let texts = self.columns.names.weight() + self.columns.keys.weight();
+        if self.taken + texts > self.allowed { Err(too_dense(at)) } else { Ok(()) }
+    }
+
     fn request(&mut self, mut cursor: Cursor<'_>) -> Result<()> {
         let batch = self.columns.batches;
         while !cursor.is_done() {
@@ -444,7 +510,9 @@ impl Decoder<'_> {
         (table, &mut columns.keys, &mut self.extra)
     }
 
+    #[inline(always)]
     fn end_attributes(&mut self, owner: Owner, at: usize) -> Result<()> {
+        self.charge(owner.bytes(), at)?;
         let (table, ..) = self.table(owner);
         table.end.push(row(table.key.len(), at)?);
         Ok(())
@@ -471,6 +539,7 @@ impl Decoder<'_> {
     /// One `KeyValue` of any layout.
     #[inline(never)]
     fn any_attribute(&mut self, message: Cursor<'_>, owner: Owner, shift: u32) -> Result<()> {
+        self.charge(ATTRIBUTE_BYTES, message.pos())?;
         let buf = self.buf;
         let (table, keys, extra) = self.table(owner);
         key_value(message, buf, table, keys, extra, shift, owner.attribute_depth())

@@ -1,8 +1,9 @@
 //! One role per span, so that the ledger adds up.
 
-use crate::columns::{Columns, NONE, run};
+use crate::columns::{Columns, NONE};
 use crate::join::forest::Forest;
-use crate::join::known_names::{INTERNAL, KnownNames};
+use crate::join::known_names::{CLIENT, INTERNAL, KnownNames};
+use crate::join::requests::called_by;
 use crate::join::role::Role;
 use crate::join::span_index::Index;
 
@@ -22,9 +23,8 @@ pub fn assign(
         let top = forest.order[at];
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let called = called.binary_search(&top).is_ok();
         let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
-        let of_top = match role_of_top(names, c, top as usize, missing[top as usize], called) {
+        let of_top = match role_of_top(names, c, top as usize, missing[top as usize]) {
             Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
             role => role,
         };
@@ -35,7 +35,7 @@ pub fn assign(
             }
             role[row as usize] = match of_top {
                 _ if place < request_end => Role::Request,
-                Role::Caller if row != top => Role::Unrelated,
+                _ if called.binary_search(&row).is_ok() => Role::Caller,
                 _ => of_top,
             };
         }
@@ -46,29 +46,24 @@ pub fn assign(
     }
 }
 
-/// Rows that a request here has as its parent or names in a span link, sorted.
+/// CLIENT rows that a request here has as its parent or names in a span link, sorted.
 fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest: &Forest) -> Vec<u32> {
     let is_kept = |row: usize| forest.position[row] != NONE;
     let mut rows: Vec<u32> = (0..c.len())
         .filter(|&row| names.is_request(c, row) && is_kept(row))
-        .flat_map(|row| {
-            let s = &c.spans;
-            let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
-            links.chain([(&s.trace_id[row], &s.parent_span_id[row])])
-        })
-        .filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
+        .flat_map(|row| called_by(c, index, row))
+        .filter(|&row| c.spans.kind[row as usize] == CLIENT)
         .collect();
     rows.sort_unstable();
     rows
 }
 
-fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool, called: bool) -> Role {
+fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool) -> Role {
     let inner = c.spans.kind[top] == INTERNAL && names.in_apiserver(c, top);
     match missing {
         true if inner => Role::RootMissing,
         true => Role::Orphan,
         false if names.is_etcd_call(c, top) => Role::Background,
-        false if called && names.is_http_call(c, top) => Role::Caller,
         false if names.is_authentication(c, top) => Role::Authentication,
         false => Role::Unrelated,
     }

@@ -2,7 +2,7 @@
 
 use crate::columns::NONE;
 use crate::join::Joined;
-use crate::join::repair::Change;
+use crate::join::repair::{Change, Repair};
 use crate::join::role::Role;
 
 /// Why a request's tree may not be whole. The first that applies counts.
@@ -45,7 +45,8 @@ pub fn lost_local_parent(joined: &Joined, root: u32) -> bool {
 pub fn causes(joined: &Joined, unpaired: &[u64]) -> Vec<Option<Cause>> {
     let c = &joined.columns;
     let lost = |row: &usize| matches!(joined.role[*row], Role::Orphan | Role::RootMissing);
-    let adopted = joined.repairs.iter().filter(|repair| matches!(repair.change, Change::Adopted(_)));
+    let is_lost = |repair: &&Repair| matches!(repair.change, Change::Adopted(_)) && repair.kind.is_damage();
+    let adopted = joined.repairs.iter().filter(is_lost);
     let damaged: hashbrown::HashSet<[u8; 16], foldhash::fast::RandomState> = (0..c.len())
         .filter(lost)
         .chain(adopted.map(|repair| repair.row as usize))

@@ -1,6 +1,7 @@
 //! Names and scopes by which kube-apiserver and etcd are known: what a span is, asked once per distinct name.
 
 use crate::columns::{Columns, NONE};
+use crate::join::apiservers::Apiservers;
 
 /// `SpanKind` numbers of the `.proto`.
 pub const INTERNAL: i32 = 1;
@@ -18,6 +19,9 @@ pub const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Updat
 /// The same, and the first part of a watch.
 const HANDLERS: [&str; 7] = ["Create", "Delete", "Get", "List", "Patch", "Update", "WatchList"];
 
+/// Spans that only a watch has below it; so has it those of the `WatchServer`.
+const OF_WATCH: [&str; 3] = ["WatchList", "cacher.Watch", "etcdserverpb.Watch/Watch"];
+
 /// What a scope is, decided once per `ScopeSpans` message.
 #[derive(Debug, Clone, Copy, Default)]
 struct ScopeFacts {
@@ -33,15 +37,17 @@ pub struct KnownNames {
     authentication: Option<u32>,
     audit: Option<u32>,
     verbs: Vec<u32>,
+    /// Name number → what only a watch has below it, see [`KnownNames::is_of_watch`].
+    of_watch: Vec<bool>,
     /// Name number → it begins with the package of etcd's RPCs.
     etcd_method: Vec<bool>,
 }
 
 impl KnownNames {
     /// Looks the names up.
-    pub fn new(c: &Columns) -> Self {
+    pub fn new(c: &Columns, apiservers: &Apiservers) -> Self {
         let services: Vec<bool> = (0..c.resources.batch.len())
-            .map(|row| c.resource_text(row, "service.name") == Some("apiserver"))
+            .map(|row| c.resource_text(row, "service.name").is_some_and(|name| apiservers.contains(name)))
             .collect();
         let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
             apiserver: services[resource as usize],
@@ -53,6 +59,11 @@ impl KnownNames {
             authentication: c.names.find(b"authentication"),
             audit: c.names.find(b"audit"),
             verbs: HANDLERS.iter().filter_map(|name| c.names.find(name.as_bytes())).collect(),
+            of_watch: c
+                .names
+                .iter()
+                .map(|name| OF_WATCH.contains(&name) || name.starts_with("WatchServer"))
+                .collect(),
             etcd_method: (0..c.names.len() as u32)
                 .map(|id| c.names.bytes(id).starts_with(b"etcdserverpb."))
                 .collect(),
@@ -64,7 +75,7 @@ impl KnownNames {
         self.scopes[c.spans.scope_spans[row] as usize]
     }
 
-    /// A SERVER span of the HTTP server scope in service `apiserver`.
+    /// A SERVER span of the HTTP server scope in an API server.
     #[inline(always)]
     pub fn is_request(&self, c: &Columns, row: usize) -> bool {
         c.spans.kind[row] == SERVER && {
@@ -73,7 +84,7 @@ impl KnownNames {
         }
     }
 
-    /// An HTTP call that the apiserver makes.
+    /// An HTTP call that an API server makes.
     pub fn is_http_call(&self, c: &Columns, row: usize) -> bool {
         let scope = self.scope(c, row);
         c.spans.kind[row] == CLIENT && scope.apiserver && scope.http
@@ -100,7 +111,12 @@ impl KnownNames {
         c.spans.kind[row] == SERVER && self.etcd_method[c.spans.name[row] as usize] && self.is_rpc(c, row)
     }
 
-    /// Sent by a process of service `apiserver`.
+    /// What an API server sends of watches only: of opening one in the cache or in etcd, or of writing its events.
+    pub fn is_of_watch(&self, c: &Columns, row: usize) -> bool {
+        self.of_watch[c.spans.name[row] as usize] && self.in_apiserver(c, row) && c.spans.kind[row] != SERVER
+    }
+
+    /// Sent by an API server.
     pub fn in_apiserver(&self, c: &Columns, row: usize) -> bool {
         self.scope(c, row).apiserver
     }

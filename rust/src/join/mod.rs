@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 pub mod apiserver;
+pub mod apiservers;
 pub mod assign_roles;
 pub mod clock;
 pub mod completeness;
@@ -27,6 +28,7 @@ pub mod times;
 
 use crate::columns::processes::Processes;
 use crate::columns::{Columns, NONE, present};
+use apiservers::Apiservers;
 use clock::ClockOffset;
 use duplicates::Twin;
 use forest::Forest;
@@ -71,6 +73,8 @@ pub struct Joined {
     pub traces: u32,
     /// Traces that are not whole because they had to be given out early.
     pub evicted: TraceIds,
+    /// Which services are API servers.
+    pub apiservers: Apiservers,
 }
 
 /// Distinct trace ids.
@@ -83,6 +87,8 @@ pub struct Context<'a> {
     pub clocks: clock::Known<'a>,
     /// Traces that are not whole because they had to be given out early.
     pub evicted: TraceIds,
+    /// Which services are API servers, as far as other parts tell.
+    pub apiservers: Apiservers,
 }
 
 /// Joins spans into call trees.
@@ -90,9 +96,15 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     join_part(columns, Context::default())
 }
 
+/// The same, of these API servers.
+pub fn join_of(columns: Arc<Columns>, apiservers: Apiservers) -> Joined {
+    join_part(columns, Context { apiservers, ..Context::default() })
+}
+
 /// Joins spans that are a part of all: whole traces, and together with each the others that its result depends on.
 pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
-    let clocks = context.clocks;
+    let Context { clocks, evicted, mut apiservers } = context;
+    apiservers.learn(&columns);
     let c = &*columns;
     let spans = &c.spans;
     let mut start: Vec<i64> = spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
@@ -106,7 +118,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
         repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
-    let names = KnownNames::new(c);
+    let names = KnownNames::new(c, &apiservers);
     let processes = Processes::new(c);
     let traces = Traces::new(c, &role);
     let times = Times { start: &start, end: &end };
@@ -154,7 +166,8 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         requests,
         background,
         traces,
-        evicted: context.evicted,
+        evicted,
+        apiservers,
         columns,
     }
 }
@@ -169,7 +182,8 @@ fn adopt_orphans(
 ) {
     let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
     let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
-    let adopted = orphans::adopt(seen, index, &orphans, parent);
+    let mut adopted = orphans::adopt(seen, index, &orphans, parent);
+    adopted.extend(apiserver::unended::adopt(seen, &orphans, parent));
     for repair in &adopted {
         missing[repair.row as usize] = false;
     }

@@ -93,6 +93,8 @@ pub enum RepairKind {
     OrphanLink,
     /// The caller of an RPC never arrived; the one open call that it fits into took its place.
     OrphanRpc,
+    /// The parent is a span that kube-apiserver never ends on watches; the request's innermost filter took its place.
+    UnendedParent,
     /// A child of an `authentication` span that had ended moved to the request.
     AuthenticationChildren,
     /// `SerializeObject` beside its verb span moved under it.
@@ -109,12 +111,13 @@ pub enum RepairKind {
 
 impl RepairKind {
     /// The names, in the order of the variants.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "duplicate",
         "conflict",
         "cycle",
         "orphan_link",
         "orphan_rpc",
+        "unended_parent",
         "authentication_children",
         "serialize_sibling",
         "webhook_sibling",

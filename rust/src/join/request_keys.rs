@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::columns::Columns;
-use crate::join::request_info::RequestInfo;
+use crate::join::request_info::{self, RequestInfo};
 
 /// Attribute keys, the newer name first. A key that nobody sent has no number.
 pub struct Keys {
@@ -51,6 +51,19 @@ impl Keys {
                 name: find("name"),
             },
         }
+    }
+
+    /// Method and target with its query, as far as a request's SERVER span tells them.
+    pub fn asked<'a>(&self, c: &'a Columns, row: usize) -> (&'a str, Cow<'a, str>) {
+        let text = |key| c.span_text(row, key).filter(|text| !text.is_empty());
+        let method = self.method.iter().find_map(|&key| text(key));
+        let method = method.unwrap_or_else(|| request_info::method_of_name(c.names.text(c.spans.name[row])));
+        let target = match (text(self.target), text(self.path), text(self.query)) {
+            (Some(whole), ..) => Cow::Borrowed(whole),
+            (None, Some(path), Some(query)) => Cow::Owned(format!("{path}?{query}")),
+            (None, path, _) => Cow::Borrowed(path.unwrap_or_default()),
+        };
+        (method, target)
     }
 
     /// A request's SERVER span tells its method, and no status.

@@ -23,6 +23,8 @@ pub struct RequestColumns {
     pub outer: Vec<u32>,
     /// The request whose tree holds the span that a link of this one names, or [`NONE`].
     pub linked_from: Vec<u32>,
+    /// The CLIENT span of its caller, outside requests: its parent, or else what a link names; or [`NONE`].
+    pub caller: Vec<u32>,
     /// How many requests it is inside.
     pub level: Vec<u32>,
     /// The outermost request of its tree, which may be itself.
@@ -51,26 +53,57 @@ pub struct RequestColumns {
     pub target: Vec<TextRef>,
     /// User agent.
     pub user_agent: Vec<TextRef>,
-    /// It stays open by its nature: watch, exec, attach, port forward, proxy, log.
+    /// It stays open by its nature: watch, exec, attach, port forward, proxy, log, and whatever became a stream.
     pub long_running: Vec<bool>,
     /// Row → the innermost request that it is in, or [`NONE`].
     pub of_row: Vec<u32>,
 }
 
-/// The first span of a request's handler, requests inside it left out.
-fn handler(c: &Columns, names: &KnownNames, forest: &Forest, root: u32) -> Option<u32> {
-    let first = forest.position[root as usize] as usize;
-    let (mut place, end) = (first + 1, first + forest.size[first] as usize);
-    while place < end {
-        let row = forest.order[place];
-        if names.is_verb(c, row as usize) {
-            return Some(row);
-        }
-        place += if names.is_request(c, row as usize) { forest.size[place] as usize } else { 1 };
-    }
-    None
+/// The rows that a request has as its parent or names in a span link.
+pub fn called_by(c: &Columns, index: &Index<'_>, row: usize) -> impl Iterator<Item = u32> {
+    let s = &c.spans;
+    let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
+    let ids = std::iter::once((&s.trace_id[row], &s.parent_span_id[row])).chain(links);
+    ids.filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
 }
 
+/// What is below a request, requests inside it left out.
+#[derive(Clone, Copy)]
+struct Below<'a> {
+    c: &'a Columns,
+    names: &'a KnownNames,
+    forest: &'a Forest,
+    root: u32,
+}
+
+impl Below<'_> {
+    /// The first span of its handler.
+    fn handler(self) -> Option<u32> {
+        self.find(|row| self.names.is_verb(self.c, row))
+    }
+
+    /// Something that only a watch has.
+    fn is_watch(self) -> bool {
+        self.find(|row| self.names.is_of_watch(self.c, row)).is_some()
+    }
+
+    fn find(self, fits: impl Fn(usize) -> bool) -> Option<u32> {
+        let Self { c, names, forest, root } = self;
+        let first = forest.position[root as usize] as usize;
+        let (mut place, end) = (first + 1, first + forest.size[first] as usize);
+        while place < end {
+            let row = forest.order[place];
+            if fits(row as usize) {
+                return Some(row);
+            }
+            place += if names.is_request(c, row as usize) { forest.size[place] as usize } else { 1 };
+        }
+        None
+    }
+}
+
+/// The connection is a stream from here on.
+const SWITCHING_PROTOCOLS: i64 = 101;
 const LONG_RUNNING_VERBS: [&str; 2] = ["watch", "proxy"];
 const LONG_RUNNING_SUBRESOURCES: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
@@ -96,7 +129,8 @@ impl RequestColumns {
         let mut requests = Self::default();
         requests.words.intern_str("");
         for &root in &roots {
-            requests.push(c, &keys, root as usize, || handler(c, names, forest, root));
+            let below = Below { c, names, forest, root };
+            requests.push(c, &keys, root as usize, below);
         }
         requests.root = roots;
         requests.nest(c.len(), forest);
@@ -107,6 +141,9 @@ impl RequestColumns {
             }
         }
         requests.linked_from = (0..requests.len()).map(|at| requests.linked(c, index, at)).collect();
+        let is_caller = |&row: &u32| role[row as usize] == Role::Caller;
+        let caller = |&root: &u32| called_by(c, index, root as usize).find(is_caller).unwrap_or(NONE);
+        requests.caller = requests.root.iter().map(caller).collect();
         requests
     }
 
@@ -141,14 +178,14 @@ impl RequestColumns {
         self.root.is_empty()
     }
 
-    fn push(&mut self, c: &Columns, keys: &Keys, row: usize, handler: impl FnOnce() -> Option<u32>) {
+    fn push(&mut self, c: &Columns, keys: &Keys, row: usize, below: Below<'_>) {
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
         let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
         let name = || c.names.text(c.spans.name[row]);
         let method =
             text(keys.method).map_or_else(|| request_info::method_of_name(name()), |method| c.text(method));
         let whole = own(keys.target);
-        let handler = if whole.or(own(keys.query)).is_some() { None } else { handler() };
+        let handler = if whole.or(own(keys.query)).is_some() { None } else { below.handler() };
         let of_handler = |key| handler.and_then(|row| c.span_attributes.string(row as usize, key));
         let target = whole.or_else(|| own(keys.path)).or_else(|| of_handler(keys.handler.url));
         let target = target.unwrap_or_default();
@@ -160,6 +197,9 @@ impl RequestColumns {
         let mut info = template.unwrap_or_else(|| request_info::request_info(method, &asked));
         if let Some(handler) = handler {
             keys.handler.complete(c, handler as usize, &mut info);
+        }
+        if info.verb == "list" && !asked.contains('?') && below.is_watch() {
+            info.verb = Cow::Borrowed("watch");
         }
         if info.connects() {
             info.verb = Cow::Borrowed("connect");
@@ -175,10 +215,12 @@ impl RequestColumns {
         self.namespace.push(word(&info.namespace));
         self.object_name.push(word(&info.name));
         self.http_method.push(word(method));
-        self.http_status.push(keys.status(c, row).unwrap_or(0));
+        let status = keys.status(c, row).unwrap_or(0);
+        self.http_status.push(status);
         self.target.push(target);
         self.user_agent.push(text(keys.user_agent).unwrap_or_default());
-        let stays_open = LONG_RUNNING_VERBS.contains(&&*info.verb)
+        let stays_open = status == SWITCHING_PROTOCOLS
+            || LONG_RUNNING_VERBS.contains(&&*info.verb)
             || info.resource_request && LONG_RUNNING_SUBRESOURCES.contains(&&*info.subresource);
         self.long_running.push(stays_open);
     }

@@ -20,7 +20,7 @@ pub enum Role {
     Orphan,
     /// The same, but the top is an inner span of the apiserver: the request's SERVER span is missing.
     RootMissing,
-    /// An HTTP call that one of the requests here answers.
+    /// A client's call that one of the requests here answers.
     Caller,
     /// `authentication` in a trace of its own.
     Authentication,

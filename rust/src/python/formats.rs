@@ -2,17 +2,25 @@
 //!
 //! Input is any contiguous buffer of bytes. It is copied once: the GIL is released, and the owner may change it meanwhile.
 
+use std::sync::Arc;
+
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::to_py_err;
+use super::errors::to_py_err;
+use super::spans::SpanColumns;
 use crate::decode::inflate::{self, Compression};
-use crate::decode::json;
+use crate::decode::json::{self, Found};
+use crate::decode::sound::{Bounds, Requests};
+use crate::error::{DecodeError, ErrorKind};
 
 /// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
 const FEED_BYTES: usize = 1 << 20;
+
+/// Pieces of JSON in one `read` at most.
+const PIECES: usize = 1024;
 
 fn compression(kind: &str) -> PyResult<Compression> {
     match kind {
@@ -31,12 +39,134 @@ fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py,
     Ok(PyBytes::new(py, &wire))
 }
 
-/// Is this JSON that breaks off: well-formed as far as it goes, but not to its end?
-#[pyfunction]
-#[pyo3(signature = (data, /))]
-fn json_is_cut(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<bool> {
-    let data = data.to_vec(py)?;
-    Ok(py.detach(|| json::is_cut(&data)))
+/// A piece of a stream of JSON values: offset, size, line, kind, wire, replaced, error, sample.
+type JsonPiece<'py> = (
+    u64,
+    u64,
+    u64,
+    &'static str,
+    Option<Bound<'py, PyBytes>>,
+    u32,
+    Option<Bound<'py, PyAny>>,
+    Bound<'py, PyBytes>,
+);
+
+/// Takes a stream of JSON values apart.
+#[pyclass(module = "k8strace._core")]
+struct JsonReader {
+    core: json::Reader,
+    pending: bool,
+}
+
+#[pymethods]
+impl JsonReader {
+    #[new]
+    #[pyo3(signature = (limit, /))]
+    fn new(limit: usize) -> Self {
+        Self { core: json::Reader::new(limit), pending: false }
+    }
+
+    /// The next pieces. While `pending`, there are more: read `b""` to get them.
+    #[pyo3(signature = (chunk, /, last=false))]
+    fn read<'py>(
+        &mut self,
+        py: Python<'py>,
+        chunk: PyBuffer<u8>,
+        last: bool,
+    ) -> PyResult<Vec<JsonPiece<'py>>> {
+        let chunk = chunk.to_vec(py)?;
+        let Self { core, pending } = self;
+        let read = || {
+            core.feed(&chunk)?;
+            let (mut pieces, mut held) = (Vec::new(), 0);
+            while pieces.len() < PIECES && held < FEED_BYTES {
+                let Some(piece) = core.next(last)? else {
+                    *pending = false;
+                    return Ok(pieces);
+                };
+                held += piece.size as usize;
+                pieces.push(piece);
+            }
+            *pending = true;
+            Ok(pieces)
+        };
+        let pieces: crate::error::Result<Vec<json::Piece>> = py.detach(read);
+        let pieces = pieces.map_err(|error| to_py_err(&error))?;
+        Ok(pieces.into_iter().map(|piece| json_piece(py, piece)).collect())
+    }
+
+    /// Are there pieces left that take no more input?
+    #[getter]
+    fn pending(&self) -> bool {
+        self.pending
+    }
+}
+
+fn json_piece(py: Python<'_>, piece: json::Piece) -> JsonPiece<'_> {
+    let fault = |error: Box<DecodeError>| Some(to_py_err(&error).into_value(py).into_bound(py).into_any());
+    let (kind, wire, replaced, error) = match piece.found {
+        Found::Wire(wire, replaced) => ("wire", Some(PyBytes::new(py, &wire)), replaced, None),
+        Found::Zeros => ("zeros", None, 0, None),
+        Found::Bad(error) => ("bad", None, 0, fault(error)),
+        Found::Torn(error) => ("torn", None, 0, fault(error)),
+    };
+    (piece.offset, piece.size, piece.line, kind, wire, replaced, error, PyBytes::new(py, &piece.sample))
+}
+
+/// Requests that are decoded together; what is not sound is left out.
+#[pyclass(module = "k8strace._core")]
+#[derive(Default)]
+struct RequestBuffer {
+    core: Requests,
+}
+
+/// Columns; by request that is not empty 0 or the number, from 1, in `KINDS`; the first errors and their requests; texts replaced by request.
+type Decoded = (SpanColumns, Vec<u8>, Vec<(usize, Py<PyAny>)>, Vec<(usize, u32)>);
+
+#[pymethods]
+impl RequestBuffer {
+    /// Names of what can be wrong with a request.
+    #[classattr]
+    const KINDS: [&'static str; ErrorKind::NAMES.len()] = ErrorKind::NAMES;
+
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn __len__(&self) -> usize {
+        self.core.count()
+    }
+
+    /// Takes a copy of one request.
+    #[pyo3(signature = (wire, /))]
+    fn add(&mut self, py: Python<'_>, wire: PyBuffer<u8>) -> PyResult<()> {
+        let (size, mut copied) = (wire.len_bytes(), Ok(()));
+        let added = self.core.add(size, |arena| {
+            let start = arena.len();
+            arena.resize(start + size, 0);
+            copied = wire.copy_to_slice(py, &mut arena[start..]);
+        });
+        copied?;
+        added.map_err(|error| to_py_err(&error))
+    }
+
+    /// Takes an empty request, which is only counted.
+    fn add_empty(&mut self) {
+        self.core.add_empty();
+    }
+
+    /// Decodes what is sound, and forgets all.
+    #[pyo3(signature = (per_byte, free_bytes, /))]
+    fn decode(&mut self, py: Python<'_>, per_byte: u64, free_bytes: u64) -> PyResult<Decoded> {
+        let core = std::mem::take(&mut self.core);
+        let sound =
+            py.detach(|| core.decode(Bounds { per_byte, free_bytes })).map_err(|error| to_py_err(&error))?;
+        let verdicts = sound.verdicts.into_iter().map(|kind| kind.map_or(0, |kind| kind as u8 + 1)).collect();
+        let fault = |error: &DecodeError| to_py_err(error).into_value(py).into_any();
+        let errors = sound.errors.iter().map(|(index, error)| (*index, fault(error))).collect();
+        Ok((SpanColumns(Arc::new(sound.columns)), verdicts, errors, sound.replaced))
+    }
 }
 
 /// All of `data`, which must be complete, inflated to at most `limit` bytes.
@@ -96,6 +226,12 @@ impl Inflater {
         !self.waiting.is_empty() || self.core.is_pending()
     }
 
+    /// Where zeros begin behind the last member or frame; None if there are none.
+    #[getter]
+    fn zeros_at(&self) -> Option<u64> {
+        self.core.zeros_at()
+    }
+
     /// True if the input ended where a member or frame ends, False if it was cut.
     fn finish(&self) -> bool {
         self.waiting.is_empty() && self.core.is_complete()
@@ -105,7 +241,8 @@ impl Inflater {
 /// Puts this room's functions and classes into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json_to_wire, module)?)?;
-    module.add_function(wrap_pyfunction!(json_is_cut, module)?)?;
+    module.add_class::<JsonReader>()?;
+    module.add_class::<RequestBuffer>()?;
     module.add_function(wrap_pyfunction!(inflate_all, module)?)?;
     module.add_class::<Inflater>()
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
+use super::errors::arrow_err;
+use super::spans::SpanColumns;
 use super::table::Table;
-use super::{SpanColumns, arrow_err};
 use crate::arrow;
 use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
-use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE, hex, run};
+use crate::columns::{NONE, hex, run};
 use crate::join::Joined;
+use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::tables::{self, etcd_calls, issues};
 
@@ -25,22 +26,6 @@ type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 /// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
 type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
 
-/// A process: service name, instance id, attributes of the first resource that it sent.
-pub type Process = (String, Text, Vec<(String, Text)>);
-
-/// All processes.
-pub fn processes(c: &Columns) -> Vec<Process> {
-    let processes = Processes::new(c);
-    let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
-    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
-    let described = processes.names.iter().enumerate();
-    described
-        .map(|(id, (service, instance))| {
-            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
-        })
-        .collect()
-}
-
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct JoinedSpans {
@@ -48,15 +33,31 @@ pub struct JoinedSpans {
     signatures: Signatures,
 }
 
-/// Joins spans.
+/// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns) -> JoinedSpans {
+fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> JoinedSpans {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| JoinedSpans::new(crate::join::join(columns)))
+    py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver))))
 }
 
 #[pymethods]
 impl JoinedSpans {
+    /// Whether a service is an API server here.
+    fn is_apiserver(&self, service: &str) -> bool {
+        self.joined.apiservers.contains(service)
+    }
+
+    /// An attribute of the resource of each request's SERVER span, as text.
+    fn resource(&self, key: &str) -> Vec<Option<String>> {
+        let (c, roots) = (&self.joined.columns, &self.joined.requests.root);
+        let of_resource = |row: usize| {
+            let attributes = arrow::texts(c, &c.resource_attributes, row);
+            attributes.into_iter().find(|(name, _)| name == key).and_then(|(_, value)| value)
+        };
+        let known: Vec<Option<String>> = (0..c.resources.batch.len()).map(of_resource).collect();
+        roots.iter().map(|&root| known[c.resource_of(root as usize)].clone()).collect()
+    }
+
     /// How many requests there are.
     fn __len__(&self) -> usize {
         self.joined.requests.len()

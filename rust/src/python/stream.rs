@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::SpanColumns;
 use super::joined::JoinedSpans;
+use super::spans::SpanColumns;
 use crate::columns::hex;
+use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::stream::{Settings, Stream, Taken};
 
@@ -26,8 +27,9 @@ impl SpanStream {
 #[pymethods]
 impl SpanStream {
     #[new]
-    #[pyo3(signature = (*, window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes))]
+    #[pyo3(signature = (apiserver, *, window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes))]
     fn new(
+        apiserver: Vec<String>,
         window_ns: u64,
         max_age_ns: u64,
         max_spans: usize,
@@ -36,7 +38,7 @@ impl SpanStream {
         max_bytes: u64,
     ) -> Self {
         let settings = Settings { window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes };
-        Self(Mutex::new(Stream::new(settings)))
+        Self(Mutex::new(Stream::new(settings, Apiservers::named(apiserver))))
     }
 
     /// Takes decoded spans in.

@@ -24,7 +24,7 @@ use crate::columns::short_bytes;
 use crate::decode::otlp::{Owner, Shape, check_entity_ref};
 use crate::decode::wire::Cursor;
 use crate::decode::wire::WireType::{Len, Varint};
-use crate::error::{DecodeError, Result};
+use crate::error::{DecodeError, ErrorKind, Result};
 use edits::{Edit, rewrite};
 use seen::Seen;
 
@@ -51,7 +51,8 @@ pub struct Screened {
 /// Errors: malformed wire, or envelopes that need more memory for columns than the limit.
 pub fn screen(wire: &[u8], limits: &Limits) -> Result<Screened> {
     if wire.len() > MAX_WIRE {
-        return Err(DecodeError::new("a request below 256 MiB", format!("{} bytes", wire.len()), 0));
+        return Err(DecodeError::new("a request below 256 MiB", format!("{} bytes", wire.len()), 0)
+            .of(ErrorKind::Limit));
     }
     let mut screen = Screen {
         limits,
@@ -201,7 +202,7 @@ impl<'a> Screen<'a> {
     /// All its fields are text, and kept as they are.
     fn entity_ref(&mut self, message: Cursor<'a>) -> Result<()> {
         match check_entity_ref(message) {
-            Err(error) if error.expected == "UTF-8 text" => {
+            Err(error) if error.kind == ErrorKind::Utf8 => {
                 self.flaw = Some(Reason::Utf8);
                 Ok(())
             }

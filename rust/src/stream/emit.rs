@@ -52,7 +52,10 @@ impl Stream {
             }
             let (columns, places) = self.gather(going);
             let clocks = self.clocks.known(self.traces.calls(), &self.store.hasher);
-            let joined = join_part(Arc::new(columns), Context { clocks, evicted: evicted.clone() });
+            let joined = join_part(
+                Arc::new(columns),
+                Context { clocks, evicted: evicted.clone(), apiservers: self.apiservers.clone() },
+            );
             let moved = self.clocks.follow(&joined, &self.store.hasher);
             let more = if moved && all { self.mark_moved() } else { Vec::new() };
             if more.is_empty() {

@@ -23,8 +23,12 @@ mod traces;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::columns::{Columns, NONE, present, run};
 use crate::join::Joined;
+use crate::join::apiservers::Apiservers;
 use crate::join::known_names::{self, KnownNames};
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
@@ -80,6 +84,7 @@ pub struct Stream {
     traces: Traces,
     couplings: Couplings,
     clocks: Clocks,
+    apiservers: Apiservers,
     counts: Counts,
     /// Role → spans, as given out last.
     roles: [u64; Role::NAMES.len()],
@@ -97,13 +102,14 @@ pub struct Stream {
 
 impl Stream {
     /// A stream that holds nothing.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, apiservers: Apiservers) -> Self {
         Self {
             settings,
             store: Store::default(),
             traces: Traces::default(),
             couplings: Couplings::default(),
             clocks: Clocks::default(),
+            apiservers,
             counts: Counts::default(),
             roles: [0; Role::NAMES.len()],
             without_id: Vec::new(),
@@ -124,7 +130,8 @@ impl Stream {
         if columns.is_empty() {
             return;
         }
-        let facts = Facts::new(&columns);
+        self.learn(&columns);
+        let facts = Facts::new(&columns, &self.apiservers);
         let segment = self.store.open(Arc::clone(&columns));
         let mut last = NONE;
         for row in 0..columns.len() {
@@ -167,6 +174,33 @@ impl Stream {
         }
         if many >= self.settings.max_trace_spans {
             self.evict(slot, Reason::TraceSpans);
+        }
+    }
+
+    /// Learns which services are API servers. If one turns out to be, the held traces with spans of it change.
+    fn learn(&mut self, c: &Columns) {
+        let before = self.apiservers.clone();
+        if !self.apiservers.learn(c) {
+            return;
+        }
+        let mut known: HashMap<u32, (KnownNames, Facts), RandomState> = HashMap::default();
+        for slot in self.traces.all().collect::<Vec<u32>>() {
+            let mut differs = false;
+            for held in self.traces.at_mut(slot).spans.all_mut() {
+                let (c, row) = self.store.place(held);
+                let (old, new) = known
+                    .entry(held.segment())
+                    .or_insert_with(|| (KnownNames::new(c, &before), Facts::new(c, &self.apiservers)));
+                if old.in_apiserver(c, row) != new.names.in_apiserver(c, row) {
+                    held.note(new.of(c, row));
+                    differs = true;
+                }
+            }
+            if differs {
+                let trace = self.traces.at_mut(slot);
+                (trace.changed, trace.looked) = (true, 0);
+                self.touch(slot);
+            }
         }
     }
 
@@ -234,8 +268,8 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(c: &Columns) -> Self {
-        Self { names: KnownNames::new(c), keys: Keys::new(c) }
+    fn new(c: &Columns, apiservers: &Apiservers) -> Self {
+        Self { names: KnownNames::new(c, apiservers), keys: Keys::new(c) }
     }
 
     fn of(&self, c: &Columns, row: usize) -> u8 {

@@ -62,6 +62,16 @@ pub struct Held {
 }
 
 impl Held {
+    /// The table that it is in.
+    pub fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// This is known of it from now on, see [`fact`].
+    pub fn note(&mut self, facts: u8) {
+        self.facts = facts;
+    }
+
     /// Whether this is known of it, see [`fact`].
     #[inline]
     pub fn is(&self, fact: u8) -> bool {

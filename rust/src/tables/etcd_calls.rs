@@ -53,7 +53,7 @@ impl EtcdCall {
 /// All etcd calls that were not set aside as repeats, by start.
 pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
     let c = &joined.columns;
-    let names = KnownNames::new(c);
+    let names = KnownNames::new(c, &joined.apiservers);
     let mut server = vec![NONE; c.len()];
     for &(client, row) in &joined.rpc_pairs {
         server[client as usize] = row;

@@ -14,7 +14,7 @@ use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
 use crate::attribute::{PhaseTable, Signatures};
-use crate::columns::NONE;
+use crate::columns::{Columns, NONE, hex};
 use crate::join::Joined;
 use crate::join::clock::{ClockOffset, Verdict};
 use crate::join::completeness;
@@ -42,6 +42,14 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let raw = &c.spans.start_time_unix_nano;
     let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
+    let caller = |&row: &u32| {
+        let process = (row != NONE).then(|| joined.processes.of(c, row as usize) as usize);
+        process.map(|process| joined.processes.names[process].0.as_str())
+    };
+    let caller_id = |of: fn(&Columns, usize) -> String| {
+        let id = move |&row: &u32| (row != NONE).then(|| of(c, row as usize));
+        Arc::new(StringArray::from_iter(r.caller.iter().map(id))) as ArrayRef
+    };
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
         // Both are of one process, whose clock is its own whatever the trees were moved to.
@@ -81,6 +89,9 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
+        ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
+        ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
+        ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
@@ -204,6 +215,7 @@ pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("drift_ppm", Arc::new(Float64Array::from_iter_values(offsets.iter().map(|o| o.drift * 1e6)))),
         ("at_unix_nano", ns(|o| Some(o.at))),
         ("pairs", numbers(offsets.iter().map(|o| o.pairs))),
+        ("set_aside", numbers(offsets.iter().map(|o| o.set_aside))),
     ])
 }
 

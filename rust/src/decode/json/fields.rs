@@ -29,23 +29,29 @@ pub(super) struct Field {
     pub(super) number: u32,
     pub(super) kind: Kind,
     pub(super) many: bool,
+    /// Spans are in it: a message that has another key instead is not what it should be.
+    pub(super) carries: bool,
 }
 
 const fn one(key: &'static str, number: u32, kind: Kind) -> Field {
-    Field { key, number, kind, many: false }
+    Field { key, number, kind, many: false, carries: false }
 }
 
 const fn many(key: &'static str, number: u32, kind: Kind) -> Field {
-    Field { key, number, kind, many: true }
+    Field { key, number, kind, many: true, carries: false }
+}
+
+const fn carrier(key: &'static str, number: u32, kind: Kind) -> Field {
+    Field { key, number, kind, many: true, carries: true }
 }
 
 static DOCUMENT: [Field; 2] =
     [one("result", 0, Kind::Wrapper(&REQUEST)), many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
-static REQUEST: [Field; 1] = [many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
+pub(super) static REQUEST: [Field; 1] = [many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
 static RESOURCE_SPANS: [Field; 4] = [
     one("resource", 1, Kind::Message(&RESOURCE)),
-    many("scopeSpans", 2, Kind::Message(&SCOPE_SPANS)),
-    many("instrumentationLibrarySpans", 2, Kind::Message(&SCOPE_SPANS)),
+    carrier("scopeSpans", 2, Kind::Message(&SCOPE_SPANS)),
+    carrier("instrumentationLibrarySpans", 2, Kind::Message(&SCOPE_SPANS)),
     one("schemaUrl", 3, Kind::Text),
 ];
 static RESOURCE: [Field; 3] = [
@@ -62,7 +68,7 @@ static ENTITY_REF: [Field; 4] = [
 static SCOPE_SPANS: [Field; 4] = [
     one("scope", 1, Kind::Message(&SCOPE)),
     one("instrumentationLibrary", 1, Kind::Message(&SCOPE)),
-    many("spans", 2, Kind::Message(&SPAN)),
+    carrier("spans", 2, Kind::Message(&SPAN)),
     one("schemaUrl", 3, Kind::Text),
 ];
 static SCOPE: [Field; 4] = [

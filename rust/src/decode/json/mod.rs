@@ -14,6 +14,9 @@
 //! of a key given twice the later scalar wins and messages merge, as everywhere in protobuf.
 
 mod fields;
+mod foreign;
+mod stream;
+mod texts;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,9 +26,16 @@ use serde_json::error::Category;
 
 use fields::{Field, Kind, TOP};
 
-use crate::error::{DecodeError, Result};
+use crate::error::{DecodeError, ErrorKind, Result};
+
+pub use stream::{Found, Piece, Reader};
+pub use texts::replace_text;
 
 const TOP_EXPECTED: &str = "an OTLP JSON object with the key resourceSpans or result";
+const THE_REST: &str = "the rest of the JSON document";
+const THE_NUMBER: &str = "the number ";
+/// Unknown keys of a document that are kept: they tell whose it is.
+const KEYS_KEPT: usize = 12;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
@@ -36,8 +46,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Errors: not JSON, not one document, no known key at the top, or a value of the wrong kind. The path has the keys
 /// as written (`resourceSpans.scopeSpans.spans.traceId`), the offset is where reading stopped: just past the value.
 pub fn to_wire(json: &[u8]) -> Result<Vec<u8>> {
+    to_wire_within(json, usize::MAX)
+}
+
+/// The same, with a wire of at most about `limit` bytes: `{},` has three bytes, and an empty message takes six.
+pub fn to_wire_within(json: &[u8], limit: usize) -> Result<Vec<u8>> {
     let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-    let mut walk = Walk::default();
+    let mut walk = Walk { limit, ..Walk::default() };
     let mut parser = serde_json::Deserializer::from_slice(text);
     let read = Value { walk: &mut walk, field: &TOP, element: false }.deserialize(&mut parser);
     match read.and_then(|()| parser.end()) {
@@ -46,16 +61,11 @@ pub fn to_wire(json: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Is this JSON that breaks off: well-formed as far as it goes, but not to its end?
-pub fn is_cut(json: &[u8]) -> bool {
-    let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.classify() == Category::Eof)
-}
-
 /// What a value should have been, and what it was.
 struct Fault {
-    expected: &'static str,
+    expected: Cow<'static, str>,
     got: Cow<'static, str>,
+    kind: ErrorKind,
 }
 
 /// The wire written so far and where in the document we are. The path is not unwound on error: it is the error's path.
@@ -65,10 +75,21 @@ struct Walk {
     path: Vec<&'static str>,
     fault: Option<Fault>,
     known_at_top: bool,
-    unknown_at_top: Option<String>,
+    unknown_at_top: Vec<String>,
+    /// A key that the innermost message has not, where spans are due.
+    strange: Option<String>,
+    /// How long the wire may become.
+    limit: usize,
 }
 
 impl Walk {
+    /// Notes what is wrong, for [`Walk::explain`].
+    #[cold]
+    fn fail<E: serde::de::Error>(&mut self, fault: Fault) -> E {
+        self.fault = Some(fault);
+        E::custom("")
+    }
+
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.out.push(value as u8 | 0x80);
@@ -123,7 +144,11 @@ impl Walk {
     }
 
     fn scalar(&mut self, field: &Field, value: &Scalar<'_>) -> std::result::Result<(), Fault> {
-        let wrong = || Fault { expected: expectation(field.kind), got: value.describe() };
+        let wrong = || Fault {
+            expected: expectation(field.kind).into(),
+            got: foreign::value(field.kind, value),
+            kind: ErrorKind::Malformed,
+        };
         match (field.kind, value) {
             (Kind::Text, Scalar::Text(text)) => self.bytes(field, text.as_bytes()),
             (Kind::Hex, Scalar::Text(text)) => self.bytes(field, &hex(text).ok_or_else(wrong)?),
@@ -147,22 +172,37 @@ impl Walk {
     #[cold]
     fn explain(self, error: &serde_json::Error, text: &[u8], skipped: usize) -> Box<DecodeError> {
         let offset = skipped + offset_of(text, error.line(), error.column());
-        let (expected, got) = match (self.fault, error.classify()) {
-            (Some(fault), _) => (fault.expected, fault.got),
-            (None, Category::Eof) => ("the rest of the JSON document", "its end".into()),
-            (None, _) => ("JSON", without_position(&error.to_string()).into()),
-        };
-        self.path.iter().rev().fold(DecodeError::new(expected, got, offset), |error, key| error.within(key))
+        let (expected, got, kind): (Cow<'static, str>, Cow<'static, str>, _) =
+            match (self.fault, error.classify()) {
+                (Some(fault), _) if fault.got.starts_with(THE_NUMBER) => {
+                    (fault.expected, as_it_stands(text, offset - skipped), fault.kind)
+                }
+                (Some(fault), _) => (fault.expected, fault.got, fault.kind),
+                (None, Category::Eof) => (THE_REST.into(), "its end".into(), ErrorKind::Cut),
+                (None, _) => ("JSON".into(), without_position(&error.to_string()).into(), ErrorKind::Json),
+            };
+        let error = DecodeError::new(expected, got, offset).of(kind);
+        self.path.iter().rev().fold(error, |error, key| error.within(key))
     }
 
     fn finish(self) -> Result<Vec<u8>> {
-        match self.unknown_at_top {
-            Some(key) if !self.known_at_top => {
-                Err(DecodeError::new(TOP_EXPECTED, format!("an object with the key {key:?}"), 0))
-            }
-            _ => Ok(self.out),
+        if self.known_at_top || self.unknown_at_top.is_empty() {
+            return Ok(self.out);
         }
+        let (kind, got) = foreign::document(&self.unknown_at_top);
+        Err(DecodeError::new(TOP_EXPECTED, got, 0).of(kind))
     }
+}
+
+/// The number that ends at `end`, letter for letter: what was read of it may have lost digits.
+fn as_it_stands(text: &[u8], end: usize) -> Cow<'static, str> {
+    let of_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    let len = text[..end].iter().rev().take_while(of_number).count();
+    let number = String::from_utf8_lossy(&text[end - len..end]);
+    let lost = number.contains(['e', 'E', '.']);
+    let why =
+        if lost { ": above 2^53 a number with an exponent or fraction has lost its last digits" } else { "" };
+    format!("{THE_NUMBER}{}{why}", clip(&number)).into()
 }
 
 /// The byte offset of serde_json's line (from 1) and column (bytes from the line's start).
@@ -235,9 +275,9 @@ impl Scalar<'_> {
     fn describe(&self) -> Cow<'static, str> {
         match self {
             Scalar::Bool(value) => format!("{value}"),
-            Scalar::Unsigned(value) => format!("the number {value}"),
-            Scalar::Signed(value) => format!("the number {value}"),
-            Scalar::Float(value) => format!("the number {value}"),
+            Scalar::Unsigned(value) => format!("{THE_NUMBER}{value}"),
+            Scalar::Signed(value) => format!("{THE_NUMBER}{value}"),
+            Scalar::Float(value) => format!("{THE_NUMBER}{value}"),
             Scalar::Text(text) => format!("the string {:?}", clip(text)),
         }
         .into()
@@ -300,8 +340,8 @@ struct Value<'w> {
 
 impl Value<'_> {
     fn fail<E: serde::de::Error>(self, expected: &'static str, got: Cow<'static, str>) -> E {
-        self.walk.fault = Some(Fault { expected, got });
-        E::custom("")
+        let kind = if self.walk.path.is_empty() { ErrorKind::NotOtlp } else { ErrorKind::Malformed };
+        self.walk.fail(Fault { expected: expected.into(), got, kind })
     }
 
     /// Is an array due here, and not its element?
@@ -315,7 +355,7 @@ impl Value<'_> {
         }
         match self.walk.scalar(self.field, value) {
             Ok(()) => Ok(()),
-            Err(fault) => Err(self.fail(fault.expected, fault.got)),
+            Err(fault) => Err(self.walk.fail(fault)),
         }
     }
 
@@ -325,16 +365,23 @@ impl Value<'_> {
         fields: &'static [Field],
         map: &mut A,
     ) -> std::result::Result<(), A::Error> {
+        let mut carried = false;
+        let mut strange = None;
         while let Some(known) = map.next_key_seed(Key { walk, fields })? {
             let Some(field) = known else {
+                strange = strange.or(walk.strange.take());
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
+            carried |= field.carries;
             walk.path.push(field.key);
             map.next_value_seed(Value { walk, field, element: false })?;
             walk.path.pop();
         }
-        Ok(())
+        match strange {
+            Some(key) if !carried => Err(walk.fail(foreign::no_spans(fields, &key))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -398,6 +445,11 @@ impl<'de> Visitor<'de> for Value<'_> {
         match self.field.kind {
             _ if self.wants_array() => Err(self.fail("an array", "an object".into())),
             Kind::Wrapper(fields) => Self::fields(self.walk, fields, &mut map),
+            Kind::Message(_) if self.walk.out.len() >= self.walk.limit => {
+                let expected = format!("JSON that takes at most {} bytes as protobuf", self.walk.limit);
+                let fault = Fault { expected: expected.into(), got: "more".into(), kind: ErrorKind::Limit };
+                Err(self.walk.fail(fault))
+            }
             Kind::Message(fields) => {
                 let at = self.walk.open(self.field);
                 Self::fields(self.walk, fields, &mut map)?;
@@ -435,7 +487,17 @@ impl Visitor<'_> for Key<'_> {
         if self.walk.path.is_empty() {
             match found {
                 Some(_) => self.walk.known_at_top = true,
-                None => drop(self.walk.unknown_at_top.get_or_insert_with(|| clip(key))),
+                None if self.walk.unknown_at_top.len() < KEYS_KEPT => {
+                    self.walk.unknown_at_top.push(clip(key))
+                }
+                None => {}
+            }
+        } else if found.is_none() {
+            if let Some(fault) = foreign::snake_case(self.fields, key) {
+                return Err(self.walk.fail(fault));
+            }
+            if self.fields.iter().any(|field| field.carries) {
+                self.walk.strange = Some(clip(key));
             }
         }
         Ok(found)

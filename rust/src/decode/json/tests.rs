@@ -267,14 +267,45 @@ fn depth_is_an_error_and_never_a_stack_overflow() {
     assert!(to_wire(in_span(&format!(r#""future":{unknown}"#)).as_bytes()).is_ok());
 }
 
+fn pieces(chunks: &[&[u8]]) -> Vec<Piece> {
+    let (mut reader, mut found) = (Reader::new(usize::MAX), Vec::new());
+    for chunk in chunks {
+        reader.feed(chunk).expect("memory");
+        while let Some(piece) = reader.next(false).expect("no limit") {
+            found.push(piece);
+        }
+    }
+    while let Some(piece) = reader.next(true).expect("no limit") {
+        found.push(piece);
+    }
+    found
+}
+
 #[test]
 fn every_cut_document_is_known_to_be_cut() {
     let json = in_span(r#""name":"é\u00e9","kind":2,"flags":10,"x":true,"status":null,"links":[]"#);
-    for end in 0..json.len() {
-        assert!(is_cut(&json.as_bytes()[..end]), "{end}");
+    for end in 1..json.len() {
+        assert!(
+            matches!(pieces(&[&json.as_bytes()[..end]])[..], [Piece { found: Found::Torn(_), .. }]),
+            "{end}"
+        );
         assert!(to_wire(&json.as_bytes()[..end]).is_err(), "{end}");
     }
-    assert!(!is_cut(json.as_bytes()) && !is_cut(b"{]") && !is_cut(b"{}{"));
+    assert!(matches!(pieces(&[json.as_bytes()])[..], [Piece { found: Found::Wire(..), .. }]));
+}
+
+#[test]
+fn a_stream_is_the_same_however_it_arrives() {
+    let json = in_span(r#""name":"a","kind":2"#);
+    let stream = format!("\u{feff}{json}{json}\n[{json},\n{json}]\nno json\n\0\0\0{json}{{\"a\":[{json}");
+    let whole: Vec<_> = pieces(&[stream.as_bytes()]).iter().map(|p| (p.offset, p.size, p.line)).collect();
+    // Four documents, text, zeros, a document, one that breaks off, the document within it.
+    assert_eq!(9, whole.len());
+    for size in [1, 2, 3, 7, 64] {
+        let chunks: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+        let parts: Vec<_> = pieces(&chunks).iter().map(|p| (p.offset, p.size, p.line)).collect();
+        assert_eq!(whole, parts, "{size}");
+    }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 pub mod authentication;
 mod early_root;
 mod siblings;
+pub mod unended;
 
 use crate::columns::NONE;
 use crate::join::known_names::{INTERNAL, SERVER};

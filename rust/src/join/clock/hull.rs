@@ -30,11 +30,6 @@ impl Hull {
         &self.points
     }
 
-    /// The greatest value.
-    pub fn max(&self) -> Option<i64> {
-        self.points.iter().map(|&(_, value)| value).max()
-    }
-
     /// Adds a point.
     pub fn add(&mut self, t: i64, value: i64) {
         let points = &mut self.points;

@@ -16,6 +16,16 @@
 //! * none fits, but a line θ + ρ·(t − t₀) with |ρ| ≤ [`MAX_DRIFT`] does: the clocks drift; the steepest-fitting middle
 //!   line is used, one value per call, so that what happened in the call keeps its durations;
 //! * no line fits: several processes share one name, or a clock was stepped. That is said, and nothing is corrected.
+//!
+//! A span that ends late, because its process had to wait for a processor, makes a bound that is not true. So calls that
+//! contradict the rest are set aside, and counted, while they are few ([`spare`]):
+//!
+//! ```text
+//!          0
+//!   ├──────┼─────┤
+//!      ├───┼──────────┤      the rest agree: 0 fits all of them
+//!          │ ├──────────┤    its end came late: set aside
+//! ```
 
 mod hull;
 
@@ -39,6 +49,24 @@ pub const MAX_DRIFT: f64 = 500e-6;
 /// How finely the slope of a drift is searched.
 const STEPS: usize = 100;
 
+/// One call in so many may contradict the rest and be set aside; where calls are few, so many of them, if they are not
+/// more than one in [`FEW_SHARE`].
+const SHARE: u64 = 200;
+const FEW: u64 = 3;
+const FEW_SHARE: u64 = 5;
+
+/// So late a span ends when its process waits for a processor, in ns. An offset beyond that is believed even if only
+/// few calls tell it.
+const LATE_NS: i64 = 1_000_000;
+
+/// So many of the highest lows and the lowest highs are kept: of clocks that do not agree, no more calls are set aside.
+const KEPT: usize = 64;
+
+/// How many of so many calls may be set aside.
+fn spare(pairs: u64) -> u64 {
+    (pairs / SHARE).max(FEW.min(pairs / FEW_SHARE))
+}
+
 /// What one call says: θ at time `t` is at least `low` and at most `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
@@ -47,44 +75,111 @@ pub struct Bound {
     pub(crate) high: i64,
 }
 
-/// All that many calls say, in little room: what lines between their bounds can touch.
+/// The bounds of many calls, as far as a fixed offset goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+struct Extremes {
     pairs: u64,
     first: i64,
     last: i64,
+    /// Calls that 0 does not fit.
+    off_zero: u64,
+    /// The highest low and the lowest high of those that it fits.
+    at_zero: (i64, i64),
+    /// The highest lows, highest first.
+    lows: Vec<i64>,
+    /// The lowest highs with their signs turned, lowest first.
+    highs: Vec<i64>,
+}
+
+impl Default for Extremes {
+    fn default() -> Self {
+        Self {
+            pairs: 0,
+            first: LATEST,
+            last: 0,
+            off_zero: 0,
+            at_zero: (i64::MIN, i64::MAX),
+            lows: Vec::new(),
+            highs: Vec::new(),
+        }
+    }
+}
+
+/// Keeps the greatest values, the greatest first.
+fn keep(greatest: &mut Vec<i64>, value: i64) {
+    if greatest.len() > KEPT && value <= greatest[KEPT] {
+        return;
+    }
+    greatest.insert(greatest.partition_point(|&other| other >= value), value);
+    greatest.truncate(KEPT + 1);
+}
+
+impl Extremes {
+    fn add(&mut self, bound: Bound) {
+        self.pairs += 1;
+        (self.first, self.last) = (self.first.min(bound.t), self.last.max(bound.t));
+        if bound.low <= 0 && 0 <= bound.high {
+            self.at_zero = (self.at_zero.0.max(bound.low), self.at_zero.1.min(bound.high));
+        } else {
+            self.off_zero += 1;
+        }
+        if bound.low != i64::MIN {
+            keep(&mut self.lows, bound.low);
+        }
+        keep(&mut self.highs, -bound.high);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.pairs += other.pairs;
+        (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
+        self.off_zero += other.off_zero;
+        self.at_zero = (self.at_zero.0.max(other.at_zero.0), self.at_zero.1.min(other.at_zero.1));
+        other.lows.iter().for_each(|&low| keep(&mut self.lows, low));
+        other.highs.iter().for_each(|&high| keep(&mut self.highs, high));
+    }
+
+    /// What is left between the lows and the highs when so many of the highest and the lowest are set aside.
+    fn without(&self, lows: usize, highs: usize) -> (i64, i64) {
+        let high = self.highs.get(highs).map_or(i64::MAX, |&high| -high);
+        (self.lows.get(lows).copied().unwrap_or(i64::MIN), high)
+    }
+
+    /// The offsets that contradict the fewest calls, at most so many, and how many; of several the nearest to 0.
+    fn fit_most(&self, most: u64) -> Option<(u64, (i64, i64))> {
+        (1..=most.min(KEPT as u64)).find_map(|aside| {
+            let ways = (0..=aside as usize).map(|lows| self.without(lows, aside as usize - lows));
+            let fits = ways.filter(|(low, high)| low <= high);
+            fits.min_by_key(|&(low, high)| 0.clamp(low, high).abs()).map(|fit| (aside, fit))
+        })
+    }
+}
+
+/// All that many calls say, in little room: what lines between their bounds can touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    extremes: Extremes,
     lows: Hull,
     /// Of the highs with their signs turned.
     highs: Hull,
 }
 
-impl Default for Summary {
-    fn default() -> Self {
-        Self { pairs: 0, first: LATEST, last: 0, lows: Hull::default(), highs: Hull::default() }
-    }
-}
-
 impl Summary {
     /// Adds one call.
     pub fn add(&mut self, bound: Bound) {
-        self.pairs += 1;
-        (self.first, self.last) = (self.first.min(bound.t), self.last.max(bound.t));
+        self.extremes.add(bound);
+        self.add_to_hulls(bound);
+    }
+
+    fn add_to_hulls(&mut self, bound: Bound) {
         if bound.low != i64::MIN {
             self.lows.add(bound.t, bound.low);
         }
         self.highs.add(bound.t, -bound.high);
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.pairs += other.pairs;
-        (self.first, self.last) = (self.first.min(other.first), self.last.max(other.last));
-        self.lows.merge(&other.lows);
-        self.highs.merge(&other.highs);
-    }
-
     /// When the last of the calls was made, in ns since the epoch.
     pub fn last(&self) -> i64 {
-        self.last
+        self.extremes.last
     }
 }
 
@@ -153,8 +248,10 @@ pub struct ClockOffset {
     pub drift: f64,
     /// The middle of the calls' times, ns since the epoch.
     pub at: i64,
-    /// How many calls were used.
+    /// How many calls there are.
     pub pairs: u64,
+    /// How many of them contradict the rest, and were set aside.
+    pub set_aside: u64,
 }
 
 impl ClockOffset {
@@ -204,12 +301,10 @@ pub fn measure<'a>(
 }
 
 fn decide(client: u32, server: u32, bounds: &[Bound], known: &[&Summary]) -> ClockOffset {
-    let lows = bounds.iter().map(|bound| bound.low).chain(known.iter().filter_map(|s| s.lows.max()));
-    let highs = bounds.iter().map(|bound| bound.high);
-    let highs = highs.chain(known.iter().filter_map(|s| s.highs.max()).map(|high| -high));
-    let (low_ns, high_ns) = (lows.max().unwrap_or(i64::MIN), highs.min().unwrap_or(i64::MAX));
-    let times = bounds.iter().map(|bound| (bound.t, bound.t)).chain(known.iter().map(|s| (s.first, s.last)));
-    let (first, last) = times.fold((LATEST, 0), |(a, b), (first, last)| (a.min(first), b.max(last)));
+    let mut all = Extremes::default();
+    bounds.iter().for_each(|&bound| all.add(bound));
+    known.iter().for_each(|summary| all.merge(&summary.extremes));
+    let (low_ns, high_ns) = all.without(0, 0);
     let plain = ClockOffset {
         client,
         server,
@@ -218,19 +313,38 @@ fn decide(client: u32, server: u32, bounds: &[Bound], known: &[&Summary]) -> Clo
         low_ns,
         high_ns,
         drift: 0.0,
-        at: first + (last - first) / 2,
-        pairs: bounds.len() as u64 + known.iter().map(|s| s.pairs).sum::<u64>(),
+        at: all.first + (all.last - all.first) / 2,
+        pairs: all.pairs,
+        set_aside: 0,
     };
-    match (low_ns <= 0 && 0 <= high_ns, low_ns <= high_ns) {
-        (true, _) => plain,
-        (_, true) => ClockOffset { verdict: Verdict::Offset, offset_ns: 0.clamp(low_ns, high_ns), ..plain },
-        _ => {
-            let mut all = Summary::default();
-            bounds.iter().for_each(|&bound| all.add(bound));
-            known.iter().for_each(|&summary| all.merge(summary));
-            fit_drift(&all, plain)
-        }
+    let fits = |verdict, (low_ns, high_ns): (i64, i64), set_aside| ClockOffset {
+        verdict,
+        offset_ns: 0.clamp(low_ns, high_ns),
+        low_ns,
+        high_ns,
+        set_aside,
+        ..plain
+    };
+    let one_fits_all = low_ns <= high_ns;
+    let late = !one_fits_all || low_ns.max(high_ns.saturating_neg()) <= LATE_NS;
+    if all.off_zero == 0 {
+        return plain;
     }
+    if all.off_zero <= spare(all.pairs) && late {
+        return fits(Verdict::Agree, all.at_zero, all.off_zero);
+    }
+    if one_fits_all {
+        return fits(Verdict::Offset, (low_ns, high_ns), 0);
+    }
+    let mut hulls = Summary::default();
+    bounds.iter().for_each(|&bound| hulls.add_to_hulls(bound));
+    for summary in known {
+        hulls.lows.merge(&summary.lows);
+        hulls.highs.merge(&summary.highs);
+    }
+    let drift = fit_drift(&hulls, plain);
+    let most = || all.fit_most(spare(all.pairs)).map(|(aside, fit)| fits(Verdict::Offset, fit, aside));
+    drift.or_else(most).unwrap_or(ClockOffset { verdict: Verdict::Contradiction, ..plain })
 }
 
 /// All bounds moved to one time along a slope: what is left between the highest low and the lowest high.
@@ -251,14 +365,14 @@ fn gap(bounds: &Summary, at: i64, slope: f64) -> (f64, f64) {
 
 /// Finds the slope with the widest gap. The width is concave in the slope (a minimum of lines minus a maximum of
 /// lines), so a ternary search finds its top, and every slope that fits lies around it.
-fn fit_drift(bounds: &Summary, plain: ClockOffset) -> ClockOffset {
+fn fit_drift(bounds: &Summary, plain: ClockOffset) -> Option<ClockOffset> {
     let width = |slope: f64| {
         let (low, high) = gap(bounds, plain.at, slope);
         high - low
     };
     let best = ternary(-MAX_DRIFT, MAX_DRIFT, |slope| -width(slope));
     if width(best) < 0.0 {
-        return ClockOffset { verdict: Verdict::Contradiction, ..plain };
+        return None;
     }
     let least = edge(best, -MAX_DRIFT, |slope| width(slope) >= 0.0);
     let most = edge(best, MAX_DRIFT, |slope| width(slope) >= 0.0);
@@ -266,14 +380,14 @@ fn fit_drift(bounds: &Summary, plain: ClockOffset) -> ClockOffset {
     let lowest = ternary(least, most, |slope| gap(bounds, plain.at, slope).0);
     let highest = ternary(least, most, |slope| -gap(bounds, plain.at, slope).1);
     let (low, high) = gap(bounds, plain.at, best);
-    ClockOffset {
+    Some(ClockOffset {
         verdict: Verdict::Drift,
         offset_ns: ((low + high) / 2.0).round() as i64,
         low_ns: gap(bounds, plain.at, lowest).0.floor() as i64,
         high_ns: gap(bounds, plain.at, highest).1.ceil() as i64,
         drift: best,
         ..plain
-    }
+    })
 }
 
 /// Where a convex function is least between `low` and `high`.
@@ -404,5 +518,37 @@ mod tests {
             .collect();
         let offset = decide(0, 1, &calls, &[]);
         assert_eq!((Verdict::Contradiction, 0), (offset.verdict, offset.offset_ns));
+    }
+
+    #[test]
+    fn calls_whose_end_came_late_are_set_aside_while_they_are_few() {
+        let late = |many: i64, of: i64, shift: i64| {
+            let call = |i: i64| match i < many {
+                true => bound(i, shift + 126_000, shift + 200_000),
+                false => bound(i, shift - 40_000, shift + 60_000),
+            };
+            let offset = decide(0, 1, &(0..of).map(call).collect::<Vec<_>>(), &[]);
+            (offset.verdict, offset.set_aside, offset.low_ns - shift, offset.high_ns - shift)
+        };
+        let second = 1_000_000_000;
+        assert_eq!((Verdict::Agree, 12, -40_000, 60_000), late(12, 2_440, 0));
+        assert_eq!((Verdict::Offset, 12, -40_000, 60_000), late(12, 2_440, second));
+        assert_eq!((Verdict::Agree, 3, -40_000, 60_000), late(3, 15, 0));
+        assert_eq!(Verdict::Contradiction, late(13, 2_440, 0).0);
+        assert_eq!(Verdict::Contradiction, late(4, 100, second).0);
+        assert_eq!(Verdict::Contradiction, late(1, 2, 0).0);
+    }
+
+    #[test]
+    fn one_late_end_among_calls_that_all_fit_one_offset_moves_nothing() {
+        let mut calls: Vec<Bound> = (0..10).map(|t| bound(t, -30_000, 70_000)).collect();
+        calls.push(bound(11, 49_760, 90_000));
+        let offset = decide(0, 1, &calls, &[]);
+        assert_eq!((Verdict::Agree, 1), (offset.verdict, offset.set_aside));
+        assert_eq!((-30_000, 70_000), (offset.low_ns, offset.high_ns));
+        // So late no span ends: that one call is right, and the others are slow.
+        let slow: Vec<Bound> = (0..10).map(|t| bound(t, -900_000_000, 900_000_000)).collect();
+        let told = decide(0, 1, &[slow, vec![bound(11, 499_000_000, 501_000_000)]].concat(), &[]);
+        assert_eq!((Verdict::Offset, 499_000_000), (told.verdict, told.offset_ns));
     }
 }

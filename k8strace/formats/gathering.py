@@ -1,0 +1,164 @@
+"""Parts of sources → `Spans`: messages are decoded together, and each that is not sound is left out by itself."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from k8strace._core import RequestBuffer, SpanColumns
+from k8strace.exceptions import DecodeError
+from k8strace.formats.damage import SIGNALS, Account, Damage
+from k8strace.formats.wire import Message, Part, placed
+from k8strace.spans import Issue, Source, Spans
+
+COLUMNS_PER_BYTE: Final = 2
+"""Bytes of columns per byte of input, as the receiver's `columns_per_byte`. Real spans need two thirds of one."""
+
+COLUMNS_FREE_BYTES: Final = 8 << 20
+"""Bytes of columns that any input may need, as the receiver's `columns_free_bytes`."""
+
+_UNITS: Final = ((1_200_000_000_000_000, "microseconds"), (1_200_000_000_000, "milliseconds"))
+"""Times of 2008 to 2046, if they were in the wrong unit; the last is about twice the first."""
+
+
+class _Run(NamedTuple):
+    """The messages of one source, from the number `first` on."""
+
+    account: Account
+    format: str
+    first: int
+
+
+class Gathering:
+    """Takes parts of sources, and makes one `Spans` of those since the last one."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._account: Account | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._buffer = RequestBuffer()
+        self._offsets, self._sizes = array("Q"), array("I")
+        self._runs: list[_Run] = []
+        self._sources: list[Source] = []
+        self._open_source = False
+        self._issues: list[Issue | Account] = []
+        self.held = 0
+        """Bytes of messages."""
+
+    def add(self, part: Part) -> None:
+        """Takes one part. Raises DecodeError if it is damage, and strict."""
+        if isinstance(part, Issue):
+            self._issues.append(part)
+        elif isinstance(part, Source):
+            self._count(part)
+            self._issues.append(self._of(part.path))
+            self._account, self._open_source = None, False
+        elif isinstance(part, Damage):
+            self._issues.extend(self._of(part.source).set_aside(part))
+        else:
+            self._message(part)
+
+    def _of(self, source: str) -> Account:
+        self._account = self._account or Account(source, strict=self._strict)
+        return self._account
+
+    def _message(self, message: Message) -> None:
+        account = self._of(message.source)
+        if not self._runs or self._runs[-1].account is not account:
+            self._runs.append(_Run(account, message.format, len(self._buffer)))
+        account.sound += 1
+        account.replaced += message.replaced
+        self._count(message)
+        if message.wire:
+            self._buffer.add(message.wire)
+            self._offsets.append(message.offset)
+            self._sizes.append(message.size)
+            self.held += len(message.wire)
+        else:
+            self._buffer.add_empty()
+
+    def _count(self, part: Message | Source) -> None:
+        """Adds to the row of the source: the sum of its messages and of the `Source` that ends it."""
+        if isinstance(part, Message):
+            name, label, size, batches = part.source, part.format, part.size, 1
+        else:
+            name, label, size, batches = part
+        if self._open_source:
+            last = self._sources[-1]
+            self._sources[-1] = last._replace(bytes=last.bytes + size, batches=last.batches + batches)
+        else:
+            self._sources.append(Source(name, label, size, batches))
+        self._open_source = True
+
+    def spans(self) -> Spans:
+        """
+        All since the last call, decoded.
+
+        Raises:
+            DecodeError: Damage, if strict; a source of which nothing could be read.
+            MemoryError: It does not fit.
+        """
+        columns, verdicts, errors, replaced = self._buffer.decode(COLUMNS_PER_BYTE, COLUMNS_FREE_BYTES)
+        self._replaced(replaced)
+        found = [*self._left_out(verdicts, errors)]
+        for each in self._issues:
+            found.extend(each.close() if isinstance(each, Account) else [each])
+        found.extend(_oddities(columns, ", ".join(row.path for row in self._sources[:3])))
+        spans = Spans(columns, self._sources, found)
+        self._begin()
+        return spans
+
+    def _bounds(self) -> Iterator[tuple[_Run, int, int]]:
+        ends = [run.first for run in self._runs[1:]] + [len(self._offsets)]
+        for run, end in zip(self._runs, ends, strict=True):
+            yield run, run.first, end
+
+    def _replaced(self, replaced: Iterable[tuple[int, int]]) -> None:
+        counts = Counter(dict(replaced))
+        for run, first, end in self._bounds() if counts else ():
+            texts = sum(count for at, count in counts.items() if first <= at < end)
+            if texts and self._strict:
+                raise DecodeError("UTF-8 text", "other bytes", run.account.source, 0, "utf8")
+            run.account.replaced += texts
+
+    def _left_out(self, verdicts: bytes, errors: Iterable[tuple[int, DecodeError]]) -> Iterator[Issue]:
+        if not any(verdicts):
+            return
+        by_message = dict(errors)
+        for run, first, end in self._bounds():
+            kinds = Counter(verdicts[first:end])
+            for number, count in kinds.items():
+                kind = RequestBuffer.KINDS[number - 1] if number else "utf8"
+                if kind == "utf8":
+                    continue
+                run.account.sound -= count
+                at = [index for index in range(first, end) if verdicts[index] == number]
+                if kind in SIGNALS:
+                    run.account.count_signal(kind, count, sum(self._sizes[index] for index in at))
+                    continue
+                for index in at:
+                    yield from run.account.set_aside(self._damage(run, index, by_message.get(index), kind))
+
+    def _damage(self, run: _Run, index: int, error: DecodeError | None, kind: str) -> Damage:
+        offset, size = self._offsets[index], self._sizes[index]
+        error = error or DecodeError("a sound message", "another one that is not", "", 0, kind)
+        stored_as_is = run.format.partition("+")[0] in ("proto", "proto-frames")
+        where = placed(error, offset + (error.offset if stored_as_is else 0), run.account.source)
+        return Damage(where, run.account.source, offset, size, None)
+
+
+def _oddities(columns: SpanColumns, source: str) -> Iterator[Issue]:
+    """What decodes, and cannot be meant so: ids of other lengths, times in another unit."""
+    for field, length, due, count in columns.odd_lengths():
+        text = (
+            f"{count} {field}s have {length} bytes instead of {due}: they stand for no span that others can refer to;"
+            " have the exporter write them in full length, with zeros before them"
+        )
+        yield Issue("id_length", source, 0, text, None, count)
+    earliest, latest = columns.start_times()
+    for least, unit in _UNITS:
+        if least <= earliest and latest < 2 * least:
+            text = f"start times look like {unit} (such as {earliest}); OTLP has nanoseconds: all durations are wrong"
+            yield Issue("time_unit", source, 0, text, None, len(columns))

@@ -1,0 +1,467 @@
+//! A stream of JSON values: what a file really holds.
+//!
+//! Documents may stand one after another with or without newlines, over several lines, in an array. Between them may be
+//! what is none: lines of a log, runs of zeros, the first half of a line whose second half never came.
+//!
+//! ```text
+//! {"resourceSpans":[…]}\n192.168.0.1 - GET /\n{"resourceSpans":[{"reso{"resourceSpans":[…]}\0\0\0\0
+//! └ value ────────────┘  └ no JSON ────────┘  └ breaks off ──────┘└ value ────────────┘└ zeros ─┘
+//! ```
+//!
+//! A value's end is found by its brackets and quotes. Where it is broken, reading goes on where the next one can begin:
+//! at a line that begins with a bracket, behind zeros, or at `{"resourceSpans"`.
+
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memmem};
+
+use super::{BYTE_ORDER_MARK, THE_REST, to_wire_within};
+use crate::error::{DecodeError, ErrorKind, Result};
+
+/// As deep as the parser goes.
+const MAX_DEPTH: u32 = 127;
+/// A line is waited for up to here before it is looked into.
+const PATIENCE: usize = 4 << 20;
+/// How much of what is no JSON is kept, to say whose it is.
+const SAMPLE: usize = 160;
+/// Stands before each value of a JSON text sequence (RFC 7464).
+const RECORD_SEPARATOR: u8 = 0x1e;
+/// What our documents have as their first key.
+const KEYS: [&[u8]; 2] = [b"\"resourceSpans\"", b"\"result\""];
+/// Wire that any document may take.
+const FREE_WIRE: usize = 64 << 10;
+
+/// What a piece of the stream is. Offsets of errors are in the whole stream.
+#[derive(Debug)]
+pub enum Found {
+    /// A request in wire bytes, and how many sequences in it were no UTF-8 and have been replaced.
+    Wire(Vec<u8>, u32),
+    /// Something else.
+    Bad(Box<DecodeError>),
+    /// A run of zeros.
+    Zeros,
+    /// The stream ends within it.
+    Torn(Box<DecodeError>),
+}
+
+/// A piece of the stream.
+#[derive(Debug)]
+pub struct Piece {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// The line that it begins in, from 1.
+    pub line: u64,
+    /// Its first bytes, if it is [`Found::Bad`].
+    pub sample: Vec<u8>,
+    /// What it is.
+    pub found: Found,
+}
+
+/// Takes a stream apart that arrives in chunks of any size.
+pub struct Reader {
+    buf: Vec<u8>,
+    /// Offset in the stream of `buf[0]`.
+    base: u64,
+    /// Where in `buf` the piece begins that is being read.
+    at: usize,
+    /// The line of `at`.
+    line: u64,
+    /// Arrays around the values.
+    arrays: u64,
+    /// The next newline, if it is known; before `searched` there is none.
+    newline: Option<usize>,
+    searched: usize,
+    mode: Mode,
+    limit: usize,
+}
+
+enum Mode {
+    Between,
+    Value(Scan),
+    /// What is no value, and why: up to where one can begin.
+    Junk(Piece),
+    Zeros(Piece),
+}
+
+enum Step {
+    Again,
+    Wait,
+    Give(Piece),
+}
+
+/// How far a value was looked through.
+#[derive(Default, Clone, Copy)]
+struct Scan {
+    /// Bytes of it.
+    len: usize,
+    depth: u32,
+    /// One bit per open bracket: 1 for an object.
+    objects: u128,
+    in_string: bool,
+}
+
+enum Seen {
+    End,
+    More,
+    Broken(&'static str),
+}
+
+impl Reader {
+    /// A reader of values of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            buf: Vec::new(),
+            base: 0,
+            at: 0,
+            line: 1,
+            arrays: 0,
+            newline: None,
+            searched: 0,
+            mode: Mode::Between,
+            limit,
+        }
+    }
+
+    /// Takes the next bytes of the stream. Errors: no memory for them.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<()> {
+        self.buf.drain(..self.at);
+        self.base += self.at as u64;
+        self.newline = self.newline.and_then(|at| at.checked_sub(self.at));
+        self.searched = self.searched.saturating_sub(self.at);
+        self.at = 0;
+        self.buf.try_reserve(chunk.len()).map_err(|_| {
+            let size = self.buf.len() + chunk.len();
+            DecodeError::new(format!("memory for {size} bytes of JSON"), "none", 0).of(ErrorKind::Memory)
+        })?;
+        self.buf.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// The next piece; none if it takes more of the stream, or if these were its `last` bytes and all is read.
+    ///
+    /// Errors: a value above the limit.
+    pub fn next(&mut self, last: bool) -> Result<Option<Piece>> {
+        loop {
+            let step = match std::mem::replace(&mut self.mode, Mode::Between) {
+                Mode::Between => self.between(last),
+                Mode::Value(scan) => self.value(scan, last)?,
+                Mode::Junk(piece) => self.junk(piece, last),
+                Mode::Zeros(piece) => self.zeros(piece, last),
+            };
+            match step {
+                Step::Again => {}
+                Step::Wait => return Ok(None),
+                Step::Give(piece) => return Ok(Some(piece)),
+            }
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.buf[self.at..]
+    }
+
+    fn take(&mut self, size: usize) {
+        self.line += memchr_iter(b'\n', &self.rest()[..size]).count() as u64;
+        self.at += size;
+    }
+
+    fn here(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// A piece that begins here.
+    fn piece(&self, found: Found) -> Piece {
+        Piece { offset: self.here(), size: 0, line: self.line, sample: Vec::new(), found }
+    }
+
+    fn give(&mut self, size: usize, found: Found) -> Step {
+        let piece = Piece { size: size as u64, ..self.piece(found) };
+        self.take(size);
+        Step::Give(piece)
+    }
+
+    fn bad(&mut self, size: usize, error: Box<DecodeError>) -> Step {
+        let sample = self.sample();
+        match self.give(size, Found::Bad(error)) {
+            Step::Give(piece) => Step::Give(Piece { sample, ..piece }),
+            step => step,
+        }
+    }
+
+    fn sample(&self) -> Vec<u8> {
+        self.rest()[..self.rest().len().min(SAMPLE)].to_vec()
+    }
+
+    // ---- between values ---------------------------------------------------------------------------
+
+    fn between(&mut self, last: bool) -> Step {
+        match self.rest() {
+            [] if last && self.arrays > 0 => {
+                self.arrays = 0;
+                let error = DecodeError::new("the rest of the JSON array", "its end", self.here() as usize);
+                self.give(0, Found::Torn(error.of(ErrorKind::Cut)))
+            }
+            [] => Step::Wait,
+            [b' ' | b'\t' | b'\r' | b'\n' | b',' | RECORD_SEPARATOR, ..] => self.pass(1),
+            [b']', ..] if self.arrays > 0 => {
+                self.arrays -= 1;
+                self.pass(1)
+            }
+            [0, ..] => self.turn(Mode::Zeros(self.piece(Found::Zeros))),
+            [b'{', ..] => self.turn(Mode::Value(Scan::default())),
+            [b'[', ..] => self.bracket(last),
+            rest if rest.starts_with(BYTE_ORDER_MARK) => self.pass(BYTE_ORDER_MARK.len()),
+            rest if !last && BYTE_ORDER_MARK.starts_with(rest) => Step::Wait,
+            _ => self.start_junk("other text"),
+        }
+    }
+
+    fn pass(&mut self, size: usize) -> Step {
+        self.take(size);
+        Step::Again
+    }
+
+    fn turn(&mut self, mode: Mode) -> Step {
+        self.mode = mode;
+        Step::Again
+    }
+
+    /// An array of documents is passed through; one of something else is none of ours.
+    fn bracket(&mut self, last: bool) -> Step {
+        match self.rest()[1..].iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None if !last => Step::Wait,
+            None | Some(b'{' | b'[' | b']') => {
+                self.arrays += 1;
+                self.pass(1)
+            }
+            Some(_) => self.start_junk("other text"),
+        }
+    }
+
+    // ---- what is no value -------------------------------------------------------------------------
+
+    fn zeros(&mut self, mut piece: Piece, last: bool) -> Step {
+        let run = self.rest().iter().take_while(|byte| **byte == 0).count();
+        self.take(run);
+        piece.size += run as u64;
+        if self.at < self.buf.len() {
+            return Step::Give(piece);
+        }
+        if !last {
+            self.mode = Mode::Zeros(piece);
+            return Step::Wait;
+        }
+        let error = DecodeError::new("a JSON document", "zeros up to the end", piece.offset as usize);
+        piece.found = Found::Torn(error.of(ErrorKind::Cut));
+        Step::Give(piece)
+    }
+
+    fn start_junk(&mut self, got: &'static str) -> Step {
+        let error = DecodeError::new("JSON", got, self.here() as usize).of(ErrorKind::Json);
+        self.turn(Mode::Junk(Piece { sample: self.sample(), ..self.piece(Found::Bad(error)) }))
+    }
+
+    /// Passes over it, up to zeros or to a line that a value can begin with.
+    fn junk(&mut self, mut piece: Piece, last: bool) -> Step {
+        let mut from = self.at;
+        while let Some(found) = memchr2(b'\n', 0, &self.buf[from..]) {
+            let newline = from + found;
+            let end = if self.buf[newline] == 0 { newline } else { newline + 1 };
+            match self.buf.get(end) {
+                None if !last => return self.wait_in_junk(piece, newline),
+                Some(byte) if !matches!(byte, b'{' | b'[' | 0) => from = end,
+                _ => {
+                    self.take(end - self.at);
+                    piece.size = self.here() - piece.offset;
+                    return Step::Give(piece);
+                }
+            }
+        }
+        let end = self.buf.len();
+        if !last {
+            return self.wait_in_junk(piece, end);
+        }
+        self.take(end - self.at);
+        piece.size = self.here() - piece.offset;
+        Step::Give(piece)
+    }
+
+    fn wait_in_junk(&mut self, piece: Piece, end: usize) -> Step {
+        self.take(end - self.at);
+        self.mode = Mode::Junk(piece);
+        Step::Wait
+    }
+
+    // ---- values -----------------------------------------------------------------------------------
+
+    fn value(&mut self, mut scan: Scan, last: bool) -> Result<Step> {
+        if scan.len == 0 {
+            match self.line_end(last) {
+                None if self.rest().len() < PATIENCE => {
+                    self.mode = Mode::Value(scan);
+                    return Ok(Step::Wait);
+                }
+                Some(end)
+                    if end - self.at <= self.limit
+                        && self.rest()[..end - self.at].trim_ascii_end().ends_with(b"}") =>
+                {
+                    // The common case: a document is a line.
+                    let line = &self.buf[self.at..end];
+                    if let Ok(wire) = to_wire_within(line, line.len().max(FREE_WIRE)) {
+                        return Ok(self.give(end - self.at, Found::Wire(wire, 0)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let seen = scan.on(self.rest());
+        if scan.len > self.limit {
+            let expected = format!("a message of at most {} bytes", self.limit);
+            return Err(DecodeError::new(expected, "more", self.here() as usize).of(ErrorKind::Limit));
+        }
+        Ok(match seen {
+            Seen::End => self.whole(scan.len),
+            Seen::Broken(got) => {
+                let error =
+                    DecodeError::new("JSON", got, self.here() as usize + scan.len).of(ErrorKind::Json);
+                self.broken(error)
+            }
+            Seen::More if last => {
+                let error = DecodeError::new(THE_REST, "its end", self.here() as usize).of(ErrorKind::Cut);
+                match self.restart() {
+                    Some(at) => self.bad(at - self.at, error),
+                    None => self.give(self.buf.len() - self.at, Found::Torn(error)),
+                }
+            }
+            Seen::More => {
+                self.mode = Mode::Value(scan);
+                Step::Wait
+            }
+        })
+    }
+
+    /// A value from its first bracket to its last.
+    fn whole(&mut self, len: usize) -> Step {
+        let text = &self.rest()[..len];
+        let limit = len.max(FREE_WIRE);
+        let (read, replaced) = match to_wire_within(text, limit) {
+            Err(error) if error.kind == ErrorKind::Json && std::str::from_utf8(text).is_err() => {
+                let count = text.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();
+                (to_wire_within(String::from_utf8_lossy(text).as_bytes(), limit), count as u32)
+            }
+            read => (read, 0),
+        };
+        match read {
+            Ok(wire) => self.give(len, Found::Wire(wire, replaced)),
+            Err(mut error) => {
+                error.offset += self.here();
+                if error.kind == ErrorKind::Json { self.broken(error) } else { self.bad(len, error) }
+            }
+        }
+    }
+
+    /// Reading goes on where the next value can begin.
+    fn broken(&mut self, error: Box<DecodeError>) -> Step {
+        match self.restart() {
+            Some(at) => self.bad(at - self.at, error),
+            None => self.turn(Mode::Junk(Piece { sample: self.sample(), ..self.piece(Found::Bad(error)) })),
+        }
+    }
+
+    fn restart(&self) -> Option<usize> {
+        let rest = &self.rest()[1..];
+        let begins = |at: &usize| matches!(rest.get(at + 1), Some(b'{' | b'['));
+        let line = memchr2_iter(b'\n', 0, rest).find(begins).map(|at| at + 1);
+        let before = &rest[..line.unwrap_or(rest.len())];
+        let document =
+            KEYS.iter().filter_map(|key| memmem::find_iter(before, key).find_map(|at| begin(&before[..at])));
+        document.min().or(line).map(|at| self.at + 1 + at)
+    }
+
+    /// Where the line ends; none if that is not in sight.
+    fn line_end(&mut self, last: bool) -> Option<usize> {
+        if self.newline.is_none_or(|newline| newline < self.at) {
+            let from = self.at.max(self.searched);
+            self.newline = memchr(b'\n', &self.buf[from..]).map(|at| from + at);
+            self.searched = self.newline.unwrap_or(self.buf.len());
+        }
+        self.newline.or(last.then_some(self.buf.len()))
+    }
+}
+
+/// Where the document begins whose first key stands behind `before`. `{"result":{"resourceSpans"` is one document.
+fn begin(before: &[u8]) -> Option<usize> {
+    let around = before.trim_ascii_end().strip_suffix(b"{")?;
+    (!around.trim_ascii_end().ends_with(b":")).then_some(around.len())
+}
+
+impl Scan {
+    /// Goes on through `value`.
+    fn on(&mut self, value: &[u8]) -> Seen {
+        while let Some(&byte) = value.get(self.len) {
+            if self.in_string {
+                match self.string(value) {
+                    None => continue,
+                    Some(seen) => return seen,
+                }
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => {
+                    if let Some(got) = self.unfit(value) {
+                        return Seen::Broken(got);
+                    }
+                    self.depth += 1;
+                    self.objects = self.objects << 1 | u128::from(byte == b'{');
+                }
+                b'}' | b']' => {
+                    if (self.objects & 1 == 1) != (byte == b'}') {
+                        return Seen::Broken("a bracket that closes another one");
+                    }
+                    self.depth -= 1;
+                    self.objects >>= 1;
+                    if self.depth == 0 {
+                        self.len += 1;
+                        return Seen::End;
+                    }
+                }
+                _ => {}
+            }
+            self.len += 1;
+        }
+        Seen::More
+    }
+
+    /// To the end of the string, if it is in sight.
+    fn string(&mut self, value: &[u8]) -> Option<Seen> {
+        let Some(at) = memchr3(b'"', b'\\', b'\n', &value[self.len..]) else {
+            self.len = value.len();
+            return Some(Seen::More);
+        };
+        match value[self.len + at] {
+            b'"' => {
+                self.in_string = false;
+                self.len += at + 1;
+            }
+            b'\n' => return Some(Seen::Broken("a line break within a string")),
+            _ if self.len + at + 1 == value.len() => {
+                self.len += at;
+                return Some(Seen::More);
+            }
+            _ => self.len += at + 2,
+        }
+        None
+    }
+
+    /// Why no value can begin here, if so: most likely another document does.
+    fn unfit(&self, value: &[u8]) -> Option<&'static str> {
+        if self.depth == MAX_DEPTH {
+            return Some("more than 127 objects and arrays within one another");
+        }
+        match value[..self.len].iter().rfind(|byte| !byte.is_ascii_whitespace()) {
+            None | Some(b'[' | b':') => None,
+            Some(b',') if self.objects & 1 == 0 => None,
+            _ => Some("the beginning of another document"),
+        }
+    }
+}
