@@ -227,7 +227,10 @@ def test_a_tree_shows_every_span_of_the_trace():
     spans = request["tree"]["spans"]
     assert slowest["trace_id"] in text
     head = text[: text.index("\n  span ")].splitlines()
-    assert len(text.splitlines()) == len(head) + 1 + len(spans)
+    errors = [span["error"] for span in spans if span["error"]]
+    assert errors == ["context deadline exceeded"]
+    assert len(text.splitlines()) == len(head) + 1 + len(spans) + len(errors)
+    assert "✗ context deadline exceeded" in text
     assert spans[0]["parent"] is None
     assert all(span["parent"] in {each["span_id"] for each in spans} for span in spans[1:])
     assert sum(span["critical_ns"] for span in spans) == request["wall_ns"] == slowest["wall_ns"]

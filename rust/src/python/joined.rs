@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::errors::arrow_err;
 use super::spans::SpanColumns;
 use super::table::Table;
+use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
