@@ -203,7 +203,7 @@ def test_the_table_is_slowest_first_and_bounded():
     slowest = records(run("requests", CAPTURE, "--json", "--slowest", "5").stdout)
     assert lines[1 + 5 :] == [
         "… 1,288 more requests",
-        "Not in here: 118 requests that stay open by nature (watch 118)",
+        "118 requests that stay open by nature are not in the table: watch 118",
     ]
     assert [each["trace_id"][:12] in line for each, line in zip(slowest, lines[1:], strict=False)] == [
         True

@@ -315,16 +315,20 @@ def _left_out(attribution: Attribution, look: Look) -> list[Text]:
     open_ended = requests.where(long_running=True)
     told = [
         *([f"{count(inner, 'request')} that happened inside others, whose time has theirs"] if inner else []),
-        *([_open_by_nature(open_ended)] if len(open_ended) else []),
+        *([f"{_open_by_nature(open_ended)} ({_verbs(open_ended)})"] if len(open_ended) else []),
     ]
     return [line for each in told for line in wrapped(f"Not in here: {each}", look, style="dim")]
 
 
 def _open_by_nature(requests: Requests) -> str:
+    return (
+        f"{count(len(requests), 'request')} that {'stays' if len(requests) == 1 else 'stay'} open by nature"
+    )
+
+
+def _verbs(requests: Requests) -> str:
     verbs = Counter(verb or "other" for verb in requests.column("verb"))
-    told = ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
-    what = "stays" if len(requests) == 1 else "stay"
-    return f"{count(len(requests), 'request')} that {what} open by nature ({told})"
+    return ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
 
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
@@ -372,13 +376,18 @@ def requests_lines(attribution: Attribution, selected: Requests, look: Look, lim
 
 
 def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
-    """How many of the selected requests cannot be in a table by duration."""
+    """How many of the selected requests cannot be in a table by duration, and why."""
     untimed = len(selected.where(timed=False))
-    reasons = [count(untimed, "request") + " whose times cannot be true"] if untimed else []
     open_ended = selected.where(long_running=True)
+    told = []
     if len(open_ended) and not any(listed.column("long_running")):
-        reasons.insert(0, _open_by_nature(open_ended))
-    return wrapped(f"Not in here: {'; '.join(reasons)}", look, indent=0, style="dim") if reasons else []
+        verb = "is" if len(open_ended) == 1 else "are"
+        told.append(f"{_open_by_nature(open_ended)} {verb} not in the table: {_verbs(open_ended)}")
+    if untimed:
+        told.append(
+            f"{count(untimed, 'request')} whose times cannot be true {'is' if untimed == 1 else 'are'} not in the table"
+        )
+    return [line for each in told for line in wrapped(each, look, indent=0, style="dim")]
 
 
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
