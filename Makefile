@@ -12,7 +12,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels lock clean
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,16 @@ rust: $(VENV)/.venv ## clippy with and without the Python door, and the tests of
 	cd rust && cargo clippy --locked --all-targets -- -D warnings
 	cd rust && PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --all-targets --features python -- -D warnings
 	cd rust && cargo test --locked
+
+fuzz: ## any bytes against the core, an hour a target, from a kept corpus (SECONDS=60 TARGETS='decode json')
+	@$(NEEDS_RUST)
+	rust/fuzz/run $(or $(SECONDS),3600) $(TARGETS)
+
+deny: ## licences, sources and known faults of the crates, where cargo-deny is installed
+	@command -v cargo-deny >/dev/null || { echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; exit 0; }; \
+	cd rust && cargo deny --all-features check licenses bans sources && { \
+	cargo deny fetch db >/dev/null 2>&1 || { echo "skipped: the advisory database cannot be fetched"; exit 0; }; \
+	cargo deny --all-features check advisories; }
 
 # ---- releases and upkeep --------------------------------------------------------------------------
 

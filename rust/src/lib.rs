@@ -11,16 +11,34 @@
 // Half of what the core can do is asked for by Python alone; with it, every function has a caller.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
 
-mod arrow;
-mod attribute;
-mod columns;
-mod decode;
+/// What was expected, what came, and where.
 mod error;
-mod join;
+
+/// Everything that was said, one array per field.
+mod columns;
+
+/// Bytes → columns: OTLP on the wire, as JSON, compressed.
+mod decode;
+
+/// What a receiver takes of a request.
 mod screen;
+
+/// Columns → tables that other libraries read.
+mod arrow;
+
+/// Columns → call trees and requests.
+mod join;
+
+/// Requests → whose time it was.
+mod attribute;
+
+/// The same join, a part at a time.
 mod stream;
+
+/// What is told of joined spans, as tables.
 mod tables;
 
+/// The door to Python.
 #[cfg(feature = "python")]
 mod python;
 

@@ -10,7 +10,8 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 
-use super::{bytes_column, list, name_column, nulls_where, strings_column, structs, views};
+use super::arrays::{bytes_column, list, name_column, nulls_where, strings_column, structs};
+use super::views;
 use crate::columns::{Attributes, Columns, TextRef, ValueKind};
 
 /// One struct per attribute: the key, which member of the value is set, and one child per type of value.

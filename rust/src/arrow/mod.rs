@@ -3,6 +3,7 @@
 //! One table of (name, builder) per Arrow table: the schema is what the builders return.
 //! String values become views into the retained wire bytes; names and keys become dictionaries.
 
+mod arrays;
 mod attributes;
 mod views;
 
@@ -11,14 +12,16 @@ use std::sync::Arc;
 use arrow_array::types::UInt32Type;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, LargeListArray,
-    RecordBatch, StringArray, StructArray, UInt32Array, UInt64Array,
+    RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
-use arrow_schema::{ArrowError, Field, Schema};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow_schema::{ArrowError, Field};
 
 use crate::columns::interner::Interner;
-use crate::columns::{Columns, OddId, TextRef, hex, present, run};
+use crate::columns::{Columns, OddId, TextRef, present, run};
 
+use arrays::{bytes_column, list, name_column, nulls_where, structs};
+pub use arrays::{hex_column, named, strings_column, word_column};
 use attributes::attributes_column;
 pub use attributes::{attribute_column, texts};
 
@@ -121,26 +124,8 @@ pub fn table(c: &Columns, builders: &[Builder]) -> Result<RecordBatch, ArrowErro
     named(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
-/// A record batch of named arrays; a column may be null where its array has nulls.
-pub fn named<N: Into<String>>(columns: Vec<(N, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
-    let (names, arrays): (Vec<String>, Vec<ArrayRef>) =
-        columns.into_iter().map(|(name, array)| (name.into(), array)).unzip();
-    let fields: Vec<Field> = names.iter().zip(&arrays).map(|(name, array)| field(name, array)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-}
-
-fn field(name: &str, array: &ArrayRef) -> Field {
-    Field::new(name, array.data_type().clone(), true)
-}
-
 fn presence(bits: &[u8], bit: u8) -> Option<NullBuffer> {
     nulls_where(bits, |bits| bits & bit != 0)
-}
-
-/// Which rows are valid; `None` when all are.
-fn nulls_where<T>(rows: &[T], valid: impl Fn(&T) -> bool) -> Option<NullBuffer> {
-    let nulls = NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |row| valid(&rows[row])));
-    Some(nulls).filter(|nulls| nulls.null_count() > 0)
 }
 
 fn id_column<const N: usize>(ids: &[[u8; N]], bits: &[u8], bit: u8) -> Result<ArrayRef, ArrowError> {
@@ -148,33 +133,8 @@ fn id_column<const N: usize>(ids: &[[u8; N]], bits: &[u8], bit: u8) -> Result<Ar
     Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, values, presence(bits, bit))?))
 }
 
-fn name_column(names: &Interner, ids: &[u32]) -> Result<ArrayRef, ArrowError> {
-    let values: ArrayRef = Arc::new(StringArray::from_iter_values(names.iter()));
-    Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(ids.to_vec()), values)?))
-}
-
 fn text_column(c: &Columns, texts: &[TextRef]) -> Result<ArrayRef, ArrowError> {
     views::strings(&c.arena, texts.iter().copied(), None)
-}
-
-/// Strings as views into the arena; `None` is null.
-pub fn strings_column(
-    c: &Columns,
-    texts: impl Iterator<Item = Option<TextRef>>,
-) -> Result<ArrayRef, ArrowError> {
-    let (texts, nulls) = texts_and_nulls(texts);
-    views::strings(&c.arena, texts.into_iter(), nulls)
-}
-
-fn bytes_column(c: &Columns, texts: impl Iterator<Item = Option<TextRef>>) -> Result<ArrayRef, ArrowError> {
-    let (texts, nulls) = texts_and_nulls(texts);
-    views::bytes(&c.arena, texts.into_iter(), nulls)
-}
-
-fn texts_and_nulls(texts: impl Iterator<Item = Option<TextRef>>) -> (Vec<TextRef>, Option<NullBuffer>) {
-    let (texts, valid): (Vec<TextRef>, Vec<bool>) =
-        texts.map(|text| (text.unwrap_or_default(), text.is_some())).unzip();
-    (texts, nulls_where(&valid, |&valid| valid))
 }
 
 /// A resource's text, for every span of the resource.
@@ -188,18 +148,6 @@ fn per_span_text(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> {
     let values: ArrayRef = Arc::new(StringArray::from_iter_values(distinct.iter()));
     let ids = UInt32Array::from_iter((0..c.len()).map(|row| ids[c.resource_of(row)]));
     Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(ids, values)?))
-}
-
-fn list(end: &[u32], items: StructArray) -> Result<ArrayRef, ArrowError> {
-    let offsets =
-        OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
-    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
-    Ok(Arc::new(LargeListArray::try_new(item, offsets, Arc::new(items), None)?))
-}
-
-fn structs(children: Vec<(&'static str, ArrayRef)>) -> Result<StructArray, ArrowError> {
-    let fields: Vec<Field> = children.iter().map(|(name, array)| field(name, array)).collect();
-    StructArray::try_new(fields.into(), children.into_iter().map(|(_, array)| array).collect(), None)
 }
 
 fn events_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
@@ -236,20 +184,4 @@ fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
     let values = bytes_column(c, refs.iter().map(|&(_, text)| Some(text)))?;
     let item = Arc::new(Field::new("item", values.data_type().clone(), true));
     Ok(Arc::new(LargeListArray::try_new(item, offsets, values, None)?))
-}
-
-/// Ids as lower-case hex, the way every tracing tool writes them.
-pub fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(ids.map(hex)))
-}
-
-/// Words of an interner as a dictionary column; `null` tells which words stand for nothing.
-pub fn word_column(
-    words: &Interner,
-    ids: &[u32],
-    null: impl Fn(u32) -> bool,
-) -> Result<ArrayRef, ArrowError> {
-    let values: ArrayRef = Arc::new(StringArray::from_iter_values(words.iter()));
-    let ids = UInt32Array::from_iter(ids.iter().map(|&id| (!null(id)).then_some(id)));
-    Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(ids, values)?))
 }

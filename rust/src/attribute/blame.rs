@@ -10,7 +10,8 @@
 //!
 //! What contexts mean, and what phases become in them, is the taxonomy's; here they are numbers.
 
-use crate::attribute::Phase;
+/// A phase's number in the table's list of names.
+pub type Phase = u16;
 
 /// The rules' answers about calls. Empty: there are none.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::attribute::blame::Blame;
+pub use crate::attribute::blame::Phase;
 use crate::attribute::details::{Detail, Details};
 use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
 use crate::columns::interner::Sequence;
@@ -28,9 +29,6 @@ use crate::join::apiservers::OWN_NAME;
 use crate::join::known_names::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::role::Role;
 use crate::join::times::id_key;
-
-/// A phase's number in the table's list of names.
-pub type Phase = u16;
 
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
 const NESTING: u32 = 8;

@@ -129,8 +129,11 @@ fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// Requests in one arena, their lengths, and (request, how many texts were replaced).
+type Mended = (Vec<u8>, Vec<u32>, Vec<(usize, u32)>);
+
 /// The requests with every text as UTF-8, and how many there were not.
-fn mended(arena: &[u8], lens: &[u32], bad: &[usize]) -> Result<(Vec<u8>, Vec<u32>, Vec<(usize, u32)>)> {
+fn mended(arena: &[u8], lens: &[u32], bad: &[usize]) -> Result<Mended> {
     let mut all = Requests::default();
     let (mut replaced, mut bad) = (Vec::new(), bad.iter().peekable());
     for (index, range) in ranges(lens).enumerate() {

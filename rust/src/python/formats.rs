@@ -9,7 +9,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{SpanColumns, to_py_err};
+use super::errors::to_py_err;
+use super::spans::SpanColumns;
 use crate::decode::inflate::{self, Compression};
 use crate::decode::json::{self, Found};
 use crate::decode::sound::{Bounds, Requests};

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
+use super::errors::arrow_err;
+use super::spans::SpanColumns;
 use super::table::Table;
-use super::{SpanColumns, arrow_err};
+use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
-use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE, hex, run};
+use crate::columns::{NONE, hex, run};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
@@ -25,22 +26,6 @@ type SignatureRow = (String, String, i32, String, Text, bool, Text, Text);
 type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 /// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
 type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
-
-/// A process: service name, instance id, attributes of the first resource that it sent.
-pub type Process = (String, Text, Vec<(String, Text)>);
-
-/// All processes.
-pub fn processes(c: &Columns) -> Vec<Process> {
-    let processes = Processes::new(c);
-    let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
-    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
-    let described = processes.names.iter().enumerate();
-    described
-        .map(|(id, (service, instance))| {
-            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
-        })
-        .collect()
-}
 
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
@@ -237,11 +222,29 @@ impl JoinedSpans {
             raw_start: c.spans.start_time_unix_nano[at],
             raw_end: c.spans.end_time_unix_nano[at],
             attributes: arrow::texts(c, &c.span_attributes, at),
+            error: error_of(c, at),
             events: events
                 .map(|e| (c.events.time_unix_nano[e], c.names.text(c.events.name[e]).to_owned()))
                 .collect(),
         }
     }
+}
+
+/// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
+const ERROR_TEXTS: [&str; 2] = ["exception.message", "err"];
+
+/// What went wrong, in the sender's words: the status message of an error, else the last event that tells.
+fn error_of(c: &Columns, row: usize) -> Text {
+    const ERROR: i32 = 2;
+    let message = c.text(c.spans.status_message[row]);
+    if c.spans.status_code[row] == ERROR && !message.is_empty() {
+        return Some(message.to_owned());
+    }
+    let told = |event: usize| {
+        let texts = arrow::texts(c, &c.event_attributes, event);
+        texts.into_iter().find(|(key, _)| ERROR_TEXTS.contains(&key.as_str())).and_then(|(_, text)| text)
+    };
+    run(&c.spans.events_end, row).rev().find_map(told)
 }
 
 fn method_of(name: &str) -> PyResult<Method> {
@@ -277,6 +280,7 @@ pub struct SpanView {
     kind: i32,
     status_code: i32,
     status_message: String,
+    error: Text,
     service: String,
     instance: Option<String>,
     start: i64,

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::SpanColumns;
 use super::joined::JoinedSpans;
+use super::spans::SpanColumns;
 use crate::columns::hex;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;

@@ -17,7 +17,7 @@ use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
 
-use super::arrow_err;
+use super::errors::arrow_err;
 
 fn capsule<'py, T: 'static + Send>(
     py: Python<'py>,
@@ -215,4 +215,11 @@ fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),
     })
+}
+
+/// Adds what this file has to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Table>()?;
+    module.add_class::<Column>()?;
+    module.add_function(wrap_pyfunction!(make_table, module)?)
 }

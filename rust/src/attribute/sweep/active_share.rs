@@ -1,6 +1,6 @@
 //! The active share: each instant divided among the spans at work in it.
 
-use super::{Cut, Span};
+use super::tree::{Cut, Span};
 
 /// What the active share knows of one node while time passes.
 #[derive(Debug, Clone, Copy, Default)]

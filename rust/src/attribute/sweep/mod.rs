@@ -12,35 +12,14 @@
 //! `active_share` is O((n + c) log n), whatever the shape of the tree. Scratch is kept between requests.
 
 mod active_share;
+mod tree;
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use active_share::Division;
-
-/// One request's spans, the root first and every parent before its children (preorder, for example).
-///
-/// The slices are columns of equal length; what goes beyond the shortest is not read.
-#[derive(Debug, Clone, Copy)]
-pub struct Tree<'a> {
-    /// Node of each node's parent, smaller than the node itself. The root's entry is not read.
-    pub parent: &'a [u32],
-    /// Start, in ns.
-    pub start: &'a [i64],
-    /// End, in ns. An end before the start makes the span empty.
-    pub end: &'a [i64],
-    /// `span_id` read as big-endian: breaks ties, smallest first; the smaller node breaks equal ids.
-    pub id: &'a [u64],
-}
-
-/// From `at` (ns) on, the own time of `node` carries another label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// When, in ns. Cuts are given in the order of this field; of several at one instant the last holds.
-    pub at: i64,
-    /// Whose label changes.
-    pub node: u32,
-}
+use tree::Span;
+pub use tree::{Cut, Tree};
 
 /// What the critical path does with a child that still runs when a later sibling has begun.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,15 +29,6 @@ pub enum Overlap {
     Clip,
     /// It is ignored, as Jaeger and CRISP do; one that ends at that very instant counts.
     HappensBefore,
-}
-
-/// A span with its effective interval; empty means `start == end`.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: i64,
-    end: i64,
-    id: u64,
-    parent: u32,
 }
 
 /// The same span as its parent sees it: a copy, so that sorting and walking siblings stay in one place.

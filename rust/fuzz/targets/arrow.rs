@@ -1,6 +1,6 @@
 //! Any bytes: what the decoder takes, Arrow finds nothing wrong with, as if it had not been made without its checks.
 //!
-//!     cargo +nightly fuzz run arrow            # in rust/
+//!     make fuzz TARGETS=arrow
 
 #![no_main]
 

@@ -1,0 +1,88 @@
+//! The arrays that tables are made of.
+
+use std::sync::Arc;
+
+use arrow_array::types::UInt32Type;
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, LargeListArray, RecordBatch, StringArray, StructArray, UInt32Array,
+};
+use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow_schema::{ArrowError, Field, Schema};
+
+use super::views;
+use crate::columns::interner::Interner;
+use crate::columns::{Columns, TextRef, hex};
+
+/// A record batch of named arrays; a column may be null where its array has nulls.
+pub fn named<N: Into<String>>(columns: Vec<(N, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
+    let (names, arrays): (Vec<String>, Vec<ArrayRef>) =
+        columns.into_iter().map(|(name, array)| (name.into(), array)).unzip();
+    let fields: Vec<Field> = names.iter().zip(&arrays).map(|(name, array)| field(name, array)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+}
+
+pub fn field(name: &str, array: &ArrayRef) -> Field {
+    Field::new(name, array.data_type().clone(), true)
+}
+
+/// Which rows are valid; `None` when all are.
+pub fn nulls_where<T>(rows: &[T], valid: impl Fn(&T) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |row| valid(&rows[row])));
+    Some(nulls).filter(|nulls| nulls.null_count() > 0)
+}
+
+pub fn name_column(names: &Interner, ids: &[u32]) -> Result<ArrayRef, ArrowError> {
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values(names.iter()));
+    Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(ids.to_vec()), values)?))
+}
+
+/// Strings as views into the arena; `None` is null.
+pub fn strings_column(
+    c: &Columns,
+    texts: impl Iterator<Item = Option<TextRef>>,
+) -> Result<ArrayRef, ArrowError> {
+    let (texts, nulls) = texts_and_nulls(texts);
+    views::strings(&c.arena, texts.into_iter(), nulls)
+}
+
+pub fn bytes_column(
+    c: &Columns,
+    texts: impl Iterator<Item = Option<TextRef>>,
+) -> Result<ArrayRef, ArrowError> {
+    let (texts, nulls) = texts_and_nulls(texts);
+    views::bytes(&c.arena, texts.into_iter(), nulls)
+}
+
+pub fn texts_and_nulls(texts: impl Iterator<Item = Option<TextRef>>) -> (Vec<TextRef>, Option<NullBuffer>) {
+    let (texts, valid): (Vec<TextRef>, Vec<bool>) =
+        texts.map(|text| (text.unwrap_or_default(), text.is_some())).unzip();
+    (texts, nulls_where(&valid, |&valid| valid))
+}
+
+pub fn list(end: &[u32], items: StructArray) -> Result<ArrayRef, ArrowError> {
+    let offsets =
+        OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    Ok(Arc::new(LargeListArray::try_new(item, offsets, Arc::new(items), None)?))
+}
+
+pub fn structs(children: Vec<(&'static str, ArrayRef)>) -> Result<StructArray, ArrowError> {
+    let fields: Vec<Field> = children.iter().map(|(name, array)| field(name, array)).collect();
+    StructArray::try_new(fields.into(), children.into_iter().map(|(_, array)| array).collect(), None)
+}
+
+/// Ids as lower-case hex, the way every tracing tool writes them.
+pub fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(ids.map(hex)))
+}
+
+/// Words of an interner as a dictionary column; `null` tells which words stand for nothing.
+pub fn word_column(
+    words: &Interner,
+    ids: &[u32],
+    null: impl Fn(u32) -> bool,
+) -> Result<ArrayRef, ArrowError> {
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values(words.iter()));
+    let ids = UInt32Array::from_iter(ids.iter().map(|&id| (!null(id)).then_some(id)));
+    Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(ids, values)?))
+}

@@ -1,0 +1,154 @@
+//! Decoded spans, as Python sees them.
+
+use std::sync::Arc;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::errors::{arrow_err, to_py_err};
+use super::table::{Column, Table};
+use crate::arrow::{self, Builder};
+use crate::columns::processes::Processes;
+use crate::columns::{Columns, IdField, roomy};
+
+/// A process: service name, instance id, attributes of the first resource that it sent.
+type Process = (String, Option<String>, Vec<(String, Option<String>)>);
+
+/// Decoded spans.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct SpanColumns(pub Arc<Columns>);
+
+#[pymethods]
+impl SpanColumns {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Counts by name: batches, spans, events, links, resources and so on.
+    fn counts(&self) -> Vec<(&'static str, usize)> {
+        let c = &self.0;
+        vec![
+            ("batches", c.batches as usize),
+            ("spans", c.len()),
+            ("attributes", c.span_attributes.key.len()),
+            ("events", c.events.name.len()),
+            ("links", c.links.flags.len()),
+            ("scope_spans", c.scopes.name.len()),
+            ("resource_spans", c.resources.batch.len()),
+            ("odd_ids", c.spans.odd_ids.len()),
+        ]
+    }
+
+    /// Bytes held: (columns, retained wire).
+    #[getter]
+    fn nbytes(&self) -> (usize, usize) {
+        self.0.nbytes()
+    }
+
+    /// Ids of a wrong length: (field, its length, the right one, how many).
+    fn odd_lengths(&self) -> Vec<(&'static str, usize, usize, usize)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for odd in &self.0.spans.odd_ids {
+            let (field, due) = match odd.field {
+                IdField::Trace => ("trace id", 16),
+                IdField::Span => ("span id", 8),
+                IdField::Parent => ("parent span id", 8),
+            };
+            *counts.entry((field, odd.value.len(), due)).or_default() += 1;
+        }
+        counts.into_iter().take(8).map(|((field, len, due), count)| (field, len, due, count)).collect()
+    }
+
+    /// The earliest and the latest start; zeros if there is no span.
+    fn start_times(&self) -> (u64, u64) {
+        let times = &self.0.spans.start_time_unix_nano;
+        (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
+    }
+
+    /// Names of the columns of one table.
+    #[staticmethod]
+    fn column_names(table: &str) -> PyResult<Vec<&'static str>> {
+        Ok(builders(table)?.iter().map(|(name, _)| *name).collect())
+    }
+
+    /// One of the tables "spans", "scopes", "resources", "odd_ids".
+    fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
+        let builders = builders(table)?;
+        py.detach(|| arrow::table(&self.0, builders)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// One column of the span table.
+    fn column(&self, py: Python<'_>, name: &str) -> PyResult<Column> {
+        let builder = arrow::SPANS.iter().find(|(known, _)| *known == name);
+        let (_, build) = builder.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        py.detach(|| build(&self.0)).map(Column::from).map_err(arrow_err)
+    }
+
+    /// The values of one attribute key.
+    fn attribute(&self, py: Python<'_>, key: &str) -> PyResult<Column> {
+        py.detach(|| arrow::attribute_column(&self.0, key)).map(Column::from).map_err(arrow_err)
+    }
+
+    /// Distinct processes: (service name, instance id or None, attributes of the resource).
+    fn processes(&self) -> Vec<Process> {
+        processes(&self.0)
+    }
+}
+
+fn builders(table: &str) -> PyResult<&'static [Builder]> {
+    match table {
+        "spans" => Ok(arrow::SPANS),
+        "scopes" => Ok(arrow::SCOPES),
+        "resources" => Ok(arrow::RESOURCES),
+        "odd_ids" => Ok(arrow::ODD_IDS),
+        _ => Err(PyKeyError::new_err(table.to_owned())),
+    }
+}
+
+/// Decodes the requests in these buffers, one request a buffer, into one set of columns.
+#[pyfunction]
+fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumns> {
+    let mut arena = Vec::with_capacity(roomy(buffers.iter().map(|buffer| buffer.len().unwrap_or(0)).sum()));
+    let mut ranges = Vec::with_capacity(buffers.len());
+    for buffer in &buffers {
+        let start = arena.len();
+        append(py, buffer, &mut arena)?;
+        ranges.push(start..arena.len());
+    }
+    let columns =
+        py.detach(|| crate::decode::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
+    Ok(SpanColumns(Arc::new(columns)))
+}
+
+/// Copies a buffer while the GIL is held: a bytearray may change as soon as it is not.
+fn append(py: Python<'_>, buffer: &Bound<'_, PyAny>, arena: &mut Vec<u8>) -> PyResult<()> {
+    if let Ok(bytes) = buffer.cast::<PyBytes>() {
+        arena.extend_from_slice(bytes.as_bytes());
+        return Ok(());
+    }
+    let view = PyBuffer::<u8>::get(buffer)?;
+    let start = arena.len();
+    arena.resize(start + view.len_bytes(), 0);
+    view.copy_to_slice(py, &mut arena[start..])
+}
+
+/// All processes.
+fn processes(c: &Columns) -> Vec<Process> {
+    let processes = Processes::new(c);
+    let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
+    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
+    let described = processes.names.iter().enumerate();
+    described
+        .map(|(id, (service, instance))| {
+            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Adds what this file has to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SpanColumns>()?;
+    module.add_function(wrap_pyfunction!(decode, module)?)
+}
