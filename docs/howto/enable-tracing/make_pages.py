@@ -94,7 +94,8 @@ Then:
 k8strace setup probe --server https://10.0.0.11:6443 --ca-file certificate-authority.pem --client-cert client-certificate.pem --client-key client-key.pem
 ```
 
-The probe opens a receiver on 127.0.0.1:4317 (`--listen` for another place), sends one GET with a sampled `traceparent` and a user agent like no other, waits for its spans, and prints where its time went.
+The probe opens a receiver on 127.0.0.1:4317 (`--listen` for another place), sends GETs until spans flow, then the one that counts, with a sampled `traceparent` and a user agent like no other, and prints where its time went.
+It waits up to 60 s (`--timeout`), as etcd's exporter may need 18 s to come back to a receiver that was not there.
 If a receiver runs already and writes to a file, give `--store FILE` instead.
 If nothing comes, it says what came instead and the likely causes for your version.
 
