@@ -5,7 +5,7 @@ Private: import from `k8strace`. All times are integer nanoseconds.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, type_check_only
+from typing import Any, Final, Protocol, Self, TypeAlias, final, type_check_only
 
 from _typeshed import ReadableBuffer
 

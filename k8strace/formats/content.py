@@ -146,11 +146,11 @@ class Content:
             size -= len(pieces[-1])
         return _joined(pieces)
 
-    def run(self, split: Callable[[bytes, int, int], tuple[Run, int]]) -> Run | None:
-        """What `split` takes of the chunk that is being read; None if that is nothing."""
+    def run(self, split: Callable[[bytes, int, int, int], tuple[Run, int]], limit: int) -> Run | None:
+        """What `split` takes of the chunk that is being read, messages up to a limit; None if that is nothing."""
         if not self._refill():
             return None
-        taken, end = split(self._chunk, self._at, self.offset - self._at)
+        taken, end = split(self._chunk, self._at, self.offset - self._at, limit)
         if end == self._at:
             return None
         self._advance(end)

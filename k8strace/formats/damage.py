@@ -78,7 +78,7 @@ class Account:
         for kind, count, size in more:
             if kind in SIGNALS:
                 self.count_signal(kind, count, size)
-            else:
+            elif count:
                 self._more += count
                 self._more_bytes += size
 

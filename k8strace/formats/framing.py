@@ -51,7 +51,7 @@ class TornError(Exception):
 def _frames(content: Content) -> Iterator[Piece | Run]:
     """Whole frames are taken by the core, many at once. What is left is odd, or lies across two chunks."""
     while True:
-        run = content.run(lambda *at: split_frames(*at, contents.MESSAGE_LIMIT_BYTES))
+        run = content.run(split_frames, contents.MESSAGE_LIMIT_BYTES)
         if run is not None:
             yield run
         elif (piece := _frame(content)) is not None:

@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from k8strace._core import RequestBuffer, SpanColumns
@@ -154,14 +155,11 @@ class Gathering:
                 if kind == "utf8":
                     continue
                 run.account.sound -= count
-                at = [index for index in range(first, end) if verdicts[index] == number]
-                if kind in SIGNALS:
-                    run.account.count_signal(kind, count, sum(self._sizes[index] for index in at))
-                    continue
-                more = at[MOST_ROWS:]
-                run.account.count_more([(kind, len(more), sum(self._sizes[index] for index in more))])
-                for index in at[:MOST_ROWS]:
+                at = (index for index in range(first, end) if verdicts[index] == number)
+                rows = () if kind in SIGNALS else tuple(islice(at, MOST_ROWS))
+                for index in rows:
                     yield from run.account.set_aside(self._damage(run, index, by_message.get(index), kind))
+                run.account.count_more([(kind, count - len(rows), sum(self._sizes[index] for index in at))])
 
     def _damage(self, run: _Run, index: int, error: DecodeError | None, kind: str) -> Damage:
         offset, size = self._offsets[index], self._sizes[index]

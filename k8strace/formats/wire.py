@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from k8strace._core import Run, inflate_all, json_to_wire
 from k8strace.exceptions import DecodeError, FormatError
+from k8strace.formats.causes import with_cause
 from k8strace.formats.content import (
     MESSAGE_LIMIT_BYTES,
     Allowance,
@@ -20,7 +21,6 @@ from k8strace.formats.content import (
     reporting,
     ticking,
 )
-from k8strace.formats.causes import with_cause
 from k8strace.formats.damage import Account, Damage
 from k8strace.formats.framing import PIECES, Piece, TornError
 from k8strace.formats.sniffing import FORMATS, HEAD_BYTES, sniff
