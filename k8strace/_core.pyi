@@ -160,6 +160,9 @@ class SpanView:
     @property
     def status_message(self) -> str: ...
     @property
+    def error(self) -> str | None:
+        """Status message of an error, else the text of the last event that tells of one."""
+    @property
     def service(self) -> str: ...
     @property
     def instance(self) -> str | None: ...

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::errors::arrow_err;
 use super::spans::SpanColumns;
 use super::table::Table;
+use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
@@ -221,11 +222,29 @@ impl JoinedSpans {
             raw_start: c.spans.start_time_unix_nano[at],
             raw_end: c.spans.end_time_unix_nano[at],
             attributes: arrow::texts(c, &c.span_attributes, at),
+            error: error_of(c, at),
             events: events
                 .map(|e| (c.events.time_unix_nano[e], c.names.text(c.events.name[e]).to_owned()))
                 .collect(),
         }
     }
+}
+
+/// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
+const ERROR_TEXTS: [&str; 2] = ["exception.message", "err"];
+
+/// What went wrong, in the sender's words: the status message of an error, else the last event that tells.
+fn error_of(c: &Columns, row: usize) -> Text {
+    const ERROR: i32 = 2;
+    let message = c.text(c.spans.status_message[row]);
+    if c.spans.status_code[row] == ERROR && !message.is_empty() {
+        return Some(message.to_owned());
+    }
+    let told = |event: usize| {
+        let texts = arrow::texts(c, &c.event_attributes, event);
+        texts.into_iter().find(|(key, _)| ERROR_TEXTS.contains(&key.as_str())).and_then(|(_, text)| text)
+    };
+    run(&c.spans.events_end, row).rev().find_map(told)
 }
 
 fn method_of(name: &str) -> PyResult<Method> {
@@ -261,6 +280,7 @@ pub struct SpanView {
     kind: i32,
     status_code: i32,
     status_message: String,
+    error: Text,
     service: String,
     instance: Option<String>,
     start: i64,
