@@ -129,12 +129,16 @@ class JoinedSpans:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
         """Distinct (signature number, event name number, event name)."""
-    def attribute(self, answers: Answers, method: str, overlap: str) -> AttributedRequests:
-        """Divides every request's wall time. Raises ValueError."""
+    def attribute(
+        self, answers: Answers, method: str, overlap: str, requests: Sequence[int] | None
+    ) -> AttributedRequests:
+        """Divides the wall time of these requests, or of all. Raises ValueError."""
     def explain(self, request: int, answers: Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
-    def calls(self, answers: Answers, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Calls between groups of phases: (from, to, calls, ns). Raises ValueError."""
+    def calls(
+        self, answers: Answers, group: Sequence[int], requests: Sequence[int] | None
+    ) -> list[tuple[int, int, int, int]]:
+        """Calls between groups of phases, in these requests or in all: (from, to, calls, ns). Raises ValueError."""
 
 @final
 class SpanView:
