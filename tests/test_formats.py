@@ -428,7 +428,7 @@ def test_damaged_lines_are_set_aside_with_their_place():
         assert spans.sources[0].batches == (good + bad).count(good)
         for content, strict in ((good + bad, True), (bad.removesuffix(good), False)):
             with pytest.raises(k8strace.DecodeError) as error:
-                k8strace.read(content, strict=strict)
+                k8strace.read(content, format="json-lines", strict=strict)
             assert error.value.kind == code.removeprefix("not_")
     bad = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER"}]}]}]}'
     with pytest.raises(k8strace.DecodeError, match="enums as integers") as error:

@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NoReturn, TypeAlias
 
-from k8strace._core import Inflater
+from k8strace._core import Inflater, Run
 from k8strace.exceptions import DecodeError, MissingExtraError
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
@@ -145,6 +145,16 @@ class Content:
             pieces.append(self._advance(min(len(self._chunk), self._at + size)))
             size -= len(pieces[-1])
         return _joined(pieces)
+
+    def run(self, split: Callable[[bytes, int, int, int], tuple[Run, int]], limit: int) -> Run | None:
+        """What `split` takes of the chunk that is being read, messages up to a limit; None if that is nothing."""
+        if not self._refill():
+            return None
+        taken, end = split(self._chunk, self._at, self.offset - self._at, limit)
+        if end == self._at:
+            return None
+        self._advance(end)
+        return taken
 
     def take_zeros(self, step: int) -> None:
         """Takes zero bytes, `step` at a time, and less at the end, as long as there is nothing else."""

@@ -29,11 +29,15 @@ pub enum ErrorKind {
     Compression,
     /// There is not enough memory.
     Memory,
+    /// Another checksum than that of the content.
+    Checksum,
+    /// Zeros where a message must be.
+    Zeros,
 }
 
 impl ErrorKind {
     /// The names that Python knows the kinds by, in their order.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 13] = [
         "malformed",
         "cut",
         "utf8",
@@ -45,6 +49,8 @@ impl ErrorKind {
         "limit",
         "compression",
         "memory",
+        "checksum",
+        "zeros",
     ];
 
     /// The name that Python knows it by.

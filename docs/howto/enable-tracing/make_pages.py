@@ -12,7 +12,7 @@ from pathlib import Path
 from k8strace.setup.findings import TRAPS
 from k8strace.setup.pages import TITLES, readme
 from k8strace.setup.render import render
-from k8strace.setup.settings import DEFAULT_ENDPOINT, DEFAULT_RATE, TARGETS, settings
+from k8strace.setup.settings import DEFAULT_ENDPOINT, DEFAULT_RATE, EVERY_REQUEST, TARGETS, settings
 from k8strace.setup.versions import ETCD, KUBERNETES, SOURCES
 
 DOCS = Path(__file__).parents[2]
@@ -58,7 +58,10 @@ REST = f"""\
 ```
 
 EKS, GKE and AKS offer neither flag.
-`--rate` is {DEFAULT_RATE:,} of a million requests unless you give another, and `--requests-per-second` works out how many spans a second that makes.
+`--rate` is {DEFAULT_RATE:,} of a million requests unless you give another, which is for production; in a test cluster give `--rate {EVERY_REQUEST}`, which samples every request.
+`--requests-per-second` works out how many spans a second that makes.
+
+The receiver that every page starts is [`k8strace serve`](serve.md).
 
 ## 3. Check what is there
 
@@ -115,7 +118,13 @@ def page(target: str) -> str:
     title, _, sections = readme(wanted, files).split("\n\n", 2)
     listing, rest = sections.split("\n\n## Apply", 1)
     command = f"k8strace setup render --k8s {K8S} --etcd {MEMBER} --target {target} --out tracing"
-    parts = [title, INTRO.rstrip(), f"```sh\n{command}\n```", listing, *blocks, f"## Apply{rest}"]
+    every = command.replace(" --out", f" --rate {EVERY_REQUEST} --out")
+    rates = (
+        f"That samples {DEFAULT_RATE:,} of a million requests, a rate for production. For a test cluster, sample every request:\n\n"
+        f"```sh\n{every}\n```\n\n"
+        "The spans go to [`k8strace serve`](../serve.md), which shows where the time goes as they come."
+    )
+    parts = [title, INTRO.rstrip(), f"```sh\n{command}\n```", rates, listing, *blocks, f"## Apply{rest}"]
     return "\n\n".join(parts)
 
 
