@@ -207,7 +207,7 @@ class PhaseTable(NamedTuple):
 
     names: tuple[str, ...]
     """Phases in alphabetical order; their numbers are places in this list."""
-    answers: _core.Answers
+    answers: _core._Answers
     """The same as the core takes them."""
 
 
