@@ -307,7 +307,7 @@ class RequestBuffer:
     def __len__(self) -> int: ...
     def add(self, wire: ReadableBuffer, /) -> None:
         """Takes a copy of one request. Raises MemoryError."""
-    def add_run(self, run: Run, /) -> None:
+    def add_run(self, run: Run) -> None:
         """Takes a copy of each message. Raises MemoryError."""
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""

@@ -97,6 +97,9 @@ def _failed(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
+    if isinstance(error, MemoryError):
+        print("k8strace: there is not enough memory for this", file=sys.stderr)
+        return FAILED
     _complain(_said(error))
     return USAGE if isinstance(error, UsageError) else FAILED
 
@@ -104,8 +107,6 @@ def _failed(error: BaseException) -> int:
 def _said(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this"
     return str(error)
 
 

@@ -114,6 +114,17 @@ impl DecodeError {
     }
 }
 
+/// Can so much memory be had? Asked before large work, since a vector that cannot grow ends the process.
+///
+/// Errors: [`ErrorKind::Memory`].
+pub fn room_for(bytes: u64, what: &str) -> Result<()> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
+        let expected = format!("memory for {bytes} bytes of {what}");
+        DecodeError::new(expected, "none: read in pieces, with scan", 0).of(ErrorKind::Memory)
+    })
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = if self.path.is_empty() { "the top level" } else { &self.path };

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::to_py_err;
+use super::errors::{copied, to_py_bytes, to_py_err};
 use super::spans::SpanColumns;
 use crate::decode::inflate::{self, Compression};
 use crate::decode::json::{self, Found};
@@ -32,9 +32,9 @@ fn compression(kind: &str) -> PyResult<Compression> {
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
-    let data = data.to_vec(py)?;
+    let data = copied(py, &data)?;
     let wire = py.detach(|| json::to_wire(&data)).map_err(|error| to_py_err(&error))?;
-    Ok(PyBytes::new(py, &wire))
+    to_py_bytes(py, &wire)
 }
 
 /// Many messages at once, and what is none.
@@ -132,7 +132,7 @@ impl JsonReader {
     /// The next messages. While `pending`, there are more: read `b""` to get them.
     #[pyo3(signature = (chunk, /, last=false))]
     fn read(&mut self, py: Python<'_>, chunk: PyBuffer<u8>, last: bool) -> PyResult<Run> {
-        let chunk = chunk.to_vec(py)?;
+        let chunk = copied(py, &chunk)?;
         let Self { core, pending } = self;
         let read = || {
             core.feed(&chunk)?;
@@ -148,7 +148,7 @@ impl JsonReader {
         };
         let read: crate::error::Result<(runs::Run, Vec<u8>)> = py.detach(read);
         let (core, wires) = read.map_err(|error| to_py_err(&error))?;
-        Ok(Run { core, data: PyBytes::new(py, &wires).unbind() })
+        Ok(Run { core, data: to_py_bytes(py, &wires)?.unbind() })
     }
 
     /// Are there pieces left that take no more input?
@@ -238,9 +238,9 @@ fn inflate_all<'py>(
     data: PyBuffer<u8>,
     limit: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (kind, data) = (compression(kind)?, data.to_vec(py)?);
+    let (kind, data) = (compression(kind)?, copied(py, &data)?);
     let out = py.detach(|| inflate::inflate(kind, &data, limit)).map_err(|error| to_py_err(&error))?;
-    Ok(PyBytes::new(py, &out))
+    to_py_bytes(py, &out)
 }
 
 /// Inflates a gzip or zstd stream that arrives in pieces, to at most `limit` bytes in all.
@@ -268,6 +268,9 @@ impl Inflater {
     fn feed<'py>(&mut self, py: Python<'py>, chunk: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
         let Self { core, waiting, out } = self;
         let start = waiting.len();
+        waiting
+            .try_reserve(chunk.item_count())
+            .map_err(|_| PyMemoryError::new_err("expected memory for a chunk, got none"))?;
         waiting.resize(start + chunk.item_count(), 0);
         chunk.copy_to_slice(py, &mut waiting[start..])?;
         out.clear();
@@ -277,7 +280,7 @@ impl Inflater {
             Ok(())
         });
         fed.map_err(|error| to_py_err(&error))?;
-        Ok(PyBytes::new(py, out))
+        to_py_bytes(py, out)
     }
 
     /// Is there output left that needs no more input?

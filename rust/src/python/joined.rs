@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::errors::arrow_err;
+use super::errors::{arrow_err, to_py_err};
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::Columns;
@@ -14,6 +14,7 @@ use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
+use crate::error::room_for;
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
@@ -36,9 +37,18 @@ pub struct JoinedSpans {
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> JoinedSpans {
+fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> PyResult<JoinedSpans> {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver))))
+    room(columns.len(), "joined spans")?;
+    Ok(py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver)))))
+}
+
+/// What joining takes of memory for each span at most, about; dividing and a table take less.
+const WORK_BYTES: u64 = 512;
+
+/// Raises MemoryError, instead of ending the process in the middle of the work.
+fn room(spans: usize, what: &str) -> PyResult<()> {
+    room_for(WORK_BYTES * spans as u64, what).map_err(|error| to_py_err(&error))
 }
 
 #[pymethods]
@@ -92,6 +102,7 @@ impl JoinedSpans {
             "etcd_calls" => etcd_calls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
+        room(self.joined.columns.len(), "a table")?;
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
     }
 
@@ -149,6 +160,7 @@ impl JoinedSpans {
             chosen
         });
         let is_chosen = |request: usize| chosen.as_ref().is_none_or(|chosen| chosen[request]);
+        room(self.joined.columns.len(), "divided requests")?;
         let attributed =
             py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
         Ok(AttributedRequests(attributed))
