@@ -235,9 +235,19 @@ class Inflating:
         self._inflater = Inflater(kind, allowance.left)
         self.cut_at: int | None = None
         """Where the stored bytes end, if they end too early."""
+        self.fault: DecodeError | None = None
+        """Why the content ends, if the stored bytes are corrupt."""
 
     def chunks(self) -> Iterator[bytes]:
         """The content, some 1 MiB at a time at most, whatever the sender made of them."""
+        try:
+            yield from self._whole()
+        except DecodeError as error:
+            if error.kind != "compression":
+                raise
+            self.fault = error
+
+    def _whole(self) -> Iterator[bytes]:
         for chunk in self._stored.chunks():
             yield self._inflated(chunk)
             while self._inflater.pending:

@@ -198,7 +198,9 @@ def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -
             yield part
     except TornError as error:
         torn = error
-    if inflating and inflating.cut_at is not None:
+    if inflating and inflating.fault:
+        yield _corrupt_compression(name, inflating.fault, content.offset, asked)
+    elif inflating and inflating.cut_at is not None:
         yield _torn_compression(name, inflating.cut_at, torn, asked)
     elif torn:
         yield _torn_message(name, torn, content.offset, asked)
@@ -232,6 +234,14 @@ def _torn_message(name: str, torn: TornError, end: int, asked: _Asked) -> Issue:
     if asked.strict:
         raise DecodeError(torn.expected, torn.got, "", torn.offset, "cut")
     return Issue("torn_message", name, torn.offset, str(torn), torn.line, lost_bytes=end - torn.offset)
+
+
+def _corrupt_compression(name: str, fault: DecodeError, read: int, asked: _Asked) -> Issue:
+    """What came out before it is kept; if that is nothing, it is an error."""
+    if asked.strict or not read:
+        raise fault
+    message = f"{fault}; {read} bytes of content came before, the rest is lost"
+    return Issue("torn_compression", name, fault.offset, message)
 
 
 def _torn_compression(name: str, cut_at: int, torn: TornError | None, asked: _Asked) -> Issue:

@@ -250,6 +250,8 @@ struct Inflater {
     waiting: Vec<u8>,
     /// Kept from feed to feed: memory of this size that comes and goes leaves holes in the heap.
     out: Vec<u8>,
+    /// Corrupt data behind what was given last.
+    fault: Option<Box<DecodeError>>,
 }
 
 #[pymethods]
@@ -260,13 +262,16 @@ impl Inflater {
         let window_log = window_bytes.checked_ilog2().unwrap_or(0);
         let core = inflate::Inflater::with_window(compression(kind)?, limit, window_log)
             .map_err(|error| to_py_err(&error))?;
-        Ok(Self { core, waiting: Vec::new(), out: Vec::new() })
+        Ok(Self { core, waiting: Vec::new(), out: Vec::new(), fault: None })
     }
 
     /// The next piece of output, about 1 MiB at most. While `pending`, there is more: feed `b""` to get it.
     #[pyo3(signature = (chunk, /))]
     fn feed<'py>(&mut self, py: Python<'py>, chunk: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
-        let Self { core, waiting, out } = self;
+        if let Some(error) = self.fault.take() {
+            return Err(to_py_err(&error));
+        }
+        let Self { core, waiting, out, fault } = self;
         let start = waiting.len();
         waiting
             .try_reserve(chunk.item_count())
@@ -279,14 +284,17 @@ impl Inflater {
             waiting.drain(..used);
             Ok(())
         });
-        fed.map_err(|error| to_py_err(&error))?;
+        match fed {
+            Err(error) if error.kind == ErrorKind::Compression && !out.is_empty() => *fault = Some(error),
+            fed => fed.map_err(|error| to_py_err(&error))?,
+        }
         to_py_bytes(py, out)
     }
 
     /// Is there output left that needs no more input?
     #[getter]
     fn pending(&self) -> bool {
-        !self.waiting.is_empty() || self.core.is_pending()
+        self.fault.is_some() || !self.waiting.is_empty() || self.core.is_pending()
     }
 
     /// Where zeros begin behind the last member or frame; None if there are none.
