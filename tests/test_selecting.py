@@ -149,7 +149,7 @@ def test_functions_are_not_asked_about_null(everything):
 
 
 def test_an_unknown_column_is_answered_with_the_known_ones(everything):
-    with pytest.raises(KeyError, match="'verbs'.*verb, .*wall_ns"):
+    with pytest.raises(KeyError, match=r"'verbs'.*verb, .*wall_ns"):
         everything.where(verbs="list")
     with pytest.raises(KeyError, match="'verbs'"):
         k8strace.attribute(everything).by("verbs")
