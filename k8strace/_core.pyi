@@ -98,7 +98,7 @@ class SpanColumns:
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
-Answers: TypeAlias = tuple[
+_Answers: TypeAlias = tuple[
     Sequence[int],
     Sequence[tuple[int, int, int | None, int | None]],
     int,
@@ -131,12 +131,16 @@ class JoinedSpans:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
         """Distinct (signature number, event name number, event name)."""
-    def attribute(self, answers: Answers, method: str, overlap: str) -> AttributedRequests:
-        """Divides every request's wall time. Raises ValueError."""
-    def explain(self, request: int, answers: Answers) -> Explained:
+    def attribute(
+        self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
+    ) -> AttributedRequests:
+        """Divides the wall time of these requests, or of all. Raises ValueError."""
+    def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
-    def calls(self, answers: Answers, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Calls between groups of phases: (from, to, calls, ns). Raises ValueError."""
+    def calls(
+        self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
+    ) -> list[tuple[int, int, int, int]]:
+        """Calls between groups of phases, in these requests or in all: (from, to, calls, ns). Raises ValueError."""
 
 @final
 class SpanView:
@@ -303,7 +307,7 @@ class RequestBuffer:
     def __len__(self) -> int: ...
     def add(self, wire: ReadableBuffer, /) -> None:
         """Takes a copy of one request. Raises MemoryError."""
-    def add_run(self, run: Run, /) -> None:
+    def add_run(self, run: Run) -> None:
         """Takes a copy of each message. Raises MemoryError."""
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""

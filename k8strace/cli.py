@@ -439,15 +439,15 @@ def _selected(requests: Requests, conditions: Iterable[str]) -> Requests:
         if not equals:
             raise UsageError(f"expected --where COLUMN=VALUE, got {condition!r}")
         _check_columns((column.strip(),))
-        requests = requests.where(**{column.strip(): _fits(value)})
+        requests = requests.where(**{column.strip(): _fits(value) if value else None})
     return requests
 
 
 def _fits(wanted: str) -> Callable[[Any], bool]:
-    """Does a value look like this? Numbers and truth as they are written in JSON; no value fits what is absent."""
+    """Does a value look like this? Numbers and truth as they are written in JSON."""
 
     def test(value: Any) -> bool:
-        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
         return text == wanted or fnmatchcase(text, wanted)
 
     return test

@@ -239,7 +239,7 @@ _HTTP_NAME: Final = re.compile(
 
 
 def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
-    servers = requests.etcd_calls().column("server_ns")
+    servers = requests.etcd_calls.column("server_ns")
     missing, calls = servers.null_count, len(servers)
     if not missing:
         return

@@ -143,19 +143,26 @@ impl JoinedSpans {
         self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned())).collect()
     }
 
-    /// Divides the wall time of every request by the rules' answers.
+    /// Divides the wall time of these requests, or of all, by the rules' answers.
     fn attribute(
         &self,
         py: Python<'_>,
         answers: Answers,
         method: &str,
         overlap: &str,
+        requests: Option<Vec<usize>>,
     ) -> PyResult<AttributedRequests> {
         let table = self.phase_table(answers)?;
-        let (method, overlap) = (method_of(method)?, overlap_of(overlap)?);
+        let how = (method_of(method)?, overlap_of(overlap)?);
+        let chosen = requests.map(|requests| {
+            let mut chosen = vec![false; self.joined.requests.len()];
+            requests.into_iter().for_each(|request| chosen[request] = true);
+            chosen
+        });
+        let is_chosen = |request: usize| chosen.as_ref().is_none_or(|chosen| chosen[request]);
         room(self.joined.columns.len(), "divided requests")?;
         let attributed =
-            py.detach(|| attribute::attribute(&self.joined, &self.signatures, &table, method, overlap));
+            py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
         Ok(AttributedRequests(attributed))
     }
 
@@ -179,12 +186,17 @@ impl JoinedSpans {
     }
 
     /// Who called whom between groups of phases: (from, to, calls, ns).
-    fn calls(&self, answers: Answers, group: Vec<u32>) -> PyResult<Vec<(u32, u32, u64, u64)>> {
+    fn calls(
+        &self,
+        answers: Answers,
+        group: Vec<u32>,
+        requests: Option<Vec<usize>>,
+    ) -> PyResult<Vec<(u32, u32, u64, u64)>> {
         let table = self.phase_table(answers)?;
         if group.len() != table.phases {
             return Err(PyValueError::new_err("one group per phase"));
         }
-        Ok(tables::calls(&self.joined, &self.signatures, &table, &group))
+        Ok(tables::calls(&self.joined, &self.signatures, &table, &group, requests.as_deref()))
     }
 }
 
