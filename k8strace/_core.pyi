@@ -5,7 +5,7 @@ Private: import from `k8strace`. All times are integer nanoseconds.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, final, type_check_only
+from typing import Any, Final, Protocol, Self, TypeAlias, final, type_check_only
 
 from _typeshed import ReadableBuffer
 
@@ -20,6 +20,7 @@ __all__ = [
     "JoinedSpans",
     "JsonReader",
     "RequestBuffer",
+    "Run",
     "SpanColumns",
     "SpanStream",
     "SpanView",
@@ -33,6 +34,7 @@ __all__ = [
     "json_too_deep",
     "make_table",
     "screen",
+    "split_frames",
 ]
 
 DEBUG: Final[bool]
@@ -96,7 +98,7 @@ class SpanColumns:
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
-Answers: TypeAlias = tuple[
+_Answers: TypeAlias = tuple[
     Sequence[int],
     Sequence[tuple[int, int, int | None, int | None]],
     int,
@@ -129,12 +131,16 @@ class JoinedSpans:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
         """Distinct (signature number, event name number, event name)."""
-    def attribute(self, answers: Answers, method: str, overlap: str) -> AttributedRequests:
-        """Divides every request's wall time. Raises ValueError."""
-    def explain(self, request: int, answers: Answers) -> Explained:
+    def attribute(
+        self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
+    ) -> AttributedRequests:
+        """Divides the wall time of these requests, or of all. Raises ValueError."""
+    def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
-    def calls(self, answers: Answers, group: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Calls between groups of phases: (from, to, calls, ns). Raises ValueError."""
+    def calls(
+        self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
+    ) -> list[tuple[int, int, int, int]]:
+        """Calls between groups of phases, in these requests or in all: (from, to, calls, ns). Raises ValueError."""
 
 @final
 class SpanView:
@@ -157,6 +163,9 @@ class SpanView:
     def status_code(self) -> int: ...
     @property
     def status_message(self) -> str: ...
+    @property
+    def error(self) -> str | None:
+        """Status message of an error, else the text of the last event that tells of one."""
     @property
     def service(self) -> str: ...
     @property
@@ -247,28 +256,44 @@ class Inflater:
         """True if the input ended where a member or frame ends, False if it was cut."""
 
 @final
+class Run:
+    """Many messages of a content at once, and what stands between them and is none."""
+
+    def __len__(self) -> int: ...
+    @property
+    def data(self) -> bytes:
+        """What the messages' wire is part of."""
+    def messages(self) -> list[tuple[int, int, int, int, int, int]]:
+        """Of each: where its wire begins and ends in `data`, offset, size, line (0: no text), texts replaced."""
+    def sums(self) -> tuple[int, int, int]:
+        """Of all messages: bytes of wire, sizes, texts replaced."""
+    def places(self) -> tuple[bytes, bytes]:
+        """Offsets (u64) and sizes (u32) of those that are not empty, as the machine stores them."""
+    def damages(self) -> list[tuple[int, int, int, DecodeError, bytes]]:
+        """Of the first damages: offset, size, line, error, first bytes."""
+    def more(self) -> list[tuple[str, int, int]]:
+        """What more there is: kind, how many, bytes."""
+    @property
+    def torn(self) -> tuple[int, int, int, DecodeError, bytes] | None:
+        """What the content ends within."""
+
+def split_frames(data: bytes, at: int, base: int, limit: int, /) -> tuple[Run, int]:
+    """
+    The whole frames of `data` from `at` on, up to what needs a closer look, and where they end.
+
+    `base`: the offset of the first byte of `data` in its content. Copies nothing.
+    """
+
+@final
 class JsonReader:
     """Takes a stream of JSON values apart, each of at most `limit` bytes."""
 
     def __new__(cls, limit: int, /) -> JsonReader: ...
-    def read(
-        self, chunk: ReadableBuffer, /, last: bool = False
-    ) -> list[
-        tuple[
-            int,
-            int,
-            int,
-            Literal["wire", "bad", "zeros", "torn"],
-            bytes | None,
-            int,
-            DecodeError | None,
-            bytes,
-        ]
-    ]:
+    def read(self, chunk: ReadableBuffer, /, last: bool = False) -> Run:
         """
-        The next pieces: offset, size, line, kind, wire, texts replaced, error, first bytes of what is bad.
+        The next messages. While `pending`, there are more: read `b""`.
 
-        While `pending`, there are more: read `b""`. Raises DecodeError for a value above the limit.
+        Raises DecodeError for a value above the limit, MemoryError.
         """
     @property
     def pending(self) -> bool: ...
@@ -282,6 +307,8 @@ class RequestBuffer:
     def __len__(self) -> int: ...
     def add(self, wire: ReadableBuffer, /) -> None:
         """Takes a copy of one request. Raises MemoryError."""
+    def add_run(self, run: Run) -> None:
+        """Takes a copy of each message. Raises MemoryError."""
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""
     def decode(

@@ -11,7 +11,7 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -20,10 +20,10 @@ from typing import Any, Literal, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
-from k8strace.requests import Requests
+from k8strace.requests import Request, Requests
 from k8strace.tables import ArrowExport
 
-__all__ = ["Attribution", "Band", "Breakdown", "Group", "attribute"]
+__all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
 
 Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
 Overlap: TypeAlias = Literal["clip", "happens_before"]
@@ -53,7 +53,7 @@ class Attribution(ArrowExport):
         self._requests = requests
         self._method = method
         self._names = table.names
-        self._core = requests._joined.core.attribute(table.answers, method, overlap)
+        self._core = requests._joined.core.attribute(table.answers, method, overlap, requests._chosen)
 
     @property
     def requests(self) -> Requests:
@@ -77,13 +77,40 @@ class Attribution(ArrowExport):
         """All components that took time in these requests, in alphabetical order."""
         return tuple(sorted({component_of(name) for name in self.phase_names}))
 
+    def __getitem__(self, request: Request | int) -> Parts:
+        """
+        What one request's time was made of.
+
+        Args:
+            request: The request, or its index among all joined ones.
+
+        Raises:
+            KeyError: It is not among those whose time was divided.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> slow = requests.where(verb="list").slowest(1)
+            >>> sum(k8strace.attribute(slow)[slow[0]].phases.values()) == slow[0].wall_ns
+            True
+        """
+        index = request if isinstance(request, int) else request.request
+        if index not in self._members:
+            raise KeyError(f"request {index} is not one of the {len(self):,} whose time was divided here")
+        return Parts({self._names[phase]: ns for phase, ns in self._core.parts(index)})
+
+    @cached_property
+    def _members(self) -> Collection[int]:
+        rows = self._requests._rows
+        return rows if isinstance(rows, range) else frozenset(rows)
+
     def phases(self, request: int) -> dict[str, int]:
-        """Phase → ns of one request (its index, `Request.request`)."""
-        return {self._names[phase]: ns for phase, ns in self._core.parts(request)}
+        """Phase → ns of one request, by its index, as `attribution[request].phases`. Raises KeyError."""
+        return self[request].phases
 
     def components(self, request: int) -> dict[str, int]:
-        """Component → ns of one request (its index, `Request.request`)."""
-        return _by_component(self.phases(request))
+        """Component → ns of one request, by its index, as `attribution[request].components`. Raises KeyError."""
+        return self[request].components
 
     def totals(self) -> dict[str, int]:
         """Phase → ns, over these requests; one inside another one of them is counted there, not twice."""
@@ -192,6 +219,19 @@ class Attribution(ArrowExport):
         from k8strace.views.notebook import attribution_html
 
         return attribution_html(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a request's wall time was made of. The parts sum to it, for conserving methods."""
+
+    phases: dict[str, int]
+    """Phase → ns."""
+
+    @property
+    def components(self) -> dict[str, int]:
+        """Component → ns."""
+        return _by_component(self.phases)
 
 
 def _nearest_rank(q: float, count: int) -> int:

@@ -24,7 +24,8 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
     `service`, `instance`, `kind` ("SERVER"), `phase` and `component` of its own time, `start_unix_nano` and
     `end_unix_nano` (repaired), `raw_start_unix_nano` and `raw_end_unix_nano` (as sent),
     `effective_start_unix_nano` and `effective_end_unix_nano` (inside its ancestors), `duration_ns`, `critical_ns`,
-    `self_ns`, `status_code`, `status_message` and `events` [(time_unix_nano, name)].
+    `self_ns`, `status_code`, `status_message`, `attributes`, `events` [(time_unix_nano, name)] and `error`: what went
+    wrong in the sender's words, of the status or of an event (`exception.message`, `err`), None if nothing did.
     The graph carries `critical_path`: [(span_id, start_unix_nano, end_unix_nano, phase)], earliest first.
     """
     import networkx as nx  # takes longer than all of k8strace; most sessions look at tables first
@@ -54,6 +55,7 @@ def build_call_tree(explained: _core.Explained, phases: Sequence[str]) -> nx.DiG
             self_ns=self_ns,
             status_code=view.status_code,
             status_message=view.status_message,
+            error=view.error,
             attributes=dict(view.attributes),
             events=list(view.events),
         )

@@ -97,6 +97,9 @@ def _failed(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
+    if isinstance(error, MemoryError):
+        print("k8strace: there is not enough memory for this", file=sys.stderr)
+        return FAILED
     _complain(_said(error))
     return USAGE if isinstance(error, UsageError) else FAILED
 
@@ -104,8 +107,6 @@ def _failed(error: BaseException) -> int:
 def _said(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this"
     return str(error)
 
 
@@ -438,15 +439,15 @@ def _selected(requests: Requests, conditions: Iterable[str]) -> Requests:
         if not equals:
             raise UsageError(f"expected --where COLUMN=VALUE, got {condition!r}")
         _check_columns((column.strip(),))
-        requests = requests.where(**{column.strip(): _fits(value)})
+        requests = requests.where(**{column.strip(): _fits(value) if value else None})
     return requests
 
 
 def _fits(wanted: str) -> Callable[[Any], bool]:
-    """Does a value look like this? Numbers and truth as they are written in JSON; no value fits what is absent."""
+    """Does a value look like this? Numbers and truth as they are written in JSON."""
 
     def test(value: Any) -> bool:
-        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
         return text == wanted or fnmatchcase(text, wanted)
 
     return test

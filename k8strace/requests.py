@@ -207,7 +207,7 @@ class PhaseTable(NamedTuple):
 
     names: tuple[str, ...]
     """Phases in alphabetical order; their numbers are places in this list."""
-    answers: _core.Answers
+    answers: _core._Answers
     """The same as the core takes them."""
 
 
@@ -230,14 +230,41 @@ class _Joined:
     def column(self, name: str) -> list[Any]:
         if name not in self.columns:
             key = name.removeprefix(RESOURCE)
-            self.columns[name] = (
-                self.table.column(name).to_pylist() if key == name else self.core.resource(key)
-            )
+            self.columns[name] = self._column(name) if key == name else self.core.resource(key)
         return self.columns[name]
+
+    def _column(self, name: str) -> list[Any]:
+        if name not in self.table.column_names:
+            known = ", ".join(self.table.column_names)
+            raise KeyError(f"there is no column {name!r} of requests, but {known}, and {RESOURCE}KEY")
+        return self.table.column(name).to_pylist()
 
     @cached_property
     def phase_table(self) -> PhaseTable:
         return _phase_table(self.core, self.taxonomy)
+
+    def of(self, name: str, requests: Sequence[int]) -> Table:
+        """
+        The rows of a table that are about these requests, in their order.
+
+        All that there are, those about no request too, if nothing was selected.
+        """
+        table = self.core.table(name)
+        if requests == range(len(self.core)):
+            return Table(table)
+        chosen = frozenset(requests)
+        rows = [at for at, request in enumerate(self.about(name)) if request in chosen]
+        return Table(table.take(rows))
+
+    def about(self, name: str) -> list[int | None]:
+        """The requests that the rows of a table are about."""
+        if name not in self._about:
+            self._about[name] = self.core.table(name).column("request").to_pylist()
+        return self._about[name]
+
+    @cached_property
+    def _about(self) -> dict[str, list[int | None]]:
+        return {}
 
     @cached_property
     def calls(self) -> dict[int | None, list[EtcdCall]]:
@@ -393,7 +420,7 @@ class Requests(ArrowExport):
             >>> import k8strace
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> requests.where(**{"resource.service.name": "apiserver", "verb": "delete"})
-            Requests(96 of 1411 requests)
+            Requests(18 of 1411 requests)
         """
         tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
         return Requests(
@@ -463,31 +490,34 @@ class Requests(ArrowExport):
     @property
     def repairs(self) -> Table:
         """
-        Every change: kind, request, trace and span id, name, and the field with its value before and after, as text.
+        What was changed in these requests; if nothing was selected, all changes, those outside requests too.
 
+        Kind, request, trace and span id, name, and the field with its value before and after, as text.
         A parent is a span id, of another trace `trace_id/span_id`; times are in ns. A span set aside for another one
         with its id, a duplicate or conflict, has no field. The explanation, "Repairs", has the rules.
         """
-        return Table(self._joined.core.table("repairs"))
+        return self._joined.of("repairs", self._rows)
 
+    @property
     def issues(self) -> Table:
         """
-        What was repaired, set aside as damage, looks wrong, or was torn on reading. One row each.
+        What was repaired, looks wrong or is missing in these requests. One row each.
 
+        If nothing was selected, also what was set aside as damage, or was torn on reading.
         Columns: `code`; `severity`, "info" for what versions do and OTLP allows, "warning" for damage, "error" for the
         missing end of a source; `request`, `trace_id` and `span_id` where there are such; `count`, in spans for a tree
         without its parent; `detail`, in words.
 
         Examples:
             >>> import k8strace
-            >>> issues = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst")).issues()
+            >>> issues = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst")).issues
             >>> {row["code"] for row in issues if row["severity"] != "info"}
             {'orphan'}
         """
-        table = self._joined.core.table("issues")
-        torn = self._joined.spans.issues
+        table = self._joined.of("issues", self._rows)
+        torn = self._joined.spans.issues if self._is_everything else ()
         if not torn:
-            return Table(table)
+            return table
         rows = [
             {
                 "code": issue.code,
@@ -523,15 +553,18 @@ class Requests(ArrowExport):
         """
         return Table(self._joined.core.table("clock_offsets"))
 
+    @property
     def etcd_calls(self) -> Table:
         """
-        Every etcd call of the apiserver, in requests and in the background. See `EtcdCall` for the columns.
+        The etcd calls that these requests made themselves. See `EtcdCall` for the columns.
+
+        If nothing was selected, every etcd call of the apiserver, those in the background too: their `request` is null.
 
         `operation` has the classes of etcd's own coverage tests: get, list, count, keys, optimistic_put,
         optimistic_delete, lease, compaction, health, and watch and status. Before etcd 3.7 the key of a call is not
         known on etcd's side: a call that no span of the apiserver explains is a plain `range` or `txn`.
         """
-        return Table(self._joined.core.table("etcd_calls"))
+        return self._joined.of("etcd_calls", self._rows)
 
     def etcd_usage(self, *keys: str) -> Table:
         """
@@ -574,15 +607,16 @@ class Requests(ArrowExport):
             )
         )
 
+    @property
     def graph(self) -> nx.DiGraph[str]:
         """
-        Who called whom: a graph of components, over all joined spans.
+        Who called whom in these requests: a graph of components. If nothing was selected, over all joined spans.
 
         Each edge carries `calls` and `total_ns`, the sum of the called spans' durations.
 
         Examples:
             >>> import k8strace
-            >>> graph = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).graph()
+            >>> graph = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).graph
             >>> graph.edges["apiserver", "etcd"]["calls"]
             1252
         """
@@ -592,9 +626,19 @@ class Requests(ArrowExport):
         components = sorted({component_of(phase) for phase in table.names})
         group = [components.index(component_of(name)) for name in table.names]
         graph: nx.DiGraph[str] = nx.DiGraph()
-        for caller, called, calls, total_ns in self._joined.core.calls(table.answers, group):
+        for caller, called, calls, total_ns in self._joined.core.calls(table.answers, group, self._chosen):
             graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
         return graph
+
+    @property
+    def _is_everything(self) -> bool:
+        """Nothing was selected: the requests are all that there are, in their order."""
+        return self._rows == range(len(self._joined.core))
+
+    @property
+    def _chosen(self) -> list[int] | None:
+        """The indices of these requests; None for all."""
+        return None if self._is_everything else list(self._rows)
 
     @property
     def _calls(self) -> dict[int | None, list[EtcdCall]]:
@@ -614,7 +658,7 @@ class Requests(ArrowExport):
         if len(self) < total:
             return f"Requests({len(self)} of {total} requests)"
         counts = self.counts
-        calls = len(self.etcd_calls())
+        calls = len(self.etcd_calls)
         return (
             f"Requests({total} requests in {counts['traces']} traces, {calls} etcd calls, "
             f"{counts['background_calls']} of them in the background)"
@@ -654,7 +698,7 @@ def _text(value: Any) -> str | None:
 
 def _test(wanted: Any) -> Callable[[Any], bool]:
     if callable(wanted):
-        return lambda value: bool(wanted(value))
+        return lambda value: value is not None and bool(wanted(value))
     if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
         return lambda value: value in wanted
     return lambda value: bool(operator.eq(value, wanted))

@@ -31,7 +31,7 @@ def said(requests: k8strace.Requests) -> Said:
         phases = [attribution.phases(request.request) for attribution in attributions]
         nodes = {span: dict(values) for span, values in tree.nodes.items()}
         told[names[request.request]] = (row, nodes, sorted(tree.edges), tree.graph["critical_path"], phases)
-    tables = {"repairs": requests.repairs, "issues": requests.issues(), "etcd_calls": requests.etcd_calls()}
+    tables = {"repairs": requests.repairs, "issues": requests.issues, "etcd_calls": requests.etcd_calls}
     by_trace: dict[tuple[str, str | None], Counter[tuple[Any, ...]]] = {}
     for table, table_rows in tables.items():
         for row in table_rows:

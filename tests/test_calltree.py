@@ -34,6 +34,7 @@ CARRIED: dict[str, tuple[type, ...]] = {
     "self_ns": (int,),
     "status_code": (int,),
     "status_message": (str,),
+    "error": (str, type(None)),
     "attributes": (dict,),
     "events": (list,),
 }

@@ -203,7 +203,7 @@ def test_the_table_is_slowest_first_and_bounded():
     slowest = records(run("requests", CAPTURE, "--json", "--slowest", "5").stdout)
     assert lines[1 + 5 :] == [
         "… 1,288 more requests",
-        "Not in here: 118 requests that stay open by nature (watch 118)",
+        "118 requests that stay open by nature are not in the table: watch 118",
     ]
     assert [each["trace_id"][:12] in line for each, line in zip(slowest, lines[1:], strict=False)] == [
         True
@@ -227,7 +227,10 @@ def test_a_tree_shows_every_span_of_the_trace():
     spans = request["tree"]["spans"]
     assert slowest["trace_id"] in text
     head = text[: text.index("\n  span ")].splitlines()
-    assert len(text.splitlines()) == len(head) + 1 + len(spans)
+    errors = [span["error"] for span in spans if span["error"]]
+    assert errors == ["context deadline exceeded"]
+    assert len(text.splitlines()) == len(head) + 1 + len(spans) + len(errors)
+    assert "✗ context deadline exceeded" in text
     assert spans[0]["parent"] is None
     assert all(span["parent"] in {each["span_id"] for each in spans} for span in spans[1:])
     assert sum(span["critical_ns"] for span in spans) == request["wall_ns"] == slowest["wall_ns"]

@@ -186,8 +186,8 @@ def test_two_members_under_one_name_are_reported_and_not_corrected() -> None:
 def test_transport_time_needs_no_clocks() -> None:
     """Client duration minus server duration is the same whatever the clocks show."""
     simulated = list(calls(random.Random(4), 1, 1, 50, SECOND))
-    right = list(joined(simulated, [clock(0)], [clock(0)]).etcd_calls())
-    wrong = list(joined(simulated, [clock(0)], [clock(-400 * MS)]).etcd_calls())
+    right = list(joined(simulated, [clock(0)], [clock(0)]).etcd_calls)
+    wrong = list(joined(simulated, [clock(0)], [clock(-400 * MS)]).etcd_calls)
     for calls_seen in (right, wrong):
         assert all(call["send_ns"] + call["receive_ns"] == call["transport_ns"] for call in calls_seen)
     assert [call["send_ns"] for call in right] == [c.server[0] - c.client[0] for c in simulated]

@@ -442,7 +442,7 @@ def test_what_an_aggregated_server_causes_is_the_aggregators() -> None:
     assert attribution.totals() == attribution.phases(0)
     (call,) = requests[1].etcd_calls
     assert (call.client_ns, call.server_ns, call.transport_ns, call.request) == (None, 20, None, 1)
-    assert requests.graph().edges["apiserver", "aggregator"]["calls"] == 1
+    assert requests.graph.edges["apiserver", "aggregator"]["calls"] == 1
 
 
 def test_a_rule_of_ones_own_wins_over_the_call_above() -> None:

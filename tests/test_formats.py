@@ -428,7 +428,7 @@ def test_damaged_lines_are_set_aside_with_their_place():
         assert spans.sources[0].batches == (good + bad).count(good)
         for content, strict in ((good + bad, True), (bad.removesuffix(good), False)):
             with pytest.raises(k8strace.DecodeError) as error:
-                k8strace.read(content, strict=strict)
+                k8strace.read(content, format="json-lines", strict=strict)
             assert error.value.kind == code.removeprefix("not_")
     bad = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER"}]}]}]}'
     with pytest.raises(k8strace.DecodeError, match="enums as integers") as error:
@@ -437,13 +437,20 @@ def test_damaged_lines_are_set_aside_with_their_place():
 
 
 @pytest.mark.parametrize(("wrapping", "checksum_bytes"), [("+gzip", 8), ("+zstd", 4)])
-def test_corrupt_compression_raises_with_its_place(wrapping, checksum_bytes, contents):
-    """A wrong checksum is damage and no torn end. The offset is in the stored bytes."""
-    stored = WRAPPINGS[wrapping](contents["proto-frames"][0])
+def test_corrupt_compression_ends_the_content_with_its_place(wrapping, checksum_bytes, contents):
+    """All but the last 64 KiB before it is read; strict, it is an error. The offset is in the stored bytes."""
+    content = contents["proto-frames"][0]
+    stored = WRAPPINGS[wrapping](content)
     broken = stored[:-checksum_bytes] + bytes(0xFF ^ byte for byte in stored[-checksum_bytes:])
+    spans = k8strace.read(broken)
+    assert len(content) - (64 << 10) <= spans.sources[0].bytes <= len(content)
+    assert 0 < len(spans) <= len(k8strace.read(content))
+    (issue,) = spans.issues
+    assert (issue.code, issue.severity) == ("torn_compression", "error")
+    assert 0 < issue.offset <= len(stored)
     with pytest.raises(k8strace.DecodeError, match=f"sound {wrapping[1:]} stream") as error:
-        k8strace.read(broken)
-    assert 0 < error.value.offset <= len(stored)
+        k8strace.read(broken, strict=True)
+    assert error.value.offset == issue.offset
     assert error.value.path == "<bytes>"
 
 

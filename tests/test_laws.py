@@ -156,7 +156,7 @@ def test_lost_spans_are_missed_and_nothing_is_put_in_their_place(capture: Path, 
     made = Counter(row["kind"] for row in requests.repairs)
     orphans = requests.ledger.set_aside["orphan"] + requests.ledger.set_aside["root_missing"]
     assert made["orphan_rpc"] + made["orphan_link"] <= orphans / 200
-    lost = {row["request"] for row in requests.issues() if row["code"] in ("orphan_rpc", "orphan_link")}
+    lost = {row["request"] for row in requests.issues if row["code"] in ("orphan_rpc", "orphan_link")}
     assert all(not requests[at].complete for at in lost if at is not None)
 
 

@@ -172,7 +172,7 @@ def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], e
     assert len(requests) == requests.counts["rpc_pairs"] == CALLS
     assert all(request.complete for request in requests)
     by_id = {call.client_id.hex(): call for call in calls}
-    for made in requests.etcd_calls():
+    for made in requests.etcd_calls:
         call = by_id[made["span_id"]]
         assert made["method"] == call.method
         assert made["client_ns"] == call.end - call.start

@@ -71,7 +71,7 @@ def test_counts_are_those_published_with_the_captures(capture: Path) -> None:
     expected = {name: int(numbers[at]) for name, *numbers in lines}
     spans = k8strace.read(capture)
     requests = k8strace.join(spans)
-    calls, ledger = list(requests.etcd_calls()), requests.ledger
+    calls, ledger = list(requests.etcd_calls), requests.ledger
     named = zip(spans.column("kind").to_pylist(), spans.column("name").to_pylist(), strict=True)
     assert expected == {
         "spans": len(spans),
@@ -96,7 +96,7 @@ def test_each_range_and_txn_that_etcd_served_is_joined_to_its_call(capture: Path
     assert served
     assert served <= {server for _, server in expected.pairs}
     requests = k8strace.join(k8strace.read(capture))
-    calls = [call for call in requests.etcd_calls() if call["method"] in ("KV/Range", "KV/Txn")]
+    calls = [call for call in requests.etcd_calls if call["method"] in ("KV/Range", "KV/Txn")]
     assert len(calls) == len(served)
     assert all(call["server_ns"] is not None for call in calls)
 
@@ -192,9 +192,7 @@ def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
             server.end - server.start,
             (row.end - row.start) - (server.end - server.start),
         )
-    calls = [
-        k8strace.requests.EtcdCall(**call) for call in k8strace.join(k8strace.read(capture)).etcd_calls()
-    ]
+    calls = [k8strace.requests.EtcdCall(**call) for call in k8strace.join(k8strace.read(capture)).etcd_calls]
     assert told == {
         ids(call): (call.method, call.key, call.status, call.client_ns, call.server_ns, call.transport_ns)
         for call in calls
@@ -353,7 +351,7 @@ def everything(requests: k8strace.Requests) -> dict[str, Any]:
         "phases": [[each.phases(request.request) for request in requests] for each in attributions],
         "trees": [dict(request.tree.nodes(data=True)) for request in requests],
         "edges": [set(request.tree.edges) for request in requests],
-        "calls": [tuple(call.items()) for call in requests.etcd_calls()],
+        "calls": [tuple(call.items()) for call in requests.etcd_calls],
         "repairs": Counter(row for row in repairs(requests) if row[0] != "duplicate"),
         "clocks": {tuple(row.items()) for row in requests.clock_offsets},
         "used": ledger.used,
@@ -531,9 +529,9 @@ def test_the_status_of_a_call_is_one_word_in_every_version() -> None:
     ways = [("rpc.grpc.status_code", 4), ("rpc.response.status_code", "DeadlineExceeded")]
     ways.append(("rpc.response.status_code", "DEADLINE_EXCEEDED"))
     calls = [etcd_client("KV/Txn", 0, 1, attributes={key: value}) for key, value in ways]
-    assert sent(*calls).etcd_calls().column("status").to_pylist() == ["DEADLINE_EXCEEDED"] * 3
+    assert sent(*calls).etcd_calls.column("status").to_pylist() == ["DEADLINE_EXCEEDED"] * 3
     calls = [etcd_client("KV/Txn", 0, 1, attributes={"rpc.response.status_code": "Canceled"})]
-    assert sent(*calls).etcd_calls().column("status").to_pylist() == ["CANCELLED"]
+    assert sent(*calls).etcd_calls.column("status").to_pylist() == ["CANCELLED"]
 
 
 def test_a_request_inside_a_request_is_one_of_its_own_and_a_part_of_the_outer() -> None:

@@ -94,3 +94,62 @@ def test_a_selection_is_handed_over_in_its_own_order(capture_136: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_136))
     for selection in (requests, requests[::-1], requests.slowest(long_running=True), requests.slowest(7)):
         assert pa.table(selection)["request"].to_pylist() == [request.request for request in selection]
+
+
+# ── A selection is what it says ───────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def everything(capture_136):
+    return k8strace.join(k8strace.read(capture_136))
+
+
+@pytest.mark.parametrize("name", ["etcd_calls", "repairs", "issues"])
+def test_every_table_of_a_selection_is_of_the_selection(everything, name):
+    """The rows that are about its requests, told by the column `request` of the whole table; in the same order."""
+    for selection in (
+        everything.where(verb="list"),
+        everything.slowest(7),
+        everything[10:300],
+        everything[:0],
+    ):
+        chosen = set(selection.column("request"))
+        expected = [row for row in getattr(everything, name) if row["request"] in chosen]
+        assert list(getattr(selection, name)) == expected
+    assert len(getattr(everything.where(verb="create"), name)) > 0
+
+
+def test_the_graph_of_a_selection_counts_its_calls_only(everything):
+    """Lists with their etcd calls: as many as the calls' table has, and no webhooks."""
+    lists = everything.where(verb="list")
+    edges = lists.graph.edges
+    assert edges["apiserver", "etcd"]["calls"] == len(lists.etcd_calls)
+    assert "webhook" not in lists.graph
+    assert "webhook" in everything.graph
+
+
+def test_attribution_of_a_selection_knows_its_requests_only(everything):
+    lists, other = everything.where(verb="list"), everything.where(verb="create")[0]
+    attribution, whole = k8strace.attribute(lists), k8strace.attribute(everything)
+    for request in lists:
+        assert attribution[request] == whole[request] == attribution[request.request]
+        assert sum(attribution[request].components.values()) == request.wall_ns
+    for unknown in (other, other.request, 10**9):
+        with pytest.raises(KeyError, match="is not one of the 87"):
+            attribution[unknown]
+
+
+def test_functions_are_not_asked_about_null(everything):
+    """Most requests off the resources have no namespace; who wants those says None."""
+    in_load = everything.where(namespace=lambda name: name.startswith("load-"))
+    absent = everything.where(namespace=None)
+    assert 0 < len(in_load) < len(everything)
+    assert set(absent.column("namespace")) == {None}
+    assert len(everything.where(namespace=lambda _: True)) + len(absent) == len(everything)
+
+
+def test_an_unknown_column_is_answered_with_the_known_ones(everything):
+    with pytest.raises(KeyError, match=r"'verbs'.*verb, .*wall_ns"):
+        everything.where(verbs="list")
+    with pytest.raises(KeyError, match="'verbs'"):
+        k8strace.attribute(everything).by("verbs")

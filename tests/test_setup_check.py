@@ -161,6 +161,9 @@ BAD = [
     ("gate-removed", "error", GATED, "v1.25.9", "v1.37.0", "--feature-gates", "take --feature-gates out"),
     ("config-version", "error", TRACING, "v1beta1", "v1", "apiVersion", "apiserver.config.k8s.io/v1beta1"),
     ("config-version", "error", TRACING, "apiserver.config", "config", "apiVersion", "apiserver.config.k8s.io/v1beta1"),
+    ("config-kind", "error", TRACING, "TracingConfiguration", "TracingConfig", "kind", "write kind: TracingConfiguration"),
+    ("config-kind", "error", TRACING, "TracingConfiguration", "tracingConfiguration", "kind", "write kind: TracingConfiguration"),
+    ("config-kind", "error", TRACING, "TracingConfiguration", "Config", "kind", "write kind: TracingConfiguration"),
     ("config-unknown-key", "error", TRACING, "endpoint", "endPoint", "endPoint", "write endpoint"),
     ("config-unknown-key", "error", TRACING, "kind:", "metadata: {}\nkind:", "metadata", "take it out"),
     ("config-missing", "error", GATED, "    - --tracing-config-file=/etc/kubernetes/tracing/config.yaml\n", "", "--feature", "add --tracing-config-file"),
@@ -173,10 +176,16 @@ BAD = [
     ("endpoint", "error", TRACING, "localhost:4317", "http://localhost:4317", "endpoint", "write localhost:4317"),
     ("endpoint", "error", TRACING, "localhost:4317", "https://otel", "endpoint", "write otel:4317"),
     ("endpoint", "error", TRACING, "localhost:4317", "otel-collector", "endpoint", "write otel-collector:4317"),
+    ("endpoint", "error", TRACING, "localhost:4317", "unix:otel.sock", "endpoint", "write"),
+    ("endpoint", "error", TRACING, "localhost:4317", "unix-abstract:otel", "endpoint", "write"),
+    ("endpoint", "error", TRACING, "localhost:4317", "dns:otel", "endpoint", "write"),
+    ("endpoint", "error", ETCD, "localhost:4317", "unix:/run/otel.sock", "tracing-address", "write"),
     ("endpoint", "error", ETCD, "localhost:4317", "http://localhost:4317", "tracing-address", "write localhost:4317"),
     ("endpoint", "error", ETCD, "localhost:4317", "unix:///run/otel.sock", "tracing-address", "write"),
     ("endpoint-local", "warning", KIND, "172.18.0.1", "localhost", "tracing-address", "gateway"),
     ("rate-range", "error", TRACING, "1000", "1000001", "sampling", "samplingRatePerMillion: 1000"),
+    ("rate-range", "error", TRACING, "1000", "1000.5", "sampling", "without quotes"),
+    ("rate-range", "error", TRACING, "1000", ".inf", "sampling", "without quotes"),
     ("rate-range", "error", TRACING, "1000", '"1000"', "sampling", "without quotes"),
     ("rate-range", "error", ETCD, "rate=0", "rate=1%", "sampling-rate", "sampling-rate=0"),
     ("rate-all", "warning", TRACING, "1000", "1000000", "sampling", "test cluster"),
@@ -223,6 +232,29 @@ def test_each_trap_is_found_where_it_is(code, severity, good, old, new, piece, a
     assert (first.file, first.severity) == ("bad.yaml", severity)
     assert advice in first.advice
     assert first.line == line_with(bad, piece)
+
+
+@pytest.mark.parametrize("k8s", ["1.33", "1.37", None])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("localhost:4317", "unix:/run/otel.sock"),
+        ("localhost:4317", "unix:///run/otel.sock"),
+        ("localhost:4317", "unix-abstract:/otel"),
+        ("localhost:4317", "dns:///otel:4317"),
+        ("localhost:4317", "dns:otel:4317"),
+        ("localhost:4317", "unix:4317"),  # a host of that name
+        ("1000", "1000.0"),
+        ("1000", "1.0e3"),
+        ("apiVersion: apiserver.config.k8s.io/v1beta1\n", ""),
+        ("kind: TracingConfiguration\n", ""),
+    ],
+)
+def test_what_kube_apiserver_accepts_is_accepted(old, new, k8s):
+    """It started with the first, with 1000.0 and without apiVersion; the others are the same to its parser."""
+    report = check([("t.yaml", TRACING.replace(old, new))], k8s=k8s)
+    assert report.findings == ()
+    assert report.recognised[0].what == "TracingConfiguration"
 
 
 def test_every_code_has_a_bad_example():

@@ -58,6 +58,17 @@ def test_every_setup_command_of_a_page_parses(name):
         cli._parser().parse_args(shlex.split(line)[1:])
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_page_leads_to_the_receiver_and_has_a_rate_for_each_kind_of_cluster(target):
+    page = (PAGES / f"{target}.md").read_text("utf-8")
+    (serve,) = re.findall(r"^ +(k8strace serve.*)$", page, re.MULTILINE)
+    (listen,) = cli._parser().parse_args(shlex.split(serve)[1:]).grpc_listen or ["localhost:4317"]
+    beyond = {"kind": "172.18.0.1:4317", "minikube": "0.0.0.0:4317"}
+    assert listen == beyond.get(target, "localhost:4317")
+    commands = re.findall(r"^k8strace (setup render .*)$", page, re.MULTILINE)
+    assert [cli._parser().parse_args(shlex.split(each)).rate for each in commands] == [1_000, 1_000_000]
+
+
 def test_the_versions_page_has_every_release():
     page = (DOCS / "reference" / "tracing-versions.md").read_text("utf-8")
     for release in [f"1.{minor}" for minor in range(22, 38)]:

@@ -27,7 +27,7 @@ from k8strace import cli
 from k8strace.setup.asking import Answer, server
 from k8strace.setup.causes import Circumstances, Reason, causes
 from k8strace.setup.collecting import Receiver, Store
-from k8strace.setup.probe import wait
+from k8strace.setup.probe import Pace, probe
 from k8strace.setup.render import render
 from k8strace.setup.settings import settings
 from k8strace.setup.versions import SetupError, etcd, kubernetes
@@ -57,9 +57,21 @@ def free_port():
 class Apiserver:
     """Answers a GET of a namespace and sends its spans to an OTLP receiver."""
 
-    def __init__(
-        self, folder, *, version="v1.34.2", privileged=True, sampled=True, etcd_side=True, status=200
+    def __init__(  # noqa: PLR0913, one keyword for each thing that a server can be like
+        self,
+        folder,
+        *,
+        version="v1.34.2",
+        privileged=True,
+        sampled=True,
+        etcd_side=True,
+        status=200,
+        groups=None,
+        lost=0,
+        delay=0.1,
+        etcd_delay=0.0,
     ):
+        self.groups, self.lost, self.delay, self.etcd_delay = groups, lost, delay, etcd_delay
         self.version, self.privileged, self.sampled = version, privileged, sampled
         self.etcd_side, self.status = etcd_side, status
         self.receiver = self.etcd_port = None
@@ -96,6 +108,9 @@ class Apiserver:
             def do_GET(self):
                 outer.answer(self)
 
+            def do_POST(self):
+                outer.review(self)
+
             def log_message(self, *_):
                 pass
 
@@ -113,6 +128,19 @@ class Apiserver:
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+
+    def review(self, handler):
+        """A SelfSubjectReview, for what knows its caller; 404 is what servers before 1.28 say."""
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        body = json.dumps({"status": {"userInfo": {"groups": self.groups}}}).encode()
+        handler.send_response(201 if self.groups else 404)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def counted(self):
+        """The requests that count, without those that warm up."""
+        return [headers for _, headers in self.seen if headers["User-Agent"].startswith("k8strace-probe/")]
 
     def serve(self, path, headers):
         """What a request is inside: a handler and a read of etcd, here simulated or real."""
@@ -149,7 +177,15 @@ class Apiserver:
         self._spawn(lambda: self.export(messages))
 
     def export(self, messages):
-        time.sleep(0.1)
+        if self.lost:  # its queue was full
+            self.lost -= 1
+            return
+        time.sleep(self.delay)
+        if self.etcd_delay:
+            etcds = [message for message in messages if b"etcd-0" in message.SerializeToString()]
+            send(self.receiver, [message for message in messages if message not in etcds])
+            time.sleep(self.etcd_delay)
+            messages = etcds
         if self.store:
             self.store.write_bytes(b"".join(message.SerializeToString() for message in messages))
         elif self.receiver:
@@ -178,7 +214,7 @@ def test_a_privileged_callers_request_is_shown(tmp_path, capsys):
     with Apiserver(tmp_path) as apiserver:
         assert run(apiserver) == 0
     out = capsys.readouterr().out
-    sent = next(headers["traceparent"] for path, headers in apiserver.seen if path != "/version")
+    (sent,) = [headers["traceparent"] for headers in apiserver.counted()]
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", sent)
     assert f"the traceparent was obeyed: trace {sent[3:35]}" in out
     assert "v1.34.2 answered 200" in out
@@ -193,7 +229,7 @@ def test_an_ordinary_callers_request_is_found_by_its_user_agent(tmp_path, capsys
         assert run(apiserver, "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert (record["reason"], record["obeyed"], record["causes"]) == ("found", False, [])
-    agents = {headers["User-Agent"] for path, headers in apiserver.seen if path != "/version"}
+    agents = {headers["User-Agent"] for headers in apiserver.counted()}
     assert agents == {f"k8strace-probe/{record['trace_id']}"}
     assert record["trace"] is not None
 
@@ -209,9 +245,36 @@ def test_a_request_that_was_not_sampled_has_its_cause(tmp_path, capsys, version,
     with Apiserver(tmp_path, privileged=False, sampled=False, version=version) as apiserver:
         assert run(apiserver, "--timeout", "1") == 1
     out = capsys.readouterr().out
-    assert "it was not sampled" in out
+    assert "not sampled, or lost" in out
     assert f"1. {words}" in out
     assert "samplingRatePerMillion: 1000000" in out
+
+
+def test_a_member_of_system_masters_is_not_called_unprivileged(tmp_path, capsys):
+    """kube-apiserver says who the caller is; what is left is that spans were lost or go elsewhere."""
+    groups = ["system:masters", "system:authenticated"]
+    with Apiserver(tmp_path, privileged=False, sampled=False, groups=groups) as apiserver:
+        assert run(apiserver, "--timeout", "1") == 1
+    out = capsys.readouterr().out
+    assert "1. several kube-apiservers are behind this address" in out
+    assert "neither in system:masters" not in out
+
+
+def test_a_late_first_span_and_a_lost_one_are_waited_for(tmp_path, capsys):
+    """The stand-in's queue loses the first two requests' spans, and the third's come two seconds late."""
+    with Apiserver(tmp_path, lost=2, delay=2) as apiserver:
+        assert run(apiserver) == 0
+    said = capsys.readouterr()
+    assert len(apiserver.counted()) == 1
+    assert "the traceparent was obeyed" in said.out
+    assert 2 <= len(said.err.splitlines()) <= 3  # what is waited for, each once
+
+
+def test_an_etcd_that_is_late_is_not_called_missing(tmp_path, capsys):
+    """Etcd's part comes 2.5 s after kube-apiserver's, where a real one in backoff takes up to 18 s."""
+    with Apiserver(tmp_path, etcd_delay=2.5) as apiserver:
+        assert run(apiserver, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["reason"] == "found"
 
 
 def test_silence_has_its_causes(tmp_path, capsys):
@@ -239,7 +302,8 @@ def test_credentials_are_sent_and_never_shown(tmp_path, capsys, monkeypatch):
         assert run(apiserver, "--token-file", str(tmp_path / "token")) == 0
         assert run(apiserver, "--token-env", "PROBE_TOKEN", "--json") == 0
         assert run(apiserver, "--token-env", "NO_SUCH_VARIABLE") == 2
-    assert [headers.get("Authorization") for _, headers in apiserver.seen] == [f"Bearer {TOKEN}"] * 4
+    assert {headers.get("Authorization") for _, headers in apiserver.seen} == {f"Bearer {TOKEN}"}
+    assert len(apiserver.counted()) == 2
     out, err = capsys.readouterr()
     assert TOKEN not in out + err
     assert TOKEN not in repr(server(apiserver.url, token=TOKEN))
@@ -305,6 +369,7 @@ class Script:
 
     def __init__(self, *arrivals):
         self.now, self.arrivals, self.read = 0.0, arrivals, 0
+        self.sent, self.said = [], []
 
     def _here(self):
         return [messages for at, messages in self.arrivals if at <= self.now]
@@ -312,16 +377,22 @@ class Script:
     def changed(self):
         return len(self._here()) > self.read
 
-    def spans(self):
-        self.read = len(self._here())
-        return k8strace.decode([message for messages in self._here() for message in messages])
+    def new(self):
+        here = self._here()
+        new, self.read = here[self.read :], len(here)
+        return k8strace.decode([message for messages in new for message in messages])
 
     def sleep(self, seconds):
         self.now += seconds
 
-    def wait(self, timeout=30.0):
-        answer = Answer(200, f"{1:032x}", "probe/1")
-        return wait(self, answer, timeout=timeout, clock=lambda: self.now, sleep=self.sleep)
+    def send(self, counts):
+        self.sent.append((self.now, counts))
+        return Answer(200, f"{1:032x}", "probe/1" if counts else "warm-up")
+
+    def probe(self, timeout=60.0):
+        pace = Pace(timeout=timeout)
+        say = self.said.append
+        return probe(self, self.send, pace=pace, progress=say, clock=lambda: self.now, sleep=self.sleep)
 
 
 def request_spans(*children, agent="probe/1"):
@@ -338,21 +409,58 @@ def apart(*children):
     return [message for message in sent if message not in etcds], etcds
 
 
-def test_etcds_spans_are_waited_for():
-    """They come in a batch of their own, up to five seconds later."""
+FLOW = (2, batches(trace(request_spans(agent="warm-up"), trace_id=9)))
+"""The first spans after the receiver opened: those of a request that warmed up."""
+
+
+def test_the_request_that_counts_is_sent_when_spans_flow():
+    """Before, one a second that does not count; after, one."""
     first, second = apart(etcd_client("KV/Range", 20, 60, etcd_server("KV/Range", 25, 50)))
-    outcome = Script((3, first), (7.5, second)).wait()
+    script = Script(FLOW, (4, first), (7.5, second))
+    outcome = script.probe()
     assert outcome.reason is Reason.FOUND
     assert outcome.waited == pytest.approx(7.5, abs=0.3)
+    assert [counts for _, counts in script.sent] == [False, False, True]
+    stages = list(dict.fromkeys(words.partition(" (")[0] for words in script.said))
+    assert len(stages) == 3
+    assert script.said[-1].endswith("(7 of at most 60 s)")
 
 
-def test_etcd_that_stays_silent_is_given_up():
-    """Seven seconds after the request's trace, and not only at the timeout."""
+def test_an_etcd_in_backoff_is_waited_for():
+    """18 s, as measured of a real one that had nobody to send to."""
+    first, second = apart(etcd_client("KV/Range", 20, 60, etcd_server("KV/Range", 25, 50)))
+    outcome = Script(FLOW, (4, first), (22, second)).probe()
+    assert outcome.reason is Reason.FOUND
+    assert outcome.etcd_seen
+    assert outcome.waited == pytest.approx(22, abs=0.3)
+
+
+def test_a_request_whose_spans_are_lost_is_sent_again():
+    """Ten seconds later; the third request is found."""
+    first, second = apart(etcd_client("KV/Range", 20, 60, etcd_server("KV/Range", 25, 50)))
+    script = Script(FLOW, (25, first), (25, second))
+    assert script.probe().reason is Reason.FOUND
+    times = [at for at, counts in script.sent if counts]
+    assert times == pytest.approx([2, 12, 22], abs=0.7)
+
+
+def test_etcd_that_stays_silent_is_given_up_at_the_timeout():
     first, _ = apart(etcd_client("KV/Range", 20, 60))
-    outcome = Script((3, first)).wait()
+    outcome = Script(FLOW, (4, first)).probe()
     assert outcome.reason is Reason.ETCD_MISSING
-    assert outcome.waited == pytest.approx(10, abs=0.4)
+    assert not outcome.etcd_seen
+    assert outcome.waited == pytest.approx(60, abs=0.4)
     assert len(outcome.requests) == 1
+
+
+def test_only_what_is_new_is_joined(monkeypatch):
+    """Of 40 batches in 40 looks each span is joined once to see what it is."""
+    joined = []
+    join = k8strace.join
+    monkeypatch.setattr(k8strace, "join", lambda spans: joined.append(len(spans)) or join(spans))
+    flow = [(at, batches(trace(request_spans(agent="x"), trace_id=100 + at))) for at in range(1, 41)]
+    outcome = Script(*flow).probe(timeout=45)
+    assert outcome.spans == sum(joined) == 40 * joined[0]
 
 
 @pytest.mark.parametrize(
@@ -361,14 +469,14 @@ def test_etcd_that_stays_silent_is_given_up():
         ([], Reason.NO_SPANS),
         ([(1, batches(trace(request_spans(agent="somebody"))))], Reason.SAMPLED_OUT),
         ([(1, batches(trace(etcd_server("KV/Range", 1, 2))))], Reason.APISERVER_MISSING),
-        ([(1, batches(trace(request_spans())))], Reason.NO_ETCD_CALL),
+        ([FLOW, (4, batches(trace(request_spans())))], Reason.NO_ETCD_CALL),
     ],
     ids=lambda value: value.code if isinstance(value, Reason) else "",
 )
 def test_each_way_to_get_nothing_is_told_apart(arrivals, reason):
-    outcome = Script(*arrivals).wait(timeout=9)
+    outcome = Script(*arrivals).probe(timeout=12)
     assert outcome.reason is reason
-    assert outcome.waited <= 9.3
+    assert outcome.waited <= 12.3
 
 
 @pytest.mark.parametrize(
@@ -398,6 +506,19 @@ def test_the_likeliest_cause_comes_first(reason, k8s, member, status, first):
 # ── The receiver ──────────────────────────────────────────────────────────────────────────────────
 
 
+def test_causes_follow_from_what_is_known():
+    """A member of system:masters is privileged, an etcd that sends is on, and backoff is a cause until it is over."""
+    words = {"status": 200, "kubernetes": kubernetes("1.34"), "etcd": None, "where": "x"}
+    masters = Circumstances(**words, waited=60, groups=frozenset({"system:masters"}))
+    for reason in Reason:
+        assert not any("neither in system:masters" in cause for cause in causes(reason, masters))
+    sends = Circumstances(**words, waited=60, etcd_seen=True)
+    assert not any("not started" in cause for cause in causes(Reason.ETCD_MISSING, sends))
+    early, late = (Circumstances(**words, waited=waited) for waited in (10, 60))
+    assert "18 s" in causes(Reason.ETCD_MISSING, early)[0]
+    assert not any("18 s" in cause for cause in causes(Reason.ETCD_MISSING, late))
+
+
 def test_the_receiver_takes_plain_and_compressed_batches():
     sent = batches(trace(request_spans()))
     with Receiver("127.0.0.1:0") as receiver:
@@ -405,7 +526,7 @@ def test_the_receiver_takes_plain_and_compressed_batches():
         send(receiver.port, sent)
         send(receiver.port, sent, grpc.Compression.Gzip)
         assert receiver.changed()
-        assert len(receiver.spans()) == 2 * len(k8strace.decode(sent))
+        assert len(receiver.new()) == 2 * len(k8strace.decode(sent))
         assert not receiver.changed()
 
 
@@ -415,7 +536,7 @@ def test_the_receiver_holds_no_more_than_its_limit(monkeypatch):
         with pytest.raises(grpc.RpcError) as refused:
             send(receiver.port, batches(trace(request_spans())))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert len(receiver.spans()) == 0
+        assert len(receiver.new()) == 0
 
 
 def test_a_taken_port_is_told():
@@ -426,7 +547,7 @@ def test_a_taken_port_is_told():
 def test_a_store_that_is_not_there_is_empty(tmp_path):
     with Store(tmp_path / "none") as store:
         assert not store.changed()
-        assert len(store.spans()) == 0
+        assert len(store.new()) == 0
 
 
 # ── A real etcd ───────────────────────────────────────────────────────────────────────────────────

@@ -535,7 +535,7 @@ def test_times_that_cannot_be_are_kept_and_left_out_of_latency(
     assert odd.wall_ns == wall_ns
     raw = odd.tree.nodes[odd.span_id]
     assert (raw["raw_start_unix_nano"], raw["raw_end_unix_nano"]) == times
-    assert [row["code"] for row in requests.issues() if row["severity"] == "warning"] == [code]
+    assert [row["code"] for row in requests.issues if row["severity"] == "warning"] == [code]
     assert len(requests.slowest()) == 1
     (group,) = k8strace.attribute(requests).by()
     assert (group.requests, group.all.wall_ns) == (1, 5)
@@ -549,7 +549,7 @@ def test_a_parent_id_of_a_wrong_length_makes_a_root_and_a_row() -> None:
     messages[0].resource_spans[0].scope_spans[0].spans[0].parent_span_id = b"short"
     requests = k8strace.join(k8strace.decode(messages))
     assert len(requests) == 1
-    assert [(row["code"], row["request"], row["detail"]) for row in requests.issues()] == [
+    assert [(row["code"], row["request"], row["detail"]) for row in requests.issues] == [
         ("bad_parent", 0, "parent_span_id has 5 bytes")
     ]
 
@@ -571,7 +571,7 @@ def test_a_span_without_a_usable_id_says_what_is_wrong_with_it(
     span.trace_id, span.span_id = trace_id, span_id
     requests = k8strace.join(k8strace.decode(messages))
     assert requests.ledger.set_aside["invalid_id"] == 1
-    assert [(row["code"], row["detail"]) for row in requests.issues()] == [("invalid_id", detail)]
+    assert [(row["code"], row["detail"]) for row in requests.issues] == [("invalid_id", detail)]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
@@ -605,7 +605,7 @@ def test_a_caller_that_was_not_recorded_takes_nothing_from_a_request(flags: int,
     """Bit 8: the sender knows where the parent is; bit 9: in another process."""
     requests = flagged(server("GET", 0, 9), flags)
     assert (requests[0].complete, requests[0].incomplete_cause) == (cause is None, cause)
-    assert [row["code"] for row in requests.issues()] == ["parent_lost"] * (cause is not None)
+    assert [row["code"] for row in requests.issues] == ["parent_lost"] * (cause is not None)
 
 
 def test_each_cause_of_an_incomplete_request_has_its_name() -> None:
@@ -614,14 +614,14 @@ def test_each_cause_of_an_incomplete_request_has_its_name() -> None:
     trimmed = server("GET", 0, 9, verb_span("Get", 1, 8, dropped_events_count=3))
     requests = joined(trace(trimmed))
     assert requests[0].incomplete_cause == "dropped"
-    assert [(row["code"], row["count"]) for row in requests.issues()] == [("dropped", 3)]
+    assert [(row["code"], row["count"]) for row in requests.issues] == [("dropped", 3)]
 
 
 def test_the_table_of_issues_has_torn_sources_too(capture_131: Path, tmp_path: Path) -> None:
     torn = tmp_path / "torn.otlp.zst"
     torn.write_bytes(capture_131.read_bytes()[:-1000])
     spans = k8strace.read(torn)
-    rows = list(k8strace.join(spans).issues())
+    rows = list(k8strace.join(spans).issues)
     assert [(row["code"], row["severity"]) for row in rows[: len(spans.issues)]] == [
         (issue.code, "error") for issue in spans.issues
     ]

@@ -36,7 +36,7 @@ from typing import Final
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Progress, Readable
 from k8strace.formats.gathering import COLUMNS_FREE_BYTES, COLUMNS_PER_BYTE, Gathering
 from k8strace.formats.sniffing import FORMATS
-from k8strace.formats.wire import SCAN_LIMIT_BYTES, Message, Part, messages, parts
+from k8strace.formats.wire import SCAN_LIMIT_BYTES, Message, Part, Several, messages, parts
 from k8strace.spans import Issue, Source, Spans
 
 __all__ = [
@@ -146,10 +146,20 @@ def scan(
 def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Spans]:
     """Cuts before the message that comes once a piece is full: a source's end stays with its last message."""
     some = False
-    for part in found:
+    for part in _one_by_one_where_full(found, gathering, batch_bytes):
         if gathering.held >= batch_bytes and isinstance(part, Message):
             yield gathering.spans()
         gathering.add(part)
         some = True
     if some:
         yield gathering.spans()
+
+
+def _one_by_one_where_full(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Part]:
+    """The same parts; several together only if all go into the piece that is being made."""
+    for part in found:
+        if isinstance(part, Several) and gathering.held + part.run.sums()[0] >= batch_bytes:
+            yield from part.parts()
+            gathering.count_more(part)
+        else:
+            yield part

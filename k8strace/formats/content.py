@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NoReturn, TypeAlias
 
-from k8strace._core import Inflater
+from k8strace._core import Inflater, Run
 from k8strace.exceptions import DecodeError, MissingExtraError
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
@@ -146,6 +146,16 @@ class Content:
             size -= len(pieces[-1])
         return _joined(pieces)
 
+    def run(self, split: Callable[[bytes, int, int, int], tuple[Run, int]], limit: int) -> Run | None:
+        """What `split` takes of the chunk that is being read, messages up to a limit; None if that is nothing."""
+        if not self._refill():
+            return None
+        taken, end = split(self._chunk, self._at, self.offset - self._at, limit)
+        if end == self._at:
+            return None
+        self._advance(end)
+        return taken
+
     def take_zeros(self, step: int) -> None:
         """Takes zero bytes, `step` at a time, and less at the end, as long as there is nothing else."""
         while (ahead := self.peek(CHUNK_BYTES)) and not ahead[:step].strip(b"\0"):
@@ -225,9 +235,19 @@ class Inflating:
         self._inflater = Inflater(kind, allowance.left)
         self.cut_at: int | None = None
         """Where the stored bytes end, if they end too early."""
+        self.fault: DecodeError | None = None
+        """Why the content ends, if the stored bytes are corrupt."""
 
     def chunks(self) -> Iterator[bytes]:
         """The content, some 1 MiB at a time at most, whatever the sender made of them."""
+        try:
+            yield from self._whole()
+        except DecodeError as error:
+            if error.kind != "compression":
+                raise
+            self.fault = error
+
+    def _whole(self) -> Iterator[bytes]:
         for chunk in self._stored.chunks():
             yield self._inflated(chunk)
             while self._inflater.pending:

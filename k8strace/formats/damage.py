@@ -1,7 +1,7 @@
 """What of a source is set aside, and the rows that say so: each damage, but never more rows than people read."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from k8strace.exceptions import DecodeError
@@ -72,6 +72,15 @@ class Account:
             return
         code = _CODES.get(error.kind, "malformed")
         yield Issue(code, self.source, damage.offset, _sentence(damage), damage.line, 1, damage.size)
+
+    def count_more(self, more: Iterable[tuple[str, int, int]]) -> None:
+        """Damages that have no row of their own: kind, how many, bytes. They come after others, which have."""
+        for kind, count, size in more:
+            if kind in SIGNALS:
+                self.count_signal(kind, count, size)
+            elif count:
+                self._more += count
+                self._more_bytes += size
 
     def count_signal(self, kind: str, messages: int, size: int) -> None:
         """Messages of another signal are sound, and left out."""

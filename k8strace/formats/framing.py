@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from k8strace._core import JsonReader
+from k8strace._core import JsonReader, Run, split_frames
 from k8strace.exceptions import DecodeError
 from k8strace.formats import content as contents
 from k8strace.formats.causes import with_cause
@@ -48,22 +48,41 @@ class TornError(Exception):
         self.expected, self.got, self.offset, self.line = expected, got, offset, line
 
 
-def _frames(content: Content) -> Iterator[Piece]:
-    while header := content.take(_FRAME_HEADER_BYTES):
-        start = content.offset - len(header)
-        size = int.from_bytes(header, "big")
-        if not size and (zeros := _zeros(content, start)):
-            yield zeros
-            continue
-        if len(header) < _FRAME_HEADER_BYTES:
-            raise TornError("a frame's length in 4 bytes", f"{len(header)}", start)
-        if size > contents.MESSAGE_LIMIT_BYTES:
-            refuse_size(f"a frame of {size}", start)
-        payload = content.take(size)
-        if len(payload) < size:
-            raise TornError(f"a frame of {size} bytes", f"{len(payload)}", start)
-        error = check(payload, start + _FRAME_HEADER_BYTES)
-        yield Piece(start + _FRAME_HEADER_BYTES, _FRAME_HEADER_BYTES + size, b"" if error else payload, error)
+def _frames(content: Content) -> Iterator[Piece | Run]:
+    """Whole frames are taken by the core, many at once. What is left is odd, or lies across two chunks."""
+    while True:
+        run = content.run(split_frames, contents.MESSAGE_LIMIT_BYTES)
+        if run is not None:
+            yield run
+        elif (piece := _frame(content)) is not None:
+            yield piece
+        else:
+            return
+
+
+def _zstd_frames(content: Content) -> Iterator[Piece]:
+    while (piece := _frame(content)) is not None:
+        yield piece
+
+
+def _frame(content: Content) -> Piece | None:
+    """The next frame, or what is there instead; None at the end."""
+    header = content.take(_FRAME_HEADER_BYTES)
+    if not header:
+        return None
+    start = content.offset - len(header)
+    size = int.from_bytes(header, "big")
+    if not size and (zeros := _zeros(content, start)):
+        return zeros
+    if len(header) < _FRAME_HEADER_BYTES:
+        raise TornError("a frame's length in 4 bytes", f"{len(header)}", start)
+    if size > contents.MESSAGE_LIMIT_BYTES:
+        refuse_size(f"a frame of {size}", start)
+    payload = content.take(size)
+    if len(payload) < size:
+        raise TornError(f"a frame of {size} bytes", f"{len(payload)}", start)
+    error = check(payload, start + _FRAME_HEADER_BYTES)
+    return Piece(start + _FRAME_HEADER_BYTES, _FRAME_HEADER_BYTES + size, b"" if error else payload, error)
 
 
 def _zeros(content: Content, start: int) -> Piece | None:
@@ -90,23 +109,22 @@ def check(payload: Slice, offset: int) -> DecodeError | None:
     return DecodeError(f"a frame with the checksum {stored:08x}", f"{found:08x}", "", offset, "checksum")
 
 
-def _values(content: Content) -> Iterator[Piece]:
+def _values(content: Content) -> Iterator[Run]:
     reader = JsonReader(contents.MESSAGE_LIMIT_BYTES)
     for chunk in content.chunks():
-        yield from _pieces(reader, chunk, last=False)
-    yield from _pieces(reader, b"", last=True)
+        yield from _runs(reader, chunk, last=False)
+    yield from _runs(reader, b"", last=True)
 
 
-def _pieces(reader: JsonReader, chunk: Slice, *, last: bool) -> Iterator[Piece]:
+def _runs(reader: JsonReader, chunk: Slice, *, last: bool) -> Iterator[Run]:
     more = True
     while more:
-        for offset, size, line, kind, wire, replaced, fault, sample in reader.read(chunk, last=last):
-            error = fault and with_cause(fault, sample)
-            if error and kind == "torn":
-                raise TornError(error.expected, error.got, offset, line)
-            if kind == "zeros":
-                error = DecodeError("JSON", f"{size} zeros", "", offset, "zeros")
-            yield Piece(offset, size, wire or b"", error, line, replaced)
+        run = reader.read(chunk, last=last)
+        yield run
+        if run.torn:
+            offset, _, line, fault, sample = run.torn
+            error = with_cause(fault, sample)
+            raise TornError(error.expected, error.got, offset, line)
         more, chunk = reader.pending, b""
 
 
@@ -126,9 +144,9 @@ def _nothing(content: Content) -> Iterator[Piece]:
     return iter(())
 
 
-PIECES: Final[dict[str, Callable[[Content], Iterator[Piece]]]] = {
+PIECES: Final[dict[str, Callable[[Content], Iterator[Piece | Run]]]] = {
     "proto-frames": _frames,
-    "zstd-frames": _frames,
+    "zstd-frames": _zstd_frames,
     "proto": _request,
     "json": _values,
     "json-lines": _values,

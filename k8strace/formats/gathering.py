@@ -3,12 +3,13 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from k8strace._core import RequestBuffer, SpanColumns
 from k8strace.exceptions import DecodeError
-from k8strace.formats.damage import SIGNALS, Account, Damage
-from k8strace.formats.wire import Message, Part, placed
+from k8strace.formats.damage import MOST_ROWS, SIGNALS, Account, Damage
+from k8strace.formats.wire import Message, Part, Several, placed
 from k8strace.spans import Issue, Source, Spans
 
 COLUMNS_PER_BYTE: Final = 2
@@ -57,6 +58,8 @@ class Gathering:
             self._account, self._open_source = None, False
         elif isinstance(part, Damage):
             self._issues.extend(self._of(part.source).set_aside(part))
+        elif isinstance(part, Several):
+            self._several(part)
         else:
             self._message(part)
 
@@ -65,12 +68,7 @@ class Gathering:
         return self._account
 
     def _message(self, message: Message) -> None:
-        account = self._of(message.source)
-        if not self._runs or self._runs[-1].account is not account:
-            self._runs.append(_Run(account, message.format, len(self._buffer)))
-        account.sound += 1
-        account.replaced += message.replaced
-        self._count(message)
+        self._sound(message, 1, message.size, message.replaced)
         if message.wire:
             self._buffer.add(message.wire)
             self._offsets.append(message.offset)
@@ -79,17 +77,40 @@ class Gathering:
         else:
             self._buffer.add_empty()
 
-    def _count(self, part: Message | Source) -> None:
+    def _several(self, part: Several) -> None:
+        run = part.run
+        for damage in part.damages():
+            self._issues.extend(self._of(part.source).set_aside(damage))
+        self.count_more(part)
+        if len(run):
+            wire, size, replaced = run.sums()
+            self._sound(part, len(run), size, replaced)
+            self._buffer.add_run(run)
+            for places, more in zip((self._offsets, self._sizes), run.places(), strict=True):
+                places.frombytes(more)
+            self.held += wire
+
+    def count_more(self, part: Several) -> None:
+        """Counts the damages of it that have no row."""
+        self._of(part.source).count_more(part.run.more())
+
+    def _sound(self, part: Message | Several, messages: int, size: int, replaced: int) -> None:
+        """Notes that these are read, before they are."""
+        account = self._of(part.source)
+        if not self._runs or self._runs[-1].account is not account:
+            self._runs.append(_Run(account, part.format, len(self._buffer)))
+        account.sound += messages
+        account.replaced += replaced
+        self._count(Source(part.source, part.format, size, messages))
+
+    def _count(self, part: Source) -> None:
         """Adds to the row of the source: the sum of its messages and of the `Source` that ends it."""
-        if isinstance(part, Message):
-            name, label, size, batches = part.source, part.format, part.size, 1
-        else:
-            name, label, size, batches = part
         if self._open_source:
             last = self._sources[-1]
-            self._sources[-1] = last._replace(bytes=last.bytes + size, batches=last.batches + batches)
+            size, batches = last.bytes + part.bytes, last.batches + part.batches
+            self._sources[-1] = last._replace(bytes=size, batches=batches)
         else:
-            self._sources.append(Source(name, label, size, batches))
+            self._sources.append(part)
         self._open_source = True
 
     def spans(self) -> Spans:
@@ -134,12 +155,11 @@ class Gathering:
                 if kind == "utf8":
                     continue
                 run.account.sound -= count
-                at = [index for index in range(first, end) if verdicts[index] == number]
-                if kind in SIGNALS:
-                    run.account.count_signal(kind, count, sum(self._sizes[index] for index in at))
-                    continue
-                for index in at:
+                at = (index for index in range(first, end) if verdicts[index] == number)
+                rows = () if kind in SIGNALS else tuple(islice(at, MOST_ROWS))
+                for index in rows:
                     yield from run.account.set_aside(self._damage(run, index, by_message.get(index), kind))
+                run.account.count_more([(kind, count - len(rows), sum(self._sizes[index] for index in at))])
 
     def _damage(self, run: _Run, index: int, error: DecodeError | None, kind: str) -> Damage:
         offset, size = self._offsets[index], self._sizes[index]

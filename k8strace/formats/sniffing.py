@@ -56,8 +56,10 @@ def _first_line_is_cut(head: bytes) -> bool:
     """Does the first document go on behind its first line?"""
     found = _DOCUMENT.search(head)
     line, newline, _ = head[found.start("begin") if found else 0 :].partition(b"\n")
-    pieces = JsonReader(MESSAGE_LIMIT_BYTES).read(line, last=True) if newline else ()
-    return any(piece[3] == "torn" for piece in pieces[:1])
+    if not newline:
+        return False
+    run = JsonReader(MESSAGE_LIMIT_BYTES).read(line, last=True)
+    return run.torn is not None and not len(run) and not run.damages()
 
 
 def _looks_like_request(head: bytes, at: int = 0, end: int = _NO_END) -> bool:

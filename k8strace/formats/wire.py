@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from k8strace._core import inflate_all, json_to_wire
+from k8strace._core import Run, inflate_all, json_to_wire
 from k8strace.exceptions import DecodeError, FormatError
+from k8strace.formats.causes import with_cause
 from k8strace.formats.content import (
     MESSAGE_LIMIT_BYTES,
     Allowance,
@@ -46,8 +47,31 @@ class Message(NamedTuple):
     """Sequences that were not UTF-8, and have been replaced."""
 
 
+class Several(NamedTuple):
+    """Messages and damages of one source, as the core took them out together."""
+
+    run: Run
+    source: str
+    format: str
+
+    def damages(self) -> Iterator[Damage]:
+        """The first ones."""
+        for offset, size, line, error, sample in self.run.damages():
+            yield Damage(with_cause(error, sample), self.source, offset, size, line or None)
+
+    def parts(self) -> list[Message | Damage]:
+        """Messages and the first damages one by one, in their order."""
+        data = self.run.data
+        view: Slice = data if self.format.startswith("json") else memoryview(data)
+        found: list[Message | Damage] = [*self.damages()]
+        for start, end, offset, size, line, replaced in self.run.messages():
+            wire = view[start:end]
+            found.append(Message(wire, self.source, self.format, offset, size, line or None, replaced))
+        return sorted(found, key=lambda part: part.offset)
+
+
 Item: TypeAlias = Message | Issue | Source
-Part: TypeAlias = Message | Damage | Issue | Source
+Part: TypeAlias = Message | Several | Damage | Issue | Source
 """What a source is made of, before anybody kept account of its damage."""
 
 
@@ -104,16 +128,26 @@ def _kept(found: Iterator[Part], strict: bool) -> Iterator[Item]:  # noqa: FBT00
         account = account or Account(
             part.source if not isinstance(part, Source) else part.path, strict=strict
         )
-        if isinstance(part, Damage):
-            yield from account.set_aside(part)
-            continue
-        if isinstance(part, Message):
-            account.sound += 1
-            account.replaced += part.replaced
-        elif isinstance(part, Source):
-            yield from account.close()
+        if isinstance(part, Several):
+            for one in part.parts():
+                yield from _told(one, account)
+            account.count_more(part.run.more())
+        else:
+            yield from _told(part, account)
+        if isinstance(part, Source):
             account = None
-        yield part
+
+
+def _told(part: Message | Damage | Issue | Source, account: Account) -> Iterator[Item]:
+    if isinstance(part, Damage):
+        yield from account.set_aside(part)
+        return
+    if isinstance(part, Message):
+        account.sound += 1
+        account.replaced += part.replaced
+    elif isinstance(part, Source):
+        yield from account.close()
+    yield part
 
 
 def parts(
@@ -160,18 +194,29 @@ def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -
     try:
         for piece in PIECES[base](content):
             part = _part(piece, name, label, allowance)
-            taken += part.size if isinstance(part, Message) else 0
+            taken += _size(part)
             yield part
     except TornError as error:
         torn = error
-    if inflating and inflating.cut_at is not None:
+    if inflating and inflating.fault:
+        yield _corrupt_compression(name, inflating.fault, content.offset, asked)
+    elif inflating and inflating.cut_at is not None:
         yield _torn_compression(name, inflating.cut_at, torn, asked)
     elif torn:
         yield _torn_message(name, torn, content.offset, asked)
     yield Source(name, label, content.offset - taken, 0)
 
 
-def _part(piece: Piece, name: str, label: str, allowance: Allowance) -> Message | Damage:
+def _size(part: Message | Damage | Several) -> int:
+    """Bytes of messages, with their framing."""
+    if isinstance(part, Several):
+        return part.run.sums()[1]
+    return part.size if isinstance(part, Message) else 0
+
+
+def _part(piece: Piece | Run, name: str, label: str, allowance: Allowance) -> Message | Damage | Several:
+    if isinstance(piece, Run):
+        return Several(piece, name, label)
     offset, size, payload, error, line, replaced = piece
     if error is None and label.startswith("zstd-frames"):
         try:
@@ -189,6 +234,14 @@ def _torn_message(name: str, torn: TornError, end: int, asked: _Asked) -> Issue:
     if asked.strict:
         raise DecodeError(torn.expected, torn.got, "", torn.offset, "cut")
     return Issue("torn_message", name, torn.offset, str(torn), torn.line, lost_bytes=end - torn.offset)
+
+
+def _corrupt_compression(name: str, fault: DecodeError, read: int, asked: _Asked) -> Issue:
+    """What came out before it is kept; if that is nothing, it is an error."""
+    if asked.strict or not read:
+        raise fault
+    message = f"{fault}; {read} bytes of content came before, the rest is lost"
+    return Issue("torn_compression", name, fault.offset, message)
 
 
 def _torn_compression(name: str, cut_at: int, torn: TornError | None, asked: _Asked) -> Issue:

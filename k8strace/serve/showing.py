@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.text import Text
 
@@ -18,7 +18,7 @@ from k8strace.receiver.serving import Receiver
 from k8strace.serve.logs import LOG, facts
 from k8strace.serve.logs import Lines as LogLines
 from k8strace.views.live import Snapshot, live_lines, log_line
-from k8strace.views.text import Look
+from k8strace.views.text import LEAST_WIDTH, Look
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +97,8 @@ def _table(asked: argparse.Namespace, watch: Watch, log: LogLines) -> Iterator[C
     console = Console(no_color=plain, highlight=False, markup=False, emoji=False)
     write = log.write
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        log.write = lambda line: console.print(Text(line, style="dim"))
+        if _is_stdout(sys.stderr):
+            log.write = lambda line: console.print(Text(line, style="dim"))
 
         def show() -> None:
             live.update(Group(*live_lines(watch.snapshot(), _look(console, plain=plain), console.height - 1)))
@@ -109,8 +110,17 @@ def _table(asked: argparse.Namespace, watch: Watch, log: LogLines) -> Iterator[C
             log.write = write
 
 
+def _is_stdout(stream: TextIO) -> bool:
+    """Both write to one terminal: what is written to one must not tear what is drawn on the other."""
+    try:
+        one, other = os.fstat(stream.fileno()), os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return False
+    return stream.isatty() and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
 def _look(console: Console, *, plain: bool) -> Look:
-    return Look(width=max(console.width, 60), colour=not plain and console.color_system is not None)
+    return Look(width=max(console.width, LEAST_WIDTH), colour=not plain and console.color_system is not None)
 
 
 class Watch:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from k8strace.setup.versions import SetupError
 
-__all__ = ["Answer", "Server", "UnreachableError", "ask", "server", "version_of"]
+__all__ = ["Answer", "Server", "UnreachableError", "ask", "groups_of", "server", "version_of"]
 
+CREATED: Final = 201
 MAX_BODY: Final = 1 << 20
 """Bytes of an answer that are read."""
 
@@ -98,38 +99,61 @@ def _context(ca_file: Path | None, cert: Path | None, key: Path | None, *, verif
     return context
 
 
-def ask(to: Server, path: str) -> Answer:
+def ask(to: Server, path: str, *, counts: bool = True) -> Answer:
     """
     Sends one GET with a sampled `traceparent` and a user agent of its own.
+
+    Args:
+        to: kube-apiserver.
+        path: What to get.
+        counts: Otherwise the user agent says that it is there to make spans flow.
 
     Raises:
         UnreachableError: No answer came.
         SetupError: The path is not one.
     """
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
-    agent = f"k8strace-probe/{trace_id}"
+    agent = f"k8strace-probe{'' if counts else '-warm-up'}/{trace_id}"
     headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "User-Agent": agent}
-    status, _ = _get(to, path, headers)
+    status, _ = _call(to, "GET", path, headers)
     return Answer(status, trace_id, agent)
+
+
+def groups_of(to: Server) -> frozenset[str] | None:
+    """The groups that kube-apiserver says the caller is in; None if it does not say (1.28 and newer do)."""
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    headers = {"User-Agent": "k8strace-probe-groups", "Content-Type": "application/json"}
+    try:
+        status, body = _call(
+            to, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", headers, json.dumps(review)
+        )
+        said = json.loads(body)["status"]["userInfo"]["groups"] if status == CREATED else None
+    except (SetupError, ValueError, LookupError, TypeError):
+        return None
+    return frozenset(map(str, said)) if isinstance(said, list) else None
 
 
 def version_of(to: Server) -> str | None:
     """What kube-apiserver says its version is; None if it does not say."""
     try:
-        status, body = _get(to, "/version", {"User-Agent": "k8strace-probe-version"})
+        status, body = _call(to, "GET", "/version", {"User-Agent": "k8strace-probe-version"})
         said = json.loads(body).get("gitVersion") if status == 200 else None
     except (SetupError, ValueError, AttributeError):
         return None
     return said if isinstance(said, str) and re.fullmatch(r"v1\.\d+\.\d+[\w.+-]*", said) else None
 
 
-def _get(to: Server, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+def _call(
+    to: Server, method: str, path: str, headers: Mapping[str, str], body: str | None = None
+) -> tuple[int, bytes]:
     if not re.fullmatch(r"/[\x21-\x7e]*", path):
         raise SetupError(f"expected a path such as /api/v1/namespaces/default, got {path!r}")
     credentials = {"Authorization": f"Bearer {to.token}"} if to.token else {}
     connection = http.client.HTTPSConnection(to.host, to.port, timeout=to.timeout, context=to.context)
     try:
-        connection.request("GET", path, headers={"Accept": "application/json", **headers, **credentials})
+        connection.request(
+            method, path, body, headers={"Accept": "application/json", **headers, **credentials}
+        )
         response = connection.getresponse()
         return response.status, response.read(MAX_BODY)
     except ssl.SSLCertVerificationError as error:

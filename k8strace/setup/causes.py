@@ -12,13 +12,20 @@ from k8strace.setup.versions import Etcd, Gate, Kubernetes, Records
 __all__ = ["Circumstances", "Reason", "causes"]
 
 
+BATCH: Final = 10
+"""Seconds after which a batch has left, with time to spare."""
+
+SLOWEST: Final = 25
+"""Seconds after which etcd's exporter has come out of its backoff and sent a batch."""
+
+
 class Reason(Enum):
     """What the probe saw."""
 
     FOUND = "the request's trace came whole"
     NO_ETCD_CALL = "the request's trace came, and it made no etcd call"
     ETCD_MISSING = "the request's trace came, but no spans of etcd"
-    SAMPLED_OUT = "spans of kube-apiserver came, but not those of this request: it was not sampled"
+    SAMPLED_OUT = "spans of kube-apiserver came, but not those of this request: not sampled, or lost"
     APISERVER_MISSING = "spans came, but none of kube-apiserver"
     NO_SPANS = "no spans came at all"
 
@@ -40,6 +47,17 @@ class Circumstances:
     """The receiver's address or the store's path."""
     waited: float
     """Seconds."""
+    groups: frozenset[str] | None = None
+    """Of the caller, as kube-apiserver says; None if it does not."""
+    etcd_seen: bool = False
+    """Spans of etcd came, though not those of the request."""
+
+    @property
+    def privileged(self) -> bool | None:
+        """The caller's traceparent is obeyed; None if that is not known."""
+        if self.kubernetes is None or not self.kubernetes.honours_traceparent or self.groups is None:
+            return None
+        return bool(self.groups & {"system:masters", "system:monitoring"})
 
 
 def causes(reason: Reason, seen: Circumstances) -> list[str]:
@@ -68,23 +86,36 @@ def _no_etcd_call(seen: Circumstances) -> list[str]:
 
 
 def _etcd_missing(seen: Circumstances) -> list[str]:
-    found = []
-    if seen.etcd:
-        flag = seen.etcd.flag("enable")
-        found.append(
-            f"etcd {seen.etcd.title} is not started with --{flag}=true: `k8strace setup check` its manifest"
-        )
-    else:
-        found.append(
-            "etcd is not started with --enable-distributed-tracing=true (3.6 and newer; "
-            "--experimental-enable-distributed-tracing=true in 3.5): `k8strace setup check` its manifest"
-        )
-    found.append(f"etcd's distributed-tracing-address does not lead to {seen.where}")
-    if seen.waited < 6:
-        found.append(
-            "etcd sends its spans up to five seconds later than kube-apiserver: give a longer --timeout"
-        )
-    return found
+    if seen.etcd_seen:
+        return [
+            (
+                "another member of etcd answered this call than those whose spans came: `k8strace setup check` the "
+                "manifest of each"
+            ),
+            "the span was lost: etcd drops what its full queue cannot hold; probe again",
+        ]
+    flag = seen.etcd.flag("enable") if seen.etcd else ""
+    started = (
+        f"etcd {seen.etcd.title} is not started with --{flag}=true"
+        if seen.etcd
+        else "etcd is not started with --enable-distributed-tracing=true (3.6 and newer; "
+        "--experimental-enable-distributed-tracing=true in 3.5)"
+    )
+    late = (
+        [
+            (
+                "etcd's exporter waits up to 18 s before it tries a receiver again that was not there, and its spans "
+                "come in batches: give a longer --timeout"
+            )
+        ]
+        if seen.waited < SLOWEST
+        else []
+    )
+    return [
+        *late,
+        f"{started}: `k8strace setup check` its manifest",
+        f"etcd's distributed-tracing-address does not lead to {seen.where}",
+    ]
 
 
 def _sampled_out(seen: Circumstances) -> list[str]:
@@ -95,13 +126,22 @@ def _sampled_out(seen: Circumstances) -> list[str]:
                 "set samplingRatePerMillion: 1000000 for the time of the probe, or probe again and again"
             )
         ]
+    if seen.privileged:
+        return list(_LOST)
+    known = "" if seen.privileged is None else ", as kube-apiserver itself says"
     first = (
-        "the caller is neither in system:masters nor in system:monitoring, so its traceparent is ignored and the rate "
-        "decides: probe with the certificate of /etc/kubernetes/super-admin.conf (kubeadm 1.29 and newer; admin.conf "
-        "is no longer in system:masters), or set samplingRatePerMillion: 1000000 for the time of the probe"
+        f"the caller is neither in system:masters nor in system:monitoring{known}, so its traceparent is ignored and "
+        "the rate decides: probe with the certificate of /etc/kubernetes/super-admin.conf (kubeadm 1.29 and newer; "
+        "admin.conf is no longer in system:masters), or set samplingRatePerMillion: 1000000 for the time of the probe"
     )
     old = [] if seen.kubernetes else ["before 1.33 every caller's traceparent is ignored"]
     return [first, *old]
+
+
+_LOST: Final = (
+    "several kube-apiservers are behind this address, and the one that answered sends its spans elsewhere",
+    "the spans were lost: kube-apiserver drops what its full queue cannot hold; probe again",
+)
 
 
 def _apiserver_missing(seen: Circumstances) -> list[str]:
@@ -129,6 +169,8 @@ def _not_started(seen: Circumstances) -> list[str]:
 
 def _unsampled(seen: Circumstances) -> list[str]:
     """Why a cluster that is switched on stays silent."""
+    if seen.privileged:
+        return []
     if seen.kubernetes and seen.kubernetes.honours_traceparent:
         return [
             (
@@ -150,7 +192,7 @@ def _no_spans(seen: Circumstances) -> list[str]:
     )
     short = (
         ["spans leave in batches, up to five seconds after they end: give a longer --timeout"]
-        if seen.waited < 10
+        if seen.waited < BATCH
         else []
     )
     return [*_gate(seen), *_not_started(seen), listening, *etcd, *short]

@@ -7,7 +7,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from k8strace.setup.talking import FOUND, OK, add_command, complain, count, positive, say, say_json, token_of
+from k8strace.setup.talking import (
+    FOUND,
+    OK,
+    Progress,
+    add_command,
+    complain,
+    count,
+    positive,
+    say,
+    say_json,
+    token_of,
+)
 from k8strace.setup.versions import SetupError
 
 if TYPE_CHECKING:
@@ -49,7 +60,7 @@ def add_probe(kinds: Any) -> None:
         "--store", type=Path, metavar="FILE", help="read the recording that another receiver writes"
     )
     command.add_argument(
-        "--timeout", type=positive, default=30.0, metavar="SECONDS", help="wait so long (default 30)"
+        "--timeout", type=positive, default=60.0, metavar="SECONDS", help="wait so long at most (default 60)"
     )
     command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the server says)")
     command.add_argument("--etcd", metavar="VERSION", help="etcd version, for the causes")
@@ -58,10 +69,10 @@ def add_probe(kinds: Any) -> None:
 
 def _probe(asked: argparse.Namespace) -> int:
     from k8strace.setup import versions
-    from k8strace.setup.asking import ask, server, version_of
+    from k8strace.setup.asking import ask, groups_of, server, version_of
     from k8strace.setup.causes import Circumstances, Reason, causes
     from k8strace.setup.collecting import Receiver, Store
-    from k8strace.setup.probe import wait
+    from k8strace.setup.probe import Pace, probe
 
     etcd = versions.etcd(asked.etcd) if asked.etcd else None
     given = versions.kubernetes(asked.k8s) if asked.k8s else None
@@ -75,12 +86,19 @@ def _probe(asked: argparse.Namespace) -> int:
     )
     with Store(asked.store) if asked.store else Receiver(asked.listen) as source:
         _warn_of(asked)
-        answer = ask(to, asked.path)
         version = version_of(to)
-        outcome = wait(source, answer, timeout=asked.timeout)
-    kubernetes = given or _known(version)
+        with Progress(sys.stderr) as progress:
+            outcome = probe(
+                source,
+                lambda counts: ask(to, asked.path, counts=counts),
+                pace=Pace(timeout=asked.timeout),
+                progress=progress.say,
+            )
+    answer = outcome.answer
     where = f"the receiver that writes {asked.store}" if asked.store else asked.listen
-    seen = Circumstances(answer.status, kubernetes, etcd, where, outcome.waited)
+    seen = Circumstances(
+        answer.status, given or _known(version), etcd, where, outcome.waited, groups_of(to), outcome.etcd_seen
+    )
     likely = causes(outcome.reason, seen)
     facts = {"status": answer.status, "version": version, "trace_id": answer.trace_id, "where": where}
     (_show_json if asked.json else _show)(outcome, likely, facts)

@@ -20,17 +20,17 @@ __all__ = ["Receiver", "Source", "Store"]
 METHOD: Final = ("opentelemetry.proto.collector.trace.v1.TraceService", "Export")
 MAX_MESSAGE: Final = 16 << 20
 MAX_HELD: Final = 128 << 20
-"""Bytes that are held at most; what comes after is refused."""
+"""Bytes that are taken at most; what comes after is refused."""
 
 
 class Source(Protocol):
     """Something that spans arrive at."""
 
     def changed(self) -> bool:
-        """Something came since the last `spans`."""
+        """Something came since the last `new`."""
 
-    def spans(self) -> k8strace.Spans:
-        """All that came."""
+    def new(self) -> k8strace.Spans:
+        """What came since then; a source that cannot tell gives some of it again."""
 
 
 class Receiver:
@@ -50,7 +50,7 @@ class Receiver:
         if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}", address):
             raise SetupError(f"expected an address to listen on such as 127.0.0.1:4317, got {address!r}")
         self._batches: list[bytes] = []
-        self._held = self._read = 0
+        self._held = 0
         self._lock = threading.Lock()
         # Without its own port, another receiver would get half of the batches.
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
@@ -89,15 +89,14 @@ class Receiver:
         self._server.stop(0.5).wait(2)
 
     def changed(self) -> bool:
-        """Something came since the last `spans`."""
+        """Something came since the last `new`."""
         with self._lock:
-            return len(self._batches) > self._read
+            return bool(self._batches)
 
-    def spans(self) -> k8strace.Spans:
-        """All that came."""
+    def new(self) -> k8strace.Spans:
+        """What came since the last `new`."""
         with self._lock:
-            batches = list(self._batches)
-            self._read = len(batches)
+            batches, self._batches = self._batches, []
         return k8strace.decode(batches)
 
 
@@ -124,10 +123,10 @@ class Store:
         return status.st_size, status.st_mtime_ns
 
     def changed(self) -> bool:
-        """The file is another than at the last `spans`."""
+        """The file is another than at the last `new`."""
         return self._state() != self._seen
 
-    def spans(self) -> k8strace.Spans:
-        """All that is in the file now."""
+    def new(self) -> k8strace.Spans:
+        """All that is in the file now: where a frame ends is not known before it is read."""
         self._seen = self._state()
         return k8strace.read(self._path) if self._seen and self._seen[0] else k8strace.decode(b"")

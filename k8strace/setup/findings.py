@@ -26,6 +26,7 @@ TRAPS: Final[dict[str, Trap]] = {
     "gate-locked": Trap("error", "from 1.34 on APIServerTracing=false stops kube-apiserver"),
     "gate-removed": Trap("error", "from 1.37 on setting APIServerTracing stops kube-apiserver"),
     "config-version": Trap("error", "kube-apiserver does not read this version of TracingConfiguration"),
+    "config-kind": Trap("error", "kube-apiserver does not start with another kind than TracingConfiguration"),
     "config-unknown-key": Trap(
         "error", "from 1.32 on an unknown key stops kube-apiserver; before, it is ignored"
     ),

@@ -7,7 +7,7 @@ from typing import Final
 
 from k8strace.setup import steps
 from k8strace.setup.files import File
-from k8strace.setup.settings import Settings
+from k8strace.setup.settings import DEFAULT_RATE, EVERY_REQUEST, Settings
 from k8strace.setup.versions import Gate, Records
 
 __all__ = ["TITLES", "File", "forecast", "readme"]
@@ -89,9 +89,21 @@ def forecast(settings: Settings) -> list[str]:
             f"This etcd records every call as well: about {per_second:,g} more spans a second, "
             "as a request makes about one call."
         )
-    if settings.rate == 1_000_000:
-        lines.append("Every request is sampled: right for a test cluster, too much for production.")
+    lines.append(_other_rate(settings))
     return lines
+
+
+def _other_rate(settings: Settings) -> str:
+    """The rate for the other kind of cluster."""
+    if settings.rate == EVERY_REQUEST:
+        return (
+            "Every request is sampled: right for a test cluster, too much for production. "
+            f"There, render with `--rate {DEFAULT_RATE}`."
+        )
+    return (
+        f"In a test cluster sample every request: render with `--rate {EVERY_REQUEST}`. At 10 API requests a second "
+        f"that is about {10 * settings.kubernetes.spans_per_request} spans a second."
+    )
 
 
 def _rules(settings: Settings) -> list[str]:

@@ -1,24 +1,33 @@
-"""`probe`: one marked request, and what became of its trace."""
+"""`probe`: requests until spans flow, one marked request that counts, and what became of its trace."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import k8strace
 from k8strace.setup.asking import Answer
 from k8strace.setup.causes import Reason
 from k8strace.setup.collecting import Source
 
-__all__ = ["Outcome", "wait"]
+__all__ = ["Outcome", "Pace", "probe"]
 
-GRACE: Final = 7.0
-"""Seconds that etcd's spans, and late ones of kube-apiserver, get after the request's: a batch leaves every five."""
 
-PAUSE: Final = 0.2
-"""Seconds between two looks."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the probe waits for what, in seconds."""
+
+    timeout: float = 60.0
+    """For all of it. etcd's exporter, which nobody listened to, may wait in backoff for 18 s."""
+    warm_up: float = 1.0
+    """Between two requests that make spans flow."""
+    again: float = 10.0
+    """A request whose spans did not come by then is sent once more: full queues drop spans."""
+    grace: float = 7.0
+    """A request without an etcd call gets so long for spans that come late: a batch leaves every five seconds."""
+    pause: float = 0.2
+    """Between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,69 +35,146 @@ class Outcome:
     """What came, and what it means."""
 
     reason: Reason
+    answer: Answer
+    """Of the request that came, or of the last one sent."""
     requests: k8strace.Requests | None
     """The request; None if it did not come."""
     spans: int
     """All spans that came."""
-    obeyed: bool
-    """The trace has the id of our `traceparent`."""
+    etcd_seen: bool
+    """Some of them were etcd's."""
     waited: float
     """Seconds."""
 
+    @property
+    def obeyed(self) -> bool:
+        """The trace has the id of our `traceparent`."""
+        return self.requests is not None and self.requests[0].trace_id == self.answer.trace_id
 
-def wait(
+
+def probe(
     source: Source,
-    answer: Answer,
+    send: Callable[[bool], Answer],
     *,
-    timeout: float,
+    pace: Pace | None = None,
+    progress: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """
-    Waits until the request's trace is there with etcd's part, or nothing more is to be expected.
+    Waits until spans flow, sends the request that counts, and waits for its trace with etcd's part.
 
     Args:
         source: Where spans arrive.
-        answer: The request's marks.
-        timeout: Seconds to wait at most.
+        send: Sends a request. True: it counts, False: it only makes spans flow.
+        pace: How long to wait for what.
+        progress: Is told at every look what is waited for.
         clock: Seconds that only grow.
         sleep: Waits some seconds.
     """
-    began, found_at = clock(), None
-    outcome = Outcome(Reason.NO_SPANS, None, 0, obeyed=False, waited=0.0)
+    pace = pace or Pace()
+    began = clock()
+    hunt = _Hunt(source, send, pace)
     while True:
         waited = clock() - began
-        if source.changed():
-            outcome = _judge(source.spans(), answer)
-        if outcome.requests is not None and found_at is None:
-            found_at = waited
-        if (
-            outcome.reason is Reason.FOUND
-            or waited >= timeout
-            or (found_at is not None and waited - found_at >= GRACE)
-        ):
-            return Outcome(outcome.reason, outcome.requests, outcome.spans, outcome.obeyed, waited)
-        sleep(min(PAUSE, max(timeout - waited, 0.01)))
+        hunt.look(waited)
+        if waited >= pace.timeout or hunt.done(waited):
+            return hunt.outcome(waited)
+        hunt.ask(waited)
+        progress(f"{hunt.waiting_for()} ({waited:.0f} of at most {pace.timeout:.0f} s)")
+        sleep(min(pace.pause, max(pace.timeout - waited, 0.01)))
 
 
-def _judge(spans: k8strace.Spans, answer: Answer) -> Outcome:
-    joined = k8strace.join(spans)
-    ours = joined.where(user_agent=answer.user_agent)
-    if not len(ours):
-        return Outcome(_without(spans), None, len(spans), obeyed=False, waited=0.0)
-    request = ours[0]
+class _Hunt:
+    """What was sent and what came. Times are seconds since the beginning."""
+
+    def __init__(self, source: Source, send: Callable[[bool], Answer], pace: Pace) -> None:
+        self._source, self._send, self._pace = source, send, pace
+        self._parts: list[k8strace.Spans] = []
+        self._sent: list[Answer] = []
+        self._asked_at: float | None = None
+        self._arrived_at: float | None = None
+        self._whole: tuple[Answer, k8strace.Requests] | None = None
+        self._last: Answer | None = None
+        self._apiserver = self._etcd = False
+
+    def look(self, now: float) -> None:
+        """Takes in what is new, and only that."""
+        if not self._source.changed():
+            return
+        spans = self._source.new()
+        self._parts.append(spans)
+        joined = k8strace.join(spans)
+        services = {process["service"] for process in spans.processes}
+        self._apiserver |= bool(len(joined)) or "apiserver" in services
+        self._etcd |= "etcd" in services
+        if self._arrived_at is None and self._ours(joined):
+            self._arrived_at = now
+        if self._arrived_at is not None:
+            self._whole = self._ours(self._all().flush())
+
+    def _all(self) -> k8strace.RequestStream:
+        """Everything that came: joined only once the request is there, and then when something comes."""
+        stream = k8strace.RequestStream(k8strace.StreamSettings(max_age_ns=2**62, window_ns=2**62))
+        for part in self._parts:
+            stream.feed(part, now_ns=0)
+        return stream
+
+    def _ours(self, joined: k8strace.Requests) -> tuple[Answer, k8strace.Requests] | None:
+        """The first of the requests that count, with its marks."""
+        for answer in self._sent:
+            found = joined.where(user_agent=answer.user_agent)
+            if len(found):
+                return answer, found[:1]
+        return None
+
+    def done(self, now: float) -> bool:
+        """Nothing more is to be expected."""
+        if self._whole is None:
+            return False
+        reason = _reason(self._whole[1])
+        late = self._arrived_at is not None and now - self._arrived_at >= self._pace.grace
+        return reason is Reason.FOUND or (late and reason is Reason.NO_ETCD_CALL)
+
+    def ask(self, now: float) -> None:
+        """Sends a request if it is time for one: first those that warm up, then the one that counts."""
+        if self._arrived_at is not None:
+            return
+        wait = self._pace.again if self._sent else 0.0 if self._apiserver else self._pace.warm_up
+        if self._asked_at is not None and now - self._asked_at < wait:
+            return
+        self._asked_at = now
+        self._last = self._send(self._apiserver)
+        if self._apiserver:
+            self._sent.append(self._last)
+
+    def waiting_for(self) -> str:
+        """What comes next, in words."""
+        if self._arrived_at is not None:
+            return "the request's spans came; waiting for the rest, as etcd's"
+        if self._sent:
+            return "kube-apiserver sends spans; waiting for those of the request"
+        return "waiting for the first spans of kube-apiserver, with requests to warm up"
+
+    def outcome(self, waited: float) -> Outcome:
+        """What is known at the end."""
+        last = self._last or self._send(self._apiserver)
+        counts = self._all().counts
+        spans = counts["spans"] - counts["repeats"]
+        answer, requests = self._whole or (last, None)
+        reason = self._without(spans) if requests is None else _reason(requests)
+        return Outcome(reason, answer, requests, spans, self._etcd, waited)
+
+    def _without(self, spans: int) -> Reason:
+        """Why the request may not be among the spans."""
+        if not spans:
+            return Reason.NO_SPANS
+        return Reason.SAMPLED_OUT if self._apiserver else Reason.APISERVER_MISSING
+
+
+def _reason(requests: k8strace.Requests) -> Reason:
+    request = requests[0]
     if not request.etcd_call_count:
-        reason = Reason.NO_ETCD_CALL
-    elif any(call.server_ns is None for call in request.etcd_calls):
-        reason = Reason.ETCD_MISSING
-    else:
-        reason = Reason.FOUND
-    return Outcome(reason, ours[:1], len(spans), obeyed=request.trace_id == answer.trace_id, waited=0.0)
-
-
-def _without(spans: k8strace.Spans) -> Reason:
-    """Why the request may not be among these spans."""
-    if not len(spans):
-        return Reason.NO_SPANS
-    services = {process["service"] for process in spans.processes}
-    return Reason.SAMPLED_OUT if "apiserver" in services else Reason.APISERVER_MISSING
+        return Reason.NO_ETCD_CALL
+    missing = any(call.server_ns is None for call in request.etcd_calls)
+    return Reason.ETCD_MISSING if missing else Reason.FOUND

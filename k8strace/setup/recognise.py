@@ -114,6 +114,8 @@ def _document(file: str, document: Document, found: Found) -> str:
     if not isinstance(content, Mapping):
         return "not recognised: no mapping"
     kind = content.get("kind")
+    if _is_tracing(content):
+        return _tracing(file, document, found)
     if kind is None:
         return _k3s(file, document, found)
     reader = _READERS.get(str(kind))
@@ -121,6 +123,19 @@ def _document(file: str, document: Document, found: Found) -> str:
 
 
 # ── One reader per kind ───────────────────────────────────────────────────────────────────────────
+
+
+def _is_tracing(content: Any) -> bool:
+    """A TracingConfiguration, or what its writer meant to be one: by its kind, by a misspelt kind, by its keys."""
+    kind = str(content.get("kind") or "").lower()
+    version = str(content.get("apiVersion") or "")
+    its_own = version.startswith("apiserver.config.k8s.io/")
+    return (
+        any(str(key).lower() == "samplingratepermillion" for key in content)
+        or kind == "tracingconfiguration"
+        or ("trac" in kind and (its_own or not version))
+        or (its_own and not kind)
+    )
 
 
 def _tracing(file: str, document: Document, found: Found) -> str:
@@ -308,7 +323,6 @@ def _k3s(file: str, document: Document, found: Found) -> str:
 
 
 _READERS: Final[dict[str, Callable[[str, Document, Found], str]]] = {
-    "TracingConfiguration": _tracing,
     "Pod": _pod,
     "ClusterConfiguration": _cluster,
     "Cluster": _kind,

@@ -18,6 +18,7 @@ __all__ = ["apiserver_rules", "covers", "etcd_rules", "tracing_rules"]
 
 Findings = Iterator[Finding]
 
+_KIND: Final = "TracingConfiguration"
 _CONFIG_KEYS: Final = ("apiVersion", "kind", "endpoint", "samplingRatePerMillion")
 
 
@@ -26,6 +27,7 @@ _CONFIG_KEYS: Final = ("apiVersion", "kind", "endpoint", "samplingRatePerMillion
 
 def tracing_rules(tracing: Tracing, rules: Kubernetes | None) -> Findings:
     """Traps in a TracingConfiguration; without a version those that are traps in all."""
+    yield from _config_kind(tracing)
     yield from _config_version(tracing, rules)
     yield from _unknown_keys(tracing, rules)
     content = tracing.document.content
@@ -36,8 +38,21 @@ def tracing_rules(tracing: Tracing, rules: Kubernetes | None) -> Findings:
     yield from _config_rate(tracing)
 
 
-def _config_version(tracing: Tracing, rules: Kubernetes | None) -> Findings:
+def _config_kind(tracing: Tracing) -> Findings:
+    """Another kind; a server takes a file without one for what it expects."""
     content = tracing.document.content
+    kind = content.get("kind") or _KIND
+    if kind != _KIND:
+        problem = f"kube-apiserver does not start with kind: {str(kind)[:60]}"
+        line = tracing.document.line(content, "kind")
+        yield Finding(tracing.file, line, "config-kind", problem, f"write kind: {_KIND}")
+
+
+def _config_version(tracing: Tracing, rules: Kubernetes | None) -> Findings:
+    """Another version; a server takes a file without one for what it expects."""
+    content = tracing.document.content
+    if not content.get("apiVersion"):
+        return
     group, _, version = str(content.get("apiVersion", "")).rpartition("/")
     accepted = rules.accepts if rules else versions.KUBERNETES[-1].accepts
     if group == "apiserver.config.k8s.io" and version in accepted:
@@ -48,7 +63,7 @@ def _config_version(tracing: Tracing, rules: Kubernetes | None) -> Findings:
         tracing.file,
         tracing.document.line(content, "apiVersion"),
         "config-version",
-        f"{where} does not read TracingConfiguration {content.get('apiVersion', 'without apiVersion')}",
+        f"{where} does not read TracingConfiguration {str(content['apiVersion'])[:60]}",
         f"write apiVersion: apiserver.config.k8s.io/{best}",
     )
 
@@ -87,7 +102,7 @@ def _config_rate(tracing: Tracing) -> Findings:
             "no request is sampled, unless a privileged caller of 1.33 or newer asks for it",
             "write samplingRatePerMillion: 1000",
         )
-    elif isinstance(rate, int) and not isinstance(rate, bool):
+    elif isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate == rate // 1:
         yield from _rate(tracing.file, line, int(rate), "samplingRatePerMillion: 1000")
     else:
         problem = f"samplingRatePerMillion {str(rate)[:40]!r} is not a whole number"
@@ -283,4 +298,4 @@ def _flag_value(server: Server, flag: Argument) -> Findings:
 
 def _sampled(found: Found) -> bool:
     rates = [each.document.content.get("samplingRatePerMillion") for each in found.tracing]
-    return any(isinstance(rate, int) and rate > 0 for rate in rates)
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)

@@ -13,6 +13,7 @@ from k8strace.setup.versions import SetupError
 __all__ = [
     "DEFAULT_ENDPOINT",
     "DEFAULT_RATE",
+    "EVERY_REQUEST",
     "TARGETS",
     "Settings",
     "Target",
@@ -24,7 +25,10 @@ Target = Literal["kubeadm", "static-pod", "kind", "minikube", "k3s"]
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
 DEFAULT_RATE: Final = 1_000
-"""Requests sampled of a million."""
+"""Requests sampled of a million, in production."""
+
+EVERY_REQUEST: Final = 1_000_000
+"""The rate for a test cluster."""
 
 DEFAULT_ENDPOINT: Final[dict[Target, str]] = {
     "kubeadm": "localhost:4317",
@@ -48,13 +52,23 @@ def endpoint_problem(endpoint: str, *, schemes: Sequence[str] = _SCHEMES) -> str
         endpoint: Such as "localhost:4317" or "dns:///collector:4317".
         schemes: Those that the reader of the endpoint knows.
     """
-    scheme, separator, rest = endpoint.partition("://")
-    if not separator:
-        return _address_problem(endpoint)
+    scheme, rest = _scheme_of(endpoint)
+    if not scheme:
+        return _address_problem(rest)
     if scheme not in schemes:
         known = " or ".join(["host:port", *(f"{name}://…" for name in schemes)])
-        return f"it begins with {scheme}://, and only {known} is known"
-    return _address_problem(rest.rpartition("/")[2]) if scheme == "dns" else None
+        return f"it begins with {endpoint[: len(endpoint) - len(rest)]}, and only {known} is known"
+    if scheme == "dns":
+        return _address_problem(rest.rpartition("/")[2])
+    return None if rest.startswith("/") else "the socket's path must begin with /"
+
+
+def _scheme_of(endpoint: str) -> tuple[str, str]:
+    """The scheme, "" if there is none, and the rest. gRPC needs no // behind the names that it knows."""
+    match = re.match(r"([^:/]*)://", endpoint) or re.match(r"(dns|unix|unix-abstract):(?!\d+$)", endpoint)
+    if not match:
+        return "", endpoint
+    return match[1], endpoint[match.end() :]
 
 
 def _address_problem(address: str) -> str | None:

@@ -49,11 +49,34 @@ _REMOVE = "When no kube-apiserver uses it any more, on every node:" + _run(
 
 def apply(settings: Settings, files: Mapping[str, File]) -> list[str]:
     """What to do, in order."""
-    receiver = (
-        f"Start something that takes OTLP over gRPC at {settings.endpoint}, as the control plane sees it: "
-        "an OpenTelemetry collector does. Without it nothing breaks, but spans are lost."
+    return [_receiver(settings), *_APPLY[settings.target](settings, files)]
+
+
+def _receiver(settings: Settings) -> str:
+    host, _, port = settings.endpoint.rpartition(":")
+    if host in _LOOPBACK:
+        options = "" if port == "4317" else f" --grpc-listen 127.0.0.1:{port}"
+        note = "On the node itself; with several control-plane nodes, on each."
+    else:
+        options = f" --grpc-listen {_listen(settings)} --insecure-network"
+        note = "kube-apiserver and etcd send in plain text: only in a network that you trust."
+    return (
+        f"Start what takes the spans at {settings.endpoint}, as the control plane sees it. {note} "
+        "Without a receiver nothing breaks, but spans are lost:"
+        + _run(f"k8strace serve{options}")
+        + "\n   An OpenTelemetry collector can be there instead."
     )
-    return [receiver, *_APPLY[settings.target](settings, files)]
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def _listen(settings: Settings) -> str:
+    """Where a receiver or the probe listens so that the endpoint leads there."""
+    host, _, port = settings.endpoint.rpartition(":")
+    if host in _LOOPBACK:
+        return f"127.0.0.1:{port}"
+    return f"0.0.0.0:{port}" if settings.target == "minikube" else settings.endpoint
 
 
 def _kubeadm(_: Settings, files: Mapping[str, File]) -> list[str]:
@@ -200,27 +223,16 @@ _APPLY = {
 def check(settings: Settings) -> list[str]:
     """How to see that it is right before, and that it works after."""
     versions = f"--k8s {settings.kubernetes_version} --etcd {settings.etcd_version}"
-    port = settings.endpoint.rpartition(":")[2]
     return [
         "Before, in this folder:" + _run(f"k8strace setup check {versions} ."),
-        "After, where the endpoint leads to. The probe sends one request, takes its spans itself, and shows where "
-        "the time went:"
+        "After, where the endpoint leads to, with `k8strace serve` ended for as long as it takes. The probe takes the "
+        "spans itself, and shows where the time of one request went:"
         + _run(
-            f"k8strace setup probe --server https://ADDRESS:6443 --listen {_LISTEN[settings.target]}:{port} "
+            f"k8strace setup probe --server https://ADDRESS:6443 --listen {_listen(settings)} "
             "--ca-file certificate-authority.pem --client-cert client-certificate.pem --client-key client-key.pem"
         )
-        + "\n   If a receiver has the port already and writes to a file, give `--store FILE` instead of `--listen`.",
+        + "\n   If another receiver has the port and writes to a file, give `--store FILE` instead of `--listen`.",
     ]
-
-
-_LISTEN = {
-    "kubeadm": "127.0.0.1",
-    "static-pod": "127.0.0.1",
-    "kind": "172.18.0.1",
-    "minikube": "0.0.0.0",  # noqa: S104, advice to a person; the probe warns
-    "k3s": "127.0.0.1",
-}
-"""Where the probe listens: every address only where there is no telling which is the right one."""
 
 
 def undo(settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self, TextIO
 
 from k8strace.setup.versions import SetupError
 
@@ -16,6 +16,7 @@ __all__ = [
     "FOUND",
     "OK",
     "USAGE",
+    "Progress",
     "add_command",
     "complain",
     "count",
@@ -73,6 +74,34 @@ def complain(message: str) -> None:
     from k8strace.views.text import clean
 
     sys.stderr.write(f"k8strace: {clean(message, 2000)}\n")
+
+
+class Progress:
+    """One line that is kept up to date at a terminal; elsewhere a line whenever the words change, without the times."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._terminal, self._said = stream, stream.isatty(), ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._said:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def say(self, words: str) -> None:
+        """What is waited for, and in parentheses for how long."""
+        said = words if self._terminal else words.partition(" (")[0]
+        if said == self._said:
+            return
+        self._said = said
+        self._stream.write(f"\r\x1b[K{said[:TERMINAL]}" if self._terminal else f"k8strace: {said}\n")
+        self._stream.flush()
+
+
+TERMINAL: Final = 79
+"""Columns that a line of progress has."""
 
 
 def say(lines: Iterable[str]) -> None:

@@ -42,6 +42,12 @@ _LEAST_NAME: Final = 14
 _LEAST_BAR: Final = 10
 """Columns that bars need to say anything; narrower pictures have none."""
 
+MOST_ERROR: Final = 300
+"""Characters of an error that are shown."""
+
+ERROR: Final = 2
+"""`StatusCode` of the `.proto`."""
+
 _NUMBER: Final = 8
 """Columns of a duration, such as "1,234 µs"."""
 
@@ -164,6 +170,7 @@ def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Te
         figures = f" {duration(node['duration_ns']):>{_NUMBER}} {waited:>{_NUMBER}}"
         drawn = ("  ", bars.bar(row.span_id)) if with_bars else ()
         lines.append(Text.assemble(hang, name, figures, *drawn))
+        lines.extend(_error(node, row, hang, step, room_for_guides, look))
     left_out = len(tree) - len(rows)
     return [*lines, more_of(left_out, "span", hang)] if left_out else lines
 
@@ -181,9 +188,21 @@ def _name(node: Mapping[str, Any], guides: str) -> Text:
     name = Text.assemble((guides, "dim"), (text, component_colour(node["component"])))
     if node["kind"] == "SERVER" and guides:
         name.append(f" @{clean(node['service'], 20)}", "dim")
-    if node["status_code"] == 2:
+    if node["status_code"] == ERROR or node["error"]:
         name.append(" ✗", "bold red")
     return name
+
+
+_OPEN: Final = str.maketrans("├└", "│ ")
+
+
+def _error(node: Mapping[str, Any], row: Row, hang: str, step: int, room: int, look: Look) -> list[Text]:
+    """What went wrong in a span, in its sender's words, below its name."""
+    if not node["error"]:
+        return []
+    mark = Text.assemble(hang, (_guides(row.branches.translate(_OPEN), step, room), "dim"), "  ")
+    text = f"✗ {clean(node['error'], MOST_ERROR)}"
+    return wrapped(text, look, mark=mark, indent=0, style="red")
 
 
 def _kept(tree: nx.DiGraph[str], limit: int | None) -> set[str] | None:

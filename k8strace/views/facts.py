@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 from typing import Any, Final
 
 from k8strace.components import SERVER
@@ -195,12 +195,12 @@ def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:
         "no_requests",
         0,
         "There is no API request here: a request is a SERVER span of the HTTP server scope (otelhttp) in an API"
-        f" server; {seen}.{_could_be(spans)}",
+        f" server; {seen}.{_could_be(spans, _with_ids(requests))}",
     )
 
 
-def _could_be(spans: Spans) -> str:
-    """The SERVER spans that a request could be, and how to say so."""
+def _could_be(spans: Spans, known: Sequence[bool]) -> str:
+    """The SERVER spans that a request could be, and how to say so. Those without a usable id could not."""
     alike: Counter[tuple[str, str]] = Counter()
     resources = [_text_attributes(each) for each in spans.resources.column("attributes").to_pylist()]
     services = [
@@ -208,7 +208,8 @@ def _could_be(spans: Spans) -> str:
     ]
     libraries = [name or "" for name in spans.scopes.column("name").to_pylist()]
     kinds, scopes = (spans.column(each).to_pylist() for each in ("kind", "scope_spans"))
-    for kind, scope, name in zip(kinds, scopes, spans.column("name").to_pylist(), strict=True):
+    rows = zip(kinds, scopes, spans.column("name").to_pylist(), strict=True)
+    for kind, scope, name in compress(rows, known):
         library = libraries[scope]
         is_http = library.endswith("net/http/otelhttp") if library else _HTTP_NAME.match(name or "")
         if kind == SERVER and is_http:
@@ -225,13 +226,20 @@ def _could_be(spans: Spans) -> str:
     )
 
 
+def _with_ids(requests: Requests) -> list[bool]:
+    """Span → it has a usable id."""
+    core = requests._joined.core
+    without = [name for name, *_ in core.ledger()].index("invalid_id")
+    return [place != without for place in core.roles()]
+
+
 _HTTP_NAME: Final = re.compile(
     r"(?:HTTP )?(?:GET|PUT|POST|PATCH|DELETE|HEAD|OPTIONS|CONNECT)\b|KubernetesAPI$"
 )
 
 
 def _etcd_not_traced(requests: Requests) -> Iterator[Finding]:
-    servers = requests.etcd_calls().column("server_ns")
+    servers = requests.etcd_calls.column("server_ns")
     missing, calls = servers.null_count, len(servers)
     if not missing:
         return

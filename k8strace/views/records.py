@@ -89,7 +89,7 @@ def _by_component(phases: dict[str, int]) -> dict[str, int]:
 
 
 def _calls(requests: Requests) -> dict[int | None, list[dict[str, Any]]]:
-    table = requests.etcd_calls()
+    table = requests.etcd_calls
     grouped: dict[int | None, list[dict[str, Any]]] = {}
     columns = (table.column(name).to_pylist() for name in _CALL)
     for request, *values in zip(table.column("request").to_pylist(), *columns, strict=True):

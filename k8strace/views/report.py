@@ -83,8 +83,10 @@ def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted:
     return [line for section in sections if section for line in (*section, Text())][:-1]
 
 
-def _heading(title: str, rest: str = "") -> Text:
-    return Text.assemble((title, "bold"), ("  " if rest else "", ""), (rest, "dim"))
+def _heading(look: Look, title: str, rest: str = "") -> list[Text]:
+    return flowed(
+        [Text(title, style="bold"), *([Text(rest, style="dim")] if rest else [])], look, between="  "
+    )
 
 
 # ── The answer in two lines ───────────────────────────────────────────────────────────────────────
@@ -124,7 +126,7 @@ def _what_was_read(joined: Requests, look: Look) -> list[Text]:
     spans = joined.spans
     traces = count(joined.counts["traces"], "trace")
     rest = f"{count(len(spans), 'span')} in {traces}, {count(spans.counts['batches'], 'batch')}"
-    return [_heading("Read", rest), *_sources(joined, look), *_processes(joined, look)]
+    return [*_heading(look, "Read", rest), *_sources(joined, look), *_processes(joined, look)]
 
 
 def _sources(joined: Requests, look: Look) -> list[Text]:
@@ -184,13 +186,20 @@ def _ledger(joined: Requests, look: Look) -> list[Text]:
     ledger = joined.ledger
     used, aside = sum(ledger.used.values()), sum(ledger.set_aside.values())
     total = f"{ledger.spans:,} spans = {used:,} used + {aside:,} set aside"
-    uses = [(f"{spans:,}", "used", USES.get(use, clean(use))) for use, spans in ledger.used.items() if spans]
-    reasons = [
-        (f"{spans:,}", "set aside", _reason(joined, reason))
-        for reason, spans in ledger.set_aside.items()
-        if spans
+    rows = [
+        *((spans, "used", USES.get(use, clean(use))) for use, spans in ledger.used.items() if spans),
+        *((spans, "set aside", _reason(joined, why)) for why, spans in ledger.set_aside.items() if spans),
     ]
-    return [_heading("Ledger", total), *columns(uses + reasons, look, align="rll", elastic=2)]
+    width = max((len(f"{spans:,}") for spans, *_ in rows), default=0)
+    lines = [
+        wrapped(
+            text,
+            look,
+            mark=Text(f"{spans:>{width},}  {place:<9}  " if look.width >= 70 else f"{spans:>{width},}  "),
+        )
+        for spans, place, text in rows
+    ]
+    return [*_heading(look, "Ledger", total), *(line for each in lines for line in each)]
 
 
 def _reason(joined: Requests, reason: str) -> str:
@@ -223,22 +232,23 @@ def _breakdown(attribution: Attribution, look: Look, wanted: Wanted) -> list[Tex
     ]
     align = "l" * len(wanted.by) + "r" * (5 + len(names)) + ("l" if wide else "")
     return [
-        _heading("Where the time went", _METHODS[attribution.method]),
+        *_heading(look, "Where the time went", _METHODS[attribution.method]),
         *columns(
             rows,
             look,
             align=align,
             elastic=max(len(wanted.by) - 1, 0),
-            spare=_spare(len(wanted.by), names, wide=wide),
+            spare=_spare(len(wanted.by), names, overall, wide=wide),
         ),
         *_left_out(attribution, look),
     ]
 
 
-def _spare(keys: int, names: Sequence[str], *, wide: bool) -> dict[int, str]:
+def _spare(keys: int, names: Sequence[str], overall: Band, *, wide: bool) -> dict[int, str]:
     """Columns that a narrow table can do without, the first one first: the bar, quantiles, smaller components."""
     place = {name: keys + at for at, name in enumerate(("count", "p50", "p90", "p99", "total", *names))}
-    order = ("p90", "p50", *reversed(names[2:]), "total", *reversed(names[:2]), "count", "p99")
+    smallest_first = [name for name, _ in reversed(largest_first(overall.components))]
+    order = ("p90", "p50", *smallest_first[:-2], "total", *smallest_first[-2:], "count", "p99")
     bar = {keys + 5 + len(names): ""} if wide else {}
     return bar | {place[name]: name for name in order}
 
@@ -305,16 +315,20 @@ def _left_out(attribution: Attribution, look: Look) -> list[Text]:
     open_ended = requests.where(long_running=True)
     told = [
         *([f"{count(inner, 'request')} that happened inside others, whose time has theirs"] if inner else []),
-        *([_open_by_nature(open_ended)] if len(open_ended) else []),
+        *([f"{_open_by_nature(open_ended)} ({_verbs(open_ended)})"] if len(open_ended) else []),
     ]
     return [line for each in told for line in wrapped(f"Not in here: {each}", look, style="dim")]
 
 
 def _open_by_nature(requests: Requests) -> str:
+    return (
+        f"{count(len(requests), 'request')} that {'stays' if len(requests) == 1 else 'stay'} open by nature"
+    )
+
+
+def _verbs(requests: Requests) -> str:
     verbs = Counter(verb or "other" for verb in requests.column("verb"))
-    told = ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
-    what = "stays" if len(requests) == 1 else "stay"
-    return f"{count(len(requests), 'request')} that {what} open by nature ({told})"
+    return ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
 
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
@@ -330,7 +344,7 @@ def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]
         for rank, request in enumerate(slowest, 1)
     )
     title = "The slowest request" if len(slowest) == 1 else f"The {len(slowest)} slowest requests"
-    return [[_heading(title, key), *first], *others]
+    return [[*_heading(look, title, key), *first], *others]
 
 
 def requests_lines(attribution: Attribution, selected: Requests, look: Look, limit: int | None) -> list[Text]:
@@ -362,13 +376,18 @@ def requests_lines(attribution: Attribution, selected: Requests, look: Look, lim
 
 
 def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
-    """How many of the selected requests cannot be in a table by duration."""
+    """How many of the selected requests cannot be in a table by duration, and why."""
     untimed = len(selected.where(timed=False))
-    reasons = [count(untimed, "request") + " whose times cannot be true"] if untimed else []
     open_ended = selected.where(long_running=True)
+    told = []
     if len(open_ended) and not any(listed.column("long_running")):
-        reasons.insert(0, _open_by_nature(open_ended))
-    return wrapped(f"Not in here: {'; '.join(reasons)}", look, indent=0, style="dim") if reasons else []
+        verb = "is" if len(open_ended) == 1 else "are"
+        told.append(f"{_open_by_nature(open_ended)} {verb} not in the table: {_verbs(open_ended)}")
+    if untimed:
+        told.append(
+            f"{count(untimed, 'request')} whose times cannot be true {'is' if untimed == 1 else 'are'} not in the table"
+        )
+    return [line for each in told for line in wrapped(each, look, indent=0, style="dim")]
 
 
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
@@ -376,7 +395,7 @@ def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
 
 def _what_is_wrong(joined: Requests, look: Look) -> list[Text]:
     found = findings(joined.spans, joined)
-    lines = [_heading("What is wrong with the data")]
+    lines = [*_heading(look, "What is wrong with the data")]
     if not found:
         lines.append(Text("  Nothing."))
     elif not any(finding.wrong for finding in found):

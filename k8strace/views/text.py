@@ -19,6 +19,7 @@ from rich.text import Text
 from k8strace.views.palette import component_colour
 
 __all__ = [
+    "LEAST_WIDTH",
     "Look",
     "bar",
     "clean",
@@ -40,6 +41,9 @@ __all__ = [
     "to_ascii",
     "wrapped",
 ]
+
+LEAST_WIDTH: Final = 40
+"""Columns that every view can do with."""
 
 CLEAN_LIMIT: Final = 160
 """Characters of one piece of span text that are shown at most."""

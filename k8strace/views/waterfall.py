@@ -110,8 +110,8 @@ def _label(tree: nx.DiGraph[str], span_id: str, depth: int, repairs: list[Mappin
     notes: list[Html] = []
     if parent is None or tree.nodes[parent]["service"] != span["service"]:
         notes.append(element("span", f" {span['service']}", style=FAINT))
-    if span["status_code"] == 2:
-        title.append(f"error: {span['status_message'] or 'no message'}")
+    if span["status_code"] == 2 or span["error"]:
+        title.append(f"error: {span['error'] or 'no message'}")
         notes.append(element("span", "error", style=f"{_BADGE};{_RED}"))
     if repairs:
         title += [f"repaired ({row['kind']}): its parent as sent was {row['before']}" for row in repairs]

@@ -29,11 +29,15 @@ pub enum ErrorKind {
     Compression,
     /// There is not enough memory.
     Memory,
+    /// Another checksum than that of the content.
+    Checksum,
+    /// Zeros where a message must be.
+    Zeros,
 }
 
 impl ErrorKind {
     /// The names that Python knows the kinds by, in their order.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 13] = [
         "malformed",
         "cut",
         "utf8",
@@ -45,6 +49,8 @@ impl ErrorKind {
         "limit",
         "compression",
         "memory",
+        "checksum",
+        "zeros",
     ];
 
     /// The name that Python knows it by.
@@ -106,6 +112,17 @@ impl DecodeError {
         }
         self
     }
+}
+
+/// Can so much memory be had? Asked before large work, since a vector that cannot grow ends the process.
+///
+/// Errors: [`ErrorKind::Memory`].
+pub fn room_for(bytes: u64, what: &str) -> Result<()> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
+        let expected = format!("memory for {bytes} bytes of {what}");
+        DecodeError::new(expected, "none: read in pieces, with scan", 0).of(ErrorKind::Memory)
+    })
 }
 
 impl fmt::Display for DecodeError {

@@ -12,7 +12,7 @@ from pathlib import Path
 from k8strace.setup.findings import TRAPS
 from k8strace.setup.pages import TITLES, readme
 from k8strace.setup.render import render
-from k8strace.setup.settings import DEFAULT_ENDPOINT, DEFAULT_RATE, TARGETS, settings
+from k8strace.setup.settings import DEFAULT_ENDPOINT, DEFAULT_RATE, EVERY_REQUEST, TARGETS, settings
 from k8strace.setup.versions import ETCD, KUBERNETES, SOURCES
 
 DOCS = Path(__file__).parents[2]
@@ -58,7 +58,10 @@ REST = f"""\
 ```
 
 EKS, GKE and AKS offer neither flag.
-`--rate` is {DEFAULT_RATE:,} of a million requests unless you give another, and `--requests-per-second` works out how many spans a second that makes.
+`--rate` is {DEFAULT_RATE:,} of a million requests unless you give another, which is for production; in a test cluster give `--rate {EVERY_REQUEST}`, which samples every request.
+`--requests-per-second` works out how many spans a second that makes.
+
+The receiver that every page starts is [`k8strace serve`](serve.md).
 
 ## 3. Check what is there
 
@@ -91,7 +94,8 @@ Then:
 k8strace setup probe --server https://10.0.0.11:6443 --ca-file certificate-authority.pem --client-cert client-certificate.pem --client-key client-key.pem
 ```
 
-The probe opens a receiver on 127.0.0.1:4317 (`--listen` for another place), sends one GET with a sampled `traceparent` and a user agent like no other, waits for its spans, and prints where its time went.
+The probe opens a receiver on 127.0.0.1:4317 (`--listen` for another place), sends GETs until spans flow, then the one that counts, with a sampled `traceparent` and a user agent like no other, and prints where its time went.
+It waits up to 60 s (`--timeout`), as etcd's exporter may need 18 s to come back to a receiver that was not there.
 If a receiver runs already and writes to a file, give `--store FILE` instead.
 If nothing comes, it says what came instead and the likely causes for your version.
 
@@ -115,7 +119,13 @@ def page(target: str) -> str:
     title, _, sections = readme(wanted, files).split("\n\n", 2)
     listing, rest = sections.split("\n\n## Apply", 1)
     command = f"k8strace setup render --k8s {K8S} --etcd {MEMBER} --target {target} --out tracing"
-    parts = [title, INTRO.rstrip(), f"```sh\n{command}\n```", listing, *blocks, f"## Apply{rest}"]
+    every = command.replace(" --out", f" --rate {EVERY_REQUEST} --out")
+    rates = (
+        f"That samples {DEFAULT_RATE:,} of a million requests, a rate for production. For a test cluster, sample every request:\n\n"
+        f"```sh\n{every}\n```\n\n"
+        "The spans go to [`k8strace serve`](../serve.md), which shows where the time goes as they come."
+    )
+    parts = [title, INTRO.rstrip(), f"```sh\n{command}\n```", rates, listing, *blocks, f"## Apply{rest}"]
     return "\n\n".join(parts)
 
 

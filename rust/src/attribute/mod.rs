@@ -238,13 +238,28 @@ pub fn attribute(
     method: Method,
     overlap: Overlap,
 ) -> Attributed {
+    attribute_chosen(joined, signatures, table, (method, overlap), |_| true)
+}
+
+/// Divides the wall time of some requests; the others have no parts.
+pub fn attribute_chosen(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    (method, overlap): (Method, Overlap),
+    chosen: impl Fn(usize) -> bool,
+) -> Attributed {
     let mut walker = Walker::new(joined, signatures, table);
     let mut result = Attributed::default();
     for request in 0..joined.requests.len() {
-        walker.load(request);
-        walker.sum(method, overlap);
-        result.wall_ns.push(walker.wall_ns());
-        walker.totals.drain(&mut result);
+        let mut wall_ns = 0;
+        if chosen(request) {
+            walker.load(request);
+            walker.sum(method, overlap);
+            wall_ns = walker.wall_ns();
+            walker.totals.drain(&mut result);
+        }
+        result.wall_ns.push(wall_ns);
         result.end.push(result.phase.len() as u32);
     }
     result

@@ -97,6 +97,10 @@ impl Inflater {
             if self.produced > self.limit {
                 return Err(self.too_long());
             }
+            if out.try_reserve(step.produced).is_err() {
+                let expected = format!("memory for {} bytes once inflated", self.produced);
+                return Err(DecodeError::new(expected, "none", self.consumed as usize).of(ErrorKind::Memory));
+            }
             out.extend_from_slice(&self.scratch[..step.produced]);
         }
         Ok(used)
@@ -141,6 +145,9 @@ impl Inflater {
             Codec::Gzip(gzip) => gunzip(gzip, input, &mut self.scratch)
                 .map_err(|error| corrupt("a sound gzip stream", error.to_string()))?,
             Codec::Zstd(zstd) => unzstd(zstd, input, &mut self.scratch).map_err(|error| {
+                if is_no_memory(&error) {
+                    return no_memory(at, &error);
+                }
                 let window = 1u64 << self.window_log >> 20;
                 let expected = format!("a sound zstd stream with a window of at most {window} MiB");
                 DecodeError::new(expected, error.to_string(), at as usize).of(ErrorKind::Compression)
@@ -184,10 +191,18 @@ pub fn inflate_all(mut inflater: Inflater, input: &[u8]) -> Result<Vec<u8>> {
 fn codec(compression: Compression, window_log: u32) -> Result<Codec> {
     match compression {
         Compression::Gzip => Ok(Codec::Gzip(Decompress::new_gzip(GZIP_WINDOW_BITS))),
-        Compression::Zstd => zstd_decoder(window_log)
-            .map(Codec::Zstd)
-            .map_err(|error| DecodeError::new("memory for zstd", error.to_string(), 0).of(ErrorKind::Memory)),
+        Compression::Zstd => zstd_decoder(window_log).map(Codec::Zstd).map_err(|error| no_memory(0, &error)),
     }
+}
+
+/// zstd says so by name only. The number is its `ZSTD_error_memory_allocation`, which its ABI keeps.
+fn is_no_memory(error: &std::io::Error) -> bool {
+    error.to_string() == zstd::zstd_safe::get_error_name(64_usize.wrapping_neg())
+}
+
+#[cold]
+fn no_memory(at: u64, error: &std::io::Error) -> Box<DecodeError> {
+    DecodeError::new("memory for zstd", error.to_string(), at as usize).of(ErrorKind::Memory)
 }
 
 fn zstd_decoder(window_log: u32) -> std::io::Result<Decoder<'static>> {
@@ -323,6 +338,12 @@ mod tests {
         let at = checksum.len() - 8;
         checksum[at] ^= 1;
         assert!(inflate(Compression::Gzip, &checksum, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn what_zstd_calls_no_memory_is_not_called_corrupt() {
+        assert!(is_no_memory(&std::io::Error::other("Allocation error : not enough memory")));
+        assert!(!is_no_memory(&std::io::Error::other("Data corruption detected")));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod any_value;
 pub mod inflate;
 pub mod json;
 pub mod otlp;
+pub mod runs;
 pub mod signals;
 pub mod sound;
 pub mod wire;

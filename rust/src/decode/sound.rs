@@ -11,7 +11,7 @@ use crate::columns::{Columns, roomy};
 use crate::decode::json::replace_text;
 use crate::decode::otlp::{Decoder, with_arena};
 use crate::decode::signals::other_signal;
-use crate::error::{DecodeError, ErrorKind, Result};
+use crate::error::{DecodeError, ErrorKind, Result, room_for};
 
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
@@ -100,7 +100,8 @@ impl Requests {
 type Decoded = (Columns, Vec<u8>, Vec<Option<ErrorKind>>, Vec<(usize, Box<DecodeError>)>);
 
 fn decode_sound(arena: &[u8], lens: &[u32], bounds: Bounds) -> Result<Decoded> {
-    probe(bounds.free_bytes.saturating_add(bounds.per_byte.saturating_mul(arena.len() as u64)))?;
+    let most = bounds.free_bytes.saturating_add(bounds.per_byte.saturating_mul(arena.len() as u64));
+    room_for(most, "spans")?;
     let mut decoder = Decoder::new(arena)?;
     let (mut verdicts, mut errors) = (vec![None; lens.len()], Vec::new());
     for (index, range) in ranges(lens).enumerate() {
@@ -147,12 +148,6 @@ fn mended(arena: &[u8], lens: &[u32], bad: &[usize]) -> Result<Mended> {
         }
     }
     Ok((all.arena, all.lens, replaced))
-}
-
-/// Can so much memory be had? Asked before, since a vector that cannot grow ends the process.
-fn probe(bytes: u64) -> Result<()> {
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| no_memory(bytes))
 }
 
 #[cold]

@@ -1,8 +1,10 @@
 //! Errors of the core as exceptions.
 
 use arrow_schema::ArrowError;
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::error::{DecodeError, ErrorKind};
 
@@ -27,4 +29,23 @@ pub fn to_py_err(error: &DecodeError) -> PyErr {
 /// Arrow refuses only what breaks its own rules, which our columns never do; if they did, Python is told.
 pub fn arrow_err(error: ArrowError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
+}
+
+/// A copy of a buffer, or MemoryError.
+pub fn copied(py: Python<'_>, data: &PyBuffer<u8>) -> PyResult<Vec<u8>> {
+    let mut copy = Vec::new();
+    let size = data.len_bytes();
+    copy.try_reserve_exact(size)
+        .map_err(|_| PyMemoryError::new_err(format!("expected memory for {size} bytes, got none")))?;
+    copy.resize(size, 0);
+    data.copy_to_slice(py, &mut copy)?;
+    Ok(copy)
+}
+
+/// Bytes for Python, or MemoryError.
+pub fn to_py_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, data.len(), |bytes| {
+        bytes.copy_from_slice(data);
+        Ok(())
+    })
 }

@@ -5,22 +5,20 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::to_py_err;
+use super::errors::{copied, to_py_bytes, to_py_err};
 use super::spans::SpanColumns;
 use crate::decode::inflate::{self, Compression};
 use crate::decode::json::{self, Found};
+use crate::decode::runs;
 use crate::decode::sound::{Bounds, Requests};
 use crate::error::{DecodeError, ErrorKind};
 
 /// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
 const FEED_BYTES: usize = 1 << 20;
-
-/// Pieces of JSON in one `read` at most.
-const PIECES: usize = 1024;
 
 fn compression(kind: &str) -> PyResult<Compression> {
     match kind {
@@ -34,22 +32,87 @@ fn compression(kind: &str) -> PyResult<Compression> {
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
-    let data = data.to_vec(py)?;
+    let data = copied(py, &data)?;
     let wire = py.detach(|| json::to_wire(&data)).map_err(|error| to_py_err(&error))?;
-    Ok(PyBytes::new(py, &wire))
+    to_py_bytes(py, &wire)
 }
 
-/// A piece of a stream of JSON values: offset, size, line, kind, wire, replaced, error, sample.
-type JsonPiece<'py> = (
-    u64,
-    u64,
-    u64,
-    &'static str,
-    Option<Bound<'py, PyBytes>>,
-    u32,
-    Option<Bound<'py, PyAny>>,
-    Bound<'py, PyBytes>,
-);
+/// Many messages at once, and what is none.
+#[pyclass(module = "k8strace._core", frozen)]
+struct Run {
+    core: runs::Run,
+    data: Py<PyBytes>,
+}
+
+/// Offset, size, line (0 if it is no text), error, first bytes.
+type Damage<'py> = (u64, u64, u64, Bound<'py, PyAny>, Bound<'py, PyBytes>);
+
+#[pymethods]
+impl Run {
+    fn __len__(&self) -> usize {
+        self.core.messages.len()
+    }
+
+    /// What the messages' wire is part of.
+    #[getter]
+    fn data(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.data.clone_ref(py)
+    }
+
+    /// By message: where its wire begins and ends in `data`, offset, size, line (0 if it is no text), texts replaced.
+    fn messages(&self) -> Vec<(usize, usize, u64, u32, u64, u32)> {
+        let row =
+            |m: &runs::Placed| (m.start, m.start + m.len as usize, m.offset, m.size, m.line, m.replaced);
+        self.core.messages.iter().map(row).collect()
+    }
+
+    /// Of all messages: bytes of wire, sizes, texts replaced.
+    fn sums(&self) -> (u64, u64, u64) {
+        self.core.messages.iter().fold((0, 0, 0), |(wire, size, replaced), m| {
+            (wire + u64::from(m.len), size + u64::from(m.size), replaced + u64::from(m.replaced))
+        })
+    }
+
+    /// Offsets (u64) and sizes (u32) of the messages that are not empty, as the machine stores them.
+    fn places(&self) -> (Vec<u8>, Vec<u8>) {
+        let full = || self.core.messages.iter().filter(|m| m.len > 0);
+        let offsets = full().flat_map(|m| m.offset.to_ne_bytes()).collect();
+        (offsets, full().flat_map(|m| m.size.to_ne_bytes()).collect())
+    }
+
+    /// The first damages.
+    fn damages<'py>(&self, py: Python<'py>) -> Vec<Damage<'py>> {
+        self.core.damages.iter().filter_map(|piece| damage(py, piece)).collect()
+    }
+
+    /// What more there is: kind, how many, bytes.
+    fn more(&self) -> Vec<(&'static str, u64, u64)> {
+        let row =
+            |(kind, (count, bytes)): (&u8, &(u64, u64))| (ErrorKind::NAMES[*kind as usize], *count, *bytes);
+        self.core.more.iter().map(row).collect()
+    }
+
+    /// What the content ends within, if it does.
+    #[getter]
+    fn torn<'py>(&self, py: Python<'py>) -> Option<Damage<'py>> {
+        self.core.torn.as_ref().and_then(|piece| damage(py, piece))
+    }
+}
+
+fn damage<'py>(py: Python<'py>, piece: &json::Piece) -> Option<Damage<'py>> {
+    let (Found::Bad(error) | Found::Torn(error)) = &piece.found else { return None };
+    let error = to_py_err(error).into_value(py).into_bound(py).into_any();
+    Some((piece.offset, piece.size, piece.line, error, PyBytes::new(py, &piece.sample)))
+}
+
+/// The whole frames of `data` from `at` on, up to what needs a closer look, and where they end.
+#[pyfunction]
+#[pyo3(signature = (data, at, base, limit, /))]
+fn split_frames(py: Python<'_>, data: Py<PyBytes>, at: usize, base: u64, limit: usize) -> (Run, usize) {
+    let bytes = data.as_bytes(py);
+    let (core, end) = py.detach(|| runs::frames(bytes, at, base, limit));
+    (Run { core, data }, end)
+}
 
 /// Takes a stream of JSON values apart.
 #[pyclass(module = "k8strace._core")]
@@ -66,33 +129,26 @@ impl JsonReader {
         Self { core: json::Reader::new(limit), pending: false }
     }
 
-    /// The next pieces. While `pending`, there are more: read `b""` to get them.
+    /// The next messages. While `pending`, there are more: read `b""` to get them.
     #[pyo3(signature = (chunk, /, last=false))]
-    fn read<'py>(
-        &mut self,
-        py: Python<'py>,
-        chunk: PyBuffer<u8>,
-        last: bool,
-    ) -> PyResult<Vec<JsonPiece<'py>>> {
-        let chunk = chunk.to_vec(py)?;
+    fn read(&mut self, py: Python<'_>, chunk: PyBuffer<u8>, last: bool) -> PyResult<Run> {
+        let chunk = copied(py, &chunk)?;
         let Self { core, pending } = self;
         let read = || {
             core.feed(&chunk)?;
-            let (mut pieces, mut held) = (Vec::new(), 0);
-            while pieces.len() < PIECES && held < FEED_BYTES {
-                let Some(piece) = core.next(last)? else {
-                    *pending = false;
-                    return Ok(pieces);
-                };
-                held += piece.size as usize;
-                pieces.push(piece);
-            }
+            let (mut run, mut wires) = (runs::Run::default(), Vec::new());
             *pending = true;
-            Ok(pieces)
+            while *pending && !run.is_full() {
+                match core.next(last)? {
+                    Some(piece) => run.add(piece, &mut wires),
+                    None => *pending = false,
+                }
+            }
+            Ok((run, wires))
         };
-        let pieces: crate::error::Result<Vec<json::Piece>> = py.detach(read);
-        let pieces = pieces.map_err(|error| to_py_err(&error))?;
-        Ok(pieces.into_iter().map(|piece| json_piece(py, piece)).collect())
+        let read: crate::error::Result<(runs::Run, Vec<u8>)> = py.detach(read);
+        let (core, wires) = read.map_err(|error| to_py_err(&error))?;
+        Ok(Run { core, data: to_py_bytes(py, &wires)?.unbind() })
     }
 
     /// Are there pieces left that take no more input?
@@ -100,17 +156,6 @@ impl JsonReader {
     fn pending(&self) -> bool {
         self.pending
     }
-}
-
-fn json_piece(py: Python<'_>, piece: json::Piece) -> JsonPiece<'_> {
-    let fault = |error: Box<DecodeError>| Some(to_py_err(&error).into_value(py).into_bound(py).into_any());
-    let (kind, wire, replaced, error) = match piece.found {
-        Found::Wire(wire, replaced) => ("wire", Some(PyBytes::new(py, &wire)), replaced, None),
-        Found::Zeros => ("zeros", None, 0, None),
-        Found::Bad(error) => ("bad", None, 0, fault(error)),
-        Found::Torn(error) => ("torn", None, 0, fault(error)),
-    };
-    (piece.offset, piece.size, piece.line, kind, wire, replaced, error, PyBytes::new(py, &piece.sample))
 }
 
 /// Requests that are decoded together; what is not sound is left out.
@@ -151,6 +196,21 @@ impl RequestBuffer {
         added.map_err(|error| to_py_err(&error))
     }
 
+    /// Takes a copy of each message of a run.
+    fn add_run(&mut self, py: Python<'_>, run: PyRef<'_, Run>) -> PyResult<()> {
+        let data = run.data.as_bytes(py);
+        for message in &run.core.messages {
+            let wire = &data[message.start..message.start + message.len as usize];
+            if wire.is_empty() {
+                self.core.add_empty();
+                continue;
+            }
+            let added = self.core.add(wire.len(), |arena| arena.extend_from_slice(wire));
+            added.map_err(|error| to_py_err(&error))?;
+        }
+        Ok(())
+    }
+
     /// Takes an empty request, which is only counted.
     fn add_empty(&mut self) {
         self.core.add_empty();
@@ -178,9 +238,9 @@ fn inflate_all<'py>(
     data: PyBuffer<u8>,
     limit: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (kind, data) = (compression(kind)?, data.to_vec(py)?);
+    let (kind, data) = (compression(kind)?, copied(py, &data)?);
     let out = py.detach(|| inflate::inflate(kind, &data, limit)).map_err(|error| to_py_err(&error))?;
-    Ok(PyBytes::new(py, &out))
+    to_py_bytes(py, &out)
 }
 
 /// Inflates a gzip or zstd stream that arrives in pieces, to at most `limit` bytes in all.
@@ -190,6 +250,8 @@ struct Inflater {
     waiting: Vec<u8>,
     /// Kept from feed to feed: memory of this size that comes and goes leaves holes in the heap.
     out: Vec<u8>,
+    /// Corrupt data behind what was given last.
+    fault: Option<Box<DecodeError>>,
 }
 
 #[pymethods]
@@ -200,14 +262,20 @@ impl Inflater {
         let window_log = window_bytes.checked_ilog2().unwrap_or(0);
         let core = inflate::Inflater::with_window(compression(kind)?, limit, window_log)
             .map_err(|error| to_py_err(&error))?;
-        Ok(Self { core, waiting: Vec::new(), out: Vec::new() })
+        Ok(Self { core, waiting: Vec::new(), out: Vec::new(), fault: None })
     }
 
     /// The next piece of output, about 1 MiB at most. While `pending`, there is more: feed `b""` to get it.
     #[pyo3(signature = (chunk, /))]
     fn feed<'py>(&mut self, py: Python<'py>, chunk: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
-        let Self { core, waiting, out } = self;
+        if let Some(error) = self.fault.take() {
+            return Err(to_py_err(&error));
+        }
+        let Self { core, waiting, out, fault } = self;
         let start = waiting.len();
+        waiting
+            .try_reserve(chunk.item_count())
+            .map_err(|_| PyMemoryError::new_err("expected memory for a chunk, got none"))?;
         waiting.resize(start + chunk.item_count(), 0);
         chunk.copy_to_slice(py, &mut waiting[start..])?;
         out.clear();
@@ -216,14 +284,17 @@ impl Inflater {
             waiting.drain(..used);
             Ok(())
         });
-        fed.map_err(|error| to_py_err(&error))?;
-        Ok(PyBytes::new(py, out))
+        match fed {
+            Err(error) if error.kind == ErrorKind::Compression && !out.is_empty() => *fault = Some(error),
+            fed => fed.map_err(|error| to_py_err(&error))?,
+        }
+        to_py_bytes(py, out)
     }
 
     /// Is there output left that needs no more input?
     #[getter]
     fn pending(&self) -> bool {
-        !self.waiting.is_empty() || self.core.is_pending()
+        self.fault.is_some() || !self.waiting.is_empty() || self.core.is_pending()
     }
 
     /// Where zeros begin behind the last member or frame; None if there are none.
@@ -241,6 +312,8 @@ impl Inflater {
 /// Puts this room's functions and classes into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json_to_wire, module)?)?;
+    module.add_class::<Run>()?;
+    module.add_function(wrap_pyfunction!(split_frames, module)?)?;
     module.add_class::<JsonReader>()?;
     module.add_class::<RequestBuffer>()?;
     module.add_function(wrap_pyfunction!(inflate_all, module)?)?;

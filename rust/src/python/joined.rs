@@ -5,14 +5,16 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::errors::arrow_err;
+use super::errors::{arrow_err, to_py_err};
 use super::spans::SpanColumns;
 use super::table::Table;
+use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
+use crate::error::room_for;
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
@@ -35,9 +37,18 @@ pub struct JoinedSpans {
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> JoinedSpans {
+fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> PyResult<JoinedSpans> {
     let columns = Arc::clone(&spans.0);
-    py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver))))
+    room(columns.len(), "joined spans")?;
+    Ok(py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver)))))
+}
+
+/// What joining takes of memory for each span at most, about; dividing and a table take less.
+const WORK_BYTES: u64 = 512;
+
+/// Raises MemoryError, instead of ending the process in the middle of the work.
+fn room(spans: usize, what: &str) -> PyResult<()> {
+    room_for(WORK_BYTES * spans as u64, what).map_err(|error| to_py_err(&error))
 }
 
 #[pymethods]
@@ -91,6 +102,7 @@ impl JoinedSpans {
             "etcd_calls" => etcd_calls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
+        room(self.joined.columns.len(), "a table")?;
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
     }
 
@@ -131,18 +143,26 @@ impl JoinedSpans {
         self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned())).collect()
     }
 
-    /// Divides the wall time of every request by the rules' answers.
+    /// Divides the wall time of these requests, or of all, by the rules' answers.
     fn attribute(
         &self,
         py: Python<'_>,
         answers: Answers,
         method: &str,
         overlap: &str,
+        requests: Option<Vec<usize>>,
     ) -> PyResult<AttributedRequests> {
         let table = self.phase_table(answers)?;
-        let (method, overlap) = (method_of(method)?, overlap_of(overlap)?);
+        let how = (method_of(method)?, overlap_of(overlap)?);
+        let chosen = requests.map(|requests| {
+            let mut chosen = vec![false; self.joined.requests.len()];
+            requests.into_iter().for_each(|request| chosen[request] = true);
+            chosen
+        });
+        let is_chosen = |request: usize| chosen.as_ref().is_none_or(|chosen| chosen[request]);
+        room(self.joined.columns.len(), "divided requests")?;
         let attributed =
-            py.detach(|| attribute::attribute(&self.joined, &self.signatures, &table, method, overlap));
+            py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
         Ok(AttributedRequests(attributed))
     }
 
@@ -166,12 +186,17 @@ impl JoinedSpans {
     }
 
     /// Who called whom between groups of phases: (from, to, calls, ns).
-    fn calls(&self, answers: Answers, group: Vec<u32>) -> PyResult<Vec<(u32, u32, u64, u64)>> {
+    fn calls(
+        &self,
+        answers: Answers,
+        group: Vec<u32>,
+        requests: Option<Vec<usize>>,
+    ) -> PyResult<Vec<(u32, u32, u64, u64)>> {
         let table = self.phase_table(answers)?;
         if group.len() != table.phases {
             return Err(PyValueError::new_err("one group per phase"));
         }
-        Ok(tables::calls(&self.joined, &self.signatures, &table, &group))
+        Ok(tables::calls(&self.joined, &self.signatures, &table, &group, requests.as_deref()))
     }
 }
 
@@ -221,11 +246,29 @@ impl JoinedSpans {
             raw_start: c.spans.start_time_unix_nano[at],
             raw_end: c.spans.end_time_unix_nano[at],
             attributes: arrow::texts(c, &c.span_attributes, at),
+            error: error_of(c, at),
             events: events
                 .map(|e| (c.events.time_unix_nano[e], c.names.text(c.events.name[e]).to_owned()))
                 .collect(),
         }
     }
+}
+
+/// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
+const ERROR_TEXTS: [&str; 2] = ["exception.message", "err"];
+
+/// What went wrong, in the sender's words: the status message of an error, else the last event that tells.
+fn error_of(c: &Columns, row: usize) -> Text {
+    const ERROR: i32 = 2;
+    let message = c.text(c.spans.status_message[row]);
+    if c.spans.status_code[row] == ERROR && !message.is_empty() {
+        return Some(message.to_owned());
+    }
+    let told = |event: usize| {
+        let texts = arrow::texts(c, &c.event_attributes, event);
+        texts.into_iter().find(|(key, _)| ERROR_TEXTS.contains(&key.as_str())).and_then(|(_, text)| text)
+    };
+    run(&c.spans.events_end, row).rev().find_map(told)
 }
 
 fn method_of(name: &str) -> PyResult<Method> {
@@ -261,6 +304,7 @@ pub struct SpanView {
     kind: i32,
     status_code: i32,
     status_message: String,
+    error: Text,
     service: String,
     instance: Option<String>,
     start: i64,

@@ -228,18 +228,37 @@ pub fn ledger(joined: &Joined) -> [u64; Role::NAMES.len()] {
     counts
 }
 
-/// Who called whom: for every used span and its parent, what their phases' groups are, how often and how long
+/// Places in the forest: of all spans, or of those in the trees of some requests, each once, parents first.
+fn places(joined: &Joined, requests: Option<&[usize]>) -> Vec<usize> {
+    let forest = &joined.forest;
+    let Some(requests) = requests else { return (0..forest.order.len()).collect() };
+    let place = |&request: &usize| forest.position[joined.requests.root[request] as usize] as usize;
+    let mut roots: Vec<usize> = requests.iter().map(place).collect();
+    roots.sort_unstable();
+    let mut end = 0;
+    let mut all = Vec::new();
+    for root in roots {
+        // A request inside another one is in its tree already.
+        all.extend(root.max(end)..(root + forest.size[root] as usize).max(end));
+        end = end.max(root + forest.size[root] as usize);
+    }
+    all
+}
+
+/// Who called whom, in all or in some requests: for every used span and its parent, what their phases' groups are, how often and how long
 /// (sum of the child's duration, ns). Calls inside one group are left out.
 pub fn calls(
     joined: &Joined,
     signatures: &Signatures,
     table: &PhaseTable,
     group: &[u32],
+    requests: Option<&[usize]>,
 ) -> Vec<(u32, u32, u64, u64)> {
     let mut edges: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
     // Row → its group, and the context of what is below it.
     let mut seen: Vec<Option<(u32, u16)>> = vec![None; joined.role.len()];
-    for &row in &joined.forest.order {
+    for place in places(joined, requests) {
+        let row = joined.forest.order[place];
         let at = row as usize;
         let signature = signatures.of_row[at];
         if signature == NONE {

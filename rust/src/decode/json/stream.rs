@@ -71,6 +71,8 @@ pub struct Reader {
     /// The next newline, if it is known; before `searched` there is none.
     newline: Option<usize>,
     searched: usize,
+    /// Offset in the stream of the end of the last line that was more than one value.
+    crowded: u64,
     mode: Mode,
     limit: usize,
 }
@@ -117,6 +119,7 @@ impl Reader {
             arrays: 0,
             newline: None,
             searched: 0,
+            crowded: 0,
             mode: Mode::Between,
             limit,
         }
@@ -303,6 +306,7 @@ impl Reader {
                 }
                 Some(end)
                     if end - self.at <= self.limit
+                        && self.base + end as u64 != self.crowded
                         && self.rest()[..end - self.at].trim_ascii_end().ends_with(b"}") =>
                 {
                     // The common case: a document is a line.
@@ -310,6 +314,7 @@ impl Reader {
                     if let Ok(wire) = to_wire_within(line, line.len().max(FREE_WIRE)) {
                         return Ok(self.give(end - self.at, Found::Wire(wire, 0)));
                     }
+                    self.crowded = self.base + end as u64;
                 }
                 _ => {}
             }
