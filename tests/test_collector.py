@@ -215,10 +215,20 @@ def assert_overload(counts: dict[tuple[str, frozenset[tuple[str, str]]], Any], s
 def same_answers(folder: Path, capture: Path, copies: bool = False) -> None:
     """The store, and the Collector's file, give what the recording gives; no span twice unless `copies` may be."""
     expected = k8strace.read(str(capture))
-    stored = k8strace.read(str(folder / "store"))
-    assert records_of(stored) == records_of(expected)
-    assert len(stored) >= len(expected) if copies else len(stored) == len(expected)
+    spans = k8strace.read(str(folder / "store"))
+    assert stored(folder) == records_of(expected)
+    assert len(spans) >= len(expected) if copies else len(spans) == len(expected)
     assert records_of(k8strace.read(str(folder / "collected.otlp"))) == records_of(expected)
+
+
+def stored(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the store answers, as records; that copies were set aside, which a record says, is no other answer."""
+    if not any((folder / "store").glob("*.otlp*")):
+        return {}
+    records = records_of(k8strace.read(str(folder / "store")))
+    for record in records.values():
+        record["repairs"] = [repair for repair in record["repairs"] if repair != "duplicate"]
+    return records
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -275,7 +285,7 @@ def test_kill_9_while_it_retries_loses_nothing(program, way, capture_127, tmp_pa
         with serving(*told, listen=listen) as process:
             deadline = time.monotonic() + 120
             expected = records_of(k8strace.read(str(capture_127)))
-            while records_of(k8strace.read(str(tmp_path / "store"))) != expected:
+            while stored(tmp_path) != expected:
                 assert time.monotonic() < deadline, "the Collector did not deliver everything"
                 time.sleep(1)
             process.stop()
