@@ -291,15 +291,20 @@ class Visit:
         inflater = _core.Inflater(encoding, 1 << 62, limits.zstd_window_bytes)
         pieces: list[bytes] = []
         size, chunk = 0, body
+        # A small budget must let one piece pass: what it is more than that is charged when it is known.
+        ahead = min(PIECE_BYTES, self._intake.budget.limit_bytes // 4)
         while chunk or inflater.pending:
-            self.charge(PIECE_BYTES)
+            self.charge(ahead)
             try:
                 pieces.append(inflater.feed(chunk))
             except DecodeError as error:
                 raise refusal(Outcome.INVALID, "inflate", str(error)) from None
             chunk = b""
             size += len(pieces[-1])
-            self._refund(PIECE_BYTES - len(pieces[-1]))
+            if len(pieces[-1]) > ahead:
+                self.charge(len(pieces[-1]) - ahead)
+            else:
+                self._refund(ahead - len(pieces[-1]))
             if size > limits.request_bytes:
                 raise self._too_large()
         if not inflater.finish():
