@@ -23,6 +23,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from k8strace import K8straceError, Request, Requests, __version__, attribute, join, read, read_rules
+from k8strace.exceptions import OUT_OF_MEMORY, is_out_of_memory
 from k8strace.requests import RESOURCE
 from k8strace.serve import add_commands as add_serve
 from k8strace.setup import cli as setup
@@ -86,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (UsageError, NotFoundError, K8straceError, OSError, MemoryError, KeyboardInterrupt) as error:
         return _failed(error)
+    except (ImportError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _failed(error)
     return code
 
 
@@ -97,8 +102,8 @@ def _failed(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
-    if isinstance(error, MemoryError):
-        print("k8strace: there is not enough memory for this", file=sys.stderr)
+    if is_out_of_memory(error):
+        print(f"k8strace: {OUT_OF_MEMORY}", file=sys.stderr)
         return FAILED
     _complain(_said(error))
     return USAGE if isinstance(error, UsageError) else FAILED

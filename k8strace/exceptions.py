@@ -1,6 +1,16 @@
 """What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
 
-__all__ = ["DecodeError", "FormatError", "K8straceError", "MissingExtraError", "RulesError"]
+import errno
+
+__all__ = [
+    "OUT_OF_MEMORY",
+    "DecodeError",
+    "FormatError",
+    "K8straceError",
+    "MissingExtraError",
+    "RulesError",
+    "is_out_of_memory",
+]
 
 
 class K8straceError(Exception):
@@ -60,3 +70,33 @@ class RulesError(K8straceError, ValueError):
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):
     """A library that only one feature needs is not installed. The message names the extra that brings it."""
+
+
+OUT_OF_MEMORY = "there is not enough memory for this"
+"""What users are told."""
+
+_NO_MEMORY = (
+    (RuntimeError, "can't start new thread"),
+    (ImportError, "failed to map segment"),
+    (ImportError, "cannot allocate memory"),
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """
+    Whether the system gave no memory, which is no fault of the program: it may be there later, or under a higher limit.
+
+    Examples:
+        >>> import errno
+        >>> from k8strace.exceptions import is_out_of_memory
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(OSError(errno.ENOMEM, "")), is_out_of_memory(OSError())
+        (True, True, False)
+        >>> is_out_of_memory(RuntimeError("can't start new thread")), is_out_of_memory(RuntimeError("else"))
+        (True, False)
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and words in told for kind, words in _NO_MEMORY
+    )

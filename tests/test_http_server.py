@@ -284,12 +284,17 @@ def test_a_kept_connection_answers_at_once(connect):
         await send({"type": "http.response.body", "body": b"i"})
 
     connection = connect(application=pieces)[0]()
-    took = []
-    for _ in range(51):
-        began = time.monotonic()
-        answer_of(connection)
-        took.append(time.monotonic() - began)
-    assert statistics.median(took) < 0.01
+
+    def median_s():
+        took = []
+        for _ in range(31):
+            began = time.monotonic()
+            answer_of(connection)
+            took.append(time.monotonic() - began)
+        return statistics.median(took)
+
+    # The best of some rounds: another process may take the processor for one of them.
+    assert min(median_s() for _ in range(5)) < 0.002
 
 
 def test_an_answer_that_nobody_reads_is_given_up(connect):

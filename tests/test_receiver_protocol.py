@@ -244,6 +244,17 @@ def test_14_a_failure_of_ours_is_told_as_one(transport: str, caplog: pytest.LogC
     assert "does not work" in caplog.text
 
 
+def test_14_memory_that_cannot_be_had_now_may_be_had_later(transport: str):
+    def accept(*_: Any) -> Receipt:
+        raise MemoryError
+
+    with serving(transport, Kept(accept)) as send:
+        answer = send(request_of(span()))
+        assert send.intake.rejections["memory"] == 1
+    assert answer.status == (503 if is_http(transport) else "UNAVAILABLE")
+    assert answer.retry_s == 1
+
+
 # ── 15 to 17: HTTP ────────────────────────────────────────────────────────────────────────────────
 
 

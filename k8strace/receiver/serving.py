@@ -345,6 +345,9 @@ class Receiver:
         stops = [*(server.stop for server in self._grpc), self.http.stop]
         stopping = [threading.Thread(target=stop, args=(grace_s,), daemon=True) for stop in stops]
         for thread in stopping:
-            thread.start()
-        for thread in stopping:
+            try:
+                thread.start()
+            except RuntimeError as error:  # no memory for one: what was accepted is to be joined all the same
+                self._report(f"a server was not stopped in order: {error}")
+        for thread in filter(threading.Thread.is_alive, stopping):
             thread.join(left_s())

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from k8strace.exceptions import is_out_of_memory
 from k8strace.views.text import clean
 
 __all__ = ["LOG", "JsonLines", "Lines", "TextLines", "logging_to_stderr"]
@@ -43,8 +44,8 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 def _traceback_of(record: logging.LogRecord) -> list[str]:
-    if not record.exc_info:
-        return []
+    if not record.exc_info or is_out_of_memory(record.exc_info[1]):
+        return []  # where memory ran out says nothing
     return logging.Formatter().formatException(record.exc_info).splitlines()[-DEEPEST:]
 
 

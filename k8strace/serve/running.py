@@ -9,10 +9,11 @@ import sys
 from typing import Any, Final
 
 from k8strace.attribution import attribute
-from k8strace.exceptions import K8straceError
+from k8strace.exceptions import OUT_OF_MEMORY, K8straceError, is_out_of_memory
 from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
+from k8strace.receiver.transports.address_space import check_address_space
 from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
 from k8strace.serve import settings
@@ -46,6 +47,8 @@ def run(asked: argparse.Namespace) -> int:
         except (K8straceError, OSError) as error:
             return _complain(asked, str(error), FAILED)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs into the log
+            if is_out_of_memory(error):
+                return _complain(asked, f"{OUT_OF_MEMORY} ({error})" if str(error) else OUT_OF_MEMORY, FAILED)
             LOG.critical("k8strace failed: %s: %s", type(error).__name__, error, exc_info=error)
             return FAILED
 
@@ -86,6 +89,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
     for warning in settings.warnings_of(asked, places, trust):
         LOG.warning(warning)
+    check_address_space()
     asked_for = limits.connections
     limits = fit_connections(limits, len(places.grpc) + 1)
     if limits.connections < asked_for:

@@ -123,6 +123,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "internal": "request",
         # The request is not taken now; the sender is told to try again.
         "budget": "request",
+        "memory": "request",
         "busy": "request",
         "queue": "request",
         "slow": "request",
@@ -149,7 +150,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
 """Every reason that is counted, and what one count is: a "request", a "span" or an "attribute" (or event, or link)."""
 
 
-RETRYABLE: Final = ("budget", "busy", "queue", "slow", "storage", "draining", "unavailable")
+RETRYABLE: Final = ("budget", "memory", "busy", "queue", "slow", "storage", "draining", "unavailable")
 """Reasons of refusals that ask the sender to try again; `k8strace_refused_total` has them."""
 
 

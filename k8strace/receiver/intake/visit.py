@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from k8strace import _core
-from k8strace.exceptions import DecodeError
+from k8strace.exceptions import DecodeError, is_out_of_memory
 from k8strace.receiver.intake.answers import Outcome, Verdict
 from k8strace.receiver.intake.identity import Identity
 from k8strace.receiver.intake.limits import REASONS, Limits, Rejections
@@ -211,6 +211,11 @@ class Visit:
         self._intake.budget.give_back(self._charged)
         if isinstance(error, RefusedError):
             self.verdict = error.verdict
+        elif is_out_of_memory(error):
+            _log.error(
+                "a request over %s was refused: there was not enough memory for it", self._meta.transport
+            )
+            self.verdict = not_now("memory", "there is not enough memory now").verdict
         elif isinstance(error, Exception):
             _log.error("a request over %s failed", self._meta.transport, exc_info=error)
             self.verdict = Verdict(Outcome.INTERNAL, "internal", "the receiver failed: see its log")
