@@ -28,6 +28,12 @@ def test_a_field_input_is_read_as_expected(name):
         assert len(requests) == expected["requests"]
     if "wall_ns" in expected:
         assert sorted(request.wall_ns for request in requests) == expected["wall_ns"]
+    if "long_running_requests" in expected:
+        assert len(requests.where(long_running=True)) == expected["long_running_requests"]
+    if "p99_ns" in expected:
+        assert k8strace.attribute(requests).by()[0].quantile(0.99).wall_ns == expected["p99_ns"]
+    if "total_wall_ns" in expected:
+        assert sum(requests.column("wall_ns")) == expected["total_wall_ns"]
     if "issues" in expected:
         assert len(spans.issues) == len(expected["issues"])
         for issue, facts in zip(spans.issues, expected["issues"], strict=True):
