@@ -463,6 +463,23 @@ def test_only_what_is_new_is_joined(monkeypatch):
     assert outcome.spans == sum(joined) == 40 * joined[0]
 
 
+def test_what_others_send_is_not_joined_again_while_etcds_part_is_waited_for(monkeypatch):
+    """Between the request's spans and etcd's come 30 batches of others: its own two batches are all that is joined."""
+    fed = []
+    feed = k8strace.RequestStream.feed
+    monkeypatch.setattr(
+        k8strace.RequestStream, "feed", lambda *a, **k: fed.append(len(a[1])) or feed(*a, **k)
+    )
+    first, second = apart(etcd_client("KV/Range", 20, 60, etcd_server("KV/Range", 25, 50)))
+    others = [(5 + at / 10, batches(trace(request_spans(agent="x"), trace_id=100 + at))) for at in range(30)]
+    outcome = Script(FLOW, (4, first), *others, (9, second)).probe()
+    assert outcome.reason is Reason.FOUND
+    of_request, of_etcd = sum(len(k8strace.decode(first)) for _ in range(2)), len(k8strace.decode(second))
+    assert (
+        sum(fed) == of_request + of_etcd + outcome.spans
+    )  # once alone, once with etcd's, and counted in the end
+
+
 @pytest.mark.parametrize(
     ("arrivals", "reason"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import k8strace
@@ -97,6 +97,8 @@ class _Hunt:
         self._whole: tuple[Answer, k8strace.Requests] | None = None
         self._last: Answer | None = None
         self._apiserver = self._etcd = False
+        self._trace = b""
+        self._of_trace: list[k8strace.Spans] = []
 
     def look(self, now: float) -> None:
         """Takes in what is new, and only that."""
@@ -108,17 +110,17 @@ class _Hunt:
         services = {process["service"] for process in spans.processes}
         self._apiserver |= bool(len(joined)) or "apiserver" in services
         self._etcd |= "etcd" in services
-        if self._arrived_at is None and self._ours(joined):
+        if self._arrived_at is None and (found := self._ours(joined)):
             self._arrived_at = now
-        if self._arrived_at is not None:
-            self._whole = self._ours(self._all().flush())
+            self._trace = bytes.fromhex(found[1][0].trace_id)
+            self._of_trace = [part for part in self._parts[:-1] if self._belongs(part)]
+        if self._arrived_at is not None and self._belongs(spans):
+            self._of_trace.append(spans)
+            self._whole = self._ours(_together(self._of_trace).flush())
 
-    def _all(self) -> k8strace.RequestStream:
-        """Everything that came: joined only once the request is there, and then when something comes."""
-        stream = k8strace.RequestStream(k8strace.StreamSettings(max_age_ns=2**62, window_ns=2**62))
-        for part in self._parts:
-            stream.feed(part, now_ns=0)
-        return stream
+    def _belongs(self, spans: k8strace.Spans) -> bool:
+        """Spans of the request's trace are among them. Others are not joined again."""
+        return self._trace in spans.column("trace_id").to_pylist()
 
     def _ours(self, joined: k8strace.Requests) -> tuple[Answer, k8strace.Requests] | None:
         """The first of the requests that count, with its marks."""
@@ -159,7 +161,7 @@ class _Hunt:
     def outcome(self, waited: float) -> Outcome:
         """What is known at the end."""
         last = self._last or self._send(self._apiserver)
-        counts = self._all().counts
+        counts = _together(self._parts).counts
         spans = counts["spans"] - counts["repeats"]
         answer, requests = self._whole or (last, None)
         reason = self._without(spans) if requests is None else _reason(requests)
@@ -170,6 +172,14 @@ class _Hunt:
         if not spans:
             return Reason.NO_SPANS
         return Reason.SAMPLED_OUT if self._apiserver else Reason.APISERVER_MISSING
+
+
+def _together(parts: Sequence[k8strace.Spans]) -> k8strace.RequestStream:
+    """A stream that gives out nothing before its end."""
+    stream = k8strace.RequestStream(k8strace.StreamSettings(max_age_ns=2**62, window_ns=2**62))
+    for part in parts:
+        stream.feed(part, now_ns=0)
+    return stream
 
 
 def _reason(requests: k8strace.Requests) -> Reason:
