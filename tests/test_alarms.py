@@ -16,7 +16,9 @@ import k8strace
 from k8strace.views.facts import findings
 
 DATA = Path(__file__).parent / "data"
-CAPTURES = sorted(DATA.glob("k8s-*.otlp.zst"))
+SHARED = Path(__file__).parents[2] / "shared" / "captures"
+"""More recordings of healthy clusters, which a clone need not have."""
+CAPTURES = [*sorted(DATA.glob("k8s-*.otlp.zst")), *sorted(SHARED.glob("k8s-1.3[57]*.otlp.zst"))]
 VARIANTS = int(os.environ.get("K8STRACE_ALARM_VARIANTS", "6"))
 """How many seeded variants are tried; 1,000 before a release."""
 
