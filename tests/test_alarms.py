@@ -25,6 +25,9 @@ VARIANTS = int(os.environ.get("K8STRACE_ALARM_VARIANTS", "6"))
 OPEN_AT_THE_END = {"k8s-1.27_etcd-3.5.otlp.zst": {"root_missing": 26}}
 """Requests that were open when the apiserver was stopped: their `authentication` spans came, and they did not."""
 
+SERVER = 2
+"""`SpanKind` of the `.proto`."""
+
 Messages = list[ExportTraceServiceRequest]
 
 
@@ -61,17 +64,22 @@ def cut(messages: Messages, random: Random) -> Messages:
 
 
 def below_what_is_gone(messages: Messages, whole: Messages) -> int:
-    """Spans with a span somewhere above them that the whole recording has, and these have not."""
+    """
+    Spans with a span somewhere above them that the whole recording has, and these have not.
+
+    What is below a span that is never sent (`List` of a watch in 1.35) is below the SERVER spans of its trace.
+    """
     everything = {row.id: row for row in oracle.spans(whole)}
     here = {row.id: row for row in oracle.spans(messages)}
+    unserved = {row.trace_id for row in everything.values() if row.kind == SERVER and row.id not in here}
 
     def lost(row: oracle.Row) -> bool:
-        above = everything.get((row.trace_id, row.parent_span_id))
-        while above is not None:
+        at = row
+        while above := everything.get((at.trace_id, at.parent_span_id)):
             if above.id not in here:
                 return True
-            above = everything.get((above.trace_id, above.parent_span_id))
-        return False
+            at = above
+        return any(at.parent_span_id) and at.trace_id in unserved
 
     return sum(map(lost, here.values()))
 
