@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::columns::Columns;
-use crate::join::known_names::SERVER;
+use crate::join::span_kind::SERVER;
 
 /// What kube-apiserver calls itself.
 pub const OWN_NAME: &str = "apiserver";

@@ -2,17 +2,7 @@
 
 use crate::columns::{Columns, NONE};
 use crate::join::apiservers::Apiservers;
-
-/// `SpanKind` numbers of the `.proto`.
-pub const INTERNAL: i32 = 1;
-/// The called side.
-pub const SERVER: i32 = 2;
-/// The calling side.
-pub const CLIENT: i32 = 3;
-/// The side that leaves a message.
-pub const PRODUCER: i32 = 4;
-/// The side that takes it up.
-pub const CONSUMER: i32 = 5;
+pub use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 
 /// Verb spans: the handlers that read or write objects.
 pub const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];

@@ -24,6 +24,7 @@ pub mod request_keys;
 pub mod requests;
 pub mod role;
 pub mod span_index;
+pub mod span_kind;
 pub mod times;
 
 use crate::columns::processes::Processes;
