@@ -31,7 +31,7 @@ def read_rules(*files: str | os.PathLike[str]) -> Taxonomy:
     Examples:
         >>> import tempfile, k8strace
         >>> with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        ...     _ = file.write('[[rule]]\\nphase = "mesh.sidecar"\\nservice = "envoy"')
+        ...     _ = file.write('[[rule]]\nphase = "mesh.sidecar"\nservice = "envoy"')
         ...     file.flush()
         ...     k8strace.read_rules(file.name).rules[0].phase
         'mesh.sidecar'

@@ -114,7 +114,7 @@ def messages(
         >>> from k8strace.formats import messages
         >>> for item in messages(b'{"resourceSpans":[]}'):
         ...     item
-        Message(wire=b'', source='<bytes>', format='json-lines', offset=0, size=20)
+        Message(wire=b'', source='<bytes>', format='json-lines', offset=0, size=20, line=1, replaced=0)
         Source(path='<bytes>', format='json-lines', bytes=0, batches=0)
     """
     return _kept(
