@@ -254,7 +254,7 @@ def failing(*_):
     thread.start(); thread.join()
     for number in range(1000):
         logging.getLogger("k8strace.http").error("again %d", number)
-    raise MemoryError("no more")
+    raise LookupError("no more")
 
 running._run = failing
 sys.exit(running.run(argparse.Namespace(log_format=sys.argv[1])))
