@@ -3,8 +3,9 @@
 
 use crate::columns::{NONE, run};
 use crate::join::Joined;
-use crate::join::known_names::{CLIENT, INTERNAL, KnownNames};
+use crate::join::known_names::KnownNames;
 use crate::join::request_info::{method_of_name, split_target};
+use crate::join::span_kind::{CLIENT, INTERNAL};
 
 /// What the attributes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -26,8 +26,8 @@ use crate::columns::interner::Sequence;
 use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::apiservers::OWN_NAME;
-use crate::join::known_names::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::role::Role;
+use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::times::id_key;
 
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.

@@ -2,10 +2,11 @@
 
 use crate::columns::{Columns, NONE};
 use crate::join::forest::Forest;
-use crate::join::known_names::{CLIENT, INTERNAL, KnownNames};
+use crate::join::known_names::KnownNames;
 use crate::join::requests::called_by;
 use crate::join::role::Role;
 use crate::join::span_index::Index;
+use crate::join::span_kind::{CLIENT, INTERNAL};
 
 /// Gives every span that is still undecided its role, tree by tree.
 pub fn assign(

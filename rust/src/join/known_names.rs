@@ -2,7 +2,7 @@
 
 use crate::columns::{Columns, NONE};
 use crate::join::apiservers::Apiservers;
-pub use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
+use crate::join::span_kind::{CLIENT, INTERNAL, SERVER};
 
 /// Verb spans: the handlers that read or write objects.
 pub const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];

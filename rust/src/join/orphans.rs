@@ -11,10 +11,10 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::columns::{Columns, NONE, run};
 use crate::join::clock::{self, ClockOffset};
-use crate::join::known_names::{CLIENT, SERVER};
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::repair_context::RepairContext;
 use crate::join::span_index::Index;
+use crate::join::span_kind::{CLIENT, SERVER};
 use crate::join::times::id_key;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.

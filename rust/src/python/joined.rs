@@ -154,6 +154,7 @@ impl JoinedSpans {
     ) -> PyResult<AttributedRequests> {
         let table = self.phase_table(answers)?;
         let how = (method_of(method)?, overlap_of(overlap)?);
+        self.check(requests.as_deref().unwrap_or_default())?;
         let chosen = requests.map(|requests| {
             let mut chosen = vec![false; self.joined.requests.len()];
             requests.into_iter().for_each(|request| chosen[request] = true);
@@ -168,12 +169,7 @@ impl JoinedSpans {
 
     /// The tree of one request.
     fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
-        if request >= self.joined.requests.len() {
-            return Err(PyIndexError::new_err(format!(
-                "request {request} of {}",
-                self.joined.requests.len()
-            )));
-        }
+        self.check(&[request])?;
         let table = self.phase_table(answers)?;
         let (nodes, segments) = attribute::explain(&self.joined, &self.signatures, &table, request);
         let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
@@ -193,6 +189,7 @@ impl JoinedSpans {
         requests: Option<Vec<usize>>,
     ) -> PyResult<Vec<(u32, u32, u64, u64)>> {
         let table = self.phase_table(answers)?;
+        self.check(requests.as_deref().unwrap_or_default())?;
         if group.len() != table.phases {
             return Err(PyValueError::new_err("one group per phase"));
         }
@@ -205,6 +202,15 @@ impl JoinedSpans {
     pub fn new(joined: Joined) -> Self {
         let signatures = Signatures::new(&joined);
         Self { joined, signatures }
+    }
+
+    /// These requests are here.
+    fn check(&self, requests: &[usize]) -> PyResult<()> {
+        let known = self.joined.requests.len();
+        match requests.iter().find(|&&request| request >= known) {
+            Some(request) => Err(PyIndexError::new_err(format!("request {request} of {known}"))),
+            None => Ok(()),
+        }
     }
 
     fn phase_table(&self, answers: Answers) -> PyResult<PhaseTable> {

@@ -29,9 +29,10 @@ use hashbrown::HashMap;
 use crate::columns::{Columns, NONE, present, run};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
-use crate::join::known_names::{self, KnownNames};
+use crate::join::known_names::KnownNames;
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
+use crate::join::span_kind;
 
 use dependencies::Couplings;
 use evidence::Clocks;
@@ -275,12 +276,12 @@ impl Facts {
     fn of(&self, c: &Columns, row: usize) -> u8 {
         let (names, bit) = (&self.names, |holds: bool, bit: u8| if holds { bit } else { 0 });
         match c.spans.kind[row] {
-            known_names::SERVER if names.is_request(c, row) => {
+            span_kind::SERVER if names.is_request(c, row) => {
                 fact::REQUEST | bit(self.keys.is_unanswered(c, row), fact::UNANSWERED)
             }
-            known_names::SERVER => bit(names.is_rpc(c, row), fact::RPC_SERVER),
-            known_names::CLIENT => bit(names.is_etcd_call(c, row), fact::ETCD_CALL),
-            known_names::INTERNAL => {
+            span_kind::SERVER => bit(names.is_rpc(c, row), fact::RPC_SERVER),
+            span_kind::CLIENT => bit(names.is_etcd_call(c, row), fact::ETCD_CALL),
+            span_kind::INTERNAL => {
                 bit(names.is_audit(c, row), fact::AUDIT)
                     | bit(names.is_authentication(c, row), fact::AUTHENTICATION)
             }

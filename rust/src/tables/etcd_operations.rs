@@ -6,7 +6,7 @@
 
 use crate::columns::{Columns, NONE, ValueKind};
 use crate::join::Joined;
-use crate::join::known_names::INTERNAL;
+use crate::join::span_kind::INTERNAL;
 
 /// Methods that do one thing.
 const BY_METHOD: [(&str, &str); 6] = [

@@ -6,10 +6,10 @@ mod siblings;
 pub mod unended;
 
 use crate::columns::NONE;
-use crate::join::known_names::{INTERNAL, SERVER};
 use crate::join::repair::Repair;
 use crate::join::repair_context::RepairContext;
 use crate::join::request_keys::Keys;
+use crate::join::span_kind::{INTERNAL, SERVER};
 
 /// The rows that the rules look at, found in one pass.
 #[derive(Default)]

@@ -12,11 +12,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::columns::{Columns, NONE};
-use crate::join::known_names::{INTERNAL, SERVER};
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::repair_context::RepairContext;
 use crate::join::request_info;
 use crate::join::request_keys::Keys;
+use crate::join::span_kind::{INTERNAL, SERVER};
 
 /// How the names begin of what hangs on the span that is not sent.
 const INSIDE: [&str; 4] = ["List(", "cacher", "SerializeObject", "WatchServer"];
