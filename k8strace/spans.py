@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from array import array
     from mmap import mmap
 
-__all__ = ["Issue", "Source", "Spans", "decode"]
+__all__ = ["Issue", "Source", "Spans", "decode", "id_in_hex"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | mmap"
 
@@ -268,3 +268,14 @@ def _wire(data: Any) -> bytes | memoryview:
         raise TypeError(message)
     view = memoryview(data)
     return view if view.format == "B" else view.cast("B")
+
+
+def id_in_hex(identifier: bytes | None) -> str | None:
+    """
+    A trace or span id as requests, logs and other tools write it; null stays None.
+
+    Examples:
+        >>> id_in_hex(bytes.fromhex("97ad0b1df8c59098"))
+        '97ad0b1df8c59098'
+    """
+    return None if identifier is None else identifier.hex()

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from k8strace.exceptions import DecodeError
 from k8strace.receiver.intake.sink import Meta, Receipt, UnavailableError
-from k8strace.receiver.pipeline import Pipeline
+from k8strace.receiver.pipeline import Pipeline, trace_ids_of
 from k8strace.spans import decode
 
 META = Meta("grpc", spans=1)
@@ -310,3 +310,12 @@ def test_what_is_no_batch_is_refused_for_good_and_not_stored(made):
     assert pipeline.counts.queue_bytes == 0
     assert pipeline.drain(5)
     assert (journal.stored, stream.fed) == ([], [])
+
+
+def test_a_stored_span_without_a_trace_id_does_not_end_the_reading_back():
+    """Nobody can refer to it; the spans beside it are joined."""
+    anonymous = ExportTraceServiceRequest()
+    anonymous.resource_spans.add().scope_spans.add().spans.add(name="of nobody")
+    spans = decode(anonymous.SerializeToString())
+    assert len(spans) == 1
+    assert trace_ids_of(spans) == set()

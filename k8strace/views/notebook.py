@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8strace.attribution import attribute
 from k8strace.calltree import KINDS
 from k8strace.components import component_of
+from k8strace.spans import id_in_hex
 from k8strace.views.markup import (
     FAINT,
     Content,
@@ -99,17 +100,13 @@ def _first_spans(spans: Spans) -> Html:
     rows: list[tuple[Content, ...]] = []
     for at in range(min(len(spans), 5)):
         name, service, kind, start, end, trace_id = (column[at] for column in columns)
-        rows.append((name, service, _kind(kind), _time((end or 0) - (start or 0)), _hex(trace_id)))
+        rows.append((name, service, _kind(kind), _time((end or 0) - (start or 0)), id_in_hex(trace_id)))
     shown = table(("first spans", "service", "kind", "duration", "trace"), rows, "lllrl")
     return join(shown, _more(len(spans) - len(rows), "span")) if rows else shown
 
 
 def _kind(kind: int | None) -> str:
     return KINDS[kind] if kind is not None and 0 <= kind < len(KINDS) else str(kind)
-
-
-def _hex(identifier: Any) -> str | None:
-    return identifier.hex() if isinstance(identifier, bytes) else identifier
 
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
