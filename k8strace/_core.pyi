@@ -134,13 +134,16 @@ class JoinedSpans:
     def attribute(
         self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
     ) -> AttributedRequests:
-        """Divides the wall time of these requests, or of all. Raises ValueError."""
+        """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
-        """Calls between groups of phases, in these requests or in all: (from, to, calls, ns). Raises ValueError."""
+        """Calls between groups of phases, in these requests or in all: (from, to, calls, ns).
+
+        Raises IndexError, ValueError.
+        """
 
 @final
 class SpanView:

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
-from k8strace.components import (
-    CLIENT,
-    OWN,
-    UNATTRIBUTED,
-    Mark,
-    Signature,
-    Taxonomy,
-    below,
-    component_of,
-    takes_over,
-)
+from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.phases import PhaseTable, phase_table
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -202,15 +193,6 @@ class Request:
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 
 
-class PhaseTable(NamedTuple):
-    """The taxonomy's answers for one set of signatures."""
-
-    names: tuple[str, ...]
-    """Phases in alphabetical order; their numbers are places in this list."""
-    answers: _core._Answers
-    """The same as the core takes them."""
-
-
 class _Joined:
     """What all selections of one join share."""
 
@@ -218,14 +200,13 @@ class _Joined:
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
+        self.columns: dict[str, list[Any]] = {}
+        self._tables: dict[str, _core.Table] = {}
+        self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
-    @cached_property
+    @property
     def table(self) -> _core.Table:
-        return self.core.table("requests")
-
-    @cached_property
-    def columns(self) -> dict[str, list[Any]]:
-        return {}
+        return self.named("requests")
 
     def column(self, name: str) -> list[Any]:
         if name not in self.columns:
@@ -241,7 +222,7 @@ class _Joined:
 
     @cached_property
     def phase_table(self) -> PhaseTable:
-        return _phase_table(self.core, self.taxonomy)
+        return phase_table(self.core, self.taxonomy)
 
     def of(self, name: str, requests: Sequence[int]) -> Table:
         """
@@ -249,27 +230,30 @@ class _Joined:
 
         All that there are, those about no request too, if nothing was selected.
         """
-        table = self.core.table(name)
+        table = self.named(name)
         if requests == range(len(self.core)):
             return Table(table)
-        chosen = frozenset(requests)
-        rows = [at for at, request in enumerate(self.about(name)) if request in chosen]
-        return Table(table.take(rows))
+        about = self.rows_about(name)
+        return Table(table.take(sorted(row for request in requests for row in about.get(request, ()))))
 
-    def about(self, name: str) -> list[int | None]:
-        """The requests that the rows of a table are about."""
-        if name not in self._about:
-            self._about[name] = self.core.table(name).column("request").to_pylist()
-        return self._about[name]
+    def named(self, name: str) -> _core.Table:
+        """A table of everything that was joined, made once."""
+        if name not in self._tables:
+            self._tables[name] = self.core.table(name)
+        return self._tables[name]
 
-    @cached_property
-    def _about(self) -> dict[str, list[int | None]]:
-        return {}
+    def rows_about(self, name: str) -> dict[int | None, list[int]]:
+        """Request → the rows of a table that are about it."""
+        if name not in self._rows_about:
+            rows = self._rows_about[name] = {}
+            for row, request in enumerate(self.named(name).column("request").to_pylist()):
+                rows.setdefault(request, []).append(row)
+        return self._rows_about[name]
 
     @cached_property
     def calls(self) -> dict[int | None, list[EtcdCall]]:
         grouped: dict[int | None, list[EtcdCall]] = {}
-        for row in Table(self.core.table("etcd_calls")):
+        for row in Table(self.named("etcd_calls")):
             call = EtcdCall(**row)
             grouped.setdefault(call.request, []).append(call)
         return grouped
@@ -277,71 +261,9 @@ class _Joined:
     @cached_property
     def repairs(self) -> dict[int | None, list[dict[str, Any]]]:
         grouped: dict[int | None, list[dict[str, Any]]] = {}
-        for row in Table(self.core.table("repairs")):
+        for row in Table(self.named("repairs")):
             grouped.setdefault(row["request"], []).append(row)
         return grouped
-
-
-Context = tuple[str, ...]
-"""Components of the calls that a span is below: the innermost, or one that takes over and the first below it."""
-
-
-def _phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    signatures = [Signature._make(row) for row in core.signatures()]
-    answers = [taxonomy.resolve(signature) for signature in signatures]
-    yields = [taxonomy.yields(signature) for signature in signatures]
-    asked = ((s, event, answers[s][1].get(name.casefold())) for s, event, name in core.events())
-    marks: list[tuple[int, int, Mark]] = [(s, event, mark) for s, event, mark in asked if mark is not None]
-    told = [(s, phase) for s, (phase, _) in enumerate(answers)]
-    told += [(s, phase) for s, _, mark in marks for phase in mark if phase]
-    changing = {phase for s, phase in told if yields[s]}
-    called = _calls(signatures, [phase for phase, _ in answers])
-    kinds = ["", *sorted({*called} - {""})]
-    contexts = _contexts(kinds[1:])
-    become = [{phase: _below(context, phase) for phase in changing} for context in contexts]
-    names = sorted({phase for _, phase in told}.union(*(row.values() for row in become)))
-    number = {name: at for at, name in enumerate(names)}
-    place = {context: at for at, context in enumerate(contexts)}
-    return PhaseTable(
-        tuple(names),
-        (
-            [number[phase] for phase, _ in answers],
-            [(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
-            len(names),
-            (
-                [kinds.index(call) for call in called],
-                [not each for each in yields],
-                [[place[_inside(context, call)] for call in kinds] for context in contexts],
-                [[number[row.get(name, name)] for name in names] for row in become],
-            ),
-        ),
-    )
-
-
-def _calls(signatures: Sequence[Signature], phases: Sequence[str]) -> list[str]:
-    """The component of every signature that is a call out of the process; empty for the others."""
-    pairs = zip(signatures, map(component_of, phases), strict=True)
-    own = ("apiserver", UNATTRIBUTED)
-    return [component if s.kind == CLIENT and component not in own else "" for s, component in pairs]
-
-
-def _contexts(calls: Sequence[str]) -> list[Context]:
-    takers = [call for call in calls if takes_over(call)]
-    return [(), *((call,) for call in calls), *((taker, call) for taker in takers for call in calls)]
-
-
-def _inside(context: Context, call: str) -> Context:
-    """The context below a call that is itself in `context`."""
-    taken = tuple(each for each in context if takes_over(each))
-    if not call or taken[:1] == (call,) or len(taken) == 2:
-        return taken[:1] if call and taken[:1] == (call,) and len(taken) == 1 else context
-    return (*taken, call)
-
-
-def _below(context: Context, phase: str) -> str:
-    for call in reversed(context):
-        phase = below(call, phase)
-    return phase
 
 
 class Requests(ArrowExport):

@@ -18,6 +18,7 @@ FLOW = [
     "spans",
     "formats",
     "components",
+    "phases",
     "rules",
     "calltree",
     "requests",
