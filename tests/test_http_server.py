@@ -131,6 +131,17 @@ def test_ever_more_connections_lock_nobody_out(connect, opening):
         assert answer_of(one()).startswith(b"HTTP/1.1 200")
 
 
+def test_who_was_refused_and_goes_on_keeps_no_place(connect):
+    """It may read its answer for a moment, but not at the cost of a new sender."""
+    one, server = connect()
+    for _ in range(3):
+        refused = one()
+        refused.sendall(PREFACE)
+        assert refused.recv(4096).startswith(b"HTTP/1.1 505")
+    assert answer_of(one()).startswith(b"HTTP/1.1 200")
+    assert (server.ends["room"], server.ends["full"]) == (1, 0)
+
+
 def until(leave):
     async def application(scope, receive, send):
         await asyncio.to_thread(leave.wait, 10)

@@ -89,7 +89,7 @@ class Connection:
         accepted: The socket.
         limits: `header_s`, `handshake_s`, `idle_s` and `body_s` count here.
         ends: Why connections were ended by us is counted here, by the words of `ENDS`.
-        idle: Is called when it begins to wait for a request (True), and when it has one (False).
+        idle: Is called when it begins to wait for a request or for the end (True), and when it has one (False).
         stopping: Whether this request is to be the last.
     """
 
@@ -235,7 +235,8 @@ class Connection:
             await self._linger()
 
     async def _linger(self) -> None:
-        """Throws away what comes for a moment."""
+        """Throws away what comes for a moment; who needs the place may have it."""
+        self._idle(True)  # noqa: FBT003
         with contextlib.suppress(TimeoutError, OSError):
             if self._writer.can_write_eof():
                 self._writer.write_eof()
