@@ -3,6 +3,7 @@
 pub mod etcd_calls;
 mod etcd_operations;
 pub mod issues;
+pub mod syncs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         let id = move |&row: &u32| (row != NONE).then(|| of(c, row as usize));
         Arc::new(StringArray::from_iter(r.caller.iter().map(id))) as ArrayRef
     };
+    let caller_ns = |&row: &u32| {
+        let at = row as usize;
+        (row != NONE).then(|| c.spans.end_time_unix_nano[at].saturating_sub(raw[at]))
+    };
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
         // Both are of one process, whose clock is its own whatever the trees were moved to.
@@ -89,9 +94,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
-        ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
+        ("caller_service", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
         ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
         ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
+        ("caller_ns", Arc::new(UInt64Array::from_iter(r.caller.iter().map(caller_ns)))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
