@@ -12,6 +12,7 @@ from k8strace.attribution import Attribution, attribute
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
 from k8strace.formats import read, scan
+from k8strace.pods import Pod, Pods, Sync, Syncs, pods
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
@@ -23,6 +24,8 @@ __all__ = [
     "DecodeError",
     "FormatError",
     "K8straceError",
+    "Pod",
+    "Pods",
     "Request",
     "RequestStream",
     "Requests",
@@ -31,11 +34,14 @@ __all__ = [
     "Signature",
     "Spans",
     "StreamSettings",
+    "Sync",
+    "Syncs",
     "Table",
     "Taxonomy",
     "attribute",
     "decode",
     "join",
+    "pods",
     "read",
     "read_rules",
     "scan",

@@ -117,16 +117,20 @@ class JoinedSpans:
     def __len__(self) -> int: ...
     def is_apiserver(self, service: str) -> bool:
         """Whether a service is an API server here."""
-    def resource(self, key: str) -> list[str | None]:
-        """An attribute of the resource of each request's SERVER span, as text."""
+    def resource(self, key: str, table: str) -> list[str | None]:
+        """An attribute of the resource of each request's SERVER span, or each sync's span, as text."""
     def counts(self) -> list[tuple[str, int]]:
-        """Counts by name: traces, requests, rpc_pairs, background_calls."""
+        """Counts by name: traces, requests, rpc_pairs, cri_pairs, background_calls, syncs."""
     def ledger(self) -> list[tuple[str, bool, int]]:
         """(role, is a use, spans), in the ledger's order."""
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """
+        One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "syncs", "cri_calls", "kubelet_requests".
+
+        Raises ValueError.
+        """
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -135,8 +139,18 @@ class JoinedSpans:
         self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
     ) -> AttributedRequests:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
+    def attribute_syncs(
+        self, answers: _Answers, method: str, overlap: str, until: Sequence[int | None] | None
+    ) -> AttributedRequests:
+        """
+        Divides the wall time of syncs: of each up to an instant, or not at all where it is None; without any, of all.
+
+        Raises ValueError.
+        """
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def explain_sync(self, sync: int, answers: _Answers) -> Explained:
+        """The tree of one sync. Raises IndexError, ValueError."""
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
@@ -12,14 +11,15 @@ from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.phases import PhaseTable, phase_table
+from k8strace.selection import Selection
 from k8strace.spans import Issue, Spans
-from k8strace.tables import ArrowExport, Table
+from k8strace.tables import Table
 
 if TYPE_CHECKING:
     import networkx as nx
 
 RESOURCE: Final = "resource."
-"""Columns that begin so are attributes of the resource that sent the SERVER span."""
+"""Columns that begin so are attributes of the resource that sent the root span."""
 
 __all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
 
@@ -125,7 +125,7 @@ class Request:
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
-    caller: str | None
+    caller_service: str | None
     """
     `service.name` of a traced client that made it, such as "kubelet": of the CLIENT span that is its parent, or that
     one of its links names, outside requests.
@@ -133,6 +133,8 @@ class Request:
     caller_trace_id: str | None
     caller_span_id: str | None
     """Of that span, in hex."""
+    caller_ns: int | None
+    """How long that span lasted. Minus `wall_ns`: the time beyond the request, on the way and before its span."""
     counted_in: int | None
     """
     Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
@@ -180,6 +182,9 @@ class Request:
             parts.append(f"-n {self.namespace}")
         return " ".join(part for part in parts if part)
 
+    def __index__(self) -> int:
+        return self.request
+
     def __repr__(self) -> str:
         ms = self.wall_ns / 1e6
         return f"Request({self.what}, {ms:.3f} ms, {self.spans} spans, {self.etcd_call_count} etcd calls)"
@@ -200,7 +205,7 @@ class _Joined:
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
-        self.columns: dict[str, list[Any]] = {}
+        self.columns: dict[tuple[str, str], list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
@@ -208,17 +213,19 @@ class _Joined:
     def table(self) -> _core.Table:
         return self.named("requests")
 
-    def column(self, name: str) -> list[Any]:
-        if name not in self.columns:
+    def column(self, name: str, table: str = "requests") -> list[Any]:
+        if (table, name) not in self.columns:
             key = name.removeprefix(RESOURCE)
-            self.columns[name] = self._column(name) if key == name else self.core.resource(key)
-        return self.columns[name]
+            self.columns[table, name] = (
+                self._column(name, table) if key == name else self.core.resource(key, table)
+            )
+        return self.columns[table, name]
 
-    def _column(self, name: str) -> list[Any]:
-        if name not in self.table.column_names:
-            known = ", ".join(self.table.column_names)
-            raise KeyError(f"there is no column {name!r} of requests, but {known}, and {RESOURCE}KEY")
-        return self.table.column(name).to_pylist()
+    def _column(self, name: str, table: str) -> list[Any]:
+        names = self.named(table).column_names
+        if name not in names:
+            raise KeyError(f"there is no column {name!r} of {table}, but {', '.join(names)}, and {RESOURCE}KEY")
+        return self.named(table).column(name).to_pylist()
 
     @cached_property
     def phase_table(self) -> PhaseTable:
@@ -266,7 +273,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(Selection[Request]):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -283,15 +290,15 @@ class Requests(ArrowExport):
         Requests(1 of 1411 requests)
     """
 
-    __slots__ = ("_joined", "_rows")
+    TABLE = "requests"
+    IDENTITY = ("trace_id", "span_id", "verb", "resource")
 
-    def __init__(self, joined: _Joined, rows: Sequence[int] | None = None) -> None:
-        self._joined = joined
-        self._rows = range(len(joined.core)) if rows is None else rows
+    __slots__ = ()
 
-    def _arrow(self) -> _core.Table:
-        table = self._joined.table
-        return table if self._rows == range(len(table)) else table.take(self._rows)
+    _joined: _Joined
+
+    def _with(self, rows: Sequence[int]) -> Requests:
+        return Requests(self._joined, rows)
 
     @property
     def spans(self) -> Spans:
@@ -303,24 +310,25 @@ class Requests(ArrowExport):
         """Who spent the time: the rules that `tree`, `graph` and `attribute` go by."""
         return self._joined.taxonomy
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Request]:
-        return (self._request(row) for row in self._rows)
-
     @overload
     def __getitem__(self, index: int) -> Request: ...
     @overload
     def __getitem__(self, index: slice) -> Requests: ...
     def __getitem__(self, index: int | slice) -> Request | Requests:
         if isinstance(index, slice):
-            return Requests(self._joined, self._rows[index])
-        return self._request(self._rows[index])
+            return self._with(self._rows[index])
+        return self._row(self._rows[index])
 
-    def _request(self, row: int) -> Request:
+    def _row(self, row: int) -> Request:
         values = {name: self._joined.column(name)[row] for name in _FIELDS}
         return Request(**values, _requests=self)
+
+    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+        return self._joined.core.attribute(answers, method, overlap, self._chosen)
+
+    def _measured(self, *, long_running: bool) -> Requests:
+        """Those whose times can be true, and that do not stay open by nature."""
+        return self._where(timed=True, **({} if long_running else {"long_running": False}))
 
     def find(self, trace_id: str) -> Requests:
         """The requests of a trace, by its id in hex or the beginning of it."""
@@ -344,10 +352,7 @@ class Requests(ArrowExport):
             >>> requests.where(**{"resource.service.name": "apiserver", "verb": "delete"})
             Requests(18 of 1411 requests)
         """
-        tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
-        return Requests(
-            self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
-        )
+        return self._where(**conditions)
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
         """
@@ -357,9 +362,7 @@ class Requests(ArrowExport):
             count: At most so many; None for all.
             long_running: Keep watches and other requests that stay open by their nature.
         """
-        wall = self._joined.column("wall_ns")
-        rows = self.where(timed=True, **({} if long_running else {"long_running": False}))._rows
-        return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
+        return self._measured(long_running=long_running)._by_length(count)
 
     def outermost(self) -> Requests:
         """
@@ -371,27 +374,21 @@ class Requests(ArrowExport):
             >>> requests.outermost()
             Requests(1 of 2 requests)
         """
-        around = self._joined.column("counted_in")
+        around = self._all("counted_in")
         if not any(around[row] is not None for row in self._rows):
             return self
         chosen = set(self._rows)
         inside: dict[int | None, bool] = {None: False}
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
-        return Requests(self._joined, rows)
-
-    def column(self, name: str) -> list[Any]:
-        """
-        One column as a list, in the order of these requests; `resource.KEY` as in `where`.
-
-        Raises:
-            KeyError: There is no such column.
-        """
-        values = self._joined.column(name)
-        return [values[row] for row in self._rows]
+        return self._with(rows)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many traces, requests, rpc_pairs and background_calls were joined, selected or not."""
+        """How many traces, requests and so on were joined, selected or not.
+
+        `rpc_pairs`: gRPC CLIENT spans with their SERVER span, of the apiserver and etcd; `cri_pairs`: the same of
+        kubelets and container runtimes. `background_calls`, and `syncs` of pods.
+        """
         return dict(self._joined.core.counts())
 
     @property
@@ -553,16 +550,6 @@ class Requests(ArrowExport):
         return graph
 
     @property
-    def _is_everything(self) -> bool:
-        """Nothing was selected: the requests are all that there are, in their order."""
-        return self._rows == range(len(self._joined.core))
-
-    @property
-    def _chosen(self) -> list[int] | None:
-        """The indices of these requests; None for all."""
-        return None if self._is_everything else list(self._rows)
-
-    @property
     def _calls(self) -> dict[int | None, list[EtcdCall]]:
         return self._joined.calls
 
@@ -616,14 +603,6 @@ def _where(issue: Issue) -> str:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _test(wanted: Any) -> Callable[[Any], bool]:
-    if callable(wanted):
-        return lambda value: value is not None and bool(wanted(value))
-    if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
-        return lambda value: value in wanted
-    return lambda value: bool(operator.eq(value, wanted))
 
 
 def join(

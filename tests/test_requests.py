@@ -230,7 +230,9 @@ def by_root(requests: k8strace.Requests) -> dict[oracle.Id, k8strace.Request]:
 
 def check_join(requests: k8strace.Requests, expected: oracle.Joined) -> None:
     assert roles(requests) == expected.roles
-    assert requests.counts["rpc_pairs"] == len(expected.pairs)
+    assert requests.counts["rpc_pairs"] + requests.counts["cri_pairs"] == len(expected.pairs)
+    both_sides = {end: expected.rows[end].is_cri for pair in expected.pairs for end in pair}
+    assert requests.counts["cri_pairs"] == sum(both_sides[a] and both_sides[b] for a, b in expected.pairs)
     background = [row for row in expected.rows if row.is_etcd_client]
     assert requests.counts["background_calls"] == sum(
         expected.roles[row.number] == "background" for row in background

@@ -19,7 +19,7 @@ BESIDE = {
     "webhook_sibling": ({"Call mutating webhook", "Call validating webhook"}, {"GuaranteedUpdate etcd3"}),
 }
 """Rule -> (names of spans sent beside the span they happened in, names of what contains them)."""
-USED = ("request", "prelude", "background")
+USED = ("request", "prelude", "background", "sync", "kubelet", "runtime")
 SET_ASIDE = ("duplicate", "invalid_id", "orphan", "root_missing", "caller", "authentication", "unrelated")
 
 Node = TypeVar("Node", bound=Hashable)
@@ -437,9 +437,11 @@ def _roles(
             return "request"
         if index in preludes:
             return "prelude"
+        top = rows[_top(index, parents)]
+        if by_top(top) == "sync" and (top.is_command or top.number not in missing):
+            return "sync"
         if index in called_here and rows[index].kind == CLIENT:
             return "caller"
-        top = rows[_top(index, parents)]
         if top.number in missing:
             return "root_missing" if top.kind == INTERNAL and top.service == "apiserver" else "orphan"
         return by_top(top)
@@ -449,7 +451,13 @@ def _roles(
             return "background"
         if top.is_authentication and top.number not in with_request_below:
             return "authentication"
-        return "unrelated"
+        if top.is_sync or (top.is_command and top.number in missing):
+            return "sync"
+        if top.kind == CLIENT and top.service == "kubelet" and top.is_http:
+            return "caller"
+        if top.is_kubelets:
+            return "kubelet"
+        return "runtime" if top.is_runtimes else "unrelated"
 
     def role(row: Row) -> str:
         if not row.has_id:

@@ -59,9 +59,10 @@ impl JoinedSpans {
         self.joined.apiservers.contains(service)
     }
 
-    /// An attribute of the resource of each request's SERVER span, as text.
-    fn resource(&self, key: &str) -> Vec<Option<String>> {
-        let (c, roots) = (&self.joined.columns, &self.joined.requests.root);
+    /// An attribute of the resource of each request's SERVER span, or each sync's span, as text.
+    fn resource(&self, key: &str, table: &str) -> Vec<Option<String>> {
+        let c = &self.joined.columns;
+        let roots = if table == "syncs" { &self.joined.syncs.root } else { &self.joined.requests.root };
         let of_resource = |row: usize| {
             let attributes = arrow::texts(c, &c.resource_attributes, row);
             attributes.into_iter().find(|(name, _)| name == key).and_then(|(_, value)| value)
