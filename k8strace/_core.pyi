@@ -126,7 +126,10 @@ class JoinedSpans:
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """
+        One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (the same calls),
+        "webhook_calls", "conflicts". Raises ValueError.
+        """
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -137,6 +140,13 @@ class JoinedSpans:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def critical_within(
+        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+    ) -> tuple[list[int], list[int | None]]:
+        """
+        Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
+        times, and one of the requests that holds the span. Raises IndexError, ValueError.
+        """
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
