@@ -221,6 +221,8 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def column(self, phase: int) -> list[int]:
+        """ns of one phase in every request; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
 

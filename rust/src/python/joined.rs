@@ -372,6 +372,15 @@ impl AttributedRequests {
         self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
     }
 
+    /// ns of one phase in every request.
+    fn column(&self, phase: Phase) -> Vec<u64> {
+        let of = |request: usize| {
+            let mut parts = run(&self.0.end, request);
+            parts.find(|&at| self.0.phase[at] == phase).map_or(0, |at| self.0.ns[at])
+        };
+        (0..self.0.wall_ns.len()).map(of).collect()
+    }
+
     /// Sums per phase number over these requests.
     fn totals(&self, requests: Vec<usize>, phases: usize) -> Vec<u64> {
         let mut totals = vec![0; phases];
