@@ -127,8 +127,10 @@ class JoinedSpans:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
         """
-        One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (the same calls),
-        "webhook_calls", "conflicts". Raises ValueError.
+        One of the tables.
+
+        "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
+        "webhook_calls" or "conflicts". Raises ValueError.
         """
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
@@ -144,8 +146,10 @@ class JoinedSpans:
         self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
     ) -> tuple[list[int], list[int | None]]:
         """
-        Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
-        times, and one of the requests that holds the span. Raises IndexError, ValueError.
+        What lies on these requests' critical paths below spans and within times.
+
+        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        ValueError.
         """
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
@@ -222,7 +226,7 @@ class AttributedRequests:
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
     def column(self, phase: int) -> list[int]:
-        """ns of one phase in every request; 0 where it has none."""
+        """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
 

@@ -501,8 +501,7 @@ class Requests(ArrowExport):
 
         Columns: `request`, `trace_id` and `span_id` of the HTTP call (of the span around it, if that is all there is),
         `kind` ("mutating" or "validating"), `webhook` and `configuration` by name, `operation` (CREATE, …),
-        `start_unix_nano`, `client_ns`, `timeout_ns` (null if the URL tells none), `http_status` of the webhook's answer,
-        `error` (null if nothing went wrong), and `span`, the row in `spans`. A webhook that says no answers with 200.
+        `start_unix_nano`, `client_ns`, `timeout_ns` (null if the URL tells none), `http_status` of the answer, `error` (null if nothing went wrong), and `span`, the row in `spans`. A webhook that says no answers with 200.
 
         Examples:
             >>> import k8strace
@@ -532,7 +531,7 @@ class Requests(ArrowExport):
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> worst = next(iter(requests.findings()))
             >>> worst["code"], worst["severity"], worst["requests"]
-            ('webhook_slow', 'warning', 169)
+            ('webhook_slow', 'warning', 168)
         """
         from k8strace.findings import findings_of
 

@@ -15,7 +15,7 @@ CODES = [detector.__name__ for detector in DETECTORS]
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_has_a_section_in_the_reference(code):
-    section = re.search(rf"^## {code}\n(.*?)(?=^## |\Z)", REFERENCE.read_text(), re.S | re.M)
+    section = re.search(rf"^## {code}\n(.*?)(?=^## |\Z)", REFERENCE.read_text(), re.DOTALL | re.MULTILINE)
     assert section, f"no section about {code}"
     for part in ("**Means**", "**Told by**", "**Do**", "**Mistaken for**"):
         assert part in section[1]

@@ -39,7 +39,9 @@ _FIXES: Final = {
 }
 
 _FIX_CLIENT: Final = "Ask the client's owner: the request cannot succeed as it is."
-_FIX_SERVER: Final = "Look at the example's call tree and at the apiserver's log: the error is on the server's side."
+_FIX_SERVER: Final = (
+    "Look at the example's call tree and at the apiserver's log: the error is on the server's side."
+)
 
 
 def refused_requests(selection: Selection) -> Iterator[Finding]:
@@ -65,7 +67,9 @@ def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | No
         outlay,
         f"{count(len(outlay.rows), 'request')} {what} were refused with {_named(status)}"
         f" and took {selection.cost(outlay.total_ns)}{waited}",
-        f"{fix} Each waited {duration(retried.total_ns // len(retried.rows))} in admission." if retried.rows else fix,
+        f"{fix} Each waited {duration(retried.total_ns // len(retried.rows))} in admission."
+        if retried.rows
+        else fix,
         [f"verb={verb}", *([f"resource={resource}"] if resource else []), f"http_status={status}"],
         http_status=status,
         admission_retried=len(retried.rows),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from k8strace.findings.finding import Finding
@@ -99,7 +100,7 @@ def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tup
     pairs = [
         (first, then)
         for places in groups.values()
-        for first, then in zip(places, places[1:], strict=False)
+        for first, then in pairwise(places)
         if calls["retry"][then]
     ]
     windows = [

@@ -66,7 +66,9 @@ class Calls:
     def groups(self, *names: str, kept: Callable[[int], bool] | None = None) -> dict[Any, list[int]]:
         """Values of columns → places of the calls, in order."""
         groups: dict[Any, list[int]] = {}
-        keys = self.columns[names[0]] if len(names) == 1 else zip(*(self.columns[n] for n in names), strict=True)
+        keys = (
+            self.columns[names[0]] if len(names) == 1 else zip(*(self.columns[n] for n in names), strict=True)
+        )
         for at, key in enumerate(keys):
             if kept is None or kept(at):
                 groups.setdefault(key, []).append(at)
@@ -156,12 +158,23 @@ class Selection:
     def etcd_calls(self) -> Calls:
         """The etcd calls of these requests, by start: columns of `Requests.etcd_calls` and of "etcd_call_details"."""
         names = ("method", "operation", "key", "status", "start_unix_nano", "client_ns", "server_ns")
-        return self._calls({"etcd_calls": names, "etcd_call_details": ("span", "above", "retry", "revision", "continued")})
+        return self._calls(
+            {"etcd_calls": names, "etcd_call_details": ("span", "above", "retry", "revision", "continued")}
+        )
 
     @cached_property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
-        names = ("request", "kind", "webhook", "start_unix_nano", "client_ns", "timeout_ns", "http_status", "error")
+        names = (
+            "request",
+            "kind",
+            "webhook",
+            "start_unix_nano",
+            "client_ns",
+            "timeout_ns",
+            "http_status",
+            "error",
+        )
         return self._calls({"webhook_calls": (*names, "span")})
 
     @cached_property
@@ -176,12 +189,14 @@ class Selection:
             name: named(table).column(name).to_pylist() for table, names in tables.items() for name in names
         }
         spans = columns["span"]
-        begin, end = (columns[name] for name in times) if times else ([BEFORE] * len(spans), [AFTER] * len(spans))
+        begin, end = (
+            (columns[name] for name in times) if times else ([BEFORE] * len(spans), [AFTER] * len(spans))
+        )
         ns, held = self.critical_within(list(zip(spans, begin, end, strict=True)))
-        kept = [at for at, row in enumerate(held) if row is not None]
+        kept = [(at, row) for at, row in enumerate(held) if row is not None]
         if len(kept) < len(held):
-            columns = {name: [values[at] for at in kept] for name, values in columns.items()}
-        return Calls(columns, [held[at] for at in kept], [ns[at] for at in kept])
+            columns = {name: [values[at] for at, _ in kept] for name, values in columns.items()}
+        return Calls(columns, [row for _, row in kept], [ns[at] for at, _ in kept])
 
     # ── Findings ──────────────────────────────────────────────────────────────────────────────────
 

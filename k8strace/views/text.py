@@ -100,6 +100,7 @@ def more_of(number_of: int, noun: str, indent: str = "") -> Text:
 
 # ── Numbers ───────────────────────────────────────────────────────────────────────────────────────
 
+
 def tenths(part: int, whole: int) -> str:
     """
     A share to a tenth of a percent, so that few shares seen together add up.

@@ -187,8 +187,8 @@ impl JoinedSpans {
         if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= spans) {
             return Err(PyIndexError::new_err(format!("span {row} of {spans}")));
         }
-        let (ns, held) = py
-            .detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
+        let (ns, held) =
+            py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
         Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))
     }
 

@@ -230,10 +230,7 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
     };
     arrow::named(vec![
-        (
-            "span",
-            Arc::new(UInt32Array::from_iter_values(calls.iter().map(|call| call.row()))) as ArrayRef,
-        ),
+        ("span", Arc::new(UInt32Array::from_iter_values(calls.iter().map(|call| call.row()))) as ArrayRef),
         ("above", Arc::new(UInt32Array::from_iter(calls.iter().map(above)))),
         ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
         ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
