@@ -68,7 +68,9 @@ def changed_in_tests() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [each.name for kind in (Limits, k8strace.StreamSettings) for each in fields(kind)])
+@pytest.mark.parametrize(
+    "name", [each.name for kind in (Limits, k8strace.StreamSettings) for each in fields(kind)]
+)
 def test_some_test_shows_what_a_setting_changes(name):
     assert name in changed_in_tests()
 
