@@ -22,6 +22,8 @@ FLOW = [
     "phases",
     "rules",
     "calltree",
+    "selecting",
+    "keys",
     "requests",
     "attribution",
     "findings",
@@ -44,6 +46,7 @@ FORWARD = {
 
 PUBLIC = [
     "Attribution",
+    "ConditionError",
     "DecodeError",
     "Finding",
     "Findings",
