@@ -46,7 +46,14 @@ def otlp_json(batch: ExportTraceServiceRequest) -> str:
 def kafka(batches: list[ExportTraceServiceRequest]) -> bytes:
     """`kcat -J`: one message a line, the payload a text."""
     lines = (
-        {"topic": "otlp_spans", "partition": 0, "offset": at, "tstype": "create", "key": None, "payload": text}
+        {
+            "topic": "otlp_spans",
+            "partition": 0,
+            "offset": at,
+            "tstype": "create",
+            "key": None,
+            "payload": text,
+        }
         for at, text in enumerate(map(otlp_json, batches))
     )
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
@@ -56,7 +63,10 @@ def kafka_rest(batches: list[ExportTraceServiceRequest]) -> bytes:
     """What Kafka's REST proxy answers for binary messages: an array, each value in base64."""
     values = (base64.b64encode(batch.SerializeToString()).decode() for batch in batches)
     return json.dumps(
-        [{"topic": "otlp_spans", "key": None, "value": value, "partition": 0, "offset": 1} for value in values]
+        [
+            {"topic": "otlp_spans", "key": None, "value": value, "partition": 0, "offset": 1}
+            for value in values
+        ]
     ).encode()
 
 
@@ -87,13 +97,16 @@ def jaeger(batches: list[ExportTraceServiceRequest]) -> bytes:
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 trace = traces.setdefault(
-                    span.trace_id, {"traceID": span.trace_id.hex(), "spans": [], "processes": {}, "warnings": None}
+                    span.trace_id,
+                    {"traceID": span.trace_id.hex(), "spans": [], "processes": {}, "warnings": None},
                 )
                 known = trace["processes"]
                 key = next((key for key, one in known.items() if one == process), f"p{len(known) + 1}")
                 known[key] = process
                 trace["spans"].append(_jaeger_span(span, scope_spans.scope, key))
-    return json.dumps({"data": [*traces.values()], "total": 0, "limit": 0, "offset": 0, "errors": None}).encode()
+    return json.dumps(
+        {"data": [*traces.values()], "total": 0, "limit": 0, "offset": 0, "errors": None}
+    ).encode()
 
 
 def _jaeger_span(span: Span, scope: Any, process: str) -> dict[str, Any]:

@@ -29,8 +29,8 @@ class Repair(NamedTuple):
     """One repair; before and after are parent span ids, None when there is no parent.
 
     A duplicate or conflict names the span set aside, a prelude the request: their after is None. The after of a
-    split authentication is the id of the authentication span; microseconds and root_extended have times for ids. What is in
-    another trace is named by both ids, one after the other.
+    split authentication is the id of the authentication span; microseconds and root_extended have times for ids.
+    What is in another trace is named by both ids, one after the other.
     """
 
     kind: str

@@ -21,7 +21,8 @@ pub fn widen(c: &Columns, parent: &[u32], end: &mut [i64], repairs: &mut Vec<Rep
     let raw = |row: u32| saturated(c.spans.end_time_unix_nano[row as usize]);
     let mut widened = Vec::new();
     for child in 0..parent.len() as u32 {
-        let over = |row: u32| parent[row as usize] != NONE && raw(row) == raw(parent[row as usize]) + MICROSECOND;
+        let over =
+            |row: u32| parent[row as usize] != NONE && raw(row) == raw(parent[row as usize]) + MICROSECOND;
         if !over(child) || !is_whole(c, child) {
             continue;
         }

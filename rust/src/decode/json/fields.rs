@@ -148,7 +148,8 @@ static LINK: [Field; 6] = [
     one("droppedAttributesCount", 5, Kind::Uint32),
     one("flags", 6, Kind::Fixed32),
 ];
-static STATUS: [Field; 2] = [one("message", 2, Kind::Text), one("code", 3, Kind::Enum("STATUS_CODE_", &CODES))];
+static STATUS: [Field; 2] =
+    [one("message", 2, Kind::Text), one("code", 3, Kind::Enum("STATUS_CODE_", &CODES))];
 static KEY_VALUE: [Field; 3] = [
     one("key", 1, Kind::Text),
     one("value", 2, Kind::Message(&ANY_VALUE)),

@@ -8,8 +8,8 @@
 
 use std::fmt;
 
-use std::collections::HashMap;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use std::collections::HashMap;
 
 use super::loose::{Each, Fill, Loose, Object, id, skip};
 use super::senders::{Sender, Senders, attribute, bytes_attribute, kind, number, status, status_code};
@@ -209,8 +209,7 @@ impl Object for Span {
             "parentSpanID" => self.parent = id(&map.next_value::<Loose<'de>>()?.into_text("parentSpanID")?),
             "operationName" => self.name = map.next_value::<Loose<'de>>()?.into_text("operationName")?,
             "processID" => {
-                self.sender.resource =
-                    map.next_value::<Loose<'de>>()?.into_text("processID")?.into_bytes();
+                self.sender.resource = map.next_value::<Loose<'de>>()?.into_text("processID")?.into_bytes();
             }
             "startTime" => self.start = map.next_value::<Loose<'de>>()?.micros("startTime")?,
             "duration" => self.duration = map.next_value::<Loose<'de>>()?.micros("duration")?,
@@ -248,7 +247,8 @@ impl Span {
 
     /// The reference that is the parent: of its own trace, a child rather than what follows.
     fn parent(&self) -> Option<usize> {
-        let own = |at: &usize| self.references[*at].trace.is_none() || self.references[*at].trace == self.trace;
+        let own =
+            |at: &usize| self.references[*at].trace.is_none() || self.references[*at].trace == self.trace;
         let all = 0..self.references.len();
         let child = all.clone().find(|at| own(at) && !self.references[*at].follows);
         child.or_else(|| all.clone().find(own))

@@ -47,7 +47,8 @@ impl Loose<'_> {
 
     /// A time or duration in µs, perhaps with a fraction, in ns.
     pub(super) fn micros<E: Error>(&self, name: &str) -> Result<u64, E> {
-        let whole = self.scalar().and_then(|value| value.integer::<u64>()).and_then(|us| us.checked_mul(1000));
+        let whole =
+            self.scalar().and_then(|value| value.integer::<u64>()).and_then(|us| us.checked_mul(1000));
         let broken = || self.scalar().and_then(|value| value.double()).filter(|us| (0.0..9e15).contains(us));
         match (self, whole) {
             (Loose::Null, _) => Ok(0),

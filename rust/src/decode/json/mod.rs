@@ -87,7 +87,8 @@ struct Fault {
 impl Fault {
     /// From a message of the parser's or of ours: "got, expected …".
     fn of_words(message: &str) -> Self {
-        let (got, expected) = message.rsplit_once(", expected ").unwrap_or((message, "a value of another kind"));
+        let (got, expected) =
+            message.rsplit_once(", expected ").unwrap_or((message, "a value of another kind"));
         Self { expected: expected.to_owned().into(), got: got.to_owned().into(), kind: ErrorKind::Malformed }
     }
 
@@ -149,7 +150,9 @@ impl Walk {
             (Kind::Id, Scalar::Text(text)) => {
                 self.out.bytes(field.number, &hex(text).or_else(|| base64_id(text)).ok_or_else(wrong)?);
             }
-            (Kind::Base64, Scalar::Text(text)) => self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?),
+            (Kind::Base64, Scalar::Text(text)) => {
+                self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?)
+            }
             (Kind::Bool, Scalar::Bool(value)) => self.out.number(field.number, u64::from(*value)),
             (Kind::Enum(prefix, names), Scalar::Text(text)) => {
                 let name = text.strip_prefix(prefix).ok_or_else(wrong)?;
@@ -159,8 +162,12 @@ impl Walk {
             (Kind::Enum(..) | Kind::Int32, _) => {
                 self.out.number(field.number, i64::from(value.integer::<i32>().ok_or_else(wrong)?) as u64);
             }
-            (Kind::Uint32, _) => self.out.number(field.number, value.integer::<u32>().ok_or_else(wrong)?.into()),
-            (Kind::Int64, _) => self.out.number(field.number, value.integer::<i64>().ok_or_else(wrong)? as u64),
+            (Kind::Uint32, _) => {
+                self.out.number(field.number, value.integer::<u32>().ok_or_else(wrong)?.into())
+            }
+            (Kind::Int64, _) => {
+                self.out.number(field.number, value.integer::<i64>().ok_or_else(wrong)? as u64)
+            }
             (Kind::Fixed32, _) => self.out.fixed32(field.number, value.integer().ok_or_else(wrong)?),
             (Kind::Fixed64, _) => self.out.fixed64(field.number, value.integer().ok_or_else(wrong)?),
             (Kind::Double, _) => self.out.fixed64(field.number, value.double().ok_or_else(wrong)?.to_bits()),
@@ -563,7 +570,11 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<Self::Value, E> {
-        let found = self.fields.iter().find(|field| field.key == key).or_else(|| foreign::snake_case(self.fields, key));
+        let found = self
+            .fields
+            .iter()
+            .find(|field| field.key == key)
+            .or_else(|| foreign::snake_case(self.fields, key));
         if self.walk.path.is_empty() {
             match found {
                 Some(_) => self.walk.known_at_top = true,

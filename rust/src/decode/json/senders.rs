@@ -82,7 +82,8 @@ impl Senders {
 
     /// Writes all. `resource` gives the wire bytes of a sender's resource.
     pub(super) fn write<'a>(&'a self, out: &mut Out, resource: impl Fn(&'a [u8]) -> &'a [u8]) {
-        let mut senders: Vec<(&Sender, u32)> = self.numbers.iter().map(|(sender, at)| (sender, *at)).collect();
+        let mut senders: Vec<(&Sender, u32)> =
+            self.numbers.iter().map(|(sender, at)| (sender, *at)).collect();
         senders.sort_unstable_by_key(|(_, number)| *number);
         let mut order: Vec<usize> = (0..self.ends.len()).collect();
         order.sort_by_key(|&at| self.ends[at].1);

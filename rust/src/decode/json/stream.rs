@@ -482,9 +482,19 @@ fn opens_envelope(text: &[u8]) -> Opens {
 /// An array of Zipkin's spans is one value: they are told apart together.
 fn opens_zipkin(text: &[u8]) -> Opens {
     const KEYS: [&[u8]; 13] = [
-        b"\"traceId\"", b"\"id\"", b"\"parentId\"", b"\"kind\"", b"\"name\"", b"\"timestamp\"",
-        b"\"duration\"", b"\"localEndpoint\"", b"\"remoteEndpoint\"", b"\"annotations\"", b"\"tags\"",
-        b"\"shared\"", b"\"debug\"",
+        b"\"traceId\"",
+        b"\"id\"",
+        b"\"parentId\"",
+        b"\"kind\"",
+        b"\"name\"",
+        b"\"timestamp\"",
+        b"\"duration\"",
+        b"\"localEndpoint\"",
+        b"\"remoteEndpoint\"",
+        b"\"annotations\"",
+        b"\"tags\"",
+        b"\"shared\"",
+        b"\"debug\"",
     ];
     let found = KEYS.map(|key| opens(text, &[b"[", b"{", key]));
     let is = |wanted: fn(&Opens) -> bool| found.iter().any(wanted);

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::fields::{Field, Kind, REQUEST};
 use crate::decode::wire::WireType::Len;
-use crate::decode::write::Out;
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
+use crate::decode::write::Out;
 use crate::error::Result;
 
 /// The request with U+FFFD for what is no UTF-8, and how many texts had such.

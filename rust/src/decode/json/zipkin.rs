@@ -6,12 +6,12 @@
 //! child  b  id 3     |=|  parent 2       child  b  id 3      |=|      parent 2'
 //! ```
 
-use std::collections::HashMap;
 use serde::de::{Error, MapAccess, SeqAccess};
+use std::collections::HashMap;
 
+use super::Scalar;
 use super::loose::{Each, Fill, Loose, Object, id, skip};
 use super::senders::{Sender, Senders, attribute, kind, number, status, status_code};
-use super::Scalar;
 use crate::decode::write::Out;
 
 /// Tags that tell of the process, where OpenTelemetry's translators put them.
@@ -157,7 +157,8 @@ impl Span {
         out.fixed64(number::START, self.start);
         out.fixed64(number::END, self.start.saturating_add(self.duration));
         out.0.append(&mut self.attributes.0);
-        for (key, text) in [("peer.service", &self.remote.service), ("network.peer.address", &self.remote.ip)] {
+        for (key, text) in [("peer.service", &self.remote.service), ("network.peer.address", &self.remote.ip)]
+        {
             if !text.is_empty() {
                 attribute(&mut out, number::ATTRIBUTES, key, &Scalar::Text(text));
             }
@@ -198,11 +199,7 @@ const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
 
 /// Reads an array of spans, and writes what they are.
-pub(super) fn spans<'de, A: SeqAccess<'de>>(
-    mut seq: A,
-    out: &mut Out,
-    limit: usize,
-) -> Result<(), A::Error> {
+pub(super) fn spans<'de, A: SeqAccess<'de>>(mut seq: A, out: &mut Out, limit: usize) -> Result<(), A::Error> {
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut held = 0;
     loop {
@@ -232,8 +229,9 @@ fn write(waiting: &[Waiting], out: &mut Out) {
     for span in waiting.iter().filter(|span| span.kind == CLIENT) {
         clients.insert(span.key, &span.service);
     }
-    let is_server_side =
-        |span: &&Waiting| (span.shared || span.kind == SERVER) && span.kind != CLIENT && clients.contains_key(&span.key);
+    let is_server_side = |span: &&Waiting| {
+        (span.shared || span.kind == SERVER) && span.kind != CLIENT && clients.contains_key(&span.key)
+    };
     let servers: HashMap<Id, &str> =
         waiting.iter().filter(is_server_side).map(|span| (span.key, span.service.as_str())).collect();
     let mut senders = Senders::default();
