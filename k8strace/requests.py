@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.keys import KEYS, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
+from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -215,10 +217,41 @@ class _Joined:
         return self.columns[name]
 
     def _column(self, name: str) -> list[Any]:
+        if name in self.table.column_names:
+            return self.table.column(name).to_pylist()
+        values = column_of(name, self)
+        if values is None:
+            known = ", ".join((*self.table.column_names, *KEYS))
+            raise KeyError(
+                f"there is no column {name!r} of requests, but {known}, steps of time such as 10s, minute or hour, "
+                f"and {RESOURCE}KEY"
+            )
+        return values
+
+    def test(self, text: str) -> tuple[list[Any], Callable[[Any], bool]]:
+        """A column, and what a condition that somebody wrote asks of its values."""
+        condition = condition_of(text)
+        name = self.name_of(condition)
+        values = self.column(name)
+        kind = self._kind(name)
+        return values, predicate_of(condition, kind, is_time=name.endswith("_ns"), any_case=name == "verb")
+
+    def name_of(self, condition: Condition) -> str:
+        """The column that a condition is about."""
+        return named(self.table.column_names, key_of(condition))
+
+    def _kind(self, name: str) -> Kind:
         if name not in self.table.column_names:
-            known = ", ".join(self.table.column_names)
-            raise KeyError(f"there is no column {name!r} of requests, but {known}, and {RESOURCE}KEY")
-        return self.table.column(name).to_pylist()
+            return "text"
+        arrow = self.table.column(name).type_name.lower()
+        return "bool" if arrow.startswith("bool") else "int" if "int" in arrow else "text"
+
+    @cached_property
+    def recorded(self) -> tuple[int, int]:
+        """When the first request began, and when the last one ended; zeros if there is none."""
+        columns = (self.column(name) for name in ("start_unix_nano", "wall_ns", "timed"))
+        times = [(start, start + wall) for start, wall, timed in zip(*columns, strict=True) if timed]
+        return min((start for start, _ in times), default=0), max((end for _, end in times), default=0)
 
     @cached_property
     def phase_table(self) -> PhaseTable:
@@ -326,27 +359,74 @@ class Requests(ArrowExport):
         """The requests of a trace, by its id in hex or the beginning of it."""
         return self.where(trace_id=lambda known: known.startswith(trace_id.lower()))
 
-    def where(self, **conditions: Any) -> Requests:
+    def where(self, *conditions: str, **wanted: Any) -> Requests:
         """
         The requests that fit all conditions, in the same order.
 
         Args:
-            conditions: Column name → a value that it equals, a collection of values that it is in,
+            conditions: As on the command line: a column, one of `= != < > <= >= ~`, and a value. `=` takes patterns
+                with `* ? []`, and nothing for none; `~` a regular expression; times a unit ("wall>100ms").
+            wanted: Column name → a value that it equals, a collection of values that it is in,
                 or a function that says whether a value fits. `resource.KEY` is any attribute of the resource
                 that sent the SERVER span, as text; None where it has none.
 
         Raises:
             KeyError: There is no such column.
+            ConditionError: A condition cannot be read.
 
         Examples:
             >>> import k8strace
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> requests.where(**{"resource.service.name": "apiserver", "verb": "delete"})
             Requests(18 of 1411 requests)
+            >>> requests.where("verb=LIST", "wall>=10ms")
+            Requests(28 of 1411 requests)
         """
-        tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
+        tests = [
+            *(self._joined.test(text) for text in conditions),
+            *((self._joined.column(name), _test(value, name)) for name, value in wanted.items()),
+        ]
         return Requests(
             self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
+        )
+
+    @property
+    def recorded(self) -> tuple[int, int]:
+        """When the first of all joined requests began and the last one ended, in unix ns; zeros if there is none."""
+        return self._joined.recorded
+
+    def between(self, start: Moment = None, end: Moment = None) -> Requests:
+        """
+        The requests that began in a time, in the same order: from its start on, and before its end.
+
+        So requests of times that follow each other are all of them, each once. Without those whose times cannot be
+        true, unless both ends are open.
+
+        Args:
+            start: Unix ns; a `datetime` with a zone; or text: RFC 3339, "10m" before the end of the recording, or
+                "14:05", a clock time of the recording in UTC (of several days: the last within it). None: open.
+            end: The same; a clock time is one after the start.
+
+        Raises:
+            ConditionError: It is none of these.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> requests.between("-5s")
+            Requests(8 of 1411 requests)
+            >>> requests.between("-10s", "-5s")
+            Requests(47 of 1411 requests)
+        """
+        recorded = self._joined.recorded
+        since = moment_of(start, recorded, name="start")
+        until = moment_of(end, recorded, name="end", after=since)
+        if since is None and until is None:
+            return self
+        begun, timed = self._joined.column("start_unix_nano"), self._joined.column("timed")
+        first, last = since or 0, 2**64 if until is None else until
+        return Requests(
+            self._joined, [row for row in self._rows if timed[row] and first <= begun[row] < last]
         )
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
@@ -618,9 +698,11 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _test(wanted: Any) -> Callable[[Any], bool]:
+def _test(wanted: Any, name: str) -> Callable[[Any], bool]:
     if callable(wanted):
         return lambda value: value is not None and bool(wanted(value))
+    if name == "verb" and isinstance(wanted, str):
+        return lambda value: bool(value == wanted.lower())
     if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
         return lambda value: value in wanted
     return lambda value: bool(operator.eq(value, wanted))

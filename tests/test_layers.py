@@ -21,6 +21,8 @@ FLOW = [
     "phases",
     "rules",
     "calltree",
+    "selecting",
+    "keys",
     "requests",
     "attribution",
     "stream",
@@ -34,6 +36,7 @@ FLOW = [
 
 PUBLIC = [
     "Attribution",
+    "ConditionError",
     "DecodeError",
     "FormatError",
     "K8straceError",
