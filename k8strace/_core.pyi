@@ -286,6 +286,9 @@ class Run:
         """Of each: where its wire begins and ends in `data`, offset, size, line (0: no text), texts replaced."""
     def sums(self) -> tuple[int, int, int]:
         """Of all messages: bytes of wire, sizes, texts replaced."""
+    @property
+    def micros(self) -> int:
+        """How many messages have times in µs."""
     def places(self) -> tuple[bytes, bytes]:
         """Offsets (u64) and sizes (u32) of those that are not empty, as the machine stores them."""
     def damages(self) -> list[tuple[int, int, int, DecodeError, bytes]]:
