@@ -13,8 +13,9 @@ from rich.text import Text
 
 import k8strace
 from k8strace.views.branches import request_lines, title_of
+from k8strace.views.breakdown import Wanted
 from k8strace.views.facts import findings, processes
-from k8strace.views.report import Wanted, report_lines
+from k8strace.views.report import report_lines
 from k8strace.views.text import (
     Look,
     bar,

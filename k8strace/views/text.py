@@ -200,6 +200,10 @@ def flowed(pieces: Iterable[Text], look: Look, *, between: str = "   ", hang: st
 # ── Lines ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+LEAST_TEXT: Final = 16
+"""Characters that text keeps as long as a column can be left out instead."""
+
+
 def columns(
     rows: Iterable[Sequence[Text | str]],
     look: Look,
@@ -208,6 +212,7 @@ def columns(
     elastic: int = 0,
     indent: int = 2,
     spare: Mapping[int, str] = MappingProxyType({}),
+    least: int = LEAST_TEXT,
 ) -> list[Text]:
     """
     Rows of cells as aligned lines, each within the width. Columns are left out before text is cut.
@@ -219,12 +224,13 @@ def columns(
         elastic: The column that is shortened where the rows are too wide.
         indent: Spaces before each line.
         spare: Column that can be left out → its name, the first one first; a last line names those that were.
+        least: Characters that the elastic column keeps as long as a column can be left out instead.
     """
     cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
     gap = 2 if look.width >= 90 else 1
     room = look.width - indent
-    shown = _that_fit(widths, room, gap, elastic, spare)
+    shown = _that_fit(widths, room, gap, elastic, spare, least)
     excess = _taken(widths, shown, gap) - room
     if widths and excess > 0:
         widths[elastic] = max(widths[elastic] - excess, 6)
@@ -244,14 +250,12 @@ def columns(
     return lines
 
 
-LEAST_TEXT: Final = 16
-"""Characters that text keeps as long as a column can be left out instead."""
-
-
-def _that_fit(widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int]) -> list[int]:
+def _that_fit(
+    widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int], at_least: int
+) -> list[int]:
     """Places of the columns that are shown."""
     shown = list(range(len(widths)))
-    least = [min(width, LEAST_TEXT) if at == elastic else width for at, width in enumerate(widths)]
+    least = [min(width, at_least) if at == elastic else width for at, width in enumerate(widths)]
     for column in spare:
         if _taken(least, shown, gap) <= room:
             break
@@ -265,14 +269,27 @@ def _taken(widths: Sequence[int], shown: Sequence[int], gap: int) -> int:
 
 def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, gap: int) -> Text:
     line = Text(" " * indent)
-    for at, (cell, width, side) in enumerate(zip(row, widths, align, strict=True)):
-        cell.truncate(width, overflow="ellipsis")
+    cells = map(_cut, row, widths)
+    for at, (cell, width, side) in enumerate(zip(cells, widths, align, strict=True)):
         blank = " " * (width - cell.cell_len)
         line.append(" " * gap if at else "")
         line.append(blank if side == "r" else "")
         line.append_text(cell)
         line.append(blank if side == "l" else "")
     return line
+
+
+LEAST_ENDS: Final = 12
+"""Characters from which on a cell that is cut keeps its end too."""
+
+
+def _cut(cell: Text, width: int) -> Text:
+    """At most so many characters. Of names like `kube-controller-manager/v1.36.2/node-controller` the end tells."""
+    if cell.cell_len <= width or width < LEAST_ENDS or cell.cell_len != len(cell):
+        cell.truncate(width, overflow="ellipsis")
+        return cell
+    tail = (width - 1) * 3 // 5
+    return Text.assemble(cell[: width - 1 - tail], ELLIPSIS, cell[-tail:])
 
 
 def wrapped(
