@@ -260,7 +260,9 @@ def report(requests: k8strace.Requests) -> str:
 def test_of_sound_data_nothing_is_said():
     requests = joined(sound())
     assert codes(requests) == set()
-    assert report(requests).endswith("What is wrong with the data\n  Nothing.\n")
+    assert report(requests).endswith("8 used + 0 set aside. Nothing is wrong with the data.\n")
+    verbose = report_lines(k8strace.attribute(requests), requests, PLAIN, Wanted(verbose=True))
+    assert render(verbose, PLAIN).endswith("What is wrong with the data\n  Nothing.\n")
 
 
 def test_etcd_without_its_spans_is_named():

@@ -126,6 +126,7 @@ def breakdown_lines(attribution: Attribution, look: Look, wanted: Wanted) -> lis
         elastic=max(len(wanted.by) - 1, 0),
         spare=table.spare(),
         least=least,
+        keep_ends=True,
     )
     if wanted.phases:
         lines = _with_phases(lines, rows, look)

@@ -83,7 +83,8 @@ def _answers(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]
     if not found:
         return []
     shown = found if wanted.verbose else found[:MOST_ANSWERS]
-    lines = [line for each in shown for line in _answer(each, look)]
+    told: set[str] = set()
+    lines = [line for each in shown for line in _answer(each, look, told)]
     more = len(found) - len(shown)
     return [
         *lines,
@@ -91,7 +92,8 @@ def _answers(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]
     ]
 
 
-def _answer(finding: dict[str, Any], look: Look) -> list[Text]:
+def _answer(finding: dict[str, Any], look: Look, told: set[str]) -> list[Text]:
+    """A sentence; of what is bad what to do, unless it was told, and an example."""
     sign, style = _MARKS[finding["severity"]]
     is_bad = finding["severity"] != "info"
     lines = wrapped(
@@ -101,10 +103,13 @@ def _answer(finding: dict[str, Any], look: Look) -> list[Text]:
         indent=0,
         style="bold" if is_bad else "",
     )
-    if is_bad:
-        example = finding["example_trace_id"]
-        told = f" Example: trace {clean(example, 40)}." if example else ""
-        lines += wrapped(clean(finding["fix"], 600) + told, look, indent=2)
+    if not is_bad:
+        return lines
+    if finding["fix"] not in told:
+        lines += wrapped(clean(finding["fix"], 600), look)
+        told.add(finding["fix"])
+    if finding["example_trace_id"]:
+        lines += wrapped(f"Example: trace {clean(finding['example_trace_id'], 40)}", look, style="dim")
     return lines
 
 

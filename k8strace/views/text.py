@@ -6,6 +6,7 @@ Everything that came from a span passes `clean` on its way to a terminal.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -213,6 +214,7 @@ def columns(
     indent: int = 2,
     spare: Mapping[int, str] = MappingProxyType({}),
     least: int = LEAST_TEXT,
+    keep_ends: bool = False,
 ) -> list[Text]:
     """
     Rows of cells as aligned lines, each within the width. Columns are left out before text is cut.
@@ -225,6 +227,7 @@ def columns(
         indent: Spaces before each line.
         spare: Column that can be left out → its name, the first one first; a last line names those that were.
         least: Characters that the elastic column keeps as long as a column can be left out instead.
+        keep_ends: Text is cut in its middle.
     """
     cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
@@ -234,6 +237,10 @@ def columns(
     excess = _taken(widths, shown, gap) - room
     if widths and excess > 0:
         widths[elastic] = max(widths[elastic] - excess, 6)
+        if keep_ends:
+            cells = [
+                [*row[:elastic], _cut(row[elastic], widths[elastic]), *row[elastic + 1 :]] for row in cells
+            ]
     lines = [
         _line(
             [row[at] for at in shown],
@@ -269,8 +276,8 @@ def _taken(widths: Sequence[int], shown: Sequence[int], gap: int) -> int:
 
 def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, gap: int) -> Text:
     line = Text(" " * indent)
-    cells = map(_cut, row, widths)
-    for at, (cell, width, side) in enumerate(zip(cells, widths, align, strict=True)):
+    for at, (cell, width, side) in enumerate(zip(row, widths, align, strict=True)):
+        cell.truncate(width, overflow="ellipsis")
         blank = " " * (width - cell.cell_len)
         line.append(" " * gap if at else "")
         line.append(blank if side == "r" else "")
@@ -292,13 +299,18 @@ def _cut(cell: Text, width: int) -> Text:
     return Text.assemble(cell[: width - 1 - tail], ELLIPSIS, cell[-tail:])
 
 
+_NUMBER_AND_UNIT: Final = re.compile(r"(?<=[0-9]) (?=(?:ns|µs|ms|s)\b)")
+"""The space between a number and its unit: no line ends there."""
+
+
 def wrapped(
     text: str, look: Look, *, mark: Text | None = None, indent: int = 2, style: str = ""
 ) -> list[Text]:
     """A sentence over as many lines as it takes, the second and later ones below the first's text."""
     lead = Text(" " * indent) + (mark or Text())
     hang = " " * lead.cell_len
-    lines = textwrap.wrap(text, max(look.width - len(hang), 20)) or [""]
+    tied = _NUMBER_AND_UNIT.sub("\0", text)
+    lines = [line.replace("\0", " ") for line in textwrap.wrap(tied, max(look.width - len(hang), 20))] or [""]
     return [
         lead + Text(lines[0], style=style),
         *(Text(hang) + Text(line, style=style) for line in lines[1:]),
