@@ -126,7 +126,9 @@ class JoinedSpans:
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "silences". Raises ValueError."""
+    def touched(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Requests that stalls (process, from, to) held up: (stall, request, ns). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:

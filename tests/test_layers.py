@@ -23,6 +23,7 @@ FLOW = [
     "calltree",
     "requests",
     "attribution",
+    "findings",
     "stream",
     "receiver",
     "views",

@@ -1,0 +1,1 @@
+"""Requests → what is wrong, in words, with its cost in ns."""
