@@ -642,6 +642,38 @@ class Requests(ArrowExport):
 
         return findings_of(self)
 
+    def cost(self, *keys: str, long_running: bool = False) -> Table:
+        """
+        What these requests cost, by client or whatever else they have in common, the most costly first.
+
+        Each request is in one group, and the parts of its time sum to its wall time: so do all columns, exactly.
+        Counted are the requests of `Attribution.by`: those with possible times, and of requests inside others only
+        the outermost.
+
+        Args:
+            keys: Columns or keys of requests, such as "client", the user agent without its build. None: one row.
+            long_running: Keep watches and other requests that stay open by their nature.
+
+        Returns:
+            One row per group: the keys, as text; `requests`; `wall_ns`; ns on the critical path for each component,
+            `apiserver_ns`, `etcd_ns` and so on; `etcd_calls`; `response_bytes`, where they are told.
+
+        Raises:
+            KeyError: There is no such column.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> by_client, (total,) = requests.cost("client"), requests.cost()
+            >>> [(row["client"], row["requests"]) for row in by_client][:2]
+            [('k8s-load/0.1', 517), ('kube-controller-manager/v0.0.0/replicaset-controller', 48)]
+            >>> sum(by_client.column("etcd_ns").to_pylist()) == total["etcd_ns"]
+            True
+        """
+        from k8strace.findings import cost_of
+
+        return cost_of(self, keys, long_running=long_running)
+
     def etcd_usage(self, *keys: str) -> Table:
         """
         How these requests use etcd: calls and their latency, per group of requests and operation.

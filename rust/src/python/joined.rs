@@ -16,6 +16,7 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
+use crate::findings::{stalls, touched};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
@@ -94,7 +95,7 @@ impl JoinedSpans {
     }
 
     /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details",
-    /// "webhook_calls", "conflicts".
+    /// "webhook_calls", "conflicts", "silences".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
             "requests" => tables::requests,
@@ -105,10 +106,20 @@ impl JoinedSpans {
             "etcd_call_details" => etcd_calls::details,
             "webhook_calls" => webhook_calls::table,
             "conflicts" => conflicts::table,
+            "silences" => stalls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
         room(self.joined.columns.len(), "a table")?;
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// Requests that stalls held up: (stall, request, ns). Of each stall: process, from, to.
+    fn touched(&self, py: Python<'_>, stalls: Vec<touched::Stall>) -> PyResult<Vec<(u32, u32, i64)>> {
+        let processes = self.joined.processes.names.len();
+        match stalls.iter().find(|&&(process, ..)| process as usize >= processes) {
+            Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
+            None => Ok(py.detach(|| touched::touched(&self.joined, &stalls))),
+        }
     }
 
     /// The role of every span, as an index into the ledger's order.
