@@ -10,7 +10,8 @@ Where did this Kubernetes API request's time go?
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.pods import Pod, Pods, Sync, Syncs, pods
 from k8strace.requests import Request, Requests, join
@@ -21,7 +22,10 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "ConditionError",
     "DecodeError",
+    "Finding",
+    "Findings",
     "FormatError",
     "K8straceError",
     "Pod",

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
@@ -25,7 +25,7 @@ from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.tables import ArrowExport
 
-__all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
+__all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
 Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
 Overlap: TypeAlias = Literal["clip", "happens_before"]
@@ -82,9 +82,7 @@ class Attribution(ArrowExport):
     @cached_property
     def phase_names(self) -> tuple[str, ...]:
         """All phases that took time in these requests, in alphabetical order."""
-        return tuple(
-            name for name, ns in zip(self._names, self._sum(self._divided._rows), strict=True) if ns
-        )
+        return tuple(name for name, ns in zip(self._names, self._sum(self._divided._rows), strict=True) if ns)
 
     @cached_property
     def component_names(self) -> tuple[str, ...]:
@@ -110,7 +108,9 @@ class Attribution(ArrowExport):
         """
         index = operator.index(request)
         if index not in self._members:
-            raise KeyError(f"{self._divided.TABLE[:-1]} {index} is not one of the {len(self):,} whose time was divided here")
+            raise KeyError(
+                f"{self._divided.TABLE[:-1]} {index} is not one of the {len(self):,} whose time was divided here"
+            )
         return Parts({self._names[phase]: ns for phase, ns in self._core.parts(index)})
 
     @cached_property
@@ -223,7 +223,18 @@ class Attribution(ArrowExport):
             phases=phases,
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],
+            errors=self._errors(rows),
         )
+
+    def _errors(self, rows: list[int]) -> dict[str, Errors]:
+        if self._divided.TABLE != "requests":
+            return {}
+        code, wall = (self._divided._all(name) for name in ("http_status", "wall_ns"))
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            if (code[row] or 0) >= 400:
+                found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
+        return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} {self._divided.TABLE} by {self._method}: {', '.join(self.component_names)})"
@@ -259,6 +270,15 @@ def _by_component(phases: dict[str, int]) -> dict[str, int]:
     return components
 
 
+class Errors(NamedTuple):
+    """Requests that ended in an error."""
+
+    requests: int
+    """How many."""
+    wall_ns: int
+    """Sum of their wall times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """Some requests of a group and what their time was made of. The parts sum to `wall_ns` for conserving methods."""
@@ -273,6 +293,8 @@ class Band:
     """Trace id of one of them: the slowest of all, or the one at the quantile."""
     exemplar_wall_ns: int
     """Its wall time."""
+    errors: dict[str, Errors] = field(default_factory=dict)
+    """Class of the HTTP status, such as "4xx" → those of them that ended so."""
 
     @property
     def components(self) -> dict[str, int]:

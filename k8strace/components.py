@@ -69,7 +69,9 @@ class Signature(NamedTuple):
     below `Call … webhook`, whom it is for: "webhook", "aggregator" (the request itself is sent on), "api" (another
     request of the API) or "webhook_or_aggregator" (nothing tells). Of `SerializeObject`: "interleaved" if it was
     encoded or compressed while it was written. Of `syncPod`: "volumes" if it failed for want of them. Of a container
-    runtime's HTTP call: "resolve" if it asks what an image is, and fetches nothing of it. Otherwise None.
+    runtime's HTTP call: "resolve" if it asks what an image is, and fetches nothing of it. Of `authorization` and `Get`
+    in a request that is answered beyond the apiserver: "kubelet" (exec, attach, port-forward, log, a node's proxy) or
+    "upstream" (the proxy of a pod or a service). Otherwise None.
     """
 
 
@@ -253,6 +255,20 @@ def _write(phase: str) -> dict[str, Mark]:
     return dict.fromkeys(names, _from(f"serialize.{phase}"))
 
 
+def _beyond(phase: str, detail: str) -> tuple[Rule, ...]:
+    """
+    The wait for whoever answers beyond the apiserver.
+
+    It is in the innermost filter, authorization, since connecting has no span; of a log, in writing the response.
+    """
+    inner: dict[str, Any] = {"service": "apiserver", "kind": INTERNAL, "detail": detail}
+    writing = {"About to write a response": Mark(after=phase), "Writing http response done": _from(None)}
+    return (
+        Rule(phase, name="authorization", **inner),
+        Rule("apiserver.unattributed", name="Get", events=_WATCH_CACHE | writing, **inner),
+    )
+
+
 _KMS = {
     "About to decrypt DEK using remote service": Mark(after="kms.decrypt"),
     "DEK decryption succeeded": _from("storage.transform"),
@@ -263,7 +279,6 @@ _KUBELET: Final = "k8s.io/kubernetes/pkg/kubelet"
 _CRI: Final = {
     "RunPodSandbox": "sandbox",
     "StopPodSandbox": "sandbox.stop",
-    "RemovePodSandbox": "sandbox.remove",
     "PullImage": "image",
     "CreateContainer": "container.create",
     "StartContainer": "container.start",
@@ -319,6 +334,8 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     _api("flowcontrol.to_authorization", "priorityandfairness"),
     _api("watch", "authorization", request_verb="watch"),
     _api("handler", "authorization", request_verb="nonresource"),
+    *_beyond("upstream.kubelet", "kubelet"),
+    *_beyond("upstream", "upstream"),
     _api("authorization.to_handler", "authorization"),
     # Handlers.
     _api(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import k8strace
 
-CAPTURE = Path(__file__).parent / "data" / "k8s-1.37_kubelet.otlp.zst"
+CAPTURE = Path(__file__).parent / "data" / "node" / "k8s-1.37_kubelet.otlp.zst"
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_the_tree_of_a_start_is_that_of_its_syncs(pods: k8strace.Pods) -> None:
             continue
         path = pod.tree.graph["critical_path"]
         assert sum(end - start for _, start, end, _ in path) == pod.start_ns
-        assert all(a[2] == b[1] for a, b in zip(path, path[1:], strict=False))
+        assert all(a[2] == b[1] for a, b in pairwise(path))
 
 
 # ── With the API server ───────────────────────────────────────────────────────────────────────────

@@ -246,7 +246,7 @@ class Pods(ArrowExport):
 
     Examples:
         >>> import k8strace
-        >>> pods = k8strace.pods(k8strace.read("tests/data/k8s-1.37_kubelet.otlp.zst"))
+        >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
         >>> slow = pods.slowest(1)[0]
         >>> sum(slow.start_parts.values()) == slow.start_ns
         True
@@ -324,7 +324,7 @@ class Pods(ArrowExport):
 
         Examples:
             >>> import k8strace
-            >>> pods = k8strace.pods(k8strace.read("tests/data/k8s-1.37_kubelet.otlp.zst"))
+            >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
             >>> [row["operation"] for row in pods.housekeeping][:1]
             ['ContainerStatus']
         """
@@ -333,7 +333,9 @@ class Pods(ArrowExport):
             if call["purpose"] == "housekeeping":
                 found.setdefault(call["operation"], []).append(call)
         rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-        latency = [sorted(_first(call["client_ns"], call["server_ns"]) for call in calls) for _, calls in rows]
+        latency = [
+            sorted(_first(call["client_ns"], call["server_ns"]) for call in calls) for _, calls in rows
+        ]
         return _table(
             [
                 ("operation", "text", [operation for operation, _ in rows]),
@@ -383,9 +385,7 @@ class Pods(ArrowExport):
     def __getitem__(self, index: slice) -> Pods: ...
     def __getitem__(self, index: int | slice) -> Pod | Pods:
         return (
-            Pods(self._facts, self._rows[index])
-            if isinstance(index, slice)
-            else self._pod(self._rows[index])
+            Pods(self._facts, self._rows[index]) if isinstance(index, slice) else self._pod(self._rows[index])
         )
 
     def _pod(self, row: int) -> Pod:
@@ -407,7 +407,7 @@ class Pods(ArrowExport):
 
         Examples:
             >>> import k8strace
-            >>> pods = k8strace.pods(k8strace.read("tests/data/k8s-1.37_kubelet.otlp.zst"))
+            >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
             >>> {pod.started for pod in pods.where(errors=lambda errors: errors > 0)}
             {False}
         """
@@ -511,7 +511,9 @@ _REQUEST: Final = (
     "trace_id",
     "span_id",
 )
-_REQUEST_KINDS: Final = dict.fromkeys(("http_status", "start_unix_nano", "wall_ns", "request", "sync"), "uint")
+_REQUEST_KINDS: Final = dict.fromkeys(
+    ("http_status", "start_unix_nano", "wall_ns", "request", "sync"), "uint"
+)
 
 
 def _table(columns: list[tuple[str, str, list[Any]]]) -> Table:
@@ -535,7 +537,7 @@ def pods(source: Spans | Requests) -> Pods:
 
     Examples:
         >>> import k8strace
-        >>> pods = k8strace.pods(k8strace.read("tests/data/k8s-1.37_kubelet.otlp.zst"))
+        >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
         >>> [pod.name for pod in pods.where(started=True).slowest()][:1]
         ['pull-0']
     """

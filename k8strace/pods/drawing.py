@@ -62,7 +62,9 @@ def start_tree(pod: Named, start: Stretch, syncs: Syncs) -> nx.DiGraph[str]:
 
 def _root(pod: Named, start: Stretch, waited: int) -> dict[str, Any]:
     phase = start.waits[0][2] if start.waits else "kubelet.sync"
-    when = {f"{kind}{side}_unix_nano": at for kind in ("", "raw_", "effective_") for side, at in _sides(start)}
+    when = {
+        f"{kind}{side}_unix_nano": at for kind in ("", "raw_", "effective_") for side, at in _sides(start)
+    }
     return {
         "name": "start",
         "service": pod.name or pod.pod_uid,

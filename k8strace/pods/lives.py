@@ -204,4 +204,3 @@ def parts_of(
     for start, end, part in stretch.waits:
         parts[part] += end - start
     return parts
-

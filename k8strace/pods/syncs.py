@@ -90,7 +90,7 @@ class Syncs(Selection[Sync]):
 
     Examples:
         >>> import k8strace
-        >>> syncs = k8strace.pods(k8strace.read("tests/data/k8s-1.37_kubelet.otlp.zst")).syncs
+        >>> syncs = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst")).syncs
         >>> slow = syncs.where(name="syncPod", error=None).slowest(1)
         >>> attribution = k8strace.attribute(slow)
         >>> sum(attribution[slow[0]].phases.values()) == slow[0].wall_ns

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
 from k8strace.components import component_of
+from k8strace.pods import Syncs, pods
 from k8strace.requests import Request, Requests
+from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
+from k8strace.views.pods import pods_record, sync_records
 
 __all__ = ["report_record", "request_records", "tree_record"]
-
-QUANTILES: Final = (0.5, 0.9, 0.99)
 
 _FIRST: Final = (
     "trace_id",
@@ -45,6 +46,9 @@ _LAST: Final = (
     "linked_from",
     "counted_in",
     "retries",
+    "conflicts",
+    "audit_id",
+    "response_bytes",
     "timed",
 )
 _CALL: Final = (
@@ -109,23 +113,23 @@ def _repairs(requests: Requests) -> dict[int | None, list[str]]:
 # ── The report ────────────────────────────────────────────────────────────────────────────────────
 
 
-def report_record(
-    attribution: Attribution, joined: Requests, by: tuple[str, ...], slowest: int
-) -> dict[str, Any]:
+def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) -> dict[str, Any]:
     """
     The report as one object. Counts are of everything that was read; `selected` and what follows, of the selection.
 
     Args:
         attribution: Where the time of the requests in question went.
         joined: All requests of the same join.
-        by: Columns to group by.
-        slowest: How many of the longest requests to add.
+        wanted: What to group by, with which quantiles, in which order, and how many of the longest requests to add.
     """
     ledger, counts = joined.ledger, joined.counts
     return {
         "batches": joined.spans.counts["batches"],
         "spans": len(joined.spans),
-        **{key: counts[key] for key in ("traces", "requests", "rpc_pairs", "background_calls")},
+        **{
+            key: counts[key]
+            for key in ("traces", "requests", "rpc_pairs", "cri_pairs", "background_calls", "syncs")
+        },
         "outermost_requests": len(joined.outermost()),
         "orphans": ledger.set_aside["orphan"],
         "duplicates": ledger.set_aside["duplicate"] + ledger.set_aside["conflict"],
@@ -134,12 +138,14 @@ def report_record(
         "processes": _processes(joined),
         "issues": _issues(joined),
         "clock_offsets": list(joined.clock_offsets),
+        "findings": list(attribution.requests.findings()),
         "method": attribution.method,
         "selected": len(attribution),
         "long_running": len(attribution.requests.where(long_running=True)),
-        "by": list(by),
-        "groups": [_group(group) for group in attribution.by(*by, quantiles=QUANTILES)],
-        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, slowest)],
+        "by": list(wanted.by),
+        "groups": [_group(group, wanted.quantiles) for group in groups_of(attribution, wanted)],
+        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, wanted.slowest)],
+        "pods": pods_record(pods(joined)) if counts["syncs"] else None,
     }
 
 
@@ -171,13 +177,17 @@ def _issues(joined: Requests) -> list[dict[str, Any]]:
     ]
 
 
-def _group(group: Group) -> dict[str, Any]:
-    quantiles = {f"p{q * 100:g}_ns": group.quantile(q).wall_ns for q in QUANTILES}
+def _group(group: Group, asked: Sequence[float]) -> dict[str, Any]:
+    quantiles = {f"p{q * 100:g}_ns": group.quantile(q).wall_ns for q in asked}
     return {
         **group.keys,
         "count": group.requests,
         "wall_ns": group.all.wall_ns,
         **quantiles,
+        "errors": {
+            status: {"count": errors.requests, "wall_ns": errors.wall_ns}
+            for status, errors in group.all.errors.items()
+        },
         "components": group.all.components,
         "phases": group.all.phases,
         "slowest_trace_id": group.all.exemplar,
@@ -195,14 +205,15 @@ def _slow(request: Request, attribution: Attribution) -> dict[str, Any]:
 # ── Trees ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tree_record(attribution: Attribution) -> dict[str, Any]:
-    """The requests of a trace as one object, each with the spans of its call tree in preorder."""
+def tree_record(attribution: Attribution, syncs: Syncs) -> dict[str, Any]:
+    """The requests and syncs of a trace as one object, each with the spans of its call tree in preorder."""
     requests = list(attribution.requests)
     records = [
         {**record, "tree": _tree(request)}
         for record, request in zip(request_records(attribution), requests, strict=True)
     ]
-    return {"trace_id": requests[0].trace_id, "requests": records}
+    trace_id = requests[0].trace_id if requests else syncs[0].trace_id
+    return {"trace_id": trace_id, "requests": records, "syncs": sync_records(syncs)}
 
 
 def _tree(request: Request) -> dict[str, Any]:

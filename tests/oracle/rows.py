@@ -156,7 +156,9 @@ class Row(NamedTuple):
     def is_runtimes(self) -> bool:
         """Whether a container runtime sent this."""
         answers = self.is_cri and self.kind == SERVER
-        return self.service in {"containerd", "crio", "cri-o"} or answers or self.name.startswith("containerd.")
+        return (
+            self.service in {"containerd", "crio", "cri-o"} or answers or self.name.startswith("containerd.")
+        )
 
     @property
     def is_http(self) -> bool:

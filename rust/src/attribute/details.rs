@@ -26,6 +26,10 @@ pub enum Detail {
     Volumes,
     /// An HTTP call of a container runtime that asks what an image is.
     Resolve,
+    /// The handler, or the filter around it, of a request that a kubelet answers.
+    Kubelet,
+    /// The same of a request that a pod or a service answers.
+    Upstream,
 }
 
 impl Detail {
@@ -40,6 +44,8 @@ impl Detail {
             Self::Interleaved => Some("interleaved"),
             Self::Volumes => Some("volumes"),
             Self::Resolve => Some("resolve"),
+            Self::Kubelet => Some("kubelet"),
+            Self::Upstream => Some("upstream"),
         }
     }
 }
@@ -62,6 +68,9 @@ pub struct Details<'a> {
     sync: Option<u32>,
     message: Option<u32>,
     registry: Option<u32>,
+    handlers: [Option<u32>; 2],
+    /// Words of requests: connect, proxy, nodes, log, pods.
+    words: [Option<u32>; 5],
 }
 
 impl<'a> Details<'a> {
@@ -83,6 +92,9 @@ impl<'a> Details<'a> {
             size: key("size"),
             sync: name("syncPod"),
             message: key("exception.message"),
+            handlers: ["authorization", "Get"].map(name),
+            words: ["connect", "proxy", "nodes", "log", "pods"]
+                .map(|word| joined.requests.words.find(word.as_bytes())),
             registry: name("remotes.docker.resolver.HTTPRequest"),
         }
     }
@@ -94,6 +106,7 @@ impl<'a> Details<'a> {
         match c.spans.kind[row] {
             INTERNAL if Some(c.spans.name[row]) == self.serialize => self.response(row),
             INTERNAL if Some(c.spans.name[row]) == self.sync => self.failure(row),
+            INTERNAL if self.handlers.contains(&Some(c.spans.name[row])) => self.answered_beyond(row),
             CLIENT if Some(c.spans.name[row]) == self.registry => self.image(row),
             CLIENT if self.names.is_http_call(c, row) => self.call(row),
             _ => Detail::None,
@@ -117,6 +130,20 @@ impl<'a> Details<'a> {
             }
         }
         if interleaved { Detail::Interleaved } else { Detail::None }
+    }
+
+    /// Who answers the request that a span is in, if it is not the API server.
+    fn answered_beyond(&self, row: usize) -> Detail {
+        let (requests, [connect, proxy, nodes, log, pods]) = (&self.joined.requests, self.words);
+        let Some(at) = Some(requests.of_row[row]).filter(|&at| at != NONE) else { return Detail::None };
+        let at = at as usize;
+        let resource = Some(requests.resource[at]);
+        match Some(requests.subresource[at]) {
+            part if part == log && resource == pods => Detail::Kubelet,
+            _ if Some(requests.verb[at]) != connect => Detail::None,
+            part if part == proxy && resource != nodes => Detail::Upstream,
+            _ => Detail::Kubelet,
+        }
     }
 
     /// Why a sync failed, in the kubelet's words.

@@ -96,8 +96,9 @@ impl Syncs {
             return syncs;
         }
         let seen = Seen { c, names, forest, parent, start, end };
-        let is_root =
-            |&row: &u32| role[row as usize] == Role::Sync && seen.is_top(row) && names.is_sync(c, row as usize);
+        let is_root = |&row: &u32| {
+            role[row as usize] == Role::Sync && seen.is_top(row) && names.is_sync(c, row as usize)
+        };
         syncs.root = forest.order.iter().copied().filter(is_root).collect();
         syncs.root.sort_unstable_by_key(|&row| seen.order(row));
         for &root in &syncs.root {

@@ -178,9 +178,8 @@ fn service(joined: &Joined, row: u32) -> &str {
 pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let names = KnownNames::new(c, &joined.apiservers);
-    let is_one = |&row: &u32| {
-        names.is_kubelet_request(c, row as usize) || names.is_served_by_kubelet(c, row as usize)
-    };
+    let is_one =
+        |&row: &u32| names.is_kubelet_request(c, row as usize) || names.is_served_by_kubelet(c, row as usize);
     let mut rows: Vec<u32> = match names.any_kubelet() {
         true => joined.forest.order.iter().copied().filter(is_one).collect(),
         false => Vec::new(),
