@@ -205,15 +205,19 @@ def _slow(request: Request, attribution: Attribution) -> dict[str, Any]:
 # ── Trees ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tree_record(attribution: Attribution, syncs: Syncs) -> dict[str, Any]:
+def tree_record(attribution: Attribution, syncs: Syncs | None = None) -> dict[str, Any]:
     """The requests and syncs of a trace as one object, each with the spans of its call tree in preorder."""
     requests = list(attribution.requests)
     records = [
         {**record, "tree": _tree(request)}
         for record, request in zip(request_records(attribution), requests, strict=True)
     ]
-    trace_id = requests[0].trace_id if requests else syncs[0].trace_id
-    return {"trace_id": trace_id, "requests": records, "syncs": sync_records(syncs)}
+    roots = [*requests, *(syncs or ())]
+    return {
+        "trace_id": roots[0].trace_id,
+        "requests": records,
+        "syncs": sync_records(syncs) if syncs else [],
+    }
 
 
 def _tree(request: Request) -> dict[str, Any]:
