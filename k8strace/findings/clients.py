@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
@@ -115,14 +116,9 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
     start, client, verb = (selection.of_all(name) for name in ("start_unix_nano", "client", "verb"))
     target = selection.of_all("target")
     for (instance,), rows in selection.groups("instance").items():
-        for begin in _starts(selection, rows):
-            lists = [
-                row
-                for row in rows
-                if begin <= start[row] < begin + STORM_NS
-                and verb[row] == "list"
-                and "continue=" not in (target[row] or "")
-            ]
+        fresh = [row for row in rows if verb[row] == "list" and "continue=" not in (target[row] or "")]
+        for begin in _starts(selection, rows) if len(fresh) >= STORM_LISTS else ():
+            lists = [row for row in fresh if begin <= start[row] < begin + STORM_NS]
             clients = {client[row] for row in lists}
             if len(lists) >= STORM_LISTS and len(clients) >= STORM_CLIENTS:
                 outlay = selection.wall(lists)
@@ -144,13 +140,9 @@ def _starts(selection: Selection, rows: Sequence[int]) -> Iterator[int]:
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
     agent, resource = selection.of_all("user_agent"), selection.of_all("resource")
     first = start[rows[0]]
-    own = sum(
-        1
-        for row in rows
-        if start[row] < first + STORM_NS
-        and resource[row] in BOOTSTRAP
-        and (agent[row] or "").startswith("kube-apiserver/")
-    )
+    early = rows[: bisect_left(rows, first + STORM_NS, key=start.__getitem__)]
+    bootstrap = [row for row in early if resource[row] in BOOTSTRAP]
+    own = sum((agent[row] or "").startswith("kube-apiserver/") for row in bootstrap)
     if own >= BOOTSTRAP_REQUESTS:
         yield first
     last = first

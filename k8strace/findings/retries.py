@@ -103,9 +103,10 @@ def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tup
         for first, then in pairwise(places)
         if calls["retry"][then]
     ]
-    windows = [
-        (calls["above"][then], calls["start_unix_nano"][first], calls["start_unix_nano"][then])
-        for first, then in pairs
-    ]
-    ns, held = selection.critical_within(windows)
+    start = calls["start_unix_nano"]
+    ns, held = selection.critical_within(
+        [calls["above"][then] for _, then in pairs],
+        [start[first] for first, _ in pairs],
+        [start[then] for _, then in pairs],
+    )
     return Outlay.of((row, each) for row, each in zip(held, ns, strict=True) if row is not None), len(pairs)
