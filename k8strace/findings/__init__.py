@@ -9,17 +9,30 @@ from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, i
 from k8strace.findings.refused import refused_requests
 from k8strace.findings.retries import etcd_retries, retries_cost, update_conflicts
 from k8strace.findings.selection import Selection
+from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
 from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
 
 if TYPE_CHECKING:
     from k8strace.requests import Requests
 
-__all__ = ["DETECTORS", "SEVERITIES", "Finding", "Findings", "Selection", "Severity", "findings_of"]
+__all__ = [
+    "DETECTORS",
+    "SEVERITIES",
+    "Finding",
+    "Findings",
+    "Selection",
+    "Severity",
+    "Stall",
+    "findings_of",
+    "stall_table",
+    "stalls",
+]
 
 Detector: TypeAlias = Callable[[Selection], Iterable[Finding]]
 """Looks at the columns of a selection. Its name is its code."""
 
 DETECTORS: Final[tuple[Detector, ...]] = (
+    process_stall,
     refused_requests,
     webhook_slow,
     webhook_timeout,
