@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
 from k8strace.tables import ArrowExport
 
-__all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
+__all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
 Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
 Overlap: TypeAlias = Literal["clip", "happens_before"]
@@ -210,7 +210,16 @@ class Attribution(ArrowExport):
             phases=phases,
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],
+            errors=self._errors(rows),
         )
+
+    def _errors(self, rows: list[int]) -> dict[str, Errors]:
+        code, wall = (self._requests._joined.column(name) for name in ("http_status", "wall_ns"))
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            if (code[row] or 0) >= 400:
+                found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
+        return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
@@ -246,6 +255,15 @@ def _by_component(phases: dict[str, int]) -> dict[str, int]:
     return components
 
 
+class Errors(NamedTuple):
+    """Requests that ended in an error."""
+
+    requests: int
+    """How many."""
+    wall_ns: int
+    """Sum of their wall times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """Some requests of a group and what their time was made of. The parts sum to `wall_ns` for conserving methods."""
@@ -260,6 +278,8 @@ class Band:
     """Trace id of one of them: the slowest of all, or the one at the quantile."""
     exemplar_wall_ns: int
     """Its wall time."""
+    errors: dict[str, Errors] = field(default_factory=dict)
+    """Class of the HTTP status, such as "4xx" → those of them that ended so."""
 
     @property
     def components(self) -> dict[str, int]:
