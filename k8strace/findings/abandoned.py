@@ -42,7 +42,7 @@ def work_after_client_left(selection: Selection) -> Iterator[Finding]:
         f"etcd worked on for {duration(outlay.total_ns)} for {count(len(outlay.rows), 'request')} that were"
         f" answered already, {timeouts:,} of them with a timeout",
         "Give clients longer timeouts than what they ask for takes, or let them ask for less at once.",
-        ["async_tail>0ns"],
+        ["async_tail_ns>0"],
         calls=len(after),
         timeouts=timeouts,
     )

@@ -104,9 +104,6 @@ def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tup
         if calls["retry"][then]
     ]
     start = calls["start_unix_nano"]
-    ns, held = selection.critical_within(
-        [calls["above"][then] for _, then in pairs],
-        [start[first] for first, _ in pairs],
-        [start[then] for _, then in pairs],
-    )
+    windows = [(calls["above"][then], start[first], start[then]) for first, then in pairs]
+    ns, held = selection.critical_within(windows)
     return Outlay.of((row, each) for row, each in zip(held, ns, strict=True) if row is not None), len(pairs)

@@ -144,20 +144,22 @@ class Selection:
         rows = [row for row in self.rows if ns[row]]
         return Outlay(rows, [ns[row] for row in rows])
 
-    def critical_within(
-        self, spans: Sequence[int], begin: Sequence[int], end: Sequence[int]
-    ) -> tuple[list[int], list[int | None]]:
+    def critical_within(self, windows: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int | None]]:
         """
         What lies on the critical path below spans, within times.
 
         Args:
-            spans: Rows in `Requests.spans`.
-            begin: Of each, from when on, unix ns.
-            end: Of each, until when.
+            windows: (row of the span in `Requests.spans`, from, to), unix ns.
 
         Returns:
             Of each: ns, and the one of these requests that holds it; None if none does.
         """
+        return self._critical(*([window[at] for window in windows] for at in range(3)))
+
+    def _critical(
+        self, spans: Sequence[int], begin: Sequence[int], end: Sequence[int]
+    ) -> tuple[list[int], list[int | None]]:
+        """The same by columns: there may be a call in ten spans."""
         answers = self._joined.phase_table.answers
         return self._joined.core.critical_within(answers, list(self.rows), spans, begin, end)
 
@@ -187,9 +189,7 @@ class Selection:
         """All of them: the critical paths are walked once."""
         tables = {table: self._columns(table, names) for table, names in _CALLS.items()}
         windows = [_windows(columns) for columns in tables.values()]
-        ns, held = self.critical_within(
-            *(list(chain.from_iterable(each)) for each in zip(*windows, strict=True))
-        )
+        ns, held = self._critical(*(list(chain.from_iterable(each)) for each in zip(*windows, strict=True)))
         calls, begin = {}, 0
         for table, columns in tables.items():
             end = begin + len(columns["span"])
