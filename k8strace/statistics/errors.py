@@ -1,0 +1,163 @@
+"""
+Errors of differences: leave one block out, and see how much the answer moves.
+
+    var = (K - 1)/K · Σ (θ without block k - their mean)²         for each population; they add up
+    t   = θ / √(var before + var after),  degrees of freedom by Satterthwaite (Welch's test)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from k8strace.statistics.blocks import LEAST_BLOCKS
+from k8strace.tables import require
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
+
+LEVEL: Final = 0.05
+"""How often a difference may be told where there is none."""
+
+NOT_ENOUGH: Final = "not enough time to tell"
+"""Verdict where there are too few blocks."""
+
+POWER: Final = 0.9
+"""A difference that "could be seen" is found so often."""
+
+_DRAWS: Final = 2000
+_SEED: Final = 0x6B387374
+
+
+def band_ns(before: float, after: float) -> float:
+    """Differences smaller than that matter to nobody: 1 % of the larger value, or 100 µs if that is more."""
+    return max(0.01 * max(abs(before), abs(after)), 100_000.0)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """
+    How sure some numbers are that were computed together.
+
+    `left_out` holds for each population one row per block, with the numbers as they would be without it.
+    """
+
+    values: NDArray[np.float64]
+    left_out: tuple[NDArray[np.float64], ...]
+
+    @property
+    def enough(self) -> bool:
+        """There are enough blocks to tell."""
+        return all(len(each) >= LEAST_BLOCKS for each in self.left_out)
+
+    @cached_property
+    def _variances(self) -> list[NDArray[np.float64]]:
+        return [(len(each) - 1) / len(each) * ((each - each.mean(0)) ** 2).sum(0) for each in self.left_out]
+
+    @cached_property
+    def se(self) -> NDArray[np.float64]:
+        """Standard errors."""
+        np = require("numpy", "analysis")
+        errors: NDArray[np.float64] = np.sqrt(sum(self._variances))
+        return errors
+
+    @cached_property
+    def df(self) -> NDArray[np.float64]:
+        """Degrees of freedom."""
+        np = require("numpy", "analysis")
+        inverse = sum(var**2 / (len(out) - 1) for var, out in zip(self._variances, self.left_out, strict=True))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = self.se**4 / inverse
+        fewest = min(len(out) for out in self.left_out) - 1
+        return np.where(np.isfinite(found), found, fewest)
+
+    @cached_property
+    def p(self) -> NDArray[np.float64]:
+        """Two-sided p-values; 1 where the value is 0."""
+        np, stats = require("numpy", "analysis"), require("scipy.stats", "analysis")
+        return np.where(self.values == 0, 1.0, 2 * stats.t.sf(abs(self._t(self.values, self.se)), self.df))
+
+    def _t(self, values: Any, se: Any) -> Any:
+        np = require("numpy", "analysis")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(values == 0, 0.0, values / se)
+
+    def half_width(self, level: float = LEVEL) -> NDArray[np.float64]:
+        """Half of the interval that holds the true value in 1 - `level` of all cases."""
+        stats = require("scipy.stats", "analysis")
+        width: NDArray[np.float64] = stats.t.ppf(1 - level / 2, self.df) * self.se
+        return width
+
+    def smallest_seen(self) -> NDArray[np.float64]:
+        """The smallest difference that is found in nine cases of ten."""
+        stats = require("scipy.stats", "analysis")
+        found: NDArray[np.float64] = (stats.t.ppf(1 - LEVEL / 2, self.df) + stats.t.ppf(POWER, self.df)) * self.se
+        return found
+
+    def together(self) -> NDArray[np.float64]:
+        """
+        p-values for all of them at once: in 95 of 100 cases without any difference, none is below 0.05.
+
+        Westfall and Young's step-down of the greatest |t|; what chance does is drawn by turning the signs of whole
+        blocks, so numbers that go together are not counted twice.
+        """
+        np = require("numpy", "analysis")
+        t = abs(self._t(self.values, self.se))
+        drawn = self._drawn()
+        order = np.argsort(-t, kind="stable")
+        greatest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
+        found = (1 + (greatest >= t[order]).sum(0)) / (1 + len(drawn))
+        adjusted = np.empty(len(t))
+        adjusted[order] = np.maximum.accumulate(found)
+        return np.where(self.values == 0, 1.0, np.maximum(adjusted, self.p))
+
+    def _drawn(self) -> NDArray[np.float64]:
+        """|t| of every number in draws where nothing differs."""
+        np = require("numpy", "analysis")
+        random = np.random.default_rng(_SEED)
+        moved, variance = 0.0, 0.0
+        for out in self.left_out:
+            count = len(out)
+            share = np.sqrt((count - 1) / count) * (out.mean(0) - out)
+            mean = random.choice((-1.0, 1.0), (_DRAWS, count)) @ share / count
+            variance = variance + count / (count - 1) * ((share**2).sum(0) - count * mean**2)
+            moved = moved + count * mean
+        return abs(self._t(moved, np.sqrt(np.maximum(variance, 0.0))))
+
+
+def false_discoveries(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    Benjamini and Hochberg's q-values: of the rows with q below 0.05, one in twenty is told wrongly.
+
+    Examples:
+        >>> import numpy as np
+        >>> false_discoveries(np.array([0.01, 0.5, 0.02])).round(3).tolist()
+        [0.03, 0.5, 0.03]
+    """
+    np = require("numpy", "analysis")
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty(len(p))
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
+    return q
+
+
+def verdict_of(value: float, p: float, half_90: float, band: float) -> str:
+    """
+    A word for a difference: "rose", "fell", "same" (it is surely smaller than matters), or "cannot tell".
+
+    Args:
+        value: The difference.
+        p: How likely one as large is by chance.
+        half_90: Half of its 90 % interval.
+        band: What matters to nobody.
+    """
+    if abs(value) + half_90 <= band:
+        return "same"
+    if p < LEVEL and abs(value) >= band:
+        return "rose" if value > 0 else "fell"
+    return "cannot tell"
