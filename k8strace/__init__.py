@@ -9,6 +9,7 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
 from k8strace.formats import read, scan
@@ -20,6 +21,7 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "Comparison",
     "DecodeError",
     "FormatError",
     "K8straceError",
@@ -34,6 +36,7 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",

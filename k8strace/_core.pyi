@@ -221,7 +221,7 @@ class AttributedRequests:
         """(phase number, ns) of one request; empty for one that there is not."""
     def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
         """
-        ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+        Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
 
         Raises ValueError for a group that is none.
         """

@@ -10,10 +10,8 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -21,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
+from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
 
 __all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
@@ -194,7 +193,7 @@ class Attribution(ArrowExport):
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._requests._joined.column("wall_ns")
         ranked = sorted(rows, key=lambda row: (wall[row], row))
-        first = [_nearest_rank(q, len(ranked)) for q in quantiles]
+        first = [nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
             q: self._band(ranked[at : max(end, at + 1)], ranked[at])
             for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
@@ -232,11 +231,6 @@ class Parts:
     def components(self) -> dict[str, int]:
         """Component → ns."""
         return _by_component(self.phases)
-
-
-def _nearest_rank(q: float, count: int) -> int:
-    """Place of a quantile among so many sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01."""
-    return math.ceil(Fraction(str(q)) * count) - 1
 
 
 def _by_component(phases: dict[str, int]) -> dict[str, int]:

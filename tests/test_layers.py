@@ -22,7 +22,9 @@ FLOW = [
     "rules",
     "calltree",
     "requests",
+    "statistics",
     "attribution",
+    "compare",
     "stream",
     "receiver",
     "views",
@@ -34,6 +36,7 @@ FLOW = [
 
 PUBLIC = [
     "Attribution",
+    "Comparison",
     "DecodeError",
     "FormatError",
     "K8straceError",
@@ -48,6 +51,7 @@ PUBLIC = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",

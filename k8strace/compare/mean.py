@@ -1,12 +1,12 @@
 """
 The difference of two means, exactly: mix outside, then calls × time per call and own time inside.
 
-    cell z, share π, mean wall w, mean ns μ of a component, calls ν per request, ns ℓ per call; ¯ is the mean of both
+    cell z, share π, mean wall w, mean ns μ of a component, calls n per request, ns t per call; ¯ is the mean of both
 
     mix      Δπ (w̄ - w̄ of all)
     own      π̄ Δμ                       for what works by itself
-    calls    π̄ Δν ℓ̄                     for what is called: more of them,
-    latency  π̄ ν̄ Δℓ                     or longer ones
+    calls    π̄ Δn t̄                     for what is called: more of them,
+    latency  π̄ n̄ Δt                     or longer ones
 
 A cell of two columns is two steps of the same: the mix of the first one, then within it the mix of the second one. So a
 further column never changes what is said of the columns before it. A cell that only one population has borrows the
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MIX", "calls_of", "decompose", "labels", "rounded", "total"]
+__all__ = ["MIX", "calls_of", "decompose", "inner_labels", "labels", "rounded", "total"]
 
 MIX: Final = "mix"
 """The part of a difference that comes of other requests, and not of the same ones taking longer."""
@@ -57,18 +57,21 @@ def labels(layout: Layout) -> list[list[Label]]:
         [(prefix, part) for prefix in layout.prefixes(level) for part in (MIX, *layout.components)]
         for level in range(layout.depth + 1)
     ]
-    inner = [((*key, component), part) for key in layout.keys for component, part in _inner(layout)]
+    inner = [((*key, component), part) for key in layout.keys for component, part in inner_labels(layout)]
     return [*levels, inner]
 
 
-def _inner(layout: Layout) -> list[tuple[str, str]]:
+def inner_labels(layout: Layout) -> list[tuple[str, str]]:
     """(component, part) of the innermost rows of a cell, component by component."""
     rows = [(MIX, MIX)]
     for component in layout.components:
         if component in layout.called:
             rows.append((component, calls_of(component)))
-        rows += [(component, p) for p, at in zip(layout.phases, layout.component_of_phase, strict=True)
-                 if layout.components[at] == component]
+        rows += [
+            (component, p)
+            for p, at in zip(layout.phases, layout.component_of_phase, strict=True)
+            if layout.components[at] == component
+        ]
     return rows
 
 
@@ -174,9 +177,13 @@ def rounded(layout: Layout, levels: list[Any], whole: int) -> list[list[int]]:
         prefixes = layout.prefixes(level)
         if level:
             sums = _split(sums, prefixes, rows.sum(1))
-        result.append([
-            ns for prefix, row in zip(prefixes, rows, strict=True) for ns in round_to_sum(row.tolist(), sums[prefix])
-        ])
+        result.append(
+            [
+                ns
+                for prefix, row in zip(prefixes, rows, strict=True)
+                for ns in round_to_sum(row.tolist(), sums[prefix])
+            ]
+        )
     result.append(_split_inner(layout, result[-1], levels[-1]))
     return result
 
@@ -194,7 +201,7 @@ def _split(sums: dict[Any, int], prefixes: list[Any], values: Any) -> dict[Any, 
 
 
 def _split_inner(layout: Layout, outer: list[int], inner: Any) -> list[int]:
-    rows = [component for component, _ in _inner(layout)]
+    rows = [component for component, _ in inner_labels(layout)]
     parts = (MIX, *layout.components)
     result: list[int] = []
     for cell, values in enumerate(inner.reshape(-1, len(rows)).tolist()):

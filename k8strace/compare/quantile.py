@@ -14,7 +14,6 @@ from __future__ import annotations
 from math import factorial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.compare.mean import MIX
 from k8strace.compare.pairs import Pair, Side
 from k8strace.statistics.quantiles import quantile, weighted_quantile
 from k8strace.tables import require
@@ -108,14 +107,17 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
     orders = _Orders(before.values.shape[1])
     for place, q in enumerate(at):
         (aa, ab), (ba, bb) = (
-            [weighted_quantile(wall, each[side], q) for side in (0, 1)] for wall, each in zip(walls, weight, strict=True)
+            [weighted_quantile(wall, each[side], q) for side in (0, 1)]
+            for wall, each in zip(walls, weight, strict=True)
         )
         mix = ((ab - aa) + (bb - ba)) / 2
         forth, back = (
-            orders.shapley(_Quantiles(wall, moves, each[2], q)) for wall, moves, each in zip(walls, moved, weight, strict=True)
+            orders.shapley(_Quantiles(wall, moves, each[2], q))
+            for wall, moves, each in zip(walls, moved, weight, strict=True)
         )
         components = (forth - back) / 2
         result[place] = [mix, *components, (bb - aa) - mix - components.sum()]
+    result: NDArray[np.float64] = result
     return result
 
 
@@ -177,7 +179,11 @@ class _Orders:
         found: dict[tuple[frozenset[int], int], float] = {}
         for mask in range(1 << self._count):
             before = frozenset(at for at in range(self._count) if mask >> at & 1)
-            weight = factorial(len(before)) * factorial(max(self._count - len(before) - 1, 0)) / factorial(self._count)
+            weight = (
+                factorial(len(before))
+                * factorial(max(self._count - len(before) - 1, 0))
+                / factorial(self._count)
+            )
             found.update({(before, each): weight for each in range(self._count) if each not in before})
         return found
 

@@ -49,7 +49,7 @@ def blocks_of(start_ns: NDArray[np.int64], count: int = BLOCKS) -> NDArray[np.in
     order = np.argsort(start_ns, kind="stable")
     steps = np.diff(start_ns[order], prepend=start_ns[order[:1]])
     time = np.cumsum(_without_gaps(steps))
-    blocks = np.empty(len(start_ns), np.int64)
+    blocks: NDArray[np.int64] = np.empty(len(start_ns), np.int64)
     length = time[-1] + 1 if len(time) else 1
     blocks[order] = np.minimum(time * count // length, count - 1)
     return blocks

@@ -80,12 +80,11 @@ class Population:
         summed = np.zeros((len(self), len(self.components)), np.int64)
         for at, phase in enumerate(self.phases):
             summed[:, self.components.index(component_of(phase))] += self.parts[:, at]
-        return summed
+        result: NDArray[np.int64] = summed
+        return result
 
 
-def population_of(
-    requests: Requests, divided: _core.AttributedRequests, by: Sequence[str]
-) -> Population:
+def population_of(requests: Requests, divided: _core.AttributedRequests, by: Sequence[str]) -> Population:
     """
     The requests that latency statistics are about: outermost, with true times, not open by their nature.
 

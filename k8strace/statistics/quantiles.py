@@ -89,7 +89,7 @@ def quantiles_without(
     np = require("numpy", "analysis")
     order = np.argsort(values, kind="stable")
     ordered, of = values[order], block[order]
-    result = np.empty((blocks, len(at)))
+    result: NDArray[np.float64] = np.empty((blocks, len(at)))
     for each in range(blocks):
         kept = np.cumsum(of != each)
         ranks = [nearest_rank(q, int(kept[-1])) + 1 for q in at]
