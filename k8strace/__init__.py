@@ -11,7 +11,8 @@ from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
@@ -22,7 +23,10 @@ from k8strace.tables import Table
 __all__ = [
     "Attribution",
     "Comparison",
+    "ConditionError",
     "DecodeError",
+    "Finding",
+    "Findings",
     "FormatError",
     "K8straceError",
     "Request",

@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeAlias
 from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
+from k8strace.statistics.composition import QuantileParts, compositions
+from k8strace.statistics.population import population_of
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
 
@@ -189,6 +191,35 @@ class Attribution(ArrowExport):
         ]
         groups.sort(key=lambda group: (-group.all.wall_ns, str(group.keys)))
         return Breakdown(tuple(keys), tuple(quantiles), tuple(groups))
+
+    def quantile(self, q: float, by: Sequence[str] = ()) -> QuantileParts:
+        """
+        What a quantile of the wall time is made of: parts that sum to it, with 95 % intervals.
+
+        About the same requests as `by`. It describes the requests at the quantile: what they are made of is no proof
+        of what made them slow, for that compare. Needs the extra `k8strace[analysis]`.
+
+        Args:
+            q: In (0, 1], by nearest rank.
+            by: Columns of `Requests`. None: one group of all.
+
+        Raises:
+            KeyError: There is no such column.
+            ValueError: There is no such quantile, or the parts are self times, which do not sum to the wall time.
+            MissingExtraError: numpy or scipy is not installed.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> slow = k8strace.attribute(requests).quantile(0.99, by=("verb", "resource"))[0]
+            >>> slow.keys, sum(slow.components.values()) == slow.wall_ns
+            ({'verb': 'update', 'resource': 'configmaps'}, True)
+        """
+        if self._method == "self_time":
+            raise ValueError(
+                "self times do not sum to the wall time: attribute by critical_path or active_share"
+            )
+        return compositions(population_of(self._requests, self._core, by), q, by)
 
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._requests._joined.column("wall_ns")

@@ -59,8 +59,8 @@ def add_report(commands: Commands) -> None:
 def _report(asked: argparse.Namespace) -> None:
     requests = joined(asked)
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(by)
-    attribution = attribute(selected(requests, asked.where), method=asked.method)
+    check_columns(requests, by)
+    attribution = attribute(selected(requests, asked), method=asked.method)
     if asked.json:
         from k8strace.views.records import report_record
 

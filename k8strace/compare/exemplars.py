@@ -10,8 +10,7 @@ from k8strace.requests import Request
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Ints
 
 __all__ = ["Examples", "near_mean", "near_wall"]
 
@@ -46,13 +45,13 @@ def _near_mean(side: Side, prefix: tuple[Any, ...], part: str) -> int | None:
     return int(there[_nearest(values, float(values.mean()))])
 
 
-def _values(side: Side, part: str) -> NDArray[np.int64]:
+def _values(side: Side, part: str) -> Ints:
     """Request → what a part counts: ns of a component or phase, calls; for all else the wall time."""
     own, layout = side.population, side.layout
     if part in layout.components:
         return side.components[:, layout.components.index(part)]
     known = {**dict(zip(own.phases, own.parts.T, strict=True)), **_calls(side)}
-    found: NDArray[np.int64] = known.get(part, own.wall)
+    found: Ints = known.get(part, own.wall)
     return found
 
 
@@ -61,5 +60,5 @@ def _calls(side: Side) -> dict[str, Any]:
     return {calls_of(name): values for name, values in zip(own.called, own.calls.T, strict=True)}
 
 
-def _nearest(values: NDArray[np.int64], wanted: float) -> int:
+def _nearest(values: Ints, wanted: float) -> int:
     return int(abs(values - wanted).argmin())

@@ -23,8 +23,7 @@ from k8strace.statistics.rounding import round_fraction, round_to_sum
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Floats
 
 __all__ = ["MIX", "calls_of", "decompose", "inner_labels", "labels", "rounded", "total"]
 
@@ -83,7 +82,7 @@ def total(pair: Pair) -> int:
     return round_fraction(after - before)
 
 
-def decompose(layout: Layout, before: Sums, after: Sums) -> list[NDArray[np.float64]]:
+def decompose(layout: Layout, before: Sums, after: Sums) -> list[Floats]:
     """Per level the numbers of its rows, as `labels` names them."""
     np = require("numpy", "analysis")
     both = (before, after)

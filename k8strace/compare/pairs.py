@@ -12,8 +12,7 @@ from k8strace.statistics.population import Population
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Floats, Ints
 
 __all__ = ["Layout", "Pair", "Side", "Sums"]
 
@@ -21,11 +20,11 @@ __all__ = ["Layout", "Pair", "Side", "Sums"]
 class Sums(NamedTuple):
     """Sums per cell. `minus` gives those of the rest."""
 
-    requests: NDArray[np.float64]
+    requests: Floats
     """Cell → requests."""
-    ns: NDArray[np.float64]
+    ns: Floats
     """Cell × phase."""
-    calls: NDArray[np.float64]
+    calls: Floats
     """Cell × called component."""
 
     def minus(self, other: Sums) -> Sums:
@@ -79,9 +78,9 @@ class Side:
 
     population: Population
     layout: Layout
-    cell: NDArray[np.int64]
+    cell: Ints
     """Request → cell."""
-    components: NDArray[np.int64]
+    components: Ints
     """Request × component: ns."""
 
     @cached_property

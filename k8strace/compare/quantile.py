@@ -19,8 +19,7 @@ from k8strace.statistics.quantiles import quantile, weighted_quantile
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Floats, Ints
 
 __all__ = ["DEPENDENCE", "Ranked", "decompose", "ranked", "total"]
 
@@ -37,12 +36,12 @@ _SEED: Final = 0x6B38
 class Ranked(NamedTuple):
     """One population, sorted for mapping; with requests of cells that only the other one has, from there."""
 
-    values: NDArray[np.int64]
+    values: Ints
     """Request × component: ns."""
-    cell: NDArray[np.int64]
-    block: NDArray[np.int64]
+    cell: Ints
+    block: Ints
     """-1 for borrowed requests: they are in no block of this population."""
-    orders: list[NDArray[np.int64]]
+    orders: list[Ints]
     """Per component: requests by cell and value; equal ones in an order that is drawn once."""
 
     def without(self, block: int) -> Ranked:
@@ -94,7 +93,7 @@ def total(pair: Pair, q: float) -> int:
     return quantile(pair.after.population.wall, q) - quantile(pair.before.population.wall, q)
 
 
-def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) -> NDArray[np.float64]:
+def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) -> Floats:
     """Quantile × part: mix, every component, dependence."""
     np = require("numpy", "analysis")
     both = (before, after)
@@ -103,7 +102,7 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
     weight = [[_weights(each, share) for share in (*shares, pooled)] for each in both]
     walls = [each.values.sum(1) for each in both]
     moved = [_moved(before, after, cells), _moved(after, before, cells)]
-    result = np.empty((len(at), before.values.shape[1] + 2))
+    result: Floats = np.empty((len(at), before.values.shape[1] + 2))
     orders = _Orders(before.values.shape[1])
     for place, q in enumerate(at):
         (aa, ab), (ba, bb) = (
@@ -117,7 +116,6 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
         )
         components = (forth - back) / 2
         result[place] = [mix, *components, (bb - aa) - mix - components.sum()]
-    result: NDArray[np.float64] = result
     return result
 
 

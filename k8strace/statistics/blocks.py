@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Ints
 
 __all__ = ["BLOCKS", "LEAST_BLOCKS", "blocks_of"]
 
@@ -32,7 +31,7 @@ A silence longer than one part in so many of the time outside it is no time of t
 """
 
 
-def blocks_of(start_ns: NDArray[np.int64], count: int = BLOCKS) -> NDArray[np.int64]:
+def blocks_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
     """
     The block of each request, from 0 to `count` - 1. Blocks last equally long; one may be empty.
 
@@ -49,13 +48,13 @@ def blocks_of(start_ns: NDArray[np.int64], count: int = BLOCKS) -> NDArray[np.in
     order = np.argsort(start_ns, kind="stable")
     steps = np.diff(start_ns[order], prepend=start_ns[order[:1]])
     time = np.cumsum(_without_gaps(steps))
-    blocks: NDArray[np.int64] = np.empty(len(start_ns), np.int64)
+    blocks: Ints = np.empty(len(start_ns), np.int64)
     length = time[-1] + 1 if len(time) else 1
     blocks[order] = np.minimum(time * count // length, count - 1)
     return blocks
 
 
-def _without_gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def _without_gaps(steps: Ints) -> Ints:
     """Steps between starts, with silences that are no part of the recording cut to nothing."""
     while len(steps) > 1:
         longest = int(steps.argmax())

@@ -19,8 +19,7 @@ from k8strace.statistics.blocks import LEAST_BLOCKS
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Floats
 
 __all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
 
@@ -51,8 +50,8 @@ class Errors:
     `left_out` holds for each population one row per block, with the numbers as they would be without it.
     """
 
-    values: NDArray[np.float64]
-    left_out: tuple[NDArray[np.float64], ...]
+    values: Floats
+    left_out: tuple[Floats, ...]
     load: float = 0.0
     """`memory` of the load: that of a number is at least as much."""
 
@@ -66,7 +65,7 @@ class Errors:
         return Errors(self.values[places], tuple(each[:, places] for each in self.left_out), self.load)
 
     @cached_property
-    def memory(self) -> NDArray[np.float64]:
+    def memory(self) -> Floats:
         """
         Correlation of neighbouring blocks, over all populations, corrected for how few they are; at least `load`.
 
@@ -79,26 +78,26 @@ class Errors:
                 (each**2).sum(0) for each in away
             )
         bias = 1 / max(min(len(each) for each in self.left_out), 1)
-        result: NDArray[np.float64] = np.clip(np.maximum(np.nan_to_num(found) + bias, self.load), 0.0, 0.9)
+        result: Floats = np.clip(np.maximum(np.nan_to_num(found) + bias, self.load), 0.0, 0.9)
         return result
 
     @cached_property
-    def _inflation(self) -> NDArray[np.float64]:
+    def _inflation(self) -> Floats:
         return (1 + self.memory) / (1 - self.memory)
 
     @cached_property
-    def _variances(self) -> list[NDArray[np.float64]]:
+    def _variances(self) -> list[Floats]:
         return [(len(each) - 1) / len(each) * ((each - each.mean(0)) ** 2).sum(0) for each in self.left_out]
 
     @cached_property
-    def se(self) -> NDArray[np.float64]:
+    def se(self) -> Floats:
         """Standard errors."""
         np = require("numpy", "analysis")
-        errors: NDArray[np.float64] = np.sqrt(sum(self._variances) * self._inflation)
+        errors: Floats = np.sqrt(sum(self._variances) * self._inflation)
         return errors
 
     @cached_property
-    def df(self) -> NDArray[np.float64]:
+    def df(self) -> Floats:
         """Degrees of freedom: of blocks that tell something new."""
         np = require("numpy", "analysis")
         inverse = sum(
@@ -107,17 +106,15 @@ class Errors:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = sum(self._variances) ** 2 / inverse
         fewest = min(len(out) for out in self.left_out) - 1
-        result: NDArray[np.float64] = np.maximum(
-            np.where(np.isfinite(found), found, fewest) / self._inflation, _LEAST_DF
-        )
+        result: Floats = np.maximum(np.where(np.isfinite(found), found, fewest) / self._inflation, _LEAST_DF)
         return result
 
     @cached_property
-    def p(self) -> NDArray[np.float64]:
+    def p(self) -> Floats:
         """Two-sided p-values; 1 where the value is 0."""
         np = require("numpy", "analysis")
         special = require("scipy.special", "analysis")
-        result: NDArray[np.float64] = np.where(
+        result: Floats = np.where(
             self.values == 0, 1.0, 2 * special.stdtr(self.df, -abs(self._t(self.values, self.se)))
         )
         return result
@@ -127,21 +124,19 @@ class Errors:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(values == 0, 0.0, values / se)
 
-    def half_width(self, level: float = LEVEL) -> NDArray[np.float64]:
+    def half_width(self, level: float = LEVEL) -> Floats:
         """Half of the interval that holds the true value in 1 - `level` of all cases."""
         special = require("scipy.special", "analysis")
-        width: NDArray[np.float64] = special.stdtrit(self.df, 1 - level / 2) * self.se
+        width: Floats = special.stdtrit(self.df, 1 - level / 2) * self.se
         return width
 
-    def smallest_seen(self) -> NDArray[np.float64]:
+    def smallest_seen(self) -> Floats:
         """The smallest difference that is found in nine cases of ten."""
         special = require("scipy.special", "analysis")
-        found: NDArray[np.float64] = (
-            special.stdtrit(self.df, 1 - LEVEL / 2) + special.stdtrit(self.df, POWER)
-        ) * self.se
+        found: Floats = (special.stdtrit(self.df, 1 - LEVEL / 2) + special.stdtrit(self.df, POWER)) * self.se
         return found
 
-    def together(self) -> NDArray[np.float64]:
+    def together(self) -> Floats:
         """
         p-values for all of them at once: in 95 of 100 cases without any difference, none is below 0.05.
 
@@ -156,10 +151,10 @@ class Errors:
         found = (1 + (greatest >= t[order]).sum(0)) / (1 + len(drawn))
         adjusted = np.empty(len(t))
         adjusted[order] = np.maximum.accumulate(found)
-        result: NDArray[np.float64] = np.where(self.values == 0, 1.0, np.maximum(adjusted, self.p))
+        result: Floats = np.where(self.values == 0, 1.0, np.maximum(adjusted, self.p))
         return result
 
-    def _drawn(self) -> NDArray[np.float64]:
+    def _drawn(self) -> Floats:
         """|t| of every number in draws where nothing differs."""
         np = require("numpy", "analysis")
         random = np.random.default_rng(_SEED)
@@ -173,7 +168,7 @@ class Errors:
         return abs(self._t(moved, np.sqrt(np.maximum(variance, 0.0))))
 
 
-def false_discoveries(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def false_discoveries(p: Floats) -> Floats:
     """
     Benjamini and Hochberg's q-values: of the rows with q below 0.05, one in twenty is told wrongly.
 
@@ -187,7 +182,7 @@ def false_discoveries(p: NDArray[np.float64]) -> NDArray[np.float64]:
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
     q = np.empty(len(p))
     q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
-    result: NDArray[np.float64] = q
+    result: Floats = q
     return result
 
 

@@ -14,8 +14,7 @@ from k8strace.statistics.blocks import blocks_of
 from k8strace.tables import require
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from k8strace.statistics.arrays import Ints
 
 __all__ = ["LOAD", "Population", "population_of"]
 
@@ -30,19 +29,19 @@ _NOT_CALLED: Final = frozenset({"apiserver", UNATTRIBUTED})
 class Population:
     """Requests as arrays. The parts of each sum to its wall time."""
 
-    parts: NDArray[np.int64]
+    parts: Ints
     """Request × phase: ns."""
     phases: tuple[str, ...]
     """Names of the columns of `parts`."""
-    calls: NDArray[np.int64]
+    calls: Ints
     """Request × called component: calls."""
     called: tuple[str, ...]
     """Names of the columns of `calls`."""
     keys: tuple[tuple[Any, ...], ...]
     """Cells: what requests are like, by the columns that were asked for."""
-    cell: NDArray[np.int64]
+    cell: Ints
     """Request → its cell."""
-    start_ns: NDArray[np.int64]
+    start_ns: Ints
     rows: Sequence[int] = ()
     """Request → its index among all that were joined."""
     requests: Requests | None = field(default=None, repr=False)
@@ -51,16 +50,16 @@ class Population:
         return len(self.cell)
 
     @cached_property
-    def wall(self) -> NDArray[np.int64]:
+    def wall(self) -> Ints:
         """Request → wall time."""
-        wall: NDArray[np.int64] = self.parts.sum(1)
+        wall: Ints = self.parts.sum(1)
         return wall
 
     @cached_property
-    def block(self) -> NDArray[np.int64]:
+    def block(self) -> Ints:
         """Request → its block of time, without numbers of blocks that are empty."""
         np = require("numpy", "analysis")
-        block: NDArray[np.int64] = np.unique(blocks_of(self.start_ns), return_inverse=True)[1].reshape(-1)
+        block: Ints = np.unique(blocks_of(self.start_ns), return_inverse=True)[1].reshape(-1)
         return block
 
     @cached_property
@@ -74,13 +73,13 @@ class Population:
         return tuple(sorted({component_of(phase) for phase in self.phases}))
 
     @cached_property
-    def by_component(self) -> NDArray[np.int64]:
+    def by_component(self) -> Ints:
         """Request × component: ns."""
         np = require("numpy", "analysis")
         summed = np.zeros((len(self), len(self.components)), np.int64)
         for at, phase in enumerate(self.phases):
             summed[:, self.components.index(component_of(phase))] += self.parts[:, at]
-        result: NDArray[np.int64] = summed
+        result: Ints = summed
         return result
 
 
