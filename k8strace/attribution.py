@@ -14,15 +14,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
-from k8strace.statistics.composition import QuantileParts, compositions
-from k8strace.statistics.population import population_of
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
+
+if TYPE_CHECKING:
+    from k8strace.statistics.composition import QuantileParts
 
 __all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
 

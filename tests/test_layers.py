@@ -142,6 +142,7 @@ FLOORS = {
         "options",
         "inputs",
         "outputs",
+        "compare",
         "report",
         "requests",
         "tree",
