@@ -11,10 +11,10 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
@@ -25,7 +25,7 @@ from k8strace.tables import ArrowExport
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
 
-__all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
+__all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
 Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
 Overlap: TypeAlias = Literal["clip", "happens_before"]
@@ -216,6 +216,9 @@ class Attribution(ArrowExport):
             >>> slow.keys, sum(slow.components.values()) == slow.wall_ns
             ({'verb': 'update', 'resource': 'configmaps'}, True)
         """
+        from k8strace.statistics.composition import compositions  # only who asks for it waits for it
+        from k8strace.statistics.population import population_of
+
         if self._method == "self_time":
             raise ValueError(
                 "self times do not sum to the wall time: attribute by critical_path or active_share"
@@ -241,7 +244,16 @@ class Attribution(ArrowExport):
             phases=phases,
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],
+            errors=self._errors(rows),
         )
+
+    def _errors(self, rows: list[int]) -> dict[str, Errors]:
+        code, wall = (self._requests._joined.column(name) for name in ("http_status", "wall_ns"))
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            if (code[row] or 0) >= 400:
+                found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
+        return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
@@ -272,6 +284,15 @@ def _by_component(phases: dict[str, int]) -> dict[str, int]:
     return components
 
 
+class Errors(NamedTuple):
+    """Requests that ended in an error."""
+
+    requests: int
+    """How many."""
+    wall_ns: int
+    """Sum of their wall times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """Some requests of a group and what their time was made of. The parts sum to `wall_ns` for conserving methods."""
@@ -286,6 +307,8 @@ class Band:
     """Trace id of one of them: the slowest of all, or the one at the quantile."""
     exemplar_wall_ns: int
     """Its wall time."""
+    errors: dict[str, Errors] = field(default_factory=dict)
+    """Class of the HTTP status, such as "4xx" → those of them that ended so."""
 
     @property
     def components(self) -> dict[str, int]:

@@ -25,9 +25,11 @@ BLOCKS: Final = 16
 LEAST_BLOCKS: Final = 8
 """With fewer there is not enough time to tell."""
 
-_GAP: Final = 8
+_GAP_SHARE: Final = 8
+_GAP_STEPS: Final = 64
 """
-A silence longer than one part in so many of the time outside it is no time of the recording: another file begins.
+A silence that is longer than one part in 8 of the time outside it, and than 64 usual steps from one request to the
+next, is no time of the recording: another file begins, or nobody asked for anything.
 """
 
 
@@ -56,12 +58,12 @@ def blocks_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
 
 def _without_gaps(steps: Ints) -> Ints:
     """Steps between starts, with silences that are no part of the recording cut to nothing."""
-    while len(steps) > 1:
-        longest = int(steps.argmax())
-        if steps[longest] * _GAP <= steps.sum() - steps[longest]:
+    np = require("numpy", "analysis")
+    usual = np.median(steps[1:]) if len(steps) > 1 else 0
+    kept: Ints = steps.copy()
+    for longest in np.argsort(-steps, kind="stable").tolist():
+        silence = int(steps[longest])
+        if silence * _GAP_SHARE <= kept.sum() - silence or silence <= _GAP_STEPS * usual:
             break
-        steps = steps.copy()
-        steps[longest] = 0
-        if not steps.any():
-            break
-    return steps
+        kept[longest] = 0
+    return kept

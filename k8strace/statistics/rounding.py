@@ -28,7 +28,7 @@ def round_to_sum(values: Sequence[float], total: int) -> list[int]:
     Opposite values with the opposite total give the opposite numbers.
 
     Examples:
-        >>> round_to_sum([1.4, 2.4, 3.2], 7), round_to_sum([-1.4, -2.4, -3.2], -7)
+        >>> round_to_sum([1.25, 2.5, 3.25], 7), round_to_sum([-1.25, -2.5, -3.25], -7)
         ([1, 3, 3], [-1, -3, -3])
     """
     whole = [math.trunc(value) for value in values]
