@@ -132,8 +132,8 @@ class JoinedSpans:
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
         "webhook_calls", "conflicts" or "silences". Raises ValueError.
         """
-    def touched(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Requests that stalls (process, from, to) held up: (stall, request, ns). Raises IndexError."""
+    def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:

@@ -642,6 +642,31 @@ class Requests(ArrowExport):
 
         return findings_of(self)
 
+    def stalls(self, *, error_rate: float = 0.01) -> Table:
+        """
+        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+
+        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
+        latency can be judged, and stalls that held up none of these are left out.
+
+        Args:
+            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
+                finds only longer stalls.
+
+        Returns:
+            One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
+            `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
+            As columns the process is two, and evidence and requests are JSON.
+
+        Examples:
+            >>> import k8strace
+            >>> len(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).stalls())
+            0
+        """
+        from k8strace.findings import stall_table
+
+        return stall_table(self, error_rate)
+
     def cost(self, *keys: str, long_running: bool = False) -> Table:
         """
         What these requests cost, by client or whatever else they have in common, the most costly first.

@@ -44,6 +44,7 @@ FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
     ("cost", "findings"),
+    ("stalls", "findings"),
 }
 
 PUBLIC = [

@@ -17,7 +17,7 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
-use crate::findings::{stalls, touched};
+use crate::findings::{held, stalls};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
@@ -115,12 +115,12 @@ impl JoinedSpans {
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
     }
 
-    /// Requests that stalls held up: (stall, request, ns). Of each stall: process, from, to.
-    fn touched(&self, py: Python<'_>, stalls: Vec<touched::Stall>) -> PyResult<Vec<(u32, u32, i64)>> {
+    /// What stalls held up: (stall, row of a span, from, to). Of each stall: process, from, to.
+    fn held(&self, py: Python<'_>, stalls: Vec<held::Stall>) -> PyResult<Vec<(u32, u32, i64, i64)>> {
         let processes = self.joined.processes.names.len();
         match stalls.iter().find(|&&(process, ..)| process as usize >= processes) {
             Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
-            None => Ok(py.detach(|| touched::touched(&self.joined, &stalls))),
+            None => Ok(py.detach(|| held::held(&self.joined, &stalls))),
         }
     }
 
