@@ -165,6 +165,14 @@ class JoinedSpans:
 
         Raises IndexError, ValueError.
         """
+    def call_counts(
+        self, answers: _Answers, group: Sequence[int], groups: int, requests: Sequence[int]
+    ) -> bytes:
+        """
+        Calls into each group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+
+        Raises IndexError, ValueError.
+        """
 
 @final
 class SpanView:
@@ -232,6 +240,12 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
+        """
+        Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+
+        Raises ValueError for a group that is none.
+        """
     def column(self, phase: int) -> list[int]:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:

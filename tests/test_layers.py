@@ -25,7 +25,9 @@ FLOW = [
     "selecting",
     "keys",
     "requests",
+    "statistics",
     "attribution",
+    "compare",
     "findings",
     "stream",
     "receiver",
@@ -47,6 +49,7 @@ FORWARD = {
 
 PUBLIC = [
     "Attribution",
+    "Comparison",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -64,6 +67,7 @@ PUBLIC = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",
@@ -139,6 +143,7 @@ FLOORS = {
         "options",
         "inputs",
         "outputs",
+        "compare",
         "report",
         "requests",
         "tree",
