@@ -50,6 +50,7 @@ FORWARD = {
 PUBLIC = [
     "Attribution",
     "Comparison",
+    "ClientTime",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -71,6 +72,7 @@ PUBLIC = [
     "decode",
     "join",
     "read",
+    "read_client_times",
     "read_rules",
     "scan",
 ]
