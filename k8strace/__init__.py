@@ -11,6 +11,7 @@ from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
@@ -22,6 +23,8 @@ __all__ = [
     "Attribution",
     "ConditionError",
     "DecodeError",
+    "Finding",
+    "Findings",
     "FormatError",
     "K8straceError",
     "Request",

@@ -133,7 +133,14 @@ class JoinedSpans:
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """
+        One of the tables.
+
+        "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
+        "webhook_calls", "conflicts" or "silences". Raises ValueError.
+        """
+    def touched(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Requests that stalls (process, from, to) held up: (stall, request, ns). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -144,6 +151,15 @@ class JoinedSpans:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def critical_within(
+        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+    ) -> tuple[list[int], list[int | None]]:
+        """
+        What lies on these requests' critical paths below spans and within times.
+
+        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        ValueError.
+        """
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
@@ -218,6 +234,8 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def column(self, phase: int) -> list[int]:
+        """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
 

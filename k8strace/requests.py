@@ -103,6 +103,10 @@ class Request:
     target: str | None
     """Request URI, or its path where the version tells no more."""
     user_agent: str | None
+    audit_id: str | None
+    """The apiserver's own id of it, as in its audit log. From 1.26 on; before 1.34 only where a handler had a span."""
+    response_bytes: int | None
+    """How long the body of the answer was, as it was sent."""
     instance: str | None
     """`service.instance.id` of the apiserver."""
     start_unix_nano: int
@@ -120,6 +124,8 @@ class Request:
     """etcd calls in its tree."""
     retries: int
     """How many of them repeat one that etcd refused as UNAVAILABLE, where attempts are spans (Kubernetes 1.34 on)."""
+    conflicts: int
+    """Attempts at updates in its tree that were in vain, because somebody else had written the object in between."""
     outer_request: int | None
     """Index of the request that this one happened in."""
     linked_from: int | None
@@ -567,6 +573,50 @@ class Requests(ArrowExport):
         known on etcd's side: a call that no span of the apiserver explains is a plain `range` or `txn`.
         """
         return self._joined.of("etcd_calls", self._rows)
+
+    @property
+    def webhook_calls(self) -> Table:
+        """
+        The calls of these requests to admission webhooks, by start. Told from Kubernetes 1.26 on.
+
+        Columns: `request`, `trace_id` and `span_id` of the HTTP call (of the span around it, if that is all there is),
+        `kind` ("mutating" or "validating"), `webhook` and `configuration` by name, `operation` (CREATE, …),
+        `start_unix_nano`, `client_ns`, `timeout_ns` (null if the URL tells none), `http_status` of the answer, `error`
+        (null if nothing went wrong), and `span`, the row in `spans`. A webhook that says no answers with 200.
+
+        Examples:
+            >>> import k8strace
+            >>> calls = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).webhook_calls
+            >>> len(calls), sorted(set(calls.column("webhook").to_pylist()))[:2]
+            (465, ['mutate.example.com', 'validate-a.example.com'])
+            >>> [call["error"] for call in calls if call["error"]][0]
+            'context deadline exceeded'
+        """
+        return self._joined.of("webhook_calls", self._rows)
+
+    def findings(self) -> Table:
+        """
+        What is wrong in these requests, in words, with what it costs: the worst first.
+
+        Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
+        not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Returns:
+            One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
+            `requests`, how many; `ns` of their critical paths that it concerns, and its `share` of all wall time;
+            `start_unix_nano` and `end_unix_nano`; `where`, conditions that select its requests; `example_trace_id`;
+            `evidence`, numbers by name.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> worst = next(iter(requests.findings()))
+            >>> worst["code"], worst["severity"], worst["requests"]
+            ('webhook_slow', 'warning', 168)
+        """
+        from k8strace.findings import findings_of
+
+        return findings_of(self)
 
     def etcd_usage(self, *keys: str) -> Table:
         """

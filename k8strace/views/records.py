@@ -45,6 +45,9 @@ _LAST: Final = (
     "linked_from",
     "counted_in",
     "retries",
+    "conflicts",
+    "audit_id",
+    "response_bytes",
     "timed",
 )
 _CALL: Final = (
@@ -134,6 +137,7 @@ def report_record(
         "processes": _processes(joined),
         "issues": _issues(joined),
         "clock_offsets": list(joined.clock_offsets),
+        "findings": list(attribution.requests.findings()),
         "method": attribution.method,
         "selected": len(attribution),
         "long_running": len(attribution.requests.where(long_running=True)),

@@ -11,14 +11,16 @@ use super::table::Table;
 use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
+use crate::attribute::critical;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
+use crate::findings::{stalls, touched};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
-use crate::tables::{self, etcd_calls, issues};
+use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
 
 type Text = Option<String>;
 /// Service, scope, kind, name, parent, leaf, request verb, detail.
@@ -92,7 +94,8 @@ impl JoinedSpans {
         rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
     }
 
-    /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls".
+    /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details",
+    /// "webhook_calls", "conflicts", "silences".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
             "requests" => tables::requests,
@@ -100,10 +103,23 @@ impl JoinedSpans {
             "issues" => issues::table,
             "clock_offsets" => tables::clock_offsets,
             "etcd_calls" => etcd_calls::table,
+            "etcd_call_details" => etcd_calls::details,
+            "webhook_calls" => webhook_calls::table,
+            "conflicts" => conflicts::table,
+            "silences" => stalls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
         room(self.joined.columns.len(), "a table")?;
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// Requests that stalls held up: (stall, request, ns). Of each stall: process, from, to.
+    fn touched(&self, py: Python<'_>, stalls: Vec<touched::Stall>) -> PyResult<Vec<(u32, u32, i64)>> {
+        let processes = self.joined.processes.names.len();
+        match stalls.iter().find(|&&(process, ..)| process as usize >= processes) {
+            Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
+            None => Ok(py.detach(|| touched::touched(&self.joined, &stalls))),
+        }
     }
 
     /// The role of every span, as an index into the ledger's order.
@@ -165,6 +181,26 @@ impl JoinedSpans {
         let attributed =
             py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
         Ok(AttributedRequests(attributed))
+    }
+
+    /// Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
+    /// times; and one of the requests that holds it.
+    fn critical_within(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        requests: Vec<usize>,
+        windows: Vec<(u32, i64, i64)>,
+    ) -> PyResult<(Vec<u64>, Vec<Option<u32>>)> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        let spans = self.joined.columns.len();
+        if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= spans) {
+            return Err(PyIndexError::new_err(format!("span {row} of {spans}")));
+        }
+        let (ns, held) =
+            py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
+        Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))
     }
 
     /// The tree of one request.
@@ -345,6 +381,15 @@ impl AttributedRequests {
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
         let rows = run(&self.0.end, request);
         self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
+    }
+
+    /// ns of one phase in every request.
+    fn column(&self, phase: Phase) -> Vec<u64> {
+        let of = |request: usize| {
+            let mut parts = run(&self.0.end, request);
+            parts.find(|&at| self.0.phase[at] == phase).map_or(0, |at| self.0.ns[at])
+        };
+        (0..self.0.wall_ns.len()).map(of).collect()
     }
 
     /// Sums per phase number over these requests.
