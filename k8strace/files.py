@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from abc import ABC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from k8strace.requests import Requests
+from typing import Any, TypeAlias
 
 __all__ = ["FileExport"]
 
 Out: TypeAlias = "str | os.PathLike[str]"
 
 
-class FileExport(ABC):
+class FileExport:
     """One method for each format of `k8strace.export`, which has the rules and the errors. Each gives what it wrote."""
 
     __slots__ = ()
@@ -63,6 +59,5 @@ class FileExport(ABC):
     def _export(self: Any, to: str, out: Out, **options: Any) -> Path:
         from k8strace.export import export
 
-        requests: Requests = self
-        (path,) = export(requests, to, out, **options)
+        (path,) = export(self, to, out, **options)
         return path

@@ -43,6 +43,6 @@ def add_export(commands: Commands) -> None:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    requests = selected(joined(asked), asked.where)
+    requests = selected(joined(asked), asked)
     for path in export(requests, asked.to, asked.out, table=asked.table):
         sys.stderr.write(f"k8strace: wrote {path} ({path.stat().st_size:,} bytes)\n")

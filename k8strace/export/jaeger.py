@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -41,7 +42,9 @@ def jaeger(requests: Requests) -> Iterator[bytes]:
     """One answer of Jaeger's API. Times in whole µs, cut so that no child ends after its parent by that alone."""
     yield b'{"data":['
     for at, trace in enumerate(traces(requests)):
-        yield (b",\n" if at else b"\n") + json.dumps(trace, ensure_ascii=False, separators=(",", ":")).encode()
+        yield (b",\n" if at else b"\n") + json.dumps(
+            trace, ensure_ascii=False, separators=(",", ":")
+        ).encode()
     yield b'\n],"total":0,"limit":0,"offset":0,"errors":null}\n'
 
 
@@ -73,7 +76,9 @@ class _Writer:
         keys: dict[str, str] = {}
         found = []
         for row in rows:
-            identity, process = self._process(self._scopes[self._columns["scope_spans"][row]]["resource_spans"])
+            identity, process = self._process(
+                self._scopes[self._columns["scope_spans"][row]]["resource_spans"]
+            )
             key = keys.setdefault(identity, f"p{len(keys) + 1}")
             processes[key] = process
             if self._columns["span_id"][row] is not None:
@@ -156,7 +161,7 @@ def _typed(each: dict[str, Any]) -> Tag:
     if each["type"] in _TYPES:
         kind, column = _TYPES[each["type"]]
         value = each[column]
-        if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        if isinstance(value, float) and not math.isfinite(value):
             return _tag(each["key"], str(value))
         return _tag(each["key"], value, kind)
     if each["bytes_value"] is not None:

@@ -101,17 +101,18 @@ def _nested(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
     lanes: list[list[Slice]] = []
     open_ends: list[list[int]] = []
     for each in sorted(slices, key=lambda one: (one.start, -one.end)):
-        for lane, ends in zip(lanes, open_ends, strict=True):
+        at = len(lanes)
+        for place, ends in enumerate(open_ends):
             while ends and ends[-1] <= each.start:
                 ends.pop()
             if not ends or ends[-1] >= each.end:
+                at = place
                 break
         else:
-            lane, ends = [], []
-            lanes.append(lane)
-            open_ends.append(ends)
-        lane.append(each)
-        ends.append(each.end)
+            lanes.append([])
+            open_ends.append([])
+        lanes[at].append(each)
+        open_ends[at].append(each.end)
     yield from lanes
 
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8strace import __version__
+from k8strace import _core
 from k8strace.export.protobuf import data, number, numbers
 from k8strace.requests import Request, Requests
 
@@ -112,7 +112,7 @@ def speedscope(requests: Requests) -> Iterator[bytes]:
     }
     document = {
         "$schema": "https://www.speedscope.app/file-format-schema.json",
-        "exporter": f"k8strace {__version__}",
+        "exporter": f"k8strace {_core.__version__}",
         "name": f"{len(requests)} requests",
         "activeProfileIndex": 0,
         "profiles": [profile],

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from k8strace import __version__
+from k8strace import _core
 from k8strace.attribution import attribute
 from k8strace.calltree import KINDS
 from k8strace.export.told import NOTHING, chosen_rows, told
@@ -48,7 +48,7 @@ def table_of(requests: Requests, name: str) -> pa.Table:
     about = {
         "k8strace.schema_version": SCHEMA_VERSION,
         "k8strace.table": name,
-        "k8strace.version": __version__,
+        "k8strace.version": _core.__version__,
     }
     return table.replace_schema_metadata(about)
 
@@ -131,7 +131,11 @@ def _span_rows(requests: Requests, *, raw: bool) -> Iterator[list[Any]]:
     scopes, resources = spans.scopes, spans.resources
     names = scopes.column("name").to_pylist(), scopes.column("version").to_pylist()
     about = [_as_text(attributes) for attributes in resources.column("attributes").to_pylist()]
-    wires = (core.scope_wires(range(len(scopes))), core.resource_wires(range(len(resources)))) if raw else ([], [])
+    wires = (
+        (core.scope_wires(range(len(scopes))), core.resource_wires(range(len(resources))))
+        if raw
+        else ([], [])
+    )
     sent = {name: core.column(name) for name in _SENT}
     yield [*_FIRST, *(_RAW if raw else ())]
     for row in chosen_rows(requests, known):

@@ -47,7 +47,9 @@ FORMATS: Final = (*_STREAMS, *_TABULAR)
 """What `export` writes."""
 
 
-def export(requests: Requests, to: str, out: str | os.PathLike[str], *, table: str | None = None) -> list[Path]:
+def export(
+    requests: Requests, to: str, out: str | os.PathLike[str], *, table: str | None = None
+) -> list[Path]:
     """
     Writes requests in another tool's format.
 
@@ -71,10 +73,11 @@ def export(requests: Requests, to: str, out: str | os.PathLike[str], *, table: s
         OSError: It cannot be written.
 
     Examples:
-        >>> import k8strace, tempfile, pathlib
+        >>> import k8strace, tempfile
+        >>> from k8strace.export import export
         >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     (path,) = k8strace.export(requests, "folded", f"{folder}/stacks.txt")
+        ...     (path,) = export(requests, "folded", f"{folder}/stacks.txt")
         ...     lines = path.read_text().splitlines()
         >>> sum(int(line.rpartition(" ")[2]) for line in lines) == sum(k8strace.attribute(requests).totals().values())
         True
