@@ -139,8 +139,8 @@ class JoinedSpans:
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
         "webhook_calls", "conflicts" or "silences". Raises ValueError.
         """
-    def touched(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Requests that stalls (process, from, to) held up: (stall, request, ns). Raises IndexError."""
+    def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -164,6 +164,14 @@ class JoinedSpans:
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
         """Calls between groups of phases, in these requests or in all: (from, to, calls, ns).
+
+        Raises IndexError, ValueError.
+        """
+    def call_counts(
+        self, answers: _Answers, group: Sequence[int], groups: int, requests: Sequence[int]
+    ) -> bytes:
+        """
+        Calls into each group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
 
         Raises IndexError, ValueError.
         """
@@ -234,6 +242,12 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
+        """
+        Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+
+        Raises ValueError for a group that is none.
+        """
     def column(self, phase: int) -> list[int]:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:

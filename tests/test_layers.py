@@ -26,7 +26,9 @@ FLOW = [
     "selecting",
     "keys",
     "requests",
+    "statistics",
     "attribution",
+    "compare",
     "findings",
     "export",
     "stream",
@@ -45,10 +47,12 @@ FORWARD = {
     ("findings", "findings"),
     ("cost", "findings"),
     ("_export", "export"),
+    ("stalls", "findings"),
 }
 
 PUBLIC = [
     "Attribution",
+    "Comparison",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -66,6 +70,7 @@ PUBLIC = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",
@@ -141,6 +146,7 @@ FLOORS = {
         "options",
         "inputs",
         "outputs",
+        "compare",
         "report",
         "requests",
         "tree",
