@@ -152,12 +152,17 @@ class JoinedSpans:
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def critical_within(
-        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+        self,
+        answers: _Answers,
+        requests: Sequence[int],
+        spans: Sequence[int],
+        begin: Sequence[int],
+        end: Sequence[int],
     ) -> tuple[list[int], list[int | None]]:
         """
         What lies on these requests' critical paths below spans and within times.
 
-        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
         ValueError.
         """
     def calls(
