@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.files import FileExport
+from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -347,7 +349,7 @@ class _Joined:
         return grouped
 
 
-class Requests(Selection[Request]):
+class Requests(Selection[Request], FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -629,12 +631,16 @@ class Requests(Selection[Request]):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = ()) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
         Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
         not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Args:
+            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
+                that was than the spans.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -651,7 +657,32 @@ class Requests(Selection[Request]):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self)
+        return findings_of(self, client_times)
+
+    def stalls(self, *, error_rate: float = 0.01) -> Table:
+        """
+        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+
+        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
+        latency can be judged, and stalls that held up none of these are left out.
+
+        Args:
+            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
+                finds only longer stalls.
+
+        Returns:
+            One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
+            `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
+            As columns the process is two, and evidence and requests are JSON.
+
+        Examples:
+            >>> import k8strace
+            >>> len(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).stalls())
+            0
+        """
+        from k8strace.findings import stall_table
+
+        return stall_table(self, error_rate)
 
     def cost(self, *keys: str, long_running: bool = False) -> Table:
         """
