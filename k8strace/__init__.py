@@ -9,6 +9,7 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.audit import Audit
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
 from k8strace.findings import Finding, Findings
@@ -21,6 +22,7 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "Audit",
     "ConditionError",
     "DecodeError",
     "Finding",

@@ -26,6 +26,7 @@ FLOW = [
     "keys",
     "requests",
     "attribution",
+    "audit",
     "findings",
     "stream",
     "receiver",
@@ -46,6 +47,7 @@ FORWARD = {
 
 PUBLIC = [
     "Attribution",
+    "Audit",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -141,6 +143,7 @@ FLOORS = {
         "report",
         "requests",
         "tree",
+        "audit",
         "serve",
         "setup",
         "commands",
@@ -148,6 +151,7 @@ FLOORS = {
     ],
     "cli/serve": ["options", "settings", "supervision", "logs", "showing", "running", "__init__"],
     "cli/setup": ["given", "render", "check", "probe", "__init__"],
+    "audit": ["scanning", "log", "comparing", "__init__"],
     "receiver": ["metrics", "intake", "journal", "transports", "pipeline", "serving", "__init__"],
     "receiver/intake": ["limits", "answers", "sink", "identity", "visit", "readings", "__init__"],
     "receiver/journal": ["frames", "storage", "segments", "recovery", "writer", "backlog", "__init__"],
