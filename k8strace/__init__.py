@@ -10,6 +10,7 @@ Where did this Kubernetes API request's time go?
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.audit import Audit
+from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
 from k8strace.findings import Finding, Findings
@@ -23,6 +24,7 @@ from k8strace.tables import Table
 __all__ = [
     "Attribution",
     "Audit",
+    "Comparison",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -40,6 +42,7 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",

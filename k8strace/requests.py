@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -331,7 +332,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(ArrowExport, FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -671,6 +672,31 @@ class Requests(ArrowExport):
         from k8strace.findings import findings_of
 
         return findings_of(self, audit=audit)
+
+    def stalls(self, *, error_rate: float = 0.01) -> Table:
+        """
+        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+
+        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
+        latency can be judged, and stalls that held up none of these are left out.
+
+        Args:
+            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
+                finds only longer stalls.
+
+        Returns:
+            One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
+            `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
+            As columns the process is two, and evidence and requests are JSON.
+
+        Examples:
+            >>> import k8strace
+            >>> len(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).stalls())
+            0
+        """
+        from k8strace.findings import stall_table
+
+        return stall_table(self, error_rate)
 
     def cost(self, *keys: str, long_running: bool = False) -> Table:
         """

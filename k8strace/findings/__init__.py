@@ -18,6 +18,7 @@ from k8strace.findings.reads import page_chain, repeated_reads
 from k8strace.findings.refused import refused_requests
 from k8strace.findings.retries import etcd_retries, retries_cost, update_conflicts
 from k8strace.findings.selection import Selection
+from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
 from k8strace.findings.waits import cache_wait, flowcontrol_queue
 from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
 
@@ -32,14 +33,18 @@ __all__ = [
     "Findings",
     "Selection",
     "Severity",
+    "Stall",
     "cost_of",
     "findings_of",
+    "stall_table",
+    "stalls",
 ]
 
 Detector: TypeAlias = Callable[[Selection], Iterable[Finding]]
 """Looks at the columns of a selection. Its name is its code."""
 
 DETECTORS: Final[tuple[Detector, ...]] = (
+    process_stall,
     refused_requests,
     webhook_slow,
     webhook_timeout,

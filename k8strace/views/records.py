@@ -134,6 +134,7 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
         "issues": _issues(joined),
         "clock_offsets": list(joined.clock_offsets),
         "findings": list(attribution.requests.findings()),
+        "stalls": list(attribution.requests.stalls()),
         "method": attribution.method,
         "selected": len(attribution),
         "long_running": len(attribution.requests.where(long_running=True)),
