@@ -156,6 +156,7 @@ FLOORS = {
         "export",
         "serve",
         "setup",
+        "completion",
         "commands",
         "__init__",
     ],
