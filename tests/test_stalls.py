@@ -28,7 +28,7 @@ HEALTHY = [
     *SHARED.glob("faults/f-conflict.otlp.zst"),
 ]
 
-RUNS = int(os.environ.get("K8STRACE_STALL_RUNS", "20"))
+RUNS = int(os.environ.get("K8STRACE_STALL_RUNS", "10"))
 """How many simulations are tried; 1,000 before a release."""
 
 Window = tuple[int, int]
@@ -80,11 +80,13 @@ def test_no_stall_is_found_in_a_healthy_recording(path: Path) -> None:
     assert stalls(k8strace.join(k8strace.read(path))) == []
 
 
+@pytest.mark.slow
 def test_no_stall_is_found_in_healthy_simulations() -> None:
     """The error rate: at most one run in a hundred, load that comes in waves and big lists included."""
     assert len(dict(simulations.alarms(range(RUNS)))) <= RUNS // 100
 
 
+@pytest.mark.slow
 def test_stopped_processes_are_found_in_simulations() -> None:
     score = simulations.score(range(max(10, RUNS // 5)))
     assert score.hit >= 0.9 * score.due > 0
@@ -93,6 +95,7 @@ def test_stopped_processes_are_found_in_simulations() -> None:
     assert median(score.end_ns) <= 15_000_000
 
 
+@pytest.mark.slow
 def test_a_slow_network_is_no_stall() -> None:
     runs = max(10, RUNS // 5)
     assert len(dict(simulations.alarms(range(runs), simulations.slow_network))) <= runs // 20
