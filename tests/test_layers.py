@@ -46,6 +46,7 @@ FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
     ("cost", "findings"),
+    ("estimate_totals", "findings"),
     ("_export", "export"),
     ("stalls", "findings"),
 }
@@ -65,6 +66,7 @@ PUBLIC = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",
