@@ -47,6 +47,7 @@ FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
     ("cost", "findings"),
+    ("estimate_totals", "findings"),
     ("_export", "export"),
     ("stalls", "findings"),
 }
@@ -54,6 +55,7 @@ FORWARD = {
 PUBLIC = [
     "Attribution",
     "Audit",
+    "ClientTime",
     "Comparison",
     "ConditionError",
     "DecodeError",
@@ -66,6 +68,7 @@ PUBLIC = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",
@@ -76,6 +79,7 @@ PUBLIC = [
     "decode",
     "join",
     "read",
+    "read_client_times",
     "read_rules",
     "scan",
 ]
