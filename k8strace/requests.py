@@ -12,6 +12,7 @@ from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.files import FileExport
+from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -619,12 +620,16 @@ class Requests(ArrowExport, FileExport):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = ()) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
         Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
         not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Args:
+            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
+                that was than the spans.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -641,7 +646,37 @@ class Requests(ArrowExport, FileExport):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self)
+        return findings_of(self, client_times)
+
+    def estimate_totals(self, rate: float | None = None) -> Table:
+        """
+        What all requests came to, of which sampled traces are a part.
+
+        Counted are the requests of `Attribution.by`. Traces are taken or left as a whole, so the interval goes by sums
+        per trace; that of the rate itself, where it is told by ids, is not in it: one part in as many as there are
+        traces.
+
+        Args:
+            rate: How many of the traces were recorded, above 0 and at most 1. None: as `tracestate` tells it, or the
+                trace ids.
+
+        Returns:
+            One row for each of "requests", "wall_ns" and "etcd_calls": `quantity`, `recorded`, `rate`, and `estimate`
+            with its 95 % interval from `low` to `high`.
+
+        Raises:
+            SamplingError: The rate is not known, and why.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> row = next(iter(requests.estimate_totals(rate=0.5)))
+            >>> row["recorded"], row["estimate"], round(row["low"])
+            (1293, 2586.0, 2486)
+        """
+        from k8strace.findings import estimated_totals
+
+        return estimated_totals(self, rate)
 
     def stalls(self, *, error_rate: float = 0.01) -> Table:
         """

@@ -46,12 +46,14 @@ FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
     ("cost", "findings"),
+    ("estimate_totals", "findings"),
     ("_export", "export"),
     ("stalls", "findings"),
 }
 
 PUBLIC = [
     "Attribution",
+    "ClientTime",
     "Comparison",
     "ConditionError",
     "DecodeError",
@@ -64,6 +66,7 @@ PUBLIC = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",
@@ -74,6 +77,7 @@ PUBLIC = [
     "decode",
     "join",
     "read",
+    "read_client_times",
     "read_rules",
     "scan",
 ]
