@@ -9,9 +9,17 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.audit import Audit
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import (
+    ConditionError,
+    DecodeError,
+    FormatError,
+    K8straceError,
+    RulesError,
+    SamplingError,
+)
 from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.formats.client_times import ClientTime, read_client_times
@@ -24,6 +32,7 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "Audit",
     "ClientTime",
     "Comparison",
     "ConditionError",
@@ -39,6 +48,7 @@ __all__ = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",
