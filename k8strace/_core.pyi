@@ -51,6 +51,9 @@ class Table:
     def column_names(self) -> list[str]: ...
     def column(self, name: str) -> Column:
         """One column. Raises KeyError."""
+    def with_columns(self, columns: Sequence[tuple[str, Column]]) -> Table:
+        """These columns behind its own. Raises ValueError if one is of another length."""
+
     def take(self, rows: Sequence[int]) -> Table:
         """The rows at these places, in this order. Raises IndexError."""
     def __arrow_c_schema__(self) -> object: ...
@@ -330,7 +333,7 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
     """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
-    """A table of (name, "text" | "int" | "uint" | "float" | "bool", values or None). Raises TypeError."""
+    """A table of (name, "text" | "int" | "float" | "bool", values or None). Raises TypeError."""
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""

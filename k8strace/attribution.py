@@ -133,11 +133,11 @@ class Attribution(ArrowExport):
         names = [self._names[phase] for _, phase, _ in parts]
         return _core.make_table(
             [
-                ("request", "uint", [row for row, *_ in parts]),
+                ("request", "int", [row for row, *_ in parts]),
                 *texts,
                 ("component", "text", [component_of(name) for name in names]),
                 ("phase", "text", names),
-                ("ns", "uint", [ns for *_, ns in parts]),
+                ("ns", "int", [ns for *_, ns in parts]),
             ]
         )
 
@@ -214,11 +214,6 @@ class Attribution(ArrowExport):
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import attribution_html
-
-        return attribution_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,21 +356,16 @@ class Breakdown(ArrowExport):
             [
                 *((key, *_typed([group.keys[key] for group, *_ in rows])) for key in self.keys),
                 ("band", "text", [name for _, name, _ in rows]),
-                ("requests", "uint", [band.requests for *_, band in rows]),
-                ("wall_ns", "uint", [band.wall_ns for *_, band in rows]),
-                ("exemplar_wall_ns", "uint", [band.exemplar_wall_ns for *_, band in rows]),
+                ("requests", "int", [band.requests for *_, band in rows]),
+                ("wall_ns", "int", [band.wall_ns for *_, band in rows]),
+                ("exemplar_wall_ns", "int", [band.exemplar_wall_ns for *_, band in rows]),
                 ("exemplar_trace_id", "text", [band.exemplar for *_, band in rows]),
-                *((phase, "uint", [band.phases.get(phase, 0) for *_, band in rows]) for phase in phases),
+                *((phase, "int", [band.phases.get(phase, 0) for *_, band in rows]) for phase in phases),
             ]
         )
 
     def __repr__(self) -> str:
         return f"Breakdown({len(self)} groups by {', '.join(self.keys) or 'nothing'})"
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import breakdown_html
-
-        return breakdown_html(self)
 
 
 def _typed(values: list[Any]) -> tuple[str, list[Any]]:

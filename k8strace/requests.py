@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
@@ -13,13 +14,15 @@ from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.spans import Issue, Spans
-from k8strace.tables import ArrowExport, Table
+from k8strace.tables import ArrowExport, Shown, Table
 
 if TYPE_CHECKING:
     import networkx as nx
 
 RESOURCE: Final = "resource."
 """Columns that begin so are attributes of the resource that sent the SERVER span."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 __all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
 
@@ -76,7 +79,7 @@ class EtcdCall(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Request:
+class Request(Shown):
     """One API request: a SERVER span of the apiserver and everything below it."""
 
     request: int
@@ -171,6 +174,16 @@ class Request:
         return self._requests._repairs.get(self.request, [])
 
     @property
+    def start_time(self) -> datetime:
+        """`start_unix_nano` as a time with the zone UTC, to the microsecond."""
+        return _instant(self.start_unix_nano)
+
+    @property
+    def end_time(self) -> datetime:
+        """When it ended, in the same way."""
+        return _instant(self.start_unix_nano + self.wall_ns)
+
+    @property
     def what(self) -> str:
         """What it asked for, in a few words: "list pods -n kube-system"."""
         parts = [self.verb or self.name, self.resource or (self.target or "").partition("?")[0]]
@@ -183,11 +196,6 @@ class Request:
     def __repr__(self) -> str:
         ms = self.wall_ns / 1e6
         return f"Request({self.what}, {ms:.3f} ms, {self.spans} spans, {self.etcd_call_count} etcd calls)"
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import request_html
-
-        return request_html(self)
 
 
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
@@ -253,8 +261,8 @@ class _Joined:
     @cached_property
     def calls(self) -> dict[int | None, list[EtcdCall]]:
         grouped: dict[int | None, list[EtcdCall]] = {}
-        for row in Table(self.named("etcd_calls")):
-            call = EtcdCall(**row)
+        table = self.named("etcd_calls")
+        for call in map(EtcdCall, *(table.column(name).to_pylist() for name in EtcdCall._fields)):
             grouped.setdefault(call.request, []).append(call)
         return grouped
 
@@ -379,6 +387,11 @@ class Requests(ArrowExport):
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
         return Requests(self._joined, rows)
 
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, in order: the fields of `Request`, and its start and end as times."""
+        return self._joined.table.column_names
+
     def column(self, name: str) -> list[Any]:
         """
         One column as a list, in the order of these requests; `resource.KEY` as in `where`.
@@ -450,7 +463,7 @@ class Requests(ArrowExport):
             for issue in torn
         ]
         columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        kinds = {"request": "uint", "count": "uint"}
+        kinds = {"request": "int", "count": "int"}
         return Table(
             _core.make_table(
                 [
@@ -520,11 +533,11 @@ class Requests(ArrowExport):
                 [
                     *((key, "text", [_text(group[at]) for group, _ in rows]) for at, key in enumerate(keys)),
                     ("operation", "text", [group[-1] for group, _ in rows]),
-                    ("requests", "uint", [len({call.request for call in calls}) for _, calls in rows]),
-                    ("calls", "uint", [len(calls) for _, calls in rows]),
-                    ("total_ns", "uint", [sum(ns) for ns in latency]),
-                    ("p50_ns", "uint", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
-                    ("p99_ns", "uint", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
+                    ("requests", "int", [len({call.request for call in calls}) for _, calls in rows]),
+                    ("calls", "int", [len(calls) for _, calls in rows]),
+                    ("total_ns", "int", [sum(ns) for ns in latency]),
+                    ("p50_ns", "int", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
+                    ("p99_ns", "int", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
                 ]
             )
         )
@@ -586,10 +599,9 @@ class Requests(ArrowExport):
             f"{counts['background_calls']} of them in the background)"
         )
 
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import requests_html
 
-        return requests_html(self)
+def _instant(unix_nano: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=unix_nano // 1_000)
 
 
 def _call_ns(call: EtcdCall) -> int:

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, LargeListArray, RecordBatch, StringArray, StructArray, UInt32Array,
+    Array, ArrayRef, DictionaryArray, Int64Array, LargeListArray, LargeStringArray, RecordBatch, StringArray,
+    StructArray, TimestampNanosecondArray, UInt32Array,
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
@@ -71,9 +72,20 @@ pub fn structs(children: Vec<(&'static str, ArrayRef)>) -> Result<StructArray, A
     StructArray::try_new(fields.into(), children.into_iter().map(|(_, array)| array).collect(), None)
 }
 
-/// Ids as lower-case hex, the way every tracing tool writes them.
-pub fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(ids.map(hex)))
+/// Ids as lower-case hex, the way every tracing tool writes them; one type in every table.
+pub fn hex_column<'a>(ids: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    Arc::new(LargeStringArray::from_iter(ids.map(|id| id.map(hex))))
+}
+
+/// Whole numbers, signed so that differences do not wrap: the bits of a number over `i64::MAX` are kept.
+pub fn integers<T: Copy>(values: &[T], signed: impl Fn(T) -> i64) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(values.iter().map(|&value| signed(value))))
+}
+
+/// ns since 1970 as instants; null where there is none, or it is after the year 2262.
+pub fn instants(nanos: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let instants = nanos.map(|at| at.filter(|&at| at > 0));
+    Arc::new(TimestampNanosecondArray::from_iter(instants).with_timezone("UTC"))
 }
 
 /// Words of an interner as a dictionary column; `null` tells which words stand for nothing.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -165,7 +165,8 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
     let row = |call: &EtcdCall| call.row() as usize;
-    let request = |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE);
+    let request =
+        |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE).map(i64::from);
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
     let name = |call: &EtcdCall| c.names.text(c.spans.name[row(call)]).trim_start_matches("etcdserverpb.");
@@ -184,10 +185,10 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         |call: &EtcdCall| between(call, |j, client, server| j.end[client as usize] - j.end[server as usize]);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     arrow::named(vec![
-        ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
+        ("request", Arc::new(Int64Array::from_iter(calls.iter().map(request))) as ArrayRef),
         ("role", text(calls.iter().map(role).collect())),
-        ("trace_id", arrow::hex_column(calls.iter().map(|call| &c.spans.trace_id[row(call)][..]))),
-        ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[row(call)][..]))),
+        ("trace_id", arrow::hex_column(calls.iter().map(|call| Some(&c.spans.trace_id[row(call)][..])))),
+        ("span_id", arrow::hex_column(calls.iter().map(|call| Some(&c.spans.span_id[row(call)][..])))),
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
         ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
@@ -196,16 +197,17 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
             "start_unix_nano",
             Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[row(call)]))),
         ),
+        ("start_time", arrow::instant_column(calls.iter().map(|call| Some(joined.start[row(call)])))),
         (
             "client_ns",
-            Arc::new(UInt64Array::from_iter(
-                calls.iter().map(|call| client(call).map(|row| length(joined, row))),
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| client(call).map(|row| length(joined, row).cast_signed())),
             )),
         ),
         (
             "server_ns",
-            Arc::new(UInt64Array::from_iter(
-                calls.iter().map(|call| server(call).map(|row| length(joined, row))),
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| server(call).map(|row| length(joined, row).cast_signed())),
             )),
         ),
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
