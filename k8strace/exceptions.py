@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "OUT_OF_MEMORY",
+    "ConditionError",
     "DecodeError",
     "FormatError",
     "K8straceError",
@@ -55,6 +56,10 @@ class DecodeError(K8straceError, ValueError):
 
 class FormatError(K8straceError, ValueError):
     """The content fits no known format, or several. The message says what was seen and which `format=` to give."""
+
+
+class ConditionError(K8straceError, ValueError):
+    """A condition or a time, as people write them, cannot be read. The message says what was expected."""
 
 
 class RulesError(K8straceError, ValueError):

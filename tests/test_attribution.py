@@ -552,8 +552,8 @@ def schema(table: Any) -> dict[str, str]:
 def test_an_attribution_is_a_table_of_request_and_phase(capture_127: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_127)).where(verb="create")
     attribution = k8strace.attribute(requests)
-    texts = dict.fromkeys(("trace_id", "span_id", "verb", "resource", "component", "phase"), "Utf8")
-    assert schema(attribution) == {"request": "UInt64", **texts, "ns": "UInt64"}
+    texts = dict.fromkeys(("trace_id", "span_id", "verb", "resource", "component", "phase"), "LargeUtf8")
+    assert schema(attribution) == {"request": "Int64", **texts, "ns": "Int64"}
     rows = list(k8strace.Table(attribution._arrow()))
     sums: Counter[str] = Counter()
     for row in rows:
@@ -568,14 +568,14 @@ def test_a_breakdown_is_a_table_of_group_and_band(capture_127: Path) -> None:
     rows = list(k8strace.Table(groups._arrow()))
     found = schema(groups)
     assert dict(list(found.items())[:8]) == {
-        "verb": "Utf8",
+        "verb": "LargeUtf8",
         "http_status": "Int64",
         "complete": "Boolean",
-        "band": "Utf8",
-        "requests": "UInt64",
-        "wall_ns": "UInt64",
-        "exemplar_wall_ns": "UInt64",
-        "exemplar_trace_id": "Utf8",
+        "band": "LargeUtf8",
+        "requests": "Int64",
+        "wall_ns": "Int64",
+        "exemplar_wall_ns": "Int64",
+        "exemplar_trace_id": "LargeUtf8",
     }
     phases = list(found)[8:]
     assert phases == sorted(phases)

@@ -192,7 +192,9 @@ def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
             server.end - server.start,
             (row.end - row.start) - (server.end - server.start),
         )
-    calls = [k8strace.requests.EtcdCall(**call) for call in k8strace.join(k8strace.read(capture)).etcd_calls]
+    table = k8strace.join(k8strace.read(capture)).etcd_calls
+    fields = k8strace.requests.EtcdCall._fields
+    calls = [k8strace.requests.EtcdCall(*(call[name] for name in fields)) for call in table]
     assert told == {
         ids(call): (call.method, call.key, call.status, call.client_ns, call.server_ns, call.transport_ns)
         for call in calls

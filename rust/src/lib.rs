@@ -38,6 +38,9 @@ mod stream;
 /// What is told of joined spans, as tables.
 mod tables;
 
+/// What is wrong, as far as every span must be looked at.
+mod findings;
+
 /// The door to Python.
 #[cfg(feature = "python")]
 mod python;
