@@ -35,6 +35,7 @@ __all__ = [
     "make_table",
     "screen",
     "split_frames",
+    "wire_to_json",
 ]
 
 DEBUG: Final[bool]
@@ -98,6 +99,12 @@ class SpanColumns:
         """Ids of a wrong length: (field, its length, the right one, how many)."""
     def start_times(self) -> tuple[int, int]:
         """The earliest and the latest start; zeros if there is no span."""
+    def span_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `Span` messages of these rows, as wire bytes. Raises IndexError."""
+    def scope_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ScopeSpans` messages of these rows of "scopes", without their spans. Raises IndexError."""
+    def resource_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ResourceSpans` messages of these rows of "resources", without their scopes. Raises IndexError."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -377,6 +384,9 @@ def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""
+
+def wire_to_json(data: ReadableBuffer, /) -> bytes:
+    """One `ExportTraceServiceRequest` as a line of OTLP JSON. Raises DecodeError."""
 
 def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
     """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""

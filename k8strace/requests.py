@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.files import FileExport
+from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -20,6 +22,8 @@ from k8strace.tables import ArrowExport, Shown, Table
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from k8strace.formats.content import Readable
 
 RESOURCE: Final = "resource."
 """Columns that begin so are attributes of the resource that sent the SERVER span."""
@@ -337,7 +341,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(ArrowExport, FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -427,6 +431,31 @@ class Requests(ArrowExport):
         return Requests(
             self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
         )
+
+    def with_column(self, name: str, values: Sequence[Any]) -> Requests:
+        """
+        The same requests with one more column, to select and group by.
+
+        Args:
+            name: What it is called.
+            values: Of all joined requests, by their index; text or None.
+
+        Raises:
+            ValueError: There are more or fewer values than joined requests.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> teams = [f"team-{(namespace or '?')[-1]}" for namespace in requests.column("namespace")]
+            >>> requests.with_column("team", teams).where("team=team-3")
+            Requests(115 of 1411 requests)
+        """
+        joined = self._joined
+        if len(values) != len(joined.core):
+            raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
+        copy = _Joined(joined.spans, joined.taxonomy, joined.core)
+        copy.columns = {**joined.columns, name: list(values)}
+        return Requests(copy, self._rows)
 
     @property
     def recorded(self) -> tuple[int, int]:
@@ -631,12 +660,17 @@ class Requests(ArrowExport):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = (), audit: Readable | None = None) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
         Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
         not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Args:
+            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
+                that was than the spans.
+            audit: The audit log of the same time, for what kube-apiserver measured itself; see `Audit`.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -653,7 +687,37 @@ class Requests(ArrowExport):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self)
+        return findings_of(self, client_times, audit)
+
+    def estimate_totals(self, rate: float | None = None) -> Table:
+        """
+        What all requests came to, of which sampled traces are a part.
+
+        Counted are the requests of `Attribution.by`. Traces are taken or left as a whole, so the interval goes by sums
+        per trace; that of the rate itself, where it is told by ids, is not in it: one part in as many as there are
+        traces.
+
+        Args:
+            rate: How many of the traces were recorded, above 0 and at most 1. None: as `tracestate` tells it, or the
+                trace ids.
+
+        Returns:
+            One row for each of "requests", "wall_ns" and "etcd_calls": `quantity`, `recorded`, `rate`, and `estimate`
+            with its 95 % interval from `low` to `high`.
+
+        Raises:
+            SamplingError: The rate is not known, and why.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> row = next(iter(requests.estimate_totals(rate=0.5)))
+            >>> row["recorded"], row["estimate"], round(row["low"])
+            (1293, 2586.0, 2486)
+        """
+        from k8strace.findings import estimated_totals
+
+        return estimated_totals(self, rate)
 
     def stalls(self, *, error_rate: float = 0.01) -> Table:
         """

@@ -1,16 +1,19 @@
 """Findings: what is wrong, in words, with its cost."""
 
+import json
 import os
+import random
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
-from builder import batches
+from builder import Span, apiserver_request, batches, etcd_client, trace, verb_span
 from planted import PLANTS, Garden
 
 import k8strace
 from k8strace.findings import DETECTORS
+from k8strace.findings.sampling import inferred
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "findings.md"
@@ -102,3 +105,138 @@ def test_what_is_planted_is_found_with_its_requests_and_its_ns(code, seed, tmp_p
         assert found["evidence"][name] - was["evidence"].get(name, 0) == number
     others = {row["code"] for row in rows if known.get(identity(row), {}).get("ns") != row["ns"]}
     assert others <= {code} | FOLLOWS.get(code, set())
+
+
+# ── Clients, sampling, cost ───────────────────────────────────────────────────────────────────────
+
+
+def test_what_clients_saw_longer_than_spans_is_told(tmp_path):
+    """A client of every request, 20 ms slower than prelude and span: 20 ms each, and one row fits no request."""
+    requests = k8strace.join(k8strace.read(BASE)).where(long_running=False).outermost()
+    columns = zip(*(requests.column(name) for name in ("audit_id", "wall_ns", "prelude_ns")), strict=True)
+    rows = [(audit_id, wall + (prelude or 0) + 20_000_000) for audit_id, wall, prelude in columns if audit_id]
+    file = tmp_path / "client.jsonl"
+    lines = [
+        json.dumps({"audit_id": audit_id, "wall_ns": ns, "path": "/"}) for audit_id, ns in (*rows, ("x", 1))
+    ]
+    file.write_text("\n".join(lines))
+    found = requests.findings(client_times=k8strace.read_client_times(file))
+    (row,) = [row for row in found if row["code"] == "time_outside_spans"]
+    assert (row["requests"], row["ns"]) == (len(rows), 20_000_000 * len(rows))
+    assert (row["evidence"]["matched"], row["evidence"]["not_matched"]) == (len(rows), 1)
+
+
+def test_lines_that_are_no_client_times_are_refused(tmp_path):
+    file = tmp_path / "client.jsonl"
+    file.write_text('{"audit_id": "a", "wall_ns": 1}\n{"audit_id": 7}\n')
+    with pytest.raises(k8strace.FormatError, match="line 2: expected an object with audit_id and wall_ns"):
+        k8strace.read_client_times(file)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.02])
+def test_the_rate_is_told_by_ids(rate):
+    """Ids as the SDK makes and keeps them: the interval holds the rate in at least 93 of 100 recordings."""
+    held = 0
+    for seed in range(200):
+        ids = [format(random.Random(f"{seed}/{at}").getrandbits(128), "032x") for at in range(400)]
+        kept = [each for each in ids if int(each[16:], 16) >> 1 < rate * 2**63]
+        told = inferred(kept)
+        held += (told is None and len(kept) < 20) or (told is not None and told.low <= rate <= told.high)
+    assert held >= 186
+
+
+def test_a_thinned_recording_is_told_to_be_one():
+    """Only traces whose number is below a tenth, as the sampler keeps them."""
+    requests = k8strace.join(k8strace.read(BASE))
+    kept = requests.where(trace_id=lambda each: int(each[16:], 16) >> 1 < 0.1 * 2**63)
+    (row,) = [row for row in kept.findings() if row["code"] == "sampled"]
+    assert row["evidence"]["low"] <= 0.1 <= row["evidence"]["high"]
+    assert (row["ns"], row["severity"]) == (0, "info")
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+def test_recordings_of_everything_are_not_told_to_be_sampled(path):
+    assert "sampled" not in {row["code"] for row in k8strace.join(k8strace.read(path)).findings()}
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+@pytest.mark.parametrize("keys", [("client",), ("verb", "resource"), ("minute",), ("instance", "client")])
+def test_costs_of_groups_sum_to_the_total_exactly(path, keys):
+    requests = k8strace.join(k8strace.read(path))
+    (total,), parts = requests.cost(), list(requests.cost(*keys))
+    for name, number in total.items():
+        assert sum(part[name] for part in parts) == number
+    components = [name for name in total if name.endswith("_ns") and name != "wall_ns"]
+    for part in parts:
+        assert sum(part[name] for name in components) == part["wall_ns"]
+    kept = requests.where(timed=True, long_running=False).outermost()
+    assert total["wall_ns"] == sum(kept.column("wall_ns"))
+    assert total["requests"] == len(kept)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.1])
+def test_totals_are_estimated_from_a_part_of_the_traces(rate):
+    """Traces thinned as the sampler does: the interval holds the truth in at least 93 of 100 draws."""
+    requests = k8strace.join(k8strace.read(BASE))
+    truth = {row["quantity"]: row["recorded"] for row in requests.estimate_totals(1.0)}
+    held = dict.fromkeys(truth, 0)
+    draws = 60
+    for seed in range(draws):
+        kept = requests.where(
+            trace_id=lambda each, seed=seed: random.Random(f"{seed}/{each}").random() < rate
+        )
+        for row in kept.estimate_totals(rate):
+            held[row["quantity"]] += row["low"] <= truth[row["quantity"]] <= row["high"]
+    # Walls are few and heavy: webhooks that stall are a third of all time.
+    assert held["requests"] >= 0.9 * draws
+    assert held["etcd_calls"] >= 0.9 * draws
+
+
+def test_totals_are_not_estimated_where_no_rate_is_known():
+    requests = k8strace.join(k8strace.read(BASE))
+    with pytest.raises(k8strace.SamplingError, match="the rate is not known"):
+        requests[:5].estimate_totals()
+    assert {row["rate"] for row in requests.estimate_totals()} == {1.0}
+
+
+# ── Conflicts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("dropped", "conflicts"), [(0, 2), (9, 4)])
+def test_conflicts_are_counted_by_transactions_where_events_were_dropped(dropped, conflicts):
+    """Five transactions and two events: where none was dropped two attempts were in vain, else all but the last."""
+    calls = [etcd_client("KV/Txn", 10 * at, 10 * at + 5) for at in range(1, 6)]
+    events = [(26, "Retry value restored"), (46, "Retry value restored")]
+    update = Span("GuaranteedUpdate etcd3", 5, 60, calls, events=events, dropped_events_count=dropped)
+    patch = apiserver_request("1.34", "PATCH", "/api/v1/nodes/a", 0, 70, [verb_span("Patch", 1, 65, update)])
+    (request,) = k8strace.join(k8strace.decode(batches(trace(patch))))
+    assert request.conflicts == conflicts
+    (found,) = [row for row in request._requests.findings() if row["code"] == "update_conflicts"]
+    # From the start of the update, since it does not tell when the first attempt began, to the last new value.
+    assert (found["ns"], found["evidence"]["conflicts"]) == (46 - 5, conflicts)
+
+
+def test_an_update_that_wins_at_once_has_no_conflict():
+    update = Span(
+        "GuaranteedUpdate etcd3",
+        5,
+        60,
+        [etcd_client("KV/Txn", 10, 15)],
+        events=[(6, "initial value restored")],
+    )
+    patch = apiserver_request("1.34", "PATCH", "/api/v1/nodes/a", 0, 70, [verb_span("Patch", 1, 65, update)])
+    (request,) = k8strace.join(k8strace.decode(batches(trace(patch))))
+    assert request.conflicts == 0
+
+
+# ── Any input ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", sorted((DATA / "field").iterdir()), ids=lambda path: path.name)
+def test_findings_survive_what_people_really_have(path):
+    try:
+        requests = k8strace.join(k8strace.read(path))
+    except k8strace.K8straceError:
+        return
+    for row in requests.findings():
+        assert len(requests.where(*row["where"])) >= row["requests"]

@@ -35,7 +35,7 @@ def repeated_reads(selection: Selection) -> Iterator[Finding]:
             "repeated_reads",
             "warning" if selection.share(outlay.total_ns) >= REPEATS_TOO_MUCH else "info",
             outlay,
-            f"{count(len(outlay.rows), 'request')} {_what(keys)} read the same key from etcd again:"
+            f"{count(len(outlay.rows), 'request')} to {_what(keys)} read the same key from etcd again:"
             f" {count(len(places), 'read')} too many, {selection.cost(outlay.total_ns)}",
             "Report it to whoever owns the handler: the first answer would have done.",
             _where(keys),
@@ -54,7 +54,7 @@ def page_chain(selection: Selection) -> Iterator[Finding]:
             "page_chain",
             "warning" if selection.share(outlay.total_ns) >= PAGES_TOO_MUCH else "info",
             outlay,
-            f"{count(len(outlay.rows), 'request')} {_what(keys)} fetched page after page from etcd:"
+            f"{count(len(outlay.rows), 'request')} to {_what(keys)} fetched page after page from etcd:"
             f" {count(len(places), 'page')} after the first, {selection.cost(outlay.total_ns)}",
             "A selector that few objects fit reads them all: list from the watch cache, or use larger pages.",
             _where(keys),

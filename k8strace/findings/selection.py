@@ -13,6 +13,7 @@ from k8strace.findings.finding import Finding, Severity
 from k8strace.words import duration, percent
 
 if TYPE_CHECKING:
+    from k8strace.formats.client_times import ClientTime
     from k8strace.requests import Requests
 
 __all__ = ["Calls", "Outlay", "Selection"]
@@ -87,8 +88,10 @@ class Selection:
     A request is told by its index among all joined ones, a row. Nothing here is asked of a span at a time.
     """
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, client_times: Sequence[ClientTime] = ()) -> None:
         self.requests = requests
+        self.client_times = client_times
+        """What clients saw, where it is given."""
         kept = requests.where(timed=True, long_running=False).outermost()
         self.kept = type(requests)(requests._joined, sorted(kept._rows))
         self.rows: Sequence[int] = self.kept._rows
@@ -209,7 +212,11 @@ class Selection:
 
     def cost(self, ns: int) -> str:
         """How a sentence tells a part of all time: "57% of all time (18.2 s)"."""
-        return f"{percent(ns, self.total_ns).replace('·', '0%')} of all time ({duration(ns)})"
+        return f"{self.percent(ns)} of all time ({duration(ns)})"
+
+    def percent(self, ns: int) -> str:
+        """A part of all time in per cent."""
+        return percent(ns, self.total_ns).replace("·", "0%")
 
     def when(self, rows: Collection[int]) -> str:
         """How a sentence ends that tells of these requests: when they were, unless it is most of the recording."""

@@ -13,7 +13,7 @@
 //! `null` is absent (as an array's element: the default, so that positions stay), unknown keys are ignored at any depth,
 //! of a key given twice the later scalar wins and messages merge, as everywhere in protobuf.
 
-mod fields;
+pub(crate) mod fields;
 mod foreign;
 mod jaeger;
 mod loose;
@@ -208,7 +208,7 @@ impl Walk {
         if self.out.0.len() + self.trace.len() > limit {
             return Err(Fault::beyond(limit));
         }
-        self.trace.add(span).map_err(|message| Fault::of_words(message))
+        self.trace.add(span).map_err(Fault::of_words)
     }
 
     /// The parser's error in our words. `skipped` bytes came before `text`.
@@ -583,10 +583,8 @@ impl Visitor<'_> for Key<'_> {
                 }
                 None => {}
             }
-        } else if found.is_none() {
-            if self.fields.iter().any(|field| field.carries) {
-                self.walk.strange = Some(clip(key));
-            }
+        } else if found.is_none() && self.fields.iter().any(|field| field.carries) {
+            self.walk.strange = Some(clip(key));
         }
         Ok(found)
     }
