@@ -630,7 +630,7 @@ class Requests(ArrowExport, FileExport):
     @property
     def etcd_calls(self) -> Table:
         """
-        The etcd calls that these requests made themselves. See `EtcdCall` for the columns; `start_time` is the start as a time.
+        The etcd calls that these requests made themselves. The columns are the fields of `EtcdCall`, and `start_time`.
 
         If nothing was selected, every etcd call of the apiserver, those in the background too: their `request` is null.
 
