@@ -30,6 +30,7 @@ FLOW = [
     "stream",
     "receiver",
     "views",
+    "page",
     "__init__",
     "setup",
     "cli",
@@ -41,6 +42,7 @@ FLOW = [
 FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
+    ("to_html", "page"),
     ("cost", "findings"),
 }
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from k8strace import K8straceError, __version__
+from k8strace.cli.demo import add_demo
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
 from k8strace.cli.options import Parser, with_times
 from k8strace.cli.report import add_report
@@ -23,7 +24,7 @@ from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_serve, add_setup)
+COMMANDS = (add_demo, add_report, add_requests, add_tree, add_serve, add_setup)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

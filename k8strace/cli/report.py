@@ -17,6 +17,7 @@ from k8strace.cli.options import (
     add_showing,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.cli.pages import add_page, write_page
 
 __all__ = ["add_report"]
 
@@ -31,6 +32,7 @@ def add_report(commands: Commands) -> None:
         "  k8strace report traces.json\n"
         "  k8strace report 'day-*.otlp.zst' --by user_agent --slowest 10\n"
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
+        "  k8strace report traces.json --html report.html\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
     add_files(command)
@@ -50,6 +52,7 @@ def add_report(commands: Commands) -> None:
     command.add_argument(
         "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
     )
+    add_page(command)
     add_selecting(command)
     add_reading(command)
     add_joining(command)
@@ -61,6 +64,8 @@ def _report(asked: argparse.Namespace) -> None:
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
     check_columns(requests, by)
     attribution = attribute(selected(requests, asked), method=asked.method)
+    if asked.html:
+        return write_page(attribution.requests, asked)
     if asked.json:
         from k8strace.views.records import report_record
 
