@@ -9,10 +9,12 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
 from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
+from k8strace.formats.client_times import ClientTime, read_client_times
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
@@ -21,6 +23,8 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "ClientTime",
+    "Comparison",
     "ConditionError",
     "DecodeError",
     "Finding",
@@ -38,9 +42,11 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",
+    "read_client_times",
     "read_rules",
     "scan",
 ]

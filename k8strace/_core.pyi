@@ -36,6 +36,7 @@ __all__ = [
     "screen",
     "split_frames",
     "varints",
+    "wire_to_json",
 ]
 
 DEBUG: Final[bool]
@@ -96,6 +97,12 @@ class SpanColumns:
         """Ids of a wrong length: (field, its length, the right one, how many)."""
     def start_times(self) -> tuple[int, int]:
         """The earliest and the latest start; zeros if there is no span."""
+    def span_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `Span` messages of these rows, as wire bytes. Raises IndexError."""
+    def scope_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ScopeSpans` messages of these rows of "scopes", without their spans. Raises IndexError."""
+    def resource_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ResourceSpans` messages of these rows of "resources", without their scopes. Raises IndexError."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -133,8 +140,8 @@ class JoinedSpans:
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
         "webhook_calls", "conflicts" or "silences". Raises ValueError.
         """
-    def touched(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Requests that stalls (process, from, to) held up: (stall, request, ns). Raises IndexError."""
+    def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -146,12 +153,17 @@ class JoinedSpans:
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def critical_within(
-        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+        self,
+        answers: _Answers,
+        requests: Sequence[int],
+        spans: Sequence[int],
+        begin: Sequence[int],
+        end: Sequence[int],
     ) -> tuple[list[int], list[int | None]]:
         """
         What lies on these requests' critical paths below spans and within times.
 
-        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
         ValueError.
         """
     def trees(self, requests: Sequence[int], answers: _Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
@@ -162,6 +174,14 @@ class JoinedSpans:
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
         """Calls between groups of phases, in these requests or in all: (from, to, calls, ns).
+
+        Raises IndexError, ValueError.
+        """
+    def call_counts(
+        self, answers: _Answers, group: Sequence[int], groups: int, requests: Sequence[int]
+    ) -> bytes:
+        """
+        Calls into each group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
 
         Raises IndexError, ValueError.
         """
@@ -232,6 +252,12 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
+        """
+        Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+
+        Raises ValueError for a group that is none.
+        """
     def column(self, phase: int) -> list[int]:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
@@ -363,6 +389,9 @@ def varints(values: Sequence[int], signed: bool) -> bytes:
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""
+
+def wire_to_json(data: ReadableBuffer, /) -> bytes:
+    """One `ExportTraceServiceRequest` as a line of OTLP JSON. Raises DecodeError."""
 
 def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
     """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""

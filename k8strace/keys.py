@@ -7,13 +7,13 @@ A key is computed from columns: a function of them for each name, and times cut 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from k8strace.selecting import Condition, span_of, text_of
 
-__all__ = ["KEYS", "client_of", "column_of", "key_of", "step_of"]
+__all__ = ["KEYS", "MANY", "client_of", "column_of", "key_of", "step_of"]
 
 
 class Columns(Protocol):
@@ -21,6 +21,15 @@ class Columns(Protocol):
 
     def column(self, name: str) -> list[Any]:
         """One column of all requests."""
+
+    def named(self, name: str) -> Any:
+        """A table of everything that was joined."""
+
+    def row_names(self, rows: Iterable[int | None]) -> list[str | None]:
+        """Names of spans."""
+
+    def spending(self, component: str) -> Collection[int]:
+        """Requests that spent time in a component."""
 
 
 def _status(columns: Columns) -> list[str | None]:
@@ -50,16 +59,81 @@ def client_of(user_agent: str) -> str:
     return _BUILD.sub("", user_agent) or user_agent
 
 
+def _webhook_ns(columns: Columns) -> list[dict[str, int]]:
+    """Webhook → how long a request waited for it, of each request."""
+    calls = columns.named("webhook_calls")
+    waited: list[dict[str, int]] = [{} for _ in columns.column("wall_ns")]
+    told = (calls.column(each).to_pylist() for each in ("request", "webhook", "client_ns"))
+    for request, name, ns in zip(*told, strict=True):
+        if request is not None and name is not None:
+            waited[request][name] = waited[request].get(name, 0) + (ns or 0)
+    return waited
+
+
+def _webhook(columns: Columns) -> list[str | None]:
+    """The webhook that a request waited for longest; of equal ones the first by name."""
+    return [_first(waited) for waited in _webhook_ns(columns)]
+
+
+def _first(waited: Mapping[str, int]) -> str | None:
+    return min(waited, key=lambda name: (-waited[name], name)) if waited else None
+
+
+def _cached(columns: Columns) -> list[str | None]:
+    """What a get or list of a resource was answered from; none for all else, and for what was refused."""
+    names = ("verb", "resource", "http_status")
+    asked = zip(*(columns.column(name) for name in names), strict=True)
+    reads = [
+        verb in ("get", "list") and resource is not None and (code is None or code < 300)
+        for verb, resource, code in asked
+    ]
+    from_etcd, elsewhere = _read_from_etcd(columns), columns.spending("aggregator")
+    return [
+        ("etcd" if row in from_etcd else "watch cache") if read and row not in elsewhere else None
+        for row, read in enumerate(reads)
+    ]
+
+
+def _read_from_etcd(columns: Columns) -> set[int]:
+    """
+    Requests that read what they were asked for from etcd.
+
+    A list from the watch cache that must be up to date (Kubernetes 1.31 on) asks etcd for its revision first: one key
+    of the resource, not of a namespace or an object.
+    """
+    calls, details = columns.named("etcd_calls"), columns.named("etcd_call_details")
+    above = columns.row_names(details.column("above").to_pylist())
+    verb, namespace, name = (columns.column(each) for each in ("verb", "namespace", "object_name"))
+    found = set()
+    told = (calls.column(each).to_pylist() for each in ("request", "operation", "key"))
+    for request, operation, key, around in zip(*told, above, strict=True):
+        if request is None:
+            continue
+        is_narrow = operation == "get" or around == "List(recursive=false) etcd3"
+        places = (key or "").split("/")
+        is_meant = namespace[request] in places or name[request] in places
+        if verb[request] != "list" or not is_narrow or is_meant:
+            found.add(request)
+    return found
+
+
 KEYS: Final[Mapping[str, Callable[[Columns], list[Any]]]] = {
     "status": _status,
     "client": _client,
+    "webhook": _webhook,
+    "cached": _cached,
 }
 """
 Key → its values, of all requests.
 
 status: class of the HTTP status, such as "4xx".
 client: user agent without its build, see `client_of`.
+webhook: the admission webhook that it waited for longest. Told from Kubernetes 1.26 on.
+cached: what a get or list was answered from, "watch cache" or "etcd".
 """
+
+MANY: Final[Mapping[str, Callable[[Columns], Sequence[Collection[str]]]]] = {"webhook": _webhook_ns}
+"""Keys of which a request can have several values: it is in the group of one, and found by each."""
 
 _STEPS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from os import PathLike
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
-from k8strace.keys import KEYS, column_of, key_of
+from k8strace.files import FileExport
+from k8strace.formats.client_times import ClientTime
+from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
 from k8strace.spans import Issue, Spans
@@ -211,6 +213,7 @@ class _Joined:
         self.taxonomy = taxonomy
         self.core = core
         self.columns: dict[str, list[Any]] = {}
+        self._several: dict[str, list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
@@ -236,13 +239,36 @@ class _Joined:
             )
         return values
 
+    def row_names(self, rows: Iterable[int | None]) -> list[str | None]:
+        """Names of spans."""
+        names = self.spans.column("name")
+        return [None if row is None else names[row] for row in rows]
+
+    def spending(self, component: str) -> Collection[int]:
+        """Requests that spent time in a component, on their critical paths."""
+        table = self.phase_table
+        phases = [at for at, name in enumerate(table.names) if component_of(name) == component]
+        parts = self.core.attribute(table.answers, "critical_path", "clip", None)
+        return {row for phase in phases for row, ns in enumerate(parts.column(phase)) if ns}
+
     def test(self, text: str) -> tuple[list[Any], Callable[[Any], bool]]:
         """A column, and what a condition that somebody wrote asks of its values."""
         condition = condition_of(text)
         name = self.name_of(condition)
-        values = self.column(name)
-        kind = self._kind(name)
-        return values, predicate_of(condition, kind, is_time=name.endswith("_ns"), any_case=name == "verb")
+        fits = predicate_of(
+            condition, self._kind(name), is_time=name.endswith("_ns"), any_case=name == "verb"
+        )
+        return self.found_by(name, fits, all if condition.operator == "!=" else any)
+
+    def found_by(
+        self, name: str, fits: Callable[[Any], bool], several: Callable[[Iterable[bool]], bool] = any
+    ) -> tuple[list[Any], Callable[[Any], bool]]:
+        """A column as conditions see it, and what they ask: of a key with several values, of each of them."""
+        if name not in MANY:
+            return self.column(name), fits
+        if name not in self._several:
+            self._several[name] = [[*values] or [None] for values in MANY[name](self)]
+        return self._several[name], lambda values: several(map(fits, values))
 
     def name_of(self, condition: Condition) -> str:
         """The column that a condition is about."""
@@ -307,7 +333,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(ArrowExport, FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -392,7 +418,7 @@ class Requests(ArrowExport):
         """
         tests = [
             *(self._joined.test(text) for text in conditions),
-            *((self._joined.column(name), _test(value, name)) for name, value in wanted.items()),
+            *(self._joined.found_by(name, _test(value, name)) for name, value in wanted.items()),
         ]
         return Requests(
             self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
@@ -596,12 +622,16 @@ class Requests(ArrowExport):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = ()) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
         Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
         not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Args:
+            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
+                that was than the spans.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -618,7 +648,64 @@ class Requests(ArrowExport):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self)
+        return findings_of(self, client_times)
+
+    def stalls(self, *, error_rate: float = 0.01) -> Table:
+        """
+        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+
+        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
+        latency can be judged, and stalls that held up none of these are left out.
+
+        Args:
+            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
+                finds only longer stalls.
+
+        Returns:
+            One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
+            `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
+            As columns the process is two, and evidence and requests are JSON.
+
+        Examples:
+            >>> import k8strace
+            >>> len(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).stalls())
+            0
+        """
+        from k8strace.findings import stall_table
+
+        return stall_table(self, error_rate)
+
+    def cost(self, *keys: str, long_running: bool = False) -> Table:
+        """
+        What these requests cost, by client or whatever else they have in common, the most costly first.
+
+        Each request is in one group, and the parts of its time sum to its wall time: so do all columns, exactly.
+        Counted are the requests of `Attribution.by`: those with possible times, and of requests inside others only
+        the outermost.
+
+        Args:
+            keys: Columns or keys of requests, such as "client", the user agent without its build. None: one row.
+            long_running: Keep watches and other requests that stay open by their nature.
+
+        Returns:
+            One row per group: the keys, as text; `requests`; `wall_ns`; ns on the critical path for each component,
+            `apiserver_ns`, `etcd_ns` and so on; `etcd_calls`; `response_bytes`, where they are told.
+
+        Raises:
+            KeyError: There is no such column.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> by_client, (total,) = requests.cost("client"), requests.cost()
+            >>> [(row["client"], row["requests"]) for row in by_client][:2]
+            [('k8s-load/0.1', 517), ('kube-controller-manager/v0.0.0/replicaset-controller', 48)]
+            >>> sum(by_client.column("etcd_ns").to_pylist()) == total["etcd_ns"]
+            True
+        """
+        from k8strace.findings import cost_of
+
+        return cost_of(self, keys, long_running=long_running)
 
     def to_html(
         self,

@@ -292,6 +292,30 @@ def test_a_client_is_its_user_agent_without_its_build(agent, client):
     assert client_of(agent) == client
 
 
+def test_a_request_is_found_by_each_webhook_that_it_called(everything):
+    calls = everything.webhook_calls
+    for name in set(calls.column("webhook").to_pylist()):
+        called = {call["request"] for call in calls if call["webhook"] == name}
+        found = everything.where(f"webhook={name}")
+        assert set(found.column("request")) == called == set(everything.where(webhook=name).column("request"))
+        assert len(found) + len(everything.where(f"webhook!={name}")) == len(everything)
+
+
+@pytest.mark.parametrize("version", ["1.27_etcd-3.5", "1.31_etcd-3.5", "1.36_etcd-3.6"])
+def test_a_read_is_from_the_cache_or_from_etcd_as_its_query_says(version):
+    """`resourceVersion=0` is answered from the cache; a get without it from etcd, in these versions."""
+    path = Path(__file__).parent / "data" / f"k8s-{version}.otlp.zst"
+    requests = k8strace.join(k8strace.read(path))
+    told = {"get": {"etcd"}, "list": {"etcd"} if version.startswith("1.27") else {"watch cache"}}
+    for request, cached in zip(requests, requests.column("cached"), strict=True):
+        if request.verb not in told or request.resource is None or request.http_status != 200:
+            assert cached is None
+        elif "resourceVersion=0" in request.target:
+            assert cached == "watch cache"
+        elif "limit=" not in request.target:
+            assert cached in told[request.verb]
+
+
 # ---- the command line ----
 
 

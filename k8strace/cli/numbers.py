@@ -132,6 +132,31 @@ def positive(text: str) -> float:
     return value
 
 
+def quantiles(text: str) -> tuple[float, ...]:
+    """
+    Quantiles with commas between them, ascending.
+
+    Raises:
+        argparse.ArgumentTypeError: They are none.
+
+    Examples:
+        >>> quantiles("0.99,0.5,.999")
+        (0.5, 0.99, 0.999)
+    """
+    try:
+        found = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not all(0 < q <= 1 for q in found) or len(found) > MOST_QUANTILES:
+        raise argparse.ArgumentTypeError(
+            f"expected 1 to {MOST_QUANTILES} numbers above 0 and up to 1, such as 0.5,0.9,0.99, got {text!r}"
+        )
+    return tuple(found)
+
+
+MOST_QUANTILES: Final = 20
+
+
 def condition(text: str) -> str:
     """
     A condition on requests, as it was written.

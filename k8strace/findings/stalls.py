@@ -19,18 +19,23 @@ up later: of silences at the same time the one that ends first is told.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace import _core
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Outlay, Selection
 from k8strace.findings.tails import unusual
+from k8strace.tables import Table
+from k8strace.words import count, duration
 
 if TYPE_CHECKING:
     from k8strace.requests import Requests
 
-__all__ = ["ERROR_RATE", "Process", "Stall", "stalls"]
+__all__ = ["ERROR_RATE", "Process", "Stall", "Stalls", "process_stall", "stall_table", "stalls"]
 
 ERROR_RATE: Final = 0.01
 """Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
@@ -40,6 +45,8 @@ APART: Final = 1.5
 """A stall is so many times as long as the longest usual wait."""
 CROWD: Final = 3
 """So many requests that begin at once are a queue."""
+BROKEN_SHARE: Final = 0.01
+"""From this part of all time on a process that stands still is an error."""
 NEAR: Final = 64
 """So many silences before one are compared with it."""
 SLOW_AROUND: Final = 4
@@ -51,6 +58,11 @@ class Process(NamedTuple):
 
     service: str
     instance: str | None
+
+    @property
+    def text(self) -> str:
+        """As a sentence names it."""
+        return f"{self.service} ({self.instance})" if self.instance else self.service
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class Stall:
     requests: tuple[int, ...] = ()
     """Indices of the requests that it held up: that the process served, or that had a call open to it."""
     request_ns: tuple[int, ...] = ()
-    """How long each of them."""
+    """How long each of them, on its critical path."""
 
     @property
     def ns(self) -> int:
@@ -80,31 +92,80 @@ class Stall:
 
 def stalls(requests: Requests, *, error_rate: float = ERROR_RATE) -> list[Stall]:
     """
-    When processes stood still although somebody waited for them, by start.
-
-    It looks at all spans that were joined; of the requests that a stall held up it names those that are selected, and
-    it leaves out stalls that held up none of these.
-
-    Args:
-        requests: Joined requests, or a selection of them.
-        error_rate: How many silences of a healthy process are taken for a stall, in a recording; a smaller one finds
-            only longer stalls.
+    When processes stood still although somebody waited for them, by start. See `Requests.stalls`.
 
     Examples:
         >>> import k8strace
-        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
-        >>> stalls(requests)
+        >>> stalls(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")))
         []
     """
-    joined = requests._joined
-    found = sorted(_first_awake(_stood_still(joined.core.table("silences"), error_rate)))
-    chosen = set(requests._rows)
+    return _stalls(Selection(requests), error_rate)
+
+
+class Stalls(Table):
+    """One row per stall; iterating gives dictionaries with process, evidence and requests inside."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in super().__iter__():
+            process = {"service": row.pop("service"), "instance": row.pop("instance")}
+            nested = {name: json.loads(row[name]) for name in ("evidence", "requests")}
+            yield {"process": process, **row, **nested}
+
+
+def stall_table(requests: Requests, error_rate: float) -> Stalls:
+    """See `Requests.stalls`."""
+    found = stalls(requests, error_rate=error_rate)
+    ids = requests._joined.column("trace_id") if found else []
+    columns: list[tuple[str, str, list[Any]]] = [
+        ("service", "text", [one.process.service for one in found]),
+        ("instance", "text", [one.process.instance for one in found]),
+        ("start_unix_nano", "int", [one.start_unix_nano for one in found]),
+        ("end_unix_nano", "int", [one.end_unix_nano for one in found]),
+        ("evidence", "text", [json.dumps(one.evidence) for one in found]),
+        ("requests", "text", [json.dumps([ids[row] for row in one.requests]) for one in found]),
+        ("ns", "int", [one.ns for one in found]),
+    ]
+    return Stalls(_core.make_table(columns))
+
+
+def process_stall(selection: Selection) -> Iterator[Finding]:
+    """Processes that stood still although somebody waited for them."""
+    of: dict[Process, list[Stall]] = {}
+    for stall in _stalls(selection, ERROR_RATE):
+        of.setdefault(stall.process, []).append(stall)
+    for process, each in of.items():
+        outlay = Outlay.of(pair for one in each for pair in zip(one.requests, one.request_ns, strict=True))
+        if not outlay.rows:
+            continue
+        lengths = sorted(one.end_unix_nano - one.start_unix_nano for one in each)
+        times = f"{count(len(each), 'time')} for {duration(lengths[len(lengths) // 2])} (median)"
+        yield selection.finding(
+            "process_stall",
+            "error" if selection.share(outlay.total_ns) >= BROKEN_SHARE else "warning",
+            outlay,
+            f"{process.text} stood still {times if len(each) > 1 else f'for {duration(lengths[0])}'}"
+            f" and held {count(len(outlay.rows), 'request')} up: that took {selection.cost(outlay.total_ns)}",
+            "Look at what its machine did then: a process that is stopped or swapped out, a processor limit, a disk.",
+            [],
+            stalls=len(each),
+            longest_ns=lengths[-1],
+            stalled_ns=sum(lengths),
+        )
+
+
+def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
+    core = selection.requests._joined.core
+    found = sorted(_first_awake(_stood_still(core.table("silences"), error_rate)))
     held: list[list[tuple[int, int]]] = [[] for _ in found]
-    for stall, request, ns in joined.core.touched([(one.process, one.start, one.end) for one in found]):
-        if request in chosen:
-            held[stall].append((request, ns))
-    is_selection = len(chosen) < len(joined.core)
-    return [one.told(rows) for one, rows in zip(found, held, strict=True) if rows or not is_selection]
+    windows = core.held([(one.process, one.start, one.end) for one in found])
+    ns, rows = selection.critical_within([(row, start, end) for _, row, start, end in windows])
+    for (stall, *_), each, row in zip(windows, ns, rows, strict=True):
+        if row is not None:
+            held[stall].append((row, each))
+    is_all = len(selection.requests) == len(core)
+    return [one.told(Outlay.of(of)) for one, of in zip(found, held, strict=True) if of or is_all]
 
 
 class _Silence(NamedTuple):
@@ -154,14 +215,13 @@ class _Silence(NamedTuple):
         late = self.sent > 2 * self.called
         return late or self.slow_around * SLOW_AROUND > self.around
 
-    def told(self, held: Sequence[tuple[int, int]]) -> Stall:
-        """With the requests that it held up: (index, ns)."""
+    def told(self, held: Outlay) -> Stall:
+        """With the requests that it held up."""
         kinds = ("called", "answered", "stood", "opaque", "queued")
         evidence = {kind: getattr(self, kind) for kind in kinds}
         evidence |= {"wait_ns": self.agreed_ns, "usual_ns": self.usual_ns}
-        requests, ns = zip(*held, strict=True) if held else ((), ())
         who = Process(self.service, self.instance)
-        return Stall(who, self.start, self.end, evidence, requests, ns)
+        return Stall(who, self.start, self.end, evidence, tuple(held.rows), tuple(held.ns))
 
 
 _COLUMNS: Final = [

@@ -6,6 +6,7 @@ Everything that came from a span passes `clean` on its way to a terminal.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,6 +201,10 @@ def flowed(pieces: Iterable[Text], look: Look, *, between: str = "   ", hang: st
 # ── Lines ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+LEAST_TEXT: Final = 16
+"""Characters that text keeps as long as a column can be left out instead."""
+
+
 def columns(
     rows: Iterable[Sequence[Text | str]],
     look: Look,
@@ -208,6 +213,8 @@ def columns(
     elastic: int = 0,
     indent: int = 2,
     spare: Mapping[int, str] = MappingProxyType({}),
+    least: int = LEAST_TEXT,
+    keep_ends: bool = False,
 ) -> list[Text]:
     """
     Rows of cells as aligned lines, each within the width. Columns are left out before text is cut.
@@ -219,15 +226,21 @@ def columns(
         elastic: The column that is shortened where the rows are too wide.
         indent: Spaces before each line.
         spare: Column that can be left out → its name, the first one first; a last line names those that were.
+        least: Characters that the elastic column keeps as long as a column can be left out instead.
+        keep_ends: Text is cut in its middle.
     """
     cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
     gap = 2 if look.width >= 90 else 1
     room = look.width - indent
-    shown = _that_fit(widths, room, gap, elastic, spare)
+    shown = _that_fit(widths, room, gap, elastic, spare, least)
     excess = _taken(widths, shown, gap) - room
     if widths and excess > 0:
         widths[elastic] = max(widths[elastic] - excess, 6)
+        if keep_ends:
+            cells = [
+                [*row[:elastic], _cut(row[elastic], widths[elastic]), *row[elastic + 1 :]] for row in cells
+            ]
     lines = [
         _line(
             [row[at] for at in shown],
@@ -244,14 +257,12 @@ def columns(
     return lines
 
 
-LEAST_TEXT: Final = 16
-"""Characters that text keeps as long as a column can be left out instead."""
-
-
-def _that_fit(widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int]) -> list[int]:
+def _that_fit(
+    widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int], at_least: int
+) -> list[int]:
     """Places of the columns that are shown."""
     shown = list(range(len(widths)))
-    least = [min(width, LEAST_TEXT) if at == elastic else width for at, width in enumerate(widths)]
+    least = [min(width, at_least) if at == elastic else width for at, width in enumerate(widths)]
     for column in spare:
         if _taken(least, shown, gap) <= room:
             break
@@ -275,13 +286,31 @@ def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, g
     return line
 
 
+LEAST_ENDS: Final = 12
+"""Characters from which on a cell that is cut keeps its end too."""
+
+
+def _cut(cell: Text, width: int) -> Text:
+    """At most so many characters. Of names like `kube-controller-manager/v1.36.2/node-controller` the end tells."""
+    if cell.cell_len <= width or width < LEAST_ENDS or cell.cell_len != len(cell):
+        cell.truncate(width, overflow="ellipsis")
+        return cell
+    tail = (width - 1) * 3 // 5
+    return Text.assemble(cell[: width - 1 - tail], ELLIPSIS, cell[-tail:])
+
+
+_NUMBER_AND_UNIT: Final = re.compile(r"(?<=[0-9]) (?=(?:ns|µs|ms|s)\b)")
+"""The space between a number and its unit: no line ends there."""
+
+
 def wrapped(
     text: str, look: Look, *, mark: Text | None = None, indent: int = 2, style: str = ""
 ) -> list[Text]:
     """A sentence over as many lines as it takes, the second and later ones below the first's text."""
     lead = Text(" " * indent) + (mark or Text())
     hang = " " * lead.cell_len
-    lines = textwrap.wrap(text, max(look.width - len(hang), 20)) or [""]
+    tied = _NUMBER_AND_UNIT.sub("\0", text)
+    lines = [line.replace("\0", " ") for line in textwrap.wrap(tied, max(look.width - len(hang), 20))] or [""]
     return [
         lead + Text(lines[0], style=style),
         *(Text(hang) + Text(line, style=style) for line in lines[1:]),

@@ -17,10 +17,11 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
-use crate::findings::{stalls, touched};
+use crate::findings::{held, stalls};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
+use crate::tables::call_counts::call_counts;
 use crate::tables::trees::{self, Trees};
 use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
 
@@ -115,12 +116,12 @@ impl JoinedSpans {
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
     }
 
-    /// Requests that stalls held up: (stall, request, ns). Of each stall: process, from, to.
-    fn touched(&self, py: Python<'_>, stalls: Vec<touched::Stall>) -> PyResult<Vec<(u32, u32, i64)>> {
+    /// What stalls held up: (stall, row of a span, from, to). Of each stall: process, from, to.
+    fn held(&self, py: Python<'_>, stalls: Vec<held::Stall>) -> PyResult<Vec<(u32, u32, i64, i64)>> {
         let processes = self.joined.processes.names.len();
         match stalls.iter().find(|&&(process, ..)| process as usize >= processes) {
             Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
-            None => Ok(py.detach(|| touched::touched(&self.joined, &stalls))),
+            None => Ok(py.detach(|| held::held(&self.joined, &stalls))),
         }
     }
 
@@ -185,21 +186,28 @@ impl JoinedSpans {
         Ok(AttributedRequests(attributed))
     }
 
-    /// Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
+    /// Per span, between begin and end: ns of these requests' critical paths below it and within the
     /// times; and one of the requests that holds it.
     fn critical_within(
         &self,
         py: Python<'_>,
         answers: Answers,
         requests: Vec<usize>,
-        windows: Vec<(u32, i64, i64)>,
+        spans: Vec<u32>,
+        begin: Vec<i64>,
+        end: Vec<i64>,
     ) -> PyResult<(Vec<u64>, Vec<Option<u32>>)> {
         let table = self.phase_table(answers)?;
         self.check(&requests)?;
-        let spans = self.joined.columns.len();
-        if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= spans) {
-            return Err(PyIndexError::new_err(format!("span {row} of {spans}")));
+        let known = self.joined.columns.len();
+        if let Some(row) = spans.iter().find(|&&row| row as usize >= known) {
+            return Err(PyIndexError::new_err(format!("span {row} of {known}")));
         }
+        if spans.len() != begin.len() || spans.len() != end.len() {
+            return Err(PyValueError::new_err("a begin and an end for each span"));
+        }
+        let windows: Vec<_> =
+            spans.into_iter().zip(begin).zip(end).map(|((row, from), to)| (row, from, to)).collect();
         let (ns, held) =
             py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
         Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))
@@ -254,6 +262,26 @@ impl JoinedSpans {
             return Err(PyValueError::new_err("one group per phase"));
         }
         Ok(tables::calls(&self.joined, &self.signatures, &table, &group, requests.as_deref()))
+    }
+
+    /// Calls into each group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
+    fn call_counts<'py>(
+        &self,
+        py: Python<'py>,
+        answers: Answers,
+        group: Vec<u32>,
+        groups: usize,
+        requests: Vec<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        if group.len() != table.phases || group.iter().any(|&group| group as usize >= groups) {
+            return Err(PyValueError::new_err("one known group per phase"));
+        }
+        room(requests.len().saturating_mul(groups), "counts of calls")?;
+        let counts =
+            py.detach(|| call_counts(&self.joined, &self.signatures, &table, (&group, groups), &requests));
+        Ok(numbers(py, &counts))
     }
 }
 
@@ -318,6 +346,12 @@ impl JoinedSpans {
                 .collect(),
         }
     }
+}
+
+/// Numbers as the machine stores them: what `numpy.frombuffer` takes.
+fn numbers<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    PyBytes::new(py, &bytes)
 }
 
 /// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
@@ -434,6 +468,29 @@ impl AttributedRequests {
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
         let rows = run(&self.0.end, request);
         self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
+    }
+
+    /// ns by group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
+    fn matrix<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        group: Vec<usize>,
+        groups: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        if group.iter().any(|&group| group >= groups) {
+            return Err(PyValueError::new_err("known groups"));
+        }
+        room(requests.len().saturating_mul(groups), "parts of requests")?;
+        let mut ns = vec![0; requests.len() * groups];
+        for (request, ns) in requests.into_iter().zip(ns.chunks_mut(groups.max(1))) {
+            for row in run(&self.0.end, request) {
+                if let Some(&group) = group.get(usize::from(self.0.phase[row])) {
+                    ns[group] += self.0.ns[row] as i64;
+                }
+            }
+        }
+        Ok(numbers(py, &ns))
     }
 
     /// ns of one phase in every request.

@@ -1,5 +1,6 @@
 //! Tables about the joined spans: requests, repairs, clock offsets, the ledger, and who called whom.
 
+pub mod call_counts;
 pub mod conflicts;
 pub mod etcd_calls;
 mod etcd_operations;
