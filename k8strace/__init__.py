@@ -11,7 +11,14 @@ from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import (
+    ConditionError,
+    DecodeError,
+    FormatError,
+    K8straceError,
+    RulesError,
+    SamplingError,
+)
 from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.formats.client_times import ClientTime, read_client_times
@@ -36,6 +43,7 @@ __all__ = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",

@@ -12,6 +12,7 @@ __all__ = [
     "K8straceError",
     "MissingExtraError",
     "RulesError",
+    "SamplingError",
     "extra",
     "is_out_of_memory",
 ]
@@ -60,6 +61,10 @@ class FormatError(K8straceError, ValueError):
 
 class ConditionError(K8straceError, ValueError):
     """A condition or a time, as people write them, cannot be read. The message says what was expected."""
+
+
+class SamplingError(K8straceError, ValueError):
+    """Totals cannot be estimated, because the rate of sampling is not known. The message says why."""
 
 
 class RulesError(K8straceError, ValueError):

@@ -650,6 +650,36 @@ class Requests(ArrowExport, FileExport):
 
         return findings_of(self, client_times)
 
+    def estimate_totals(self, rate: float | None = None) -> Table:
+        """
+        What all requests came to, of which sampled traces are a part.
+
+        Counted are the requests of `Attribution.by`. Traces are taken or left as a whole, so the interval goes by sums
+        per trace; that of the rate itself, where it is told by ids, is not in it: one part in as many as there are
+        traces.
+
+        Args:
+            rate: How many of the traces were recorded, above 0 and at most 1. None: as `tracestate` tells it, or the
+                trace ids.
+
+        Returns:
+            One row for each of "requests", "wall_ns" and "etcd_calls": `quantity`, `recorded`, `rate`, and `estimate`
+            with its 95 % interval from `low` to `high`.
+
+        Raises:
+            SamplingError: The rate is not known, and why.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> row = next(iter(requests.estimate_totals(rate=0.5)))
+            >>> row["recorded"], row["estimate"], round(row["low"])
+            (1293, 2586.0, 2486)
+        """
+        from k8strace.findings import estimated_totals
+
+        return estimated_totals(self, rate)
+
     def stalls(self, *, error_rate: float = 0.01) -> Table:
         """
         When processes stood still although somebody waited for them, by start. See the explanation, "Findings".

@@ -48,6 +48,7 @@ FORWARD = {
     ("findings", "findings"),
     ("to_html", "page"),
     ("cost", "findings"),
+    ("estimate_totals", "findings"),
     ("_export", "export"),
     ("stalls", "findings"),
 }
@@ -67,6 +68,7 @@ PUBLIC = [
     "Requests",
     "Rule",
     "RulesError",
+    "SamplingError",
     "Signature",
     "Spans",
     "StreamSettings",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from statistics import median
 
 import pytest
 
 import k8strace
-from k8strace.findings.stalls import Stall, stalls
+from k8strace.findings import Stall, stalls
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import stalls as simulations  # noqa: E402
+
 SHARED = ROOT.parent / "shared" / "captures"
 """Recordings with known faults, which a clone need not have."""
 OWN = sorted((ROOT / "tests" / "data").glob("k8s-*.otlp.zst"))
@@ -21,6 +27,9 @@ HEALTHY = [
     *SHARED.glob("faults/f-sham.otlp.zst"),
     *SHARED.glob("faults/f-conflict.otlp.zst"),
 ]
+
+RUNS = int(os.environ.get("K8STRACE_STALL_RUNS", "10"))
+"""How many simulations are tried; 1,000 before a release."""
 
 Window = tuple[int, int]
 
@@ -69,3 +78,24 @@ def test_no_stall_is_found_where_nothing_stopped(path: Path) -> None:
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
 def test_no_stall_is_found_in_a_healthy_recording(path: Path) -> None:
     assert stalls(k8strace.join(k8strace.read(path))) == []
+
+
+@pytest.mark.slow
+def test_no_stall_is_found_in_healthy_simulations() -> None:
+    """The error rate: at most one run in a hundred, load that comes in waves and big lists included."""
+    assert len(dict(simulations.alarms(range(RUNS)))) <= RUNS // 100
+
+
+@pytest.mark.slow
+def test_stopped_processes_are_found_in_simulations() -> None:
+    score = simulations.score(range(max(10, RUNS // 5)))
+    assert score.hit >= 0.9 * score.due > 0
+    assert score.right >= 0.98 * score.found
+    assert median(score.start_ns) <= 15_000_000
+    assert median(score.end_ns) <= 15_000_000
+
+
+@pytest.mark.slow
+def test_a_slow_network_is_no_stall() -> None:
+    runs = max(10, RUNS // 5)
+    assert len(dict(simulations.alarms(range(runs), simulations.slow_network))) <= runs // 20

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from k8strace import attribute
+from k8strace import Attribution, SamplingError, attribute
 from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
@@ -72,6 +73,16 @@ def add_report(commands: Commands) -> None:
     command.add_argument(
         "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
     )
+    command.add_argument(
+        "--estimate-totals",
+        nargs="?",
+        type=float,
+        const=None,
+        default=False,
+        metavar="RATE",
+        help="what all requests came to, of which these were sampled; without a RATE (such as 0.01) it is told by "
+        "tracestate or trace ids",
+    )
     add_page(command)
     add_selecting(command)
     add_reading(command)
@@ -100,8 +111,24 @@ def _report(asked: argparse.Namespace) -> None:
     if asked.json:
         from k8strace.views.records import report_record
 
-        return write_json([report_record(attribution, requests, wanted)])
+        return write_json([{**report_record(attribution, requests, wanted), **_totals(attribution, asked)}])
     from k8strace.views.report import report_lines
 
     look = look_of(asked)
-    return write_text(report_lines(attribution, requests, look, wanted), look)
+    lines = report_lines(attribution, requests, look, wanted)
+    if totals := _totals(attribution, asked):
+        from k8strace.views.estimates import estimate_lines
+
+        lines += estimate_lines(totals["estimated_totals"], look)
+    return write_text(lines, look)
+
+
+def _totals(attribution: Attribution, asked: argparse.Namespace) -> dict[str, Any]:
+    """What was estimated, or why not."""
+    if asked.estimate_totals is False:
+        return {}
+    try:
+        rows = list(attribution.requests.estimate_totals(asked.estimate_totals))
+    except SamplingError as error:
+        return {"estimated_totals": {"why_not": str(error)}}
+    return {"estimated_totals": {"rate": rows[0]["rate"], "rows": rows}}

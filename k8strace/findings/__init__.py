@@ -19,6 +19,7 @@ from k8strace.findings.retries import etcd_retries, retries_cost, update_conflic
 from k8strace.findings.sampling import sampled
 from k8strace.findings.selection import Selection
 from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
+from k8strace.findings.totals import estimated_totals
 from k8strace.findings.waits import cache_wait, flowcontrol_queue
 from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
 
@@ -35,6 +36,7 @@ __all__ = [
     "Severity",
     "Stall",
     "cost_of",
+    "estimated_totals",
     "findings_of",
     "stall_table",
     "stalls",

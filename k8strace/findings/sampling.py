@@ -20,7 +20,7 @@ from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Outlay, Selection
 from k8strace.words import count
 
-__all__ = ["Sampling", "inferred", "sampled"]
+__all__ = ["Sampling", "inferred", "is_all", "sampled"]
 
 FEWEST: Final = 20
 """Fewer traces tell the rate to no better than a fifth."""
@@ -79,12 +79,17 @@ def _of(numbers: Sequence[int]) -> Sampling | None:
     return Sampling(min(1.0, low * (n + 1) / n), low, min(1.0, low * SURE ** (-1 / n)), n)
 
 
+def is_all(sampling: Sampling) -> bool:
+    """Whether so many traces of a recording of everything could look like this."""
+    return bool(sampling.low >= CHANCE ** (1 / sampling.traces))
+
+
 def sampled(selection: Selection) -> Iterator[Finding]:
     """Only a part of the traces was recorded."""
     trace_id, caller = selection.of_all("trace_id"), selection.of_all("caller")
     own = [row for row in selection.rows if caller[row] is None]
     sampling = inferred([trace_id[row] for row in own])
-    if sampling is not None and sampling.low < CHANCE ** (1 / sampling.traces):
+    if sampling is not None and not is_all(sampling):
         yield selection.finding(
             "sampled",
             "info",

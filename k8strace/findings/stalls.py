@@ -39,6 +39,10 @@ __all__ = ["ERROR_RATE", "Process", "Stall", "Stalls", "process_stall", "stall_t
 
 ERROR_RATE: Final = 0.01
 """Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
+SHORTEST_NS: Final = 1_000_000
+"""Shorter silences are not looked at."""
+MANY: Final = 100
+"""So many calls that did not wait are enough to know."""
 LEAST_NS: Final = 20_000_000
 """A busy scheduler lets processes wait for so long."""
 APART: Final = 1.5
@@ -186,6 +190,7 @@ class _Silence(NamedTuple):
     opaque_ns: int
     queued: int
     sent: int
+    calls: int
     around: int
     slow_around: int
     busy: bool
@@ -211,8 +216,8 @@ class _Silence(NamedTuple):
 
     @property
     def is_of_calls(self) -> bool:
-        """Not the process but each call was slow: those around it too, or most of those sent in it came later."""
-        late = self.sent > 2 * self.called
+        """Not the process but each call was slow: those around it too, or a third of those sent in it came later."""
+        late = 2 * self.sent > 3 * self.called > 0
         return late or self.slow_around * SLOW_AROUND > self.around
 
     def told(self, held: Outlay) -> Stall:
@@ -238,7 +243,9 @@ def _stood_still(table: _core.Table, error_rate: float) -> Iterator[_Silence]:
             of.setdefault(row.process, []).append(row)
     for rows in of.values():
         waits = [row.longest_ns for row in rows]
-        bound = unusual(waits, error_rate=error_rate, least=LEAST_NS, apart=APART)
+        quick = max(0, rows[0].calls - sum(row.called + row.answered for row in rows))
+        short = [SHORTEST_NS] * min(quick, MANY)
+        bound = unusual(waits, short, error_rate=error_rate, least=LEAST_NS, apart=APART)
         if bound < math.inf:
             yield from (
                 row._replace(usual_ns=round(bound))

@@ -13,10 +13,14 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["FEWEST", "limit", "unusual"]
+__all__ = ["limit", "unusual"]
 
 FEWEST: Final = 13
-"""With fewer waits nothing is told."""
+"""Fewer waits do not tell the shape of their tail: then it is taken to be `UNKNOWN`."""
+UNKNOWN: Final = 0.5
+"""The heaviest tail that has a variance."""
+AT_LEAST: Final = 3
+"""With fewer usual waits nothing is told."""
 
 LARGEST_SHARE: Final = 5
 """The tail is the largest one in five."""
@@ -27,18 +31,19 @@ CAUTION: Final = 0.5
 HEAVIEST: Final = 1.5
 LIGHTEST: Final = 0.02
 OUTLIERS: Final = 4
-"""At most one in four waits can stand out."""
+"""At most one in four waits can stand out, or `FEWEST` - 1."""
 
 
-def limit(waits: Sequence[int], error_rate: float) -> float:
+def limit(waits: Sequence[int], error_rate: float, short: Sequence[int] = ()) -> float:
     """
     What the largest of so many waits stays below, but for a share `error_rate` of recordings.
 
-    Infinite if that cannot be told from so few.
+    Infinite if that cannot be told.
 
     Args:
         waits: In order, the smallest first.
         error_rate: Expected number of healthy waits above it.
+        short: Further waits that were too short to be measured, at their bound; they count where there are few others.
 
     Examples:
         >>> from math import log
@@ -48,7 +53,8 @@ def limit(waits: Sequence[int], error_rate: float) -> float:
     """
     size = min(max(FEWEST - 1, len(waits) // LARGEST_SHARE), MOST)
     if len(waits) <= size:
-        return math.inf
+        few = [*short[: FEWEST - 1 - len(waits)], *waits]
+        return few[len(few) // 2] * (len(few) / error_rate) ** UNKNOWN if len(few) >= AT_LEAST else math.inf
     base = waits[-size - 1]
     above = [wait - base for wait in waits[-size:]]
     mean = sum(above) / size
@@ -61,22 +67,26 @@ def limit(waits: Sequence[int], error_rate: float) -> float:
     return float(base + scale / shape * ((size / error_rate) ** shape - 1))
 
 
-def unusual(waits: Sequence[int], *, error_rate: float, least: int, apart: float) -> float:
+def unusual(
+    waits: Sequence[int], short: Sequence[int] = (), *, error_rate: float, least: int, apart: float
+) -> float:
     """
     The limit above which waits stand out from the rest; infinite if none does.
 
     Args:
         waits: In any order. Those that stand out do not count among the usual ones, as long as they are few.
+        short: As for `limit`.
         error_rate: Expected number of healthy waits above the limit.
         least: Nothing shorter stands out.
         apart: What stands out is at least so many times the longest usual one.
     """
     ordered = sorted(waits)
     found = math.inf
-    for out in range(1, len(ordered) // OUTLIERS + 1):
+    for out in range(1, min(max(FEWEST - 1, len(ordered) // OUTLIERS), len(ordered)) + 1):
         usual, shortest = ordered[:-out], ordered[-out]
+        longest = apart * max(usual[-1:], default=0)
         if shortest < least:
             break
-        if shortest >= apart * usual[-1] and shortest > (bound := limit(usual, error_rate)):
-            found = max(bound, least, apart * usual[-1])
+        if shortest >= longest and shortest > (bound := limit(usual, error_rate, short)):
+            found = max(bound, least, longest)
     return found

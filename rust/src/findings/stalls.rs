@@ -21,7 +21,8 @@ use crate::findings::steps::Steps;
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
 
-/// Who waits goes on at most so long after a silence: a quarter of what it waited, at least 5 ms, at most 100.
+/// Who waits began at most so long before a silence, or the process lived and did not hear of it; and goes on at most so
+/// long after: a quarter of what it waited, at least 5 ms, at most 100.
 fn late(wait: i64) -> i64 {
     (wait / 4).clamp(5_000_000, 100_000_000)
 }
@@ -61,6 +62,8 @@ pub struct Due {
     pub queued: u32,
     /// Calls into the process that were sent in the silence.
     pub sent: u32,
+    /// All calls into the process and out of it, at any time.
+    pub calls: u32,
     /// Calls before and after it, into the process and out of it.
     pub around: u32,
     /// How many of them waited too.
@@ -130,7 +133,7 @@ fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
     }
     if let Some((place, (start, end))) = silences.before(call.server, call.begun, late(total)) {
         let wait = end - call.sent.max(start);
-        if wait >= SHORTEST && call.begun - end <= late(wait) {
+        if wait >= SHORTEST && call.begun - end <= late(wait) && start - call.sent <= late(wait) {
             due[call.server as usize][place].called.add(wait);
         }
     }
@@ -143,7 +146,7 @@ fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
     }
     if let Some((place, (start, end))) = silences.before(call.client, call.ended, late(total)) {
         let wait = end - call.answered.max(start);
-        if wait >= SHORTEST && call.ended - end <= late(wait) {
+        if wait >= SHORTEST && call.ended - end <= late(wait) && start - call.answered <= late(wait) {
             due[call.client as usize][place].answered.add(wait);
         }
     }
@@ -226,6 +229,7 @@ impl Around {
         let length = end - start;
         let answer = self.ends[process].get(self.ends[process].partition_point(|&ns| ns < end));
         let until = answer.map_or(i64::MAX, |&ns| ns).min(end + late(length));
+        due.calls = (self.into[process][0].len() + self.out[process][0].len()) as u32;
         let begun = |at: i64| self.starts[process].partition_point(|&ns| ns < at);
         due.queued = (begun(until) - begun(end)) as u32;
         let sent = |at: i64| self.into[process][0].partition_point(|&(ns, _)| ns < at);
@@ -280,6 +284,7 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
         ("opaque_ns", ns(|due| due.opaque.longest)),
         ("queued", number(|due| due.queued)),
         ("sent", number(|due| due.sent)),
+        ("calls", number(|due| due.calls)),
         ("around", number(|due| due.around)),
         ("slow_around", number(|due| due.slow_around)),
         ("busy", Arc::new(BooleanArray::from_iter(rows.iter().map(|(_, due)| Some(due.busy))))),
