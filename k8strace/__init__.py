@@ -9,6 +9,7 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.audit import Audit
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import (
@@ -30,6 +31,7 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "Audit",
     "ClientTime",
     "Comparison",
     "ConditionError",

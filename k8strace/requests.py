@@ -22,6 +22,8 @@ from k8strace.tables import ArrowExport, Table
 if TYPE_CHECKING:
     import networkx as nx
 
+    from k8strace.formats.content import Readable
+
 RESOURCE: Final = "resource."
 """Columns that begin so are attributes of the resource that sent the SERVER span."""
 
@@ -422,6 +424,31 @@ class Requests(ArrowExport, FileExport):
             self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
         )
 
+    def with_column(self, name: str, values: Sequence[Any]) -> Requests:
+        """
+        The same requests with one more column, to select and group by.
+
+        Args:
+            name: What it is called.
+            values: Of all joined requests, by their index; text or None.
+
+        Raises:
+            ValueError: There are more or fewer values than joined requests.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> teams = [f"team-{(namespace or '?')[-1]}" for namespace in requests.column("namespace")]
+            >>> requests.with_column("team", teams).where("team=team-3")
+            Requests(115 of 1411 requests)
+        """
+        joined = self._joined
+        if len(values) != len(joined.core):
+            raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
+        copy = _Joined(joined.spans, joined.taxonomy, joined.core)
+        copy.columns = {**joined.columns, name: list(values)}
+        return Requests(copy, self._rows)
+
     @property
     def recorded(self) -> tuple[int, int]:
         """When the first of all joined requests began and the last one ended, in unix ns; zeros if there is none."""
@@ -620,7 +647,7 @@ class Requests(ArrowExport, FileExport):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self, *, client_times: Sequence[ClientTime] = ()) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = (), audit: Readable | None = None) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
@@ -630,6 +657,7 @@ class Requests(ArrowExport, FileExport):
         Args:
             client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
                 that was than the spans.
+            audit: The audit log of the same time, for what kube-apiserver measured itself; see `Audit`.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -646,7 +674,7 @@ class Requests(ArrowExport, FileExport):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self, client_times)
+        return findings_of(self, client_times, audit)
 
     def estimate_totals(self, rate: float | None = None) -> Table:
         """

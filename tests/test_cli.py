@@ -190,7 +190,9 @@ def test_phases_stand_below_their_group():
 
 
 def test_slowest_top_and_by_are_obeyed():
-    text = run("report", CAPTURE, "--slowest", "1", "--top", "2", "--by", "user_agent").stdout
+    text = run(
+        "report", CAPTURE, "--slowest", "1", "--top", "2", "--by", "user_agent", "--width", "160"
+    ).stdout
     table = text.partition("Where the time went")[2].partition("Not in here")[0].splitlines()
     assert "The slowest request " in text
     assert "2. " not in text

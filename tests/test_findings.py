@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from builder import batches
+from builder import Span, apiserver_request, batches, etcd_client, trace, verb_span
 from planted import PLANTS, Garden
 
 import k8strace
@@ -145,6 +145,15 @@ def test_the_rate_is_told_by_ids(rate):
     assert held >= 186
 
 
+def test_a_thinned_recording_is_told_to_be_one():
+    """Only traces whose number is below a tenth, as the sampler keeps them."""
+    requests = k8strace.join(k8strace.read(BASE))
+    kept = requests.where(trace_id=lambda each: int(each[16:], 16) >> 1 < 0.1 * 2**63)
+    (row,) = [row for row in kept.findings() if row["code"] == "sampled"]
+    assert row["evidence"]["low"] <= 0.1 <= row["evidence"]["high"]
+    assert (row["ns"], row["severity"]) == (0, "info")
+
+
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 def test_recordings_of_everything_are_not_told_to_be_sampled(path):
     assert "sampled" not in {row["code"] for row in k8strace.join(k8strace.read(path)).findings()}
@@ -188,3 +197,46 @@ def test_totals_are_not_estimated_where_no_rate_is_known():
     with pytest.raises(k8strace.SamplingError, match="the rate is not known"):
         requests[:5].estimate_totals()
     assert {row["rate"] for row in requests.estimate_totals()} == {1.0}
+
+
+# ── Conflicts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("dropped", "conflicts"), [(0, 2), (9, 4)])
+def test_conflicts_are_counted_by_transactions_where_events_were_dropped(dropped, conflicts):
+    """Five transactions and two events: where none was dropped two attempts were in vain, else all but the last."""
+    calls = [etcd_client("KV/Txn", 10 * at, 10 * at + 5) for at in range(1, 6)]
+    events = [(26, "Retry value restored"), (46, "Retry value restored")]
+    update = Span("GuaranteedUpdate etcd3", 5, 60, calls, events=events, dropped_events_count=dropped)
+    patch = apiserver_request("1.34", "PATCH", "/api/v1/nodes/a", 0, 70, [verb_span("Patch", 1, 65, update)])
+    (request,) = k8strace.join(k8strace.decode(batches(trace(patch))))
+    assert request.conflicts == conflicts
+    (found,) = [row for row in request._requests.findings() if row["code"] == "update_conflicts"]
+    # From the start of the update, since it does not tell when the first attempt began, to the last new value.
+    assert (found["ns"], found["evidence"]["conflicts"]) == (46 - 5, conflicts)
+
+
+def test_an_update_that_wins_at_once_has_no_conflict():
+    update = Span(
+        "GuaranteedUpdate etcd3",
+        5,
+        60,
+        [etcd_client("KV/Txn", 10, 15)],
+        events=[(6, "initial value restored")],
+    )
+    patch = apiserver_request("1.34", "PATCH", "/api/v1/nodes/a", 0, 70, [verb_span("Patch", 1, 65, update)])
+    (request,) = k8strace.join(k8strace.decode(batches(trace(patch))))
+    assert request.conflicts == 0
+
+
+# ── Any input ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", sorted((DATA / "field").iterdir()), ids=lambda path: path.name)
+def test_findings_survive_what_people_really_have(path):
+    try:
+        requests = k8strace.join(k8strace.read(path))
+    except k8strace.K8straceError:
+        return
+    for row in requests.findings():
+        assert len(requests.where(*row["where"])) >= row["requests"]

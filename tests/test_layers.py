@@ -28,6 +28,7 @@ FLOW = [
     "requests",
     "statistics",
     "attribution",
+    "audit",
     "compare",
     "findings",
     "export",
@@ -53,6 +54,7 @@ FORWARD = {
 
 PUBLIC = [
     "Attribution",
+    "Audit",
     "ClientTime",
     "Comparison",
     "ConditionError",
@@ -154,14 +156,17 @@ FLOORS = {
         "report",
         "requests",
         "tree",
+        "audit",
         "export",
         "serve",
         "setup",
+        "completion",
         "commands",
         "__init__",
     ],
     "cli/serve": ["options", "settings", "supervision", "logs", "showing", "running", "__init__"],
     "cli/setup": ["given", "render", "check", "probe", "__init__"],
+    "audit": ["scanning", "log", "comparing", "__init__"],
     "export": [
         "protobuf",
         "told",

@@ -258,6 +258,23 @@ def test_both_sides_of_zipkins_shared_id_are_kept():
     assert child[2] == server[1]
 
 
+def zipkin_span(id_: str, **more: object) -> dict:
+    """One of Zipkin's spans."""
+    return {"traceId": "5", "id": id_, "name": id_, "timestamp": 10, "duration": 5, **more}
+
+
+def test_a_span_of_zipkins_that_is_broken_costs_no_other():
+    """Neither does an end that is missing. What follows the array is read as ever."""
+    broken = json.dumps([zipkin_span("1"), zipkin_span("2", timestamp="noon"), zipkin_span("3")]).encode()
+    spans = k8strace.read(broken + b"\n" + json.dumps([zipkin_span("4")]).encode())
+    assert spans.column("name").to_pylist() == ["1", "3", "4"]
+    (issue,) = (issue for issue in spans.issues if issue.code != "microseconds")
+    assert (issue.code, issue.offset) == ("malformed", broken.index(b'{"traceId": "5", "id": "2"'))
+    torn = k8strace.read(json.dumps([zipkin_span("1"), zipkin_span("2"), zipkin_span("3")]).encode()[:-20])
+    assert torn.column("name").to_pylist() == ["1", "2"]
+    assert "torn_message" in {issue.code for issue in torn.issues}
+
+
 @peers
 @pytest.mark.parametrize(
     "path",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from k8strace.audit import Audit
 from k8strace.findings.abandoned import work_after_client_left
+from k8strace.findings.audited import audited
 from k8strace.findings.clients import list_then_get, relist_storm
 from k8strace.findings.completeness import spans_lost
 from k8strace.findings.cost import cost_of
@@ -25,6 +27,7 @@ from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook
 
 if TYPE_CHECKING:
     from k8strace.formats.client_times import ClientTime
+    from k8strace.formats.content import Readable
     from k8strace.requests import Requests
 
 __all__ = [
@@ -76,10 +79,13 @@ MOST_OF_A_CODE: Final = 10
 """Findings of one code that are told: the most costly ones."""
 
 
-def findings_of(requests: Requests, client_times: Sequence[ClientTime] = ()) -> Findings:
+def findings_of(
+    requests: Requests, client_times: Sequence[ClientTime] = (), audit: Readable | None = None
+) -> Findings:
     """See `Requests.findings`."""
     selection = Selection(requests, client_times)
     if not selection.rows:
         return table_of([])
     found = (in_order(detector(selection))[:MOST_OF_A_CODE] for detector in DETECTORS)
-    return table_of(in_order(finding for each in found for finding in each))
+    told = audited(Audit(requests, audit)) if audit is not None else ()
+    return table_of(in_order([*(finding for each in found for finding in each), *told]))

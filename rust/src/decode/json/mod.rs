@@ -208,7 +208,7 @@ impl Walk {
         if self.out.0.len() + self.trace.len() > limit {
             return Err(Fault::beyond(limit));
         }
-        self.trace.add(span).map_err(|message| Fault::of_words(message))
+        self.trace.add(span).map_err(Fault::of_words)
     }
 
     /// The parser's error in our words. `skipped` bytes came before `text`.
@@ -583,10 +583,8 @@ impl Visitor<'_> for Key<'_> {
                 }
                 None => {}
             }
-        } else if found.is_none() {
-            if self.fields.iter().any(|field| field.carries) {
-                self.walk.strange = Some(clip(key));
-            }
+        } else if found.is_none() && self.fields.iter().any(|field| field.carries) {
+            self.walk.strange = Some(clip(key));
         }
         Ok(found)
     }

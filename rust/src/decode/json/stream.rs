@@ -82,6 +82,8 @@ pub struct Reader {
     arrays: u64,
     /// Arrays around them at the beginning of whose envelope we were: `{"data":[` of Jaeger's.
     enveloped: u64,
+    /// Arrays around the spans of Zipkin's array that is read span by span, since it is damaged as a whole; or 0.
+    singly: u64,
     /// The next newline, if it is known; before `searched` there is none.
     newline: Option<usize>,
     searched: usize,
@@ -134,6 +136,7 @@ impl Reader {
             line: 1,
             arrays: 0,
             enveloped: 0,
+            singly: 0,
             newline: None,
             searched: 0,
             crowded: 0,
@@ -226,6 +229,9 @@ impl Reader {
             [b' ' | b'\t' | b'\r' | b'\n' | b',' | RECORD_SEPARATOR, ..] => self.pass(1),
             [b']', ..] if self.arrays > 0 => {
                 self.arrays -= 1;
+                if self.singly > self.arrays {
+                    self.singly = 0;
+                }
                 if self.enveloped == self.arrays + 1 {
                     self.enveloped = 0;
                     self.mode = Mode::Envelope(Scan { depth: 1, objects: 1, ..Scan::default() });
@@ -347,8 +353,20 @@ impl Reader {
 
     // ---- values -----------------------------------------------------------------------------------
 
+    /// Is what begins here the array of Zipkin's spans as a whole?
+    fn is_array(&self) -> bool {
+        self.singly == 0 && self.rest().starts_with(b"[")
+    }
+
+    /// Goes on with the spans of an array, each a value of its own.
+    fn one_by_one(&mut self) -> Step {
+        self.arrays += 1;
+        self.singly = self.arrays;
+        self.pass(1)
+    }
+
     fn value(&mut self, mut scan: Scan, last: bool) -> Result<Step> {
-        if scan.len == 0 {
+        if scan.len == 0 && self.singly == 0 {
             match self.line_end(last) {
                 None if self.rest().len() < PATIENCE => {
                     self.mode = Mode::Value(scan);
@@ -371,6 +389,10 @@ impl Reader {
             }
         }
         let seen = scan.on(self.rest());
+        let damaged = matches!(seen, Seen::Broken(_)) || (last && matches!(seen, Seen::More));
+        if (damaged || scan.len > self.limit) && self.is_array() {
+            return Ok(self.one_by_one());
+        }
         if scan.len > self.limit {
             let expected = format!("a message of at most {} bytes", self.limit);
             return Err(DecodeError::new(expected, "more", self.here() as usize).of(ErrorKind::Limit));
@@ -398,7 +420,12 @@ impl Reader {
 
     /// A value from its first bracket to its last.
     fn whole(&mut self, len: usize) -> Step {
-        let text = &self.rest()[..len];
+        let single;
+        let mut text = &self.rest()[..len];
+        if self.singly > 0 && text.starts_with(b"{") {
+            single = [b"[", text, b"]"].concat();
+            text = &single;
+        }
         let limit = len.max(FREE_WIRE);
         let (read, replaced) = match convert(text, limit, &TOP) {
             Err(error) if error.kind == ErrorKind::Json && std::str::from_utf8(text).is_err() => {
@@ -409,6 +436,7 @@ impl Reader {
         };
         match read {
             Ok((bytes, micros)) => self.give(len, Found::Wire(Wire { bytes, replaced, micros })),
+            Err(_) if self.is_array() => self.one_by_one(),
             Err(mut error) => {
                 error.offset += self.here();
                 if error.kind == ErrorKind::Json { self.broken(error) } else { self.bad(len, error) }

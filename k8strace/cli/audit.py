@@ -1,0 +1,76 @@
+"""`k8strace audit`: kube-apiserver's own measurements beside the spans, and what each user costs."""
+
+from __future__ import annotations
+
+import argparse
+
+from k8strace import Audit
+from k8strace.cli.exits import NotFoundError
+from k8strace.cli.inputs import check_columns, joined, selected
+from k8strace.cli.numbers import from_zero
+from k8strace.cli.options import (
+    Commands,
+    add_command,
+    add_files,
+    add_joining,
+    add_reading,
+    add_selecting,
+    add_showing,
+)
+from k8strace.cli.outputs import look_of, write_json, write_text
+
+__all__ = ["add_audit"]
+
+
+def add_audit(commands: Commands) -> None:
+    """Adds the command."""
+    command = add_command(
+        commands,
+        "audit",
+        _audit,
+        "the audit log beside the spans: kube-apiserver's own measurements, and what each user costs",
+        "  k8strace audit traces.otlp.zst audit.log\n"
+        "  k8strace audit traces.otlp.zst 'audit-*.log.gz' --by user,verb --json | jq .cost\n",
+    )
+    add_files(command)
+    command.add_argument(
+        "audit_log",
+        metavar="AUDIT_LOG",
+        help="JSON lines or EventList, plain, gzip or zstd; a quoted pattern",
+    )
+    command.add_argument(
+        "--by",
+        default="user,namespace",
+        metavar="COLUMNS",
+        help="what costs are summed by: user, and what report takes (default user,namespace)",
+    )
+    command.add_argument(
+        "--top", type=from_zero, default=12, metavar="N", help="rows of costs; 0 for all (default 12)"
+    )
+    add_selecting(command)
+    add_reading(command)
+    add_joining(command)
+    add_showing(command)
+
+
+def _audit(asked: argparse.Namespace) -> None:
+    requests = joined(asked)
+    # conditions may be about the user, whom only the log knows
+    audit = Audit(requests, asked.audit_log)
+    if len(requests) and not audit.found:
+        raise NotFoundError(
+            f"no request has an audit id of this log ({audit.log.read:,} events, {audit.log.damaged:,} damaged): "
+            "are both of the same time? Spans tell the audit id from Kubernetes 1.26 on"
+        )
+    chosen = selected(audit.requests, asked)
+    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
+    check_columns(audit.requests, by)
+    table, cost = audit.table_of(chosen), chosen.cost(*by)
+    if asked.json:
+        from k8strace.views.audit import audit_record
+
+        return write_json([audit_record(audit, table, cost)])
+    from k8strace.views.audit import audit_lines
+
+    look = look_of(asked)
+    return write_text(audit_lines(audit, table, cost, by, look, asked.top or None), look)
