@@ -35,6 +35,7 @@ __all__ = [
     "make_table",
     "screen",
     "split_frames",
+    "varints",
     "wire_to_json",
 ]
 
@@ -168,6 +169,10 @@ class JoinedSpans:
         Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
         ValueError.
         """
+    def trees(self, requests: Sequence[int], answers: _Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """The trees of these requests as columns of varints by name, and span names. Raises IndexError, ValueError."""
+    def processes(self) -> list[tuple[str, str | None]]:
+        """Service and instance id of every process."""
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
@@ -381,6 +386,9 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
     """A table of (name, "text" | "int" | "float" | "bool", values or None). Raises TypeError."""
+
+def varints(values: Sequence[int], signed: bool) -> bytes:
+    """Numbers as LEB128 varints, zigzag if they are signed."""
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
@@ -775,6 +777,46 @@ class Requests(ArrowExport, FileExport):
         from k8strace.findings import cost_of
 
         return cost_of(self, keys, long_running=long_running)
+
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        title: str | None = None,
+        redact: bool = False,
+        max_mb: float = 10.0,
+    ) -> str | None:
+        """
+        The page of these requests: one HTML file that needs no network and no server. Equal input, equal bytes.
+
+        Its first screen is readable with scripts off. The explanation, "The page", says what it shows.
+
+        Args:
+            path: Where it is written; None: it is returned.
+            title: Its title; None: the names of the files that were read.
+            redact: Names of objects, namespaces, hosts, clients and webhooks as hashes, to show it to others.
+            max_mb: Megabytes that the file has at most, about: as many call trees are in it. Sums are of all.
+
+        Returns:
+            The page, or None if it was written.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> html = requests.where(verb="delete").to_html()
+            >>> html.startswith("<!doctype html>"), "default-src 'none'" in html
+            (True, True)
+        """
+        from k8strace.page import Options, page_of
+
+        text = page_of(self, Options(title=title, redact=redact, max_mb=max_mb))
+        if path is None:
+            return text
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+        return None
 
     def etcd_usage(self, *keys: str) -> Table:
         """

@@ -18,6 +18,7 @@ from k8strace.cli.options import (
     add_sources,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.cli.pages import add_page, write_page
 
 __all__ = ["add_report"]
 
@@ -33,6 +34,7 @@ def add_report(commands: Commands) -> None:
         "  k8strace report 'day-*.otlp.zst' --by client --sort errors\n"
         "  k8strace report traces.json --by 10s --since 14:05 --until 14:10\n"
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
+        "  k8strace report traces.json --html report.html\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
     add_sources(command)
@@ -81,6 +83,7 @@ def add_report(commands: Commands) -> None:
         help="what all requests came to, of which these were sampled; without a RATE (such as 0.01) it is told by "
         "tracestate or trace ids",
     )
+    add_page(command)
     add_selecting(command)
     add_reading(command)
     add_joining(command)
@@ -92,6 +95,8 @@ def _report(asked: argparse.Namespace) -> None:
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
     check_columns(requests, by)
     attribution = attribute(selected(requests, asked), method=asked.method)
+    if asked.html:
+        return write_page(attribution.requests, asked)
     from k8strace.views.breakdown import Wanted
 
     wanted = Wanted(

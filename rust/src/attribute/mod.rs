@@ -293,32 +293,50 @@ pub fn explain(
     table: &PhaseTable,
     request: usize,
 ) -> (Vec<Node>, Vec<Segment>) {
-    let mut walker = Walker::new(joined, signatures, table);
-    walker.load(request);
-    let mut nodes: Vec<Node> = (0..walker.rows.len())
-        .map(|node| {
-            let (start, end) = walker.sweep.effective(node as u32);
-            Node {
-                row: walker.rows[node],
-                start,
-                end,
-                critical_ns: 0,
-                self_ns: 0,
-                phase: walker.own_phase(node),
-            }
-        })
-        .collect();
-    walker.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
-    let mut segments = Vec::new();
-    let labels = &walker.labels;
-    walker.sweep.critical_path(Overlap::Clip, |node, from, to| {
-        nodes[node as usize].critical_ns += (to - from) as u64;
-        let first = segments.len();
-        labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
-        segments[first..].reverse();
+    let mut found = (Vec::new(), Vec::new());
+    explain_each(joined, signatures, table, &[request], |nodes, segments| {
+        found = (nodes.to_vec(), segments.to_vec());
     });
-    segments.reverse();
-    (nodes, segments)
+    found
+}
+
+/// The same of many requests, one after the other.
+pub fn explain_each(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    requests: &[usize],
+    mut take: impl FnMut(&[Node], &[Segment]),
+) {
+    let mut walker = Walker::new(joined, signatures, table);
+    let (mut nodes, mut segments) = (Vec::new(), Vec::new());
+    for &request in requests {
+        walker.load(request);
+        nodes.clear();
+        segments.clear();
+        walker.explain(&mut nodes, &mut segments);
+        take(&nodes, &segments);
+    }
+}
+
+impl Walker<'_> {
+    /// The loaded request.
+    fn explain(&mut self, nodes: &mut Vec<Node>, segments: &mut Vec<Segment>) {
+        nodes.extend((0..self.rows.len()).map(|node| {
+            let (start, end) = self.sweep.effective(node as u32);
+            let (row, phase) = (self.rows[node], self.own_phase(node));
+            Node { row, start, end, critical_ns: 0, self_ns: 0, phase }
+        }));
+        self.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
+        let labels = &self.labels;
+        self.sweep.critical_path(Overlap::Clip, |node, from, to| {
+            nodes[node as usize].critical_ns += (to - from) as u64;
+            let first = segments.len();
+            labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
+            segments[first..].reverse();
+        });
+        segments.reverse();
+    }
 }
 
 /// Labels of own time: per node an initial phase and the marks where it changes, in order of time.

@@ -22,6 +22,7 @@ use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::tables::call_counts::call_counts;
+use crate::tables::trees::{self, Trees};
 use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
 
 type Text = Option<String>;
@@ -226,6 +227,28 @@ impl JoinedSpans {
         })
     }
 
+    /// The trees of these requests as columns of varints by name, and the names that they number.
+    fn trees<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        answers: Answers,
+    ) -> PyResult<(Vec<(&'static str, Bound<'py, PyBytes>)>, Vec<String>)> {
+        self.check(&requests)?;
+        let table = self.phase_table(answers)?;
+        let found = py.detach(|| trees::trees(&self.joined, &self.signatures, &table, &requests));
+        let names = found.names.iter().map(|&name| self.joined.columns.names.text(name).to_owned());
+        let names = names.collect();
+        let columns = columns_of(found).into_iter().map(|(name, bytes)| (name, PyBytes::new(py, &bytes)));
+        Ok((columns.collect(), names))
+    }
+
+    /// Service and instance id of every process.
+    fn processes(&self) -> Vec<(String, Option<String>)> {
+        let known = self.joined.processes.names.iter();
+        known.map(|(service, instance)| (service.clone(), instance.clone())).collect()
+    }
+
     /// Who called whom between groups of phases: (from, to, calls, ns).
     fn calls(
         &self,
@@ -348,6 +371,35 @@ fn error_of(c: &Columns, row: usize) -> Text {
     run(&c.spans.events_end, row).rev().find_map(told)
 }
 
+fn columns_of(trees: Trees) -> [(&'static str, Vec<u8>); 14] {
+    [
+        ("up", trees.up),
+        ("name", trees.name),
+        ("process", trees.process),
+        ("kind", trees.kind),
+        ("phase", trees.phase),
+        ("start", trees.start),
+        ("duration", trees.duration),
+        ("cut_start", trees.cut_start),
+        ("cut_end", trees.cut_end),
+        ("self_ns", trees.self_ns),
+        ("counts", trees.counts),
+        ("waited", trees.waited),
+        ("length", trees.length),
+        ("spent", trees.spent),
+    ]
+}
+
+/// Numbers as varints, zigzag where they can be negative.
+#[pyfunction]
+fn varints<'py>(py: Python<'py>, values: Vec<i64>, signed: bool) -> Bound<'py, PyBytes> {
+    let mut out = Vec::with_capacity(values.len() * 2);
+    for value in values {
+        if signed { trees::zigzag(&mut out, value) } else { trees::varint(&mut out, value as u64) }
+    }
+    PyBytes::new(py, &out)
+}
+
 fn method_of(name: &str) -> PyResult<Method> {
     match name {
         "critical_path" => Ok(Method::CriticalPath),
@@ -467,5 +519,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AttributedRequests>()?;
     module.add_class::<Explained>()?;
     module.add_class::<SpanView>()?;
+    module.add_function(wrap_pyfunction!(varints, module)?)?;
     module.add_function(wrap_pyfunction!(join, module)?)
 }

@@ -5,6 +5,7 @@ pub mod conflicts;
 pub mod etcd_calls;
 mod etcd_operations;
 pub mod issues;
+pub mod trees;
 pub mod webhook_calls;
 
 use std::collections::BTreeMap;
