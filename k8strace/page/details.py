@@ -8,7 +8,6 @@ from typing import Any, Final
 from k8strace import _core
 from k8strace.page.redaction import PlainNames
 from k8strace.requests import Requests
-from k8strace.spans import id_in_hex
 from k8strace.views.text import clean
 
 __all__ = ["details_of"]
@@ -61,7 +60,7 @@ def _span(
         _text(names, view.error),
         [[clean(key, 200), _value(names, key, value)] for key, value in view.attributes[:MOST_ROWS]],
         [[at - start, _text(names, name)] for at, name in view.events[:MOST_ROWS]],
-        [[id_in_hex(each["trace_id"]), id_in_hex(each["span_id"])] for each in (links or [])[:MOST_ROWS]],
+        [[each["trace_id"], each["span_id"]] for each in (links or [])[:MOST_ROWS]],
     ]
 
 
