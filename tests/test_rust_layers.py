@@ -20,6 +20,7 @@ FLOW = [
     "attribute",
     "stream",
     "tables",
+    "retime",
     "python",
 ]
 

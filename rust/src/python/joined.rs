@@ -1,6 +1,6 @@
 //! Joined spans and their attribution, as Python sees them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -18,6 +18,9 @@ use crate::error::room_for;
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
+use super::retimed::{EditsRow, RetimedRequests, edits_of};
+use crate::retime::named::Named;
+use crate::retime::{self};
 use crate::tables::{self, etcd_calls, issues};
 
 type Text = Option<String>;
@@ -33,6 +36,8 @@ type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<
 pub struct JoinedSpans {
     joined: Joined,
     signatures: Signatures,
+    /// Made when asked for.
+    named: OnceLock<Named>,
 }
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
@@ -167,6 +172,42 @@ impl JoinedSpans {
         Ok(AttributedRequests(attributed))
     }
 
+    /// Calls that have a name: (kind, name), numbered from 1 on.
+    fn named_calls(&self) -> Vec<(&'static str, String)> {
+        self.named().names.iter().map(|(kind, name)| (kind.name(), name.clone())).collect()
+    }
+
+    /// How long these requests take if some parts of them take another time.
+    fn retime(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        edits: EditsRow,
+        requests: Vec<usize>,
+    ) -> PyResult<RetimedRequests> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        let edits = edits_of(edits)?;
+        let all = self.joined.requests.len();
+        let named = if edits.set.is_empty() { &Named::default() } else { self.named() };
+        if !edits.fits(self.signatures.list.len(), table.phases, all, named.names.len()) {
+            return Err(PyValueError::new_err("expected known numbers, and times and factors from 0 to 2**60"));
+        }
+        room(self.joined.columns.len(), "re-timed requests")?;
+        let mut chosen = vec![false; all];
+        requests.iter().for_each(|&request| chosen[request] = true);
+        let retimed = py.detach(|| {
+            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), |request| chosen[request])
+        });
+        Ok(RetimedRequests(retimed))
+    }
+
+    /// Request → its block of time; 0 for those that are not among these.
+    fn blocks(&self, requests: Vec<usize>, count: u8) -> PyResult<Vec<u8>> {
+        self.check(&requests)?;
+        Ok(retime::summary::blocks(&self.joined, &requests, count))
+    }
+
     /// The tree of one request.
     fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
         self.check(&[request])?;
@@ -201,7 +242,11 @@ impl JoinedSpans {
     /// With the signatures of the used spans.
     pub fn new(joined: Joined) -> Self {
         let signatures = Signatures::new(&joined);
-        Self { joined, signatures }
+        Self { joined, signatures, named: OnceLock::new() }
+    }
+
+    fn named(&self) -> &Named {
+        self.named.get_or_init(|| Named::new(&self.joined))
     }
 
     /// These requests are here.

@@ -156,6 +156,16 @@ fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
     both.into_iter().map(|(own, whole)| own.or_else(|| whole.map(stripped))).collect()
 }
 
+/// Service and method, such as `KV/Txn`.
+fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
+    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
+}
+
+/// What a call was for.
+pub fn operation_of<'a>(joined: &'a Joined, call: &EtcdCall) -> &'a str {
+    operation(joined, call.row(), call.server, method(&joined.columns, call))
+}
+
 fn length(joined: &Joined, row: u32) -> u64 {
     (joined.end[row as usize] - joined.start[row as usize]).max(0) as u64
 }
@@ -168,8 +178,8 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let request = |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE);
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| c.names.text(c.spans.name[row(call)]).trim_start_matches("etcdserverpb.");
-    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let name = |call: &EtcdCall| method(c, call);
+    let operation = |call: &EtcdCall| operation_of(joined, call);
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
     let between =
