@@ -48,10 +48,11 @@ from serving import (
 from test_real_etcd import apiserver_spans, make_calls
 
 import k8strace
-from k8strace.cli import _parser
-from k8strace.serve import settings
-from k8strace.serve.running import JsonLines
-from k8strace.serve.supervision import Stop
+from k8strace.cli.commands import parser
+from k8strace.cli.exits import UsageError
+from k8strace.cli.serve import settings
+from k8strace.cli.serve.running import JsonLines
+from k8strace.cli.serve.supervision import Stop
 
 TOKEN = "a-token-for-tests-0123456789"
 
@@ -428,7 +429,7 @@ def test_wrong_usage_is_told_and_ends_with_2(arguments, told):
 def test_a_value_that_cannot_be_meant_is_refused(arguments, told, capsys):
     """An unset variable in a script is no place to store, and no name; digits are 0 to 9."""
     with pytest.raises(SystemExit) as ended:
-        _parser().parse_args(["serve", *arguments])
+        parser().parse_args(["serve", *arguments])
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
 
@@ -444,7 +445,7 @@ def test_an_error_about_a_limit_names_its_option(setting, told):
     """Not the setting behind it, which nobody has typed."""
     asked = argparse.Namespace(max_request_bytes=None, budget_bytes=None)
     setattr(asked, setting, 0 if told.endswith("got 0") else 1 << 40)
-    with pytest.raises(settings.WrongUsageError) as refused:
+    with pytest.raises(UsageError) as refused:
         settings.limits_of(asked)
     assert str(refused.value) == told
 
@@ -696,7 +697,7 @@ def test_what_nobody_reads_is_not_written(monkeypatch, capture_127):
 def test_other_commands_do_not_load_what_serves():
     """`k8strace --help` knows serve, and imports neither grpc nor hypercorn nor rich."""
     code = (
-        "import sys; from k8strace.cli import _parser; _parser(); "
+        "import sys; from k8strace.cli.commands import parser; parser(); "
         "print(sorted({'grpc', 'hypercorn', 'prometheus_client', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=True, timeout=30)

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import etcd_exporting, serving
 
 from k8strace import RequestStream
-from k8strace.cli import _parser
+from k8strace.cli.commands import parser
 from k8strace.receiver import Journal, Places, Receiver
 from k8strace.receiver.metrics.exposition import Exposition, RequestMetrics
 from k8strace.receiver.metrics.tally import Observed
@@ -35,7 +35,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def arguments_are_known(words: list[str]) -> None:
     """The command line takes them."""
-    asked = _parser().parse_args(words)
+    asked = parser().parse_args(words)
     assert callable(asked.run)
 
 

@@ -243,7 +243,7 @@ def test_every_line_of_a_json_log_is_json_whatever_fails():
     """Floods, errors within a request, of threads, of libraries, warnings, and what ends the run."""
     program = """
 import argparse, logging, sys, threading, warnings
-from k8strace.serve import running
+from k8strace.cli.serve import running
 
 def failing(*_):
     logging.getLogger("hypercorn.error").error("theirs\\n%s", "second line")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import k8strace
-from k8strace.cli import _parser
+from k8strace.cli.commands import parser
 from k8strace.receiver import Limits
 
 PACKAGE = Path(k8strace.__file__).parent
@@ -48,7 +48,7 @@ def test_a_setting_of_a_stream_is_read(name):
 
 
 def options() -> list[str]:
-    (commands,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
+    (commands,) = (each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
     return sorted({each.dest for each in commands.choices["serve"]._actions} - {"help"})
 
 

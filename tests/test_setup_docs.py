@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from k8strace import cli
+from k8strace.cli.commands import parser
 from k8strace.setup.render import render
 from k8strace.setup.settings import TARGETS, settings
 
@@ -55,18 +56,18 @@ def test_every_setup_command_of_a_page_parses(name):
     lines = re.findall(r"^ *(k8strace setup .*)$", (DOCS / name).read_text("utf-8"), re.MULTILINE)
     assert len(lines) >= 2
     for line in lines:
-        cli._parser().parse_args(shlex.split(line)[1:])
+        parser().parse_args(shlex.split(line)[1:])
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_page_leads_to_the_receiver_and_has_a_rate_for_each_kind_of_cluster(target):
     page = (PAGES / f"{target}.md").read_text("utf-8")
     (serve,) = re.findall(r"^ +(k8strace serve.*)$", page, re.MULTILINE)
-    (listen,) = cli._parser().parse_args(shlex.split(serve)[1:]).grpc_listen or ["localhost:4317"]
+    (listen,) = parser().parse_args(shlex.split(serve)[1:]).grpc_listen or ["localhost:4317"]
     beyond = {"kind": "172.18.0.1:4317", "minikube": "0.0.0.0:4317"}
     assert listen == beyond.get(target, "localhost:4317")
     commands = re.findall(r"^k8strace (setup render .*)$", page, re.MULTILINE)
-    assert [cli._parser().parse_args(shlex.split(each)).rate for each in commands] == [1_000, 1_000_000]
+    assert [parser().parse_args(shlex.split(each)).rate for each in commands] == [1_000, 1_000_000]
 
 
 def test_the_versions_page_has_every_release():
@@ -80,7 +81,7 @@ def test_the_versions_page_has_every_release():
 def test_help_does_not_load_what_only_a_command_needs():
     """`add_commands` itself costs no YAML, no gRPC."""
     heavy = ("ruamel.yaml", "grpc", "networkx", "rich")
-    code = f"import sys, k8strace.setup.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, k8strace.cli.setup; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 
 import k8strace
 from k8strace import cli
+from k8strace.cli.commands import parser
 from k8strace.setup.asking import Answer, server
 from k8strace.setup.causes import Circumstances, Reason, causes
 from k8strace.setup.collecting import Receiver, Store
@@ -664,5 +665,5 @@ def test_the_commands_of_the_page_parse(capsys):
         lines = re.findall(r"^ +(k8strace setup .*)$", page, re.MULTILINE)
         assert len(lines) >= 2
         for line in lines:
-            cli._parser().parse_args(shlex.split(line)[1:])
+            parser().parse_args(shlex.split(line)[1:])
     assert capsys.readouterr().err == ""

@@ -15,6 +15,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 from ssl import SSLContext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -26,7 +27,7 @@ from k8strace.receiver.transports.exchange import Application, Ended, Exchange
 if TYPE_CHECKING:
     import h11
 
-__all__ = ["ENDS", "Connection", "Site", "otlp_answer"]
+__all__ = ["ENDS", "Connection", "Site", "Wait", "otlp_answer"]
 
 Answerer: TypeAlias = Callable[[Verdict, str], HttpAnswer]
 
@@ -72,6 +73,13 @@ class Site(NamedTuple):
     """Makes the answers that the application has no part in: to no HTTP, to HTTP/2, to another host."""
 
 
+class Wait(Enum):
+    """What a connection waits for that nobody works on. Its place may go to another one."""
+
+    REQUEST = "the next request"
+    END = "its sender, who goes on though it is answered"
+
+
 class Refused(Exception):  # noqa: N818
     """Ends the connection with an answer."""
 
@@ -89,7 +97,7 @@ class Connection:
         accepted: The socket.
         limits: `header_s`, `handshake_s`, `idle_s` and `body_s` count here.
         ends: Why connections were ended by us is counted here, by the words of `ENDS`.
-        idle: Is called when it begins to wait for a request or for the end (True), and when it has one (False).
+        waits: Is told what it waits for from now on; None once it works on a request.
         stopping: Whether this request is to be the last.
     """
 
@@ -99,7 +107,7 @@ class Connection:
         accepted: socket.socket,
         limits: Limits,
         ends: Counter[str],
-        idle: Callable[[bool], object],
+        waits: Callable[[Wait | None], object],
         stopping: Callable[[], bool],
     ) -> None:
         import h11
@@ -110,7 +118,7 @@ class Connection:
         self._socket = accepted
         self._limits = limits
         self._ends = ends
-        self._idle = idle
+        self._waits = waits
         self._reader = asyncio.StreamReader(limit=READ_BYTES)
         self._exchange: Exchange | None = None
 
@@ -182,7 +190,7 @@ class Connection:
 
         begun = bool(self.http.trailing_data[0])
         self._exchange = None
-        self._idle(True)  # noqa: FBT003
+        self._waits(Wait.REQUEST)
         try:
             async with asyncio.timeout(idle_s) as deadline:
                 while (event := self.http.next_event()) is h11.NEED_DATA:
@@ -194,7 +202,7 @@ class Connection:
         except TimeoutError:
             raise Ended("slow" if begun else "idle") from None
         finally:
-            self._idle(False)  # noqa: FBT003
+            self._waits(None)
         return event if isinstance(event, h11.Request) else None
 
     async def _answer(self, request: h11.Request) -> None:
@@ -236,7 +244,7 @@ class Connection:
 
     async def _linger(self) -> None:
         """Throws away what comes for a moment; who needs the place may have it."""
-        self._idle(True)  # noqa: FBT003
+        self._waits(Wait.END)
         with contextlib.suppress(TimeoutError, OSError):
             if self._writer.can_write_eof():
                 self._writer.write_eof()

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from k8strace.exceptions import K8straceError, MissingExtraError
-from k8strace.receiver.transports.connections import ENDS, Connection, Site, otlp_answer
+from k8strace.receiver.transports.connections import ENDS, Connection, Site, Wait, otlp_answer
 
 if TYPE_CHECKING:
     from k8strace.receiver.intake.limits import Limits
@@ -68,7 +68,7 @@ class HttpServer:
         self._sites = sites
         self._limits = limits
         self._connections: set[asyncio.Task[None]] = set()
-        self._idle: dict[asyncio.Task[None], None] = {}
+        self._idle: dict[asyncio.Task[None], Wait] = {}
         self._ends = Counter(dict.fromkeys(ENDS, 0))
         self._grace_s = 0.0
         self._started = threading.Event()
@@ -136,8 +136,9 @@ class HttpServer:
         for site in self._sites:
             self._loop.remove_reader(site.listening)
             site.listening.close()
-        for task in list(self._idle):
-            task.cancel()
+        for task, waits in list(self._idle.items()):
+            if waits is Wait.REQUEST:
+                task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=self._grace_s)
         for task in list(self._connections):
@@ -172,17 +173,17 @@ class HttpServer:
         connection = Connection(site, accepted, self._limits, self._ends, self._mark, self._stopping.is_set)
         task = asyncio.create_task(connection.serve())
         self._connections.add(task)
-        self._idle[task] = None
+        self._idle[task] = Wait.REQUEST
         task.add_done_callback(self._ended)
         task.add_done_callback(lambda _: accepted.close())  # for one that was cancelled before it began
 
-    def _mark(self, idle: bool) -> None:  # noqa: FBT001 - a state
-        """The connection whose task this is waits for a request, or does not any more."""
+    def _mark(self, waits: Wait | None) -> None:
+        """What the connection whose task this is waits for."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._idle.pop(task, None)
-        if idle:
-            self._idle[task] = None  # at the end: the first has waited for the longest time
-            if self._stopping.is_set():
+        if waits is not None:
+            self._idle[task] = waits  # at the end: the first has waited for the longest time
+            if self._stopping.is_set() and waits is Wait.REQUEST:
                 task.cancel()
 
     def _make_room(self) -> bool:

@@ -10,9 +10,9 @@ import socket
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["Stop", "notify", "stop_signals"]
+from k8strace.cli.exits import INTERRUPTED
 
-INTERRUPTED = 130
+__all__ = ["Stop", "notify", "stop_signals"]
 
 
 def notify(state: str) -> bool:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
-from k8strace.setup.talking import (
-    FOUND,
-    OK,
-    Progress,
-    add_command,
-    complain,
-    count,
-    positive,
-    say,
-    say_json,
-    token_of,
-)
+from k8strace.cli.exits import FAILED, OK, complain
+from k8strace.cli.numbers import positive
+from k8strace.cli.options import Commands, add_command
+from k8strace.cli.outputs import say, write_json
+from k8strace.cli.setup.given import CODES, telling, token_of
 from k8strace.setup.versions import SetupError
 
 if TYPE_CHECKING:
@@ -26,17 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["add_probe"]
 
+TERMINAL: Final = 79
+"""Columns that a line of progress has."""
 
-def add_probe(kinds: Any) -> None:
-    """Adds `probe` to the commands of `setup`."""
+
+def add_probe(kinds: Commands) -> None:
+    """Adds the command."""
     command = add_command(
         kinds,
         "probe",
-        _probe,
+        telling(_probe),
         "send one sampled request and show where its time went, or why nothing came",
         "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --token-file token\n"
         "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --client-cert admin.crt \\\n"
         "    --client-key admin.key --store traces.json\n",
+        CODES,
     )
     command.add_argument("--server", required=True, metavar="URL", help="kube-apiserver: https://host:port")
     command.add_argument(
@@ -102,7 +99,7 @@ def _probe(asked: argparse.Namespace) -> int:
     likely = causes(outcome.reason, seen)
     facts = {"status": answer.status, "version": version, "trace_id": answer.trace_id, "where": where}
     (_show_json if asked.json else _show)(outcome, likely, facts)
-    return OK if outcome.reason is Reason.FOUND else FOUND
+    return OK if outcome.reason is Reason.FOUND else FAILED
 
 
 def _warn_of(asked: argparse.Namespace) -> None:
@@ -121,6 +118,8 @@ def _known(version: str | None) -> Any:
 
 
 def _show(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
+    from k8strace.views.text import count
+
     say(
         [
             (
@@ -160,4 +159,28 @@ def _show_json(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> No
         from k8strace.views.records import tree_record
 
         record["trace"] = tree_record(attribute(outcome.requests))
-    say_json(record)
+    write_json([record])
+
+
+class Progress:
+    """One line that is kept up to date at a terminal; elsewhere a line whenever the words change, without the times."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._terminal, self._said = stream, stream.isatty(), ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._said:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def say(self, words: str) -> None:
+        """What is waited for, and in parentheses for how long."""
+        said = words if self._terminal else words.partition(" (")[0]
+        if said == self._said:
+            return
+        self._said = said
+        self._stream.write(f"\r\x1b[K{said[:TERMINAL]}" if self._terminal else f"k8strace: {said}\n")
+        self._stream.flush()

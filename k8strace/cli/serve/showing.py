@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.text import Text
 
+from k8strace.cli.serve.logs import LOG, facts
+from k8strace.cli.serve.logs import Lines as LogLines
 from k8strace.receiver.intake.limits import REASONS, RETRYABLE
 from k8strace.receiver.serving import Receiver
-from k8strace.serve.logs import LOG, facts
-from k8strace.serve.logs import Lines as LogLines
 from k8strace.views.live import Snapshot, live_lines, log_line
 from k8strace.views.text import LEAST_WIDTH, Look
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["add_options", "age", "size"]
+from k8strace.cli.exits import FAILED, INTERRUPTED, OK, exit_codes
+from k8strace.cli.numbers import above_zero, age, size
+
+__all__ = ["add_options"]
 
 DESCRIPTION: Final = """\
 Receives OTLP spans of kube-apiserver and etcd, joins them as they come, and says where the time
@@ -22,72 +24,16 @@ examples:
   k8strace serve --grpc-listen 10.0.0.7:4317 --tls-cert tls.crt --tls-key tls.key --client-ca ca.crt
   k8strace serve --json > requests.jsonl
 
-exit codes:
-  0    stopped by a signal, and everything that was acknowledged is joined
-  1    an address or the store cannot be used, or not everything could be joined in time
-  2    wrong usage
-  130  stopped at once by a second signal
 """
-
-_SIZES: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZES_SI: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_LARGEST: Final = 1 << 60
-"""Of sizes, in bytes: no disk is larger."""
-_YEARS: Final = 100
-"""The longest time."""
-_AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def size(text: str) -> int:
-    """
-    A number of bytes, with a unit or without.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-
-    Examples:
-        >>> size("4096"), size("64MiB"), size("8 GiB"), size("1.5GB")
-        (4096, 67108864, 8589934592, 1500000000)
-    """
-    found = _scaled(text, _SIZES | _SIZES_SI, "a size such as 64MiB")
-    if found > _LARGEST:
-        raise argparse.ArgumentTypeError(f"expected a size of at most {_LARGEST >> 40} TiB, got {text!r}")
-    return int(found)
-
-
-def age(text: str) -> float:
-    """
-    A time in seconds, with a unit or without.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-
-    Examples:
-        >>> age("10"), age("1.5s"), age("15min"), age("7d")
-        (10.0, 1.5, 900.0, 604800.0)
-    """
-    found = _scaled(text, _AGES, "a time such as 30s, 15min, 12h or 7d")
-    if found > _YEARS * 365.25 * _AGES["d"]:
-        raise argparse.ArgumentTypeError(f"expected a time of at most {_YEARS} years, got {text!r}")
-    return found
-
-
-def _scaled(text: str, units: dict[str, Any], wanted: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-z]{0,3})", text.strip().lower())
-    if not found or found[2] not in units or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
-    value: float = float(found[1]) * units[found[2]]
-    return value
+CODES: Final = {
+    OK: "stopped by a signal, and everything that was acknowledged is joined",
+    FAILED: "an address or the store cannot be used, or not everything could be joined in time",
+    INTERRUPTED: "stopped at once by a second signal",
+}
 
 
 def _or_off(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: None if text == "off" else kind(text)
-
-
-def _natural(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,18}", text) or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
 
 
 def _name(text: str, wanted: str = "a name") -> str:
@@ -107,7 +53,7 @@ def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argpar
         "serve",
         help="receive spans, join them as they come, show where the time goes",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=EPILOG + exit_codes(CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="k8strace serve [OPTION…]",
     )
@@ -174,7 +120,7 @@ def _joining(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-spans",
-        type=_natural,
+        type=above_zero,
         metavar="N",
         help="spans that are held; beyond, the oldest traces are given up (default 1000000)",
     )

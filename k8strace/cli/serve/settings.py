@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from k8strace.exceptions import K8straceError
+from k8strace.cli.exits import UsageError
 from k8strace.receiver.intake.identity import IdentityError, ServerTls, Tokens
 from k8strace.receiver.intake.limits import Limits
 from k8strace.receiver.journal.backlog import StoredBatch, backlog
@@ -21,7 +21,6 @@ from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
 
 __all__ = [
-    "WrongUsageError",
     "backlog_of",
     "journal_of",
     "limits_of",
@@ -47,25 +46,21 @@ OPTIONS: Final = {
 """Setting → the option that sets it: what errors are to name."""
 
 
-class WrongUsageError(K8straceError):
-    """The arguments do not fit together, or name what cannot be meant."""
-
-
 def places_of(asked: argparse.Namespace) -> Places:
     """
     Where to listen.
 
     Raises:
-        WrongUsageError: An address is none, or is open to the network without anything that protects it.
+        UsageError: An address is none, or is open to the network without anything that protects it.
     """
     try:
         places = Places(*(_addresses(asked, kind) for kind in ("grpc", "http", "metrics")))
         everywhere = [*places.grpc, *places.http, *places.metrics]
         check_exposure(everywhere, tls=asked.tls_cert is not None, insecure_network=asked.insecure_network)
     except AddressError as error:
-        raise WrongUsageError(str(error)) from None
+        raise UsageError(str(error)) from None
     if not places.grpc and not places.http:
-        raise WrongUsageError("expected an address for OTLP, got --grpc-listen off and --http-listen off")
+        raise UsageError("expected an address for OTLP, got --grpc-listen off and --http-listen off")
     return places
 
 
@@ -79,17 +74,17 @@ def trust_of(asked: argparse.Namespace) -> Trust:
     Who may send.
 
     Raises:
-        WrongUsageError: Files cannot be read, or options for TLS lack one another.
+        UsageError: Files cannot be read, or options for TLS lack one another.
     """
     if (asked.tls_cert is None) != (asked.tls_key is None):
-        raise WrongUsageError("expected --tls-cert and --tls-key together, got one of them")
+        raise UsageError("expected --tls-cert and --tls-key together, got one of them")
     if asked.tls_cert is None and (asked.client_ca or asked.client_name):
-        raise WrongUsageError("expected --tls-cert and --tls-key with --client-ca and --client-name")
+        raise UsageError("expected --tls-cert and --tls-key with --client-ca and --client-name")
     try:
         hosts = frozenset(name.lower() for name in asked.allow_host or ())
         return Trust(_tls(asked), _tokens(asked), hosts)
     except IdentityError as error:
-        raise WrongUsageError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _tls(asked: argparse.Namespace) -> ServerTls | None:
@@ -150,7 +145,7 @@ def limits_of(asked: argparse.Namespace) -> Limits:
     How much is taken.
 
     Raises:
-        WrongUsageError: The limits contradict one another.
+        UsageError: The limits contradict one another.
     """
     given = {"request_bytes": asked.max_request_bytes, "in_flight_bytes": asked.budget_bytes}
     return _made(Limits, {name: value for name, value in given.items() if value is not None})
@@ -161,7 +156,7 @@ def stream_of(asked: argparse.Namespace) -> RequestStream:
     What joins.
 
     Raises:
-        WrongUsageError: A setting is out of range.
+        UsageError: A setting is out of range.
         RulesError: A file of rules is wrong.
     """
     window_ns = None if asked.window is None else round(asked.window * 1e9)
@@ -176,7 +171,7 @@ def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
         return kind(**settings)
     except ValueError as error:
         told = re.sub(r"\w+", lambda word: OPTIONS.get(word[0], word[0]), str(error))
-        raise WrongUsageError(told) from None
+        raise UsageError(told) from None
 
 
 def journal_of(asked: argparse.Namespace, on_trouble: Callable[[str], object]) -> Journal | None:
@@ -184,7 +179,7 @@ def journal_of(asked: argparse.Namespace, on_trouble: Callable[[str], object]) -
     Where batches are kept; None if nowhere.
 
     Raises:
-        WrongUsageError: A setting is out of range, or storing is set up without a place to store.
+        UsageError: A setting is out of range, or storing is set up without a place to store.
         UnavailableError: The folder cannot be used, or another process uses it.
         MissingExtraError: zstandard is not installed.
     """
@@ -192,7 +187,7 @@ def journal_of(asked: argparse.Namespace, on_trouble: Callable[[str], object]) -
     given = {name: value for name, value in given.items() if value is not None}
     if asked.store is None:
         if given or asked.store_zstd:
-            raise WrongUsageError("expected --store DIR with options about what is stored")
+            raise UsageError("expected --store DIR with options about what is stored")
         return None
     settings = {
         "retain_bytes": asked.retain_bytes,

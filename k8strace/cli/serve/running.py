@@ -9,6 +9,11 @@ import sys
 from typing import Any, Final
 
 from k8strace.attribution import attribute
+from k8strace.cli.exits import FAILED, OK, PIPE_CLOSED, USAGE, UsageError, complain
+from k8strace.cli.serve import settings
+from k8strace.cli.serve.logs import LOG, Lines, facts, logging_to_stderr
+from k8strace.cli.serve.showing import shown, where
+from k8strace.cli.serve.supervision import Stop, notify, stop_signals
 from k8strace.exceptions import OUT_OF_MEMORY, K8straceError, is_out_of_memory
 from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.pipeline import Listener
@@ -16,20 +21,10 @@ from k8strace.receiver.serving import Receiver
 from k8strace.receiver.transports.address_space import check_address_space
 from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
-from k8strace.serve import settings
-from k8strace.serve.logs import LOG, Lines, facts, logging_to_stderr
-from k8strace.serve.showing import shown, where
-from k8strace.serve.supervision import Stop, notify, stop_signals
 from k8strace.views.records import request_records
-from k8strace.views.text import clean, count
+from k8strace.views.text import count
 
 __all__ = ["run"]
-
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-
-PIPE_CLOSED: Final = 141
 
 DRAIN_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 1.0
@@ -42,7 +37,7 @@ def run(asked: argparse.Namespace) -> int:
         try:
             with stop_signals() as stop:
                 return _run(asked, lines, stop)
-        except settings.WrongUsageError as error:
+        except UsageError as error:
             return _complain(asked, f"{error} (see k8strace serve --help)", USAGE)
         except (K8straceError, OSError) as error:
             return _complain(asked, str(error), FAILED)
@@ -58,7 +53,7 @@ def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
     if asked.log_format == "json":
         LOG.error(message)
     else:
-        sys.stderr.write(f"k8strace: {clean(message, 2000)}\n")
+        complain(message)
     return code
 
 

@@ -1,0 +1,66 @@
+"""
+The command line: a thin door over the library.
+
+What is read, written, and asked of the terminal is asked here, and nowhere else. What takes time to import, such as
+rich, is imported by the commands that show it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from k8strace import K8straceError, __version__
+from k8strace.cli.exits import OK, exit_code_of, exit_codes
+from k8strace.cli.options import Parser
+from k8strace.cli.report import add_report
+from k8strace.cli.requests import add_requests
+from k8strace.cli.serve import add_serve
+from k8strace.cli.setup import add_setup
+from k8strace.cli.tree import add_tree
+from k8strace.exceptions import is_out_of_memory
+
+__all__ = ["main", "parser"]
+
+COMMANDS = (add_report, add_requests, add_tree, add_serve, add_setup)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Runs one command. Returns the exit code; errors are one line on stderr.
+
+    Args:
+        arguments: Without the program's name; None for those of this process.
+    """
+    try:
+        asked = parser().parse_args(arguments)
+        run: Callable[[argparse.Namespace], int | None] = asked.run
+        code = run(asked) or OK
+        sys.stdout.flush()
+    except (K8straceError, OSError, MemoryError, KeyboardInterrupt) as error:
+        return exit_code_of(error)
+    except (ImportError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return exit_code_of(error)
+    return code
+
+
+def parser() -> Parser:
+    """All commands with their options."""
+    made = Parser(
+        prog="k8strace",
+        description="Where did the time of Kubernetes API requests go? Reads OTLP spans of kube-apiserver and etcd.",
+        epilog="examples:\n"
+        "  k8strace report traces.json\n"
+        "  k8strace requests traces.json --where verb=list --json | jq .wall_ns\n"
+        "  k8strace tree traces.json 599a7687\n"
+        f"\n{exit_codes()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"k8strace {__version__}")
+    commands = made.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for add in COMMANDS:
+        add(commands)
+    return made

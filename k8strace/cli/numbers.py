@@ -1,0 +1,119 @@
+"""Numbers among the arguments: each kind is read in one way, and says what it expected."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Final
+
+__all__ = ["LEAST_WIDTH", "above_zero", "age", "from_zero", "positive", "size", "width"]
+
+LEAST_WIDTH: Final = 40
+"""Columns that every view can do with."""
+MOST_DIGITS: Final = 18
+
+_SIZES: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_SIZES_SI: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_LARGEST: Final = 1 << 60
+"""Of sizes, in bytes: no disk is larger."""
+_YEARS: Final = 100
+"""The longest time."""
+_AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def size(text: str) -> int:
+    """
+    A number of bytes, with a unit or without.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Examples:
+        >>> size("4096"), size("64MiB"), size("8 GiB"), size("1.5GB")
+        (4096, 67108864, 8589934592, 1500000000)
+    """
+    found = _scaled(text, _SIZES | _SIZES_SI, "a size such as 64MiB")
+    if found > _LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a size of at most {_LARGEST >> 40} TiB, got {text!r}")
+    return int(found)
+
+
+def age(text: str) -> float:
+    """
+    A time in seconds, with a unit or without.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Examples:
+        >>> age("10"), age("1.5s"), age("15min"), age("7d")
+        (10.0, 1.5, 900.0, 604800.0)
+    """
+    found = _scaled(text, _AGES, "a time such as 30s, 15min, 12h or 7d")
+    if found > _YEARS * 365.25 * _AGES["d"]:
+        raise argparse.ArgumentTypeError(f"expected a time of at most {_YEARS} years, got {text!r}")
+    return found
+
+
+def _scaled(text: str, units: dict[str, Any], wanted: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([a-z]{0,3})", text.strip().lower())
+    if not found or found[2] not in units or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+    value: float = float(found[1]) * units[found[2]]
+    return value
+
+
+def from_zero(text: str) -> int:
+    """
+    A whole number from 0 on.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Examples:
+        >>> from_zero("0"), from_zero("12")
+        (0, 12)
+    """
+    return _whole(text, "a whole number from 0 on", least=0)
+
+
+def above_zero(text: str) -> int:
+    """
+    A whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    return _whole(text, "a whole number above 0", least=1)
+
+
+def width(text: str) -> int:
+    """
+    Columns of output.
+
+    Raises:
+        argparse.ArgumentTypeError: Too few, or too many.
+    """
+    return _whole(text, f"a number from {LEAST_WIDTH} to 1000", least=LEAST_WIDTH, most=1000)
+
+
+def _whole(text: str, wanted: str, *, least: int, most: int = 10**MOST_DIGITS) -> int:
+    if not re.fullmatch(f"[0-9]{{1,{MOST_DIGITS}}}", text) or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """
+    A number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value

@@ -1,0 +1,146 @@
+"""Options that several commands have, and how a command is added."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, TypeAlias
+
+from k8strace.cli.exits import USAGE, complain, exit_codes
+from k8strace.cli.numbers import width
+
+__all__ = [
+    "PIPED_WIDTH",
+    "Commands",
+    "Parser",
+    "add_command",
+    "add_files",
+    "add_joining",
+    "add_method",
+    "add_reading",
+    "add_selecting",
+    "add_showing",
+]
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+Run: TypeAlias = Callable[[argparse.Namespace], int | None]
+
+PIPED_WIDTH: Final = 100
+"""Columns where the output is no terminal: always the same, so that outputs can be compared."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process."""
+        complain(f"{message} (see {self.prog} --help)")
+        sys.exit(USAGE)
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Run,
+    does: str,
+    examples: str,
+    codes: Mapping[int, str] | None = None,
+) -> Parser:
+    """
+    Adds one command.
+
+    Args:
+        commands: To these.
+        name: What it is called.
+        run: Is given the arguments. Returns the exit code; nothing if it went well.
+        does: What it does, for the list of commands.
+        examples: Lines for its help.
+        codes: What exit codes mean here, if more than elsewhere.
+    """
+    command = commands.add_parser(
+        name,
+        help=does,
+        description=does[0].upper() + does[1:] + ".",
+        epilog=f"examples:\n{examples}\n{exit_codes(codes)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_files(command: argparse.ArgumentParser) -> None:
+    """What is read."""
+    command.add_argument(
+        "files", nargs="+", metavar="FILE", help="path, quoted pattern, or - for standard input"
+    )
+
+
+def add_selecting(command: argparse.ArgumentParser) -> None:
+    """Which requests."""
+    command.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only such requests; repeat for more conditions; * ? [] are patterns, no value means none",
+    )
+    add_method(command)
+
+
+def add_method(command: argparse.ArgumentParser) -> None:
+    """How time is divided."""
+    command.add_argument(
+        "--method",
+        choices=("critical_path", "active_share", "self_time"),
+        default="critical_path",
+        help="how time is divided (default critical_path)",
+    )
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """How files are read."""
+    group = command.add_argument_group("reading")
+    group.add_argument(
+        "--format",
+        default="auto",
+        help="proto, proto-frames, zstd-frames, json, json-lines (default: by content)",
+    )
+    group.add_argument(
+        "--strict", action="store_true", help="fail on a torn file instead of reading what is there"
+    )
+    group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
+
+
+def add_joining(command: argparse.ArgumentParser) -> None:
+    """How spans are joined."""
+    group = command.add_argument_group("joining")
+    group.add_argument(
+        "--apiserver",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="service.name of the API servers; repeat for more (default: apiserver, and what looks like one)",
+    )
+    group.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="TOML with rules of your own, asked first",
+    )
+
+
+def add_showing(command: argparse.ArgumentParser) -> None:
+    """How the answer is written."""
+    group = command.add_argument_group("showing")
+    group.add_argument("--json", action="store_true", help="for programs; durations in integer ns")
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours (default auto: at a terminal, unless NO_COLOR is set)",
+    )
+    group.add_argument(
+        "--width", type=width, metavar="N", help=f"columns (default: the terminal's, or {PIPED_WIDTH})"
+    )

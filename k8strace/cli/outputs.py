@@ -1,0 +1,61 @@
+"""What the commands write: lines that fit the terminal and its encoding, or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from k8strace.cli.numbers import LEAST_WIDTH
+from k8strace.cli.options import PIPED_WIDTH
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from k8strace.views.text import Look
+
+__all__ = ["look_of", "say", "write_json", "write_text"]
+
+
+def look_of(asked: argparse.Namespace) -> Look:
+    """Width and colours, as asked for and as the output allows."""
+    from k8strace.views.text import Look
+
+    at_terminal = sys.stdout.isatty()
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    colour = asked.color == "always" or (asked.color == "auto" and at_terminal and not plain)
+    own = (
+        max(shutil.get_terminal_size((PIPED_WIDTH, 24)).columns, LEAST_WIDTH) if at_terminal else PIPED_WIDTH
+    )
+    return Look(width=asked.width or own, colour=colour)
+
+
+def write_text(lines: Iterable[Text], look: Look) -> None:
+    """Lines of a view, in ASCII where the output cannot do more."""
+    from k8strace.views.text import render, to_ascii
+
+    text = render(lines, look)
+    encoding = sys.stdout.encoding or "ascii"
+    if not encoding.lower().replace("-", "").startswith("utf"):
+        text = to_ascii(text).encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(text)
+
+
+def write_json(records: Iterable[Any]) -> None:
+    """One object a line, in ASCII: terminals, pipes and programs take it as it is. Written by the thousand."""
+    encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
+    records = iter(records)
+    while lines := [encode(record) for record in islice(records, 1000)]:
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def say(lines: Iterable[str]) -> None:
+    """Plain lines, free of controls."""
+    from k8strace.views.text import clean
+
+    sys.stdout.writelines(clean(line, 4000) + "\n" for line in lines)

@@ -1,0 +1,22 @@
+"""`k8strace setup render | check | probe`: arguments in, files and words out."""
+
+from __future__ import annotations
+
+from k8strace.cli.options import Commands
+from k8strace.cli.setup.check import add_check
+from k8strace.cli.setup.probe import add_probe
+from k8strace.cli.setup.render import add_render
+
+__all__ = ["add_setup"]
+
+
+def add_setup(commands: Commands) -> None:
+    """Adds `setup` with its three commands."""
+    parser = commands.add_parser(
+        "setup",
+        help="switch tracing on: write what is needed, check what is there, probe a cluster",
+        description="Switches tracing on in kube-apiserver and etcd. Never changes a node or a file it was not given.",
+    )
+    kinds = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (add_render, add_check, add_probe):
+        add(kinds)

@@ -1,0 +1,110 @@
+"""`k8strace setup render`: the files that switch tracing on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from k8strace.cli.numbers import positive
+from k8strace.cli.options import Commands, add_command
+from k8strace.cli.outputs import say
+from k8strace.cli.setup.given import CODES, telling, text_of, token_of
+from k8strace.setup.settings import DEFAULT_RATE, TARGETS
+
+if TYPE_CHECKING:
+    from k8strace.setup.settings import Settings
+
+__all__ = ["add_render"]
+
+
+def add_render(kinds: Commands) -> None:
+    """Adds the command."""
+    command = add_command(
+        kinds,
+        "render",
+        telling(_render),
+        "write the files that switch tracing on for exactly these versions",
+        "  k8strace setup render --k8s 1.33 --etcd 3.5.24 --target kubeadm --out tracing\n"
+        "  k8strace setup render --k8s 1.31 --etcd 3.5.15 --target static-pod --from kube-apiserver.yaml \\\n"
+        "    --from etcd.yaml --member cp-1 --out tracing\n",
+        CODES,
+    )
+    command.add_argument("--k8s", required=True, metavar="VERSION", help="such as 1.33 or 1.33.4")
+    command.add_argument(
+        "--etcd", required=True, metavar="VERSION", help="such as 3.5.24 or 3.6: see the tag of etcd's image"
+    )
+    command.add_argument("--target", required=True, choices=TARGETS, help="how the control plane is run")
+    command.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder to write to; made if missing"
+    )
+    command.add_argument("--force", action="store_true", help="replace files that are in it")
+    command.add_argument(
+        "--endpoint",
+        metavar="HOST:PORT",
+        help="the receiver, as the control plane sees it (default by target)",
+    )
+    command.add_argument(
+        "--rate", type=int, default=DEFAULT_RATE, metavar="N", help="of a million requests (default 1000)"
+    )
+    command.add_argument(
+        "--requests-per-second",
+        type=positive,
+        metavar="N",
+        help="API requests a second, to work out spans a second",
+    )
+    command.add_argument(
+        "--member",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an etcd member, its instance id; repeat for more",
+    )
+    command.add_argument(
+        "--from",
+        action="append",
+        default=[],
+        dest="own",
+        type=Path,
+        metavar="FILE",
+        help="a static pod or ClusterConfiguration of yours, to put tracing into a copy of it",
+    )
+    command.add_argument("--compression", choices=("gzip",), help="compress what is sent")
+    token = command.add_mutually_exclusive_group()
+    token.add_argument("--bearer-token-file", type=Path, metavar="FILE", help="a token for the receiver")
+    token.add_argument("--bearer-token-env", metavar="NAME", help="the same, from an environment variable")
+
+
+def _render(asked: argparse.Namespace) -> None:
+    from k8strace.setup.folder import write
+    from k8strace.setup.pages import forecast
+    from k8strace.setup.render import Own, render
+
+    wanted = _settings(asked)
+    own = tuple(Own(str(path), text_of(path)) for path in asked.own)
+    files = render(wanted, own)
+    written = write(asked.out, files, force=asked.force)
+    for path, file in zip(written, files.values(), strict=True):
+        say([f"{path}   {file.what}"])
+    say(
+        [
+            *forecast(wanted),
+            f"Read {asked.out / 'README.md'} next: the order to apply, how to check, how to undo.",
+        ]
+    )
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    from k8strace.setup.settings import settings
+
+    return settings(
+        k8s=asked.k8s,
+        etcd=asked.etcd,
+        target=asked.target,
+        endpoint=asked.endpoint,
+        rate=asked.rate,
+        members=asked.member,
+        compression=asked.compression,
+        token=token_of(asked.bearer_token_file, asked.bearer_token_env),
+        requests_per_second=asked.requests_per_second,
+    )
