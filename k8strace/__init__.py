@@ -17,12 +17,15 @@ from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
 from k8strace.stream import RequestStream, StreamSettings
 from k8strace.tables import Table
+from k8strace.whatif import Change, Projection
 
 __all__ = [
     "Attribution",
+    "Change",
     "DecodeError",
     "FormatError",
     "K8straceError",
+    "Projection",
     "Request",
     "RequestStream",
     "Requests",

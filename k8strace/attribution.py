@@ -22,6 +22,7 @@ from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
 from k8strace.tables import ArrowExport
+from k8strace.whatif import Change, Projection, project
 
 __all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
 
@@ -211,6 +212,30 @@ class Attribution(ArrowExport):
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],
         )
+
+    def what_if(self, *changes: Change) -> Projection:
+        """
+        How long these requests would take if some of their parts took another time.
+
+        Every request is timed anew: a span starts after the siblings that had ended before it, and ends after its
+        children and its own last gap. What the times cannot tell of dependences is in the answer's bounds.
+
+        Args:
+            changes: All of them together. None: nothing changes, to the nanosecond.
+
+        Raises:
+            ValueError: A part is not there, or the changes are too many or too fine.
+
+        Examples:
+            >>> import k8strace
+            >>> from k8strace import Change
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> attribution = k8strace.attribute(requests.where(verb="create", resource="pods"))
+            >>> group, = attribution.what_if(Change.latency("webhook", 1_000_000)).by()
+            >>> group.after["mean_ns"].verdict
+            'faster'
+        """
+        return project(self._requests, changes)
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"

@@ -22,6 +22,7 @@ FLOW = [
     "rules",
     "calltree",
     "requests",
+    "whatif",
     "attribution",
     "stream",
     "receiver",
@@ -34,9 +35,11 @@ FLOW = [
 
 PUBLIC = [
     "Attribution",
+    "Change",
     "DecodeError",
     "FormatError",
     "K8straceError",
+    "Projection",
     "Request",
     "RequestStream",
     "Requests",
@@ -119,6 +122,7 @@ def test_imports_point_upstream(path):
 # ---- inside folders ----
 
 FLOORS = {
+    "whatif": ["concurrency", "changes", "edits", "projection", "__init__"],
     "cli": [
         "exits",
         "numbers",

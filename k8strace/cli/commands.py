@@ -19,11 +19,12 @@ from k8strace.cli.requests import add_requests
 from k8strace.cli.serve import add_serve
 from k8strace.cli.setup import add_setup
 from k8strace.cli.tree import add_tree
+from k8strace.cli.whatif import add_whatif
 from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_serve, add_setup)
+COMMANDS = (add_report, add_requests, add_tree, add_whatif, add_serve, add_setup)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import IO, Any, Final
 
@@ -15,7 +15,7 @@ from k8strace import Request, Requests, join, read, read_rules
 from k8strace.cli.exits import UsageError
 from k8strace.requests import RESOURCE
 
-__all__ = ["check_columns", "joined", "selected"]
+__all__ = ["check_columns", "joined", "selected", "where_of"]
 
 QUICK_SECONDS: Final = 0.4
 """A read that is over by then shows no progress."""
@@ -81,22 +81,37 @@ def selected(requests: Requests, conditions: Iterable[str]) -> Requests:
         UsageError: A condition is none, or names no column.
     """
     for condition in conditions:
-        column, equals, value = condition.partition("=")
-        if not equals:
-            raise UsageError(f"expected --where COLUMN=VALUE, got {condition!r}")
-        check_columns((column.strip(),))
-        requests = requests.where(**{column.strip(): _fits(value) if value else None})
+        requests = requests.where(**where_of(condition))
     return requests
 
 
-def _fits(wanted: str) -> Callable[[Any], bool]:
+def where_of(condition: str) -> dict[str, Any]:
+    """
+    `COLUMN=VALUE` for `Requests.where`: numbers and truth as they are written in JSON, patterns, nothing for none.
+
+    Raises:
+        UsageError: It is none, or names no column.
+    """
+    column, equals, value = condition.partition("=")
+    if not equals:
+        raise UsageError(f"expected COLUMN=VALUE, got {condition!r}")
+    check_columns((column.strip(),))
+    return {column.strip(): Fits(value) if value else None}
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
     """Does a value look like this? Numbers and truth as they are written in JSON."""
 
-    def test(value: Any) -> bool:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        return text == wanted or fnmatchcase(text, wanted)
+    wanted: str
 
-    return test
+    def __call__(self, value: Any) -> bool:
+        """Whether it does."""
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return text == self.wanted or fnmatchcase(text, self.wanted)
+
+    def __str__(self) -> str:
+        return self.wanted
 
 
 def check_columns(columns: Iterable[str]) -> None:

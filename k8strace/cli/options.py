@@ -21,6 +21,7 @@ __all__ = [
     "add_reading",
     "add_selecting",
     "add_showing",
+    "add_where",
 ]
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -77,6 +78,12 @@ def add_files(command: argparse.ArgumentParser) -> None:
 
 
 def add_selecting(command: argparse.ArgumentParser) -> None:
+    """Which requests, and how their time is divided."""
+    add_where(command)
+    add_method(command)
+
+
+def add_where(command: argparse.ArgumentParser) -> None:
     """Which requests."""
     command.add_argument(
         "--where",
@@ -85,7 +92,6 @@ def add_selecting(command: argparse.ArgumentParser) -> None:
         metavar="COLUMN=VALUE",
         help="only such requests; repeat for more conditions; * ? [] are patterns, no value means none",
     )
-    add_method(command)
 
 
 def add_method(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::errors::{arrow_err, to_py_err};
+use super::retimed::{EditsRow, RetimedRequests, edits_of};
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::Columns;
@@ -18,7 +19,6 @@ use crate::error::room_for;
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
-use super::retimed::{EditsRow, RetimedRequests, edits_of};
 use crate::retime::named::Named;
 use crate::retime::{self};
 use crate::tables::{self, etcd_calls, issues};
@@ -191,7 +191,9 @@ impl JoinedSpans {
         let all = self.joined.requests.len();
         let named = if edits.set.is_empty() { &Named::default() } else { self.named() };
         if !edits.fits(self.signatures.list.len(), table.phases, all, named.names.len()) {
-            return Err(PyValueError::new_err("expected known numbers, and times and factors from 0 to 2**60"));
+            return Err(PyValueError::new_err(
+                "expected known numbers, and times and factors from 0 to 2**60",
+            ));
         }
         room(self.joined.columns.len(), "re-timed requests")?;
         let mut chosen = vec![false; all];

@@ -10,8 +10,7 @@ use crate::retime::summary::{Figures, figures};
 /// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, and request → whether there.
 type CallRow = (String, i64, i64, Option<Vec<bool>>);
 /// The members of [`Edits`], in their order.
-pub type EditsRow =
-    (i64, Vec<u16>, Vec<Vec<(i64, i64)>>, Vec<Vec<u32>>, Vec<u32>, Vec<CallRow>, Vec<u16>);
+pub type EditsRow = (i64, Vec<u16>, Vec<Vec<(i64, i64)>>, Vec<Vec<u32>>, Vec<u32>, Vec<CallRow>, Vec<u16>);
 /// The members of [`Figures`].
 type FiguresRow = (u64, u128, u64, u64, u64, u64);
 

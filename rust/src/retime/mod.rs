@@ -236,7 +236,8 @@ impl<'a> Retimer<'a> {
             plan.fixed = plan.fixed.or(Some(i128::from(ns) * unit));
             return;
         }
-        let factor = if took > 0 { (i128::from(ns) * unit + i128::from(took) - 1) / i128::from(took) } else { 0 };
+        let factor =
+            if took > 0 { (i128::from(ns) * unit + i128::from(took) - 1) / i128::from(took) } else { 0 };
         if took == 0 || factor > i128::from(LARGEST) {
             plan.more += i128::from((ns - took).max(0)) * unit;
             return;
@@ -272,7 +273,9 @@ impl<'a> Retimer<'a> {
             self.takes[node] = takes + Times::same(plan.more);
         }
         let unit = i128::from(self.edits.unit);
-        self.takes.first().map_or_else(Times::default, |all| Times { all: all.all / unit, last: all.last / unit })
+        self.takes
+            .first()
+            .map_or_else(Times::default, |all| Times { all: all.all / unit, last: all.last / unit })
     }
 
     fn scheduled(&mut self, node: usize, plan: &Plan) -> Times {

@@ -53,9 +53,8 @@ impl Named {
         };
         let webhooks = joined.forest.order.iter().filter_map(webhook);
         let calls = etcd_calls::calls(joined);
-        let operation = |call: &etcd_calls::EtcdCall| {
-            (call.row(), Kind::Etcd, etcd_calls::operation_of(joined, call))
-        };
+        let operation =
+            |call: &etcd_calls::EtcdCall| (call.row(), Kind::Etcd, etcd_calls::operation_of(joined, call));
         for (row, kind, name) in webhooks.chain(calls.iter().map(operation)) {
             debug_assert_ne!(row, NONE, "a call has a span");
             let next = numbers.len() as u32 + 1;

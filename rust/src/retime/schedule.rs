@@ -128,7 +128,13 @@ impl Schedule {
         }
     }
 
-    fn takes_with(&mut self, start: i64, end: i64, children: &mut [Child], own: impl Fn(i64) -> Times) -> Times {
+    fn takes_with(
+        &mut self,
+        start: i64,
+        end: i64,
+        children: &mut [Child],
+        own: impl Fn(i64) -> Times,
+    ) -> Times {
         children.sort_unstable_by_key(|c| (c.start, c.end, c.id));
         self.by_end.clear();
         self.by_end.extend(0..children.len() as u32);
