@@ -12,7 +12,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels lock clean fuzz deny
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels licenses lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
 		$(call BUILD_WHEEL,$(arch)-unknown-linux-gnu,manylinux2014) && \
 		$(call BUILD_WHEEL,$(arch)-unknown-linux-musl,musllinux_1_2) &&) true
 	$(BIN)/python .ci/wheel_contents.py dist
+
+licenses: $(VENV)/.venv ## the licences of the crates in the wheel, after a change of rust/Cargo.lock
+	$(BIN)/python .ci/third_party.py
 
 lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --no-header \

@@ -7,13 +7,15 @@ import zipfile
 from pathlib import Path
 
 WHEEL = re.compile(
-    r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.]+"
+    r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.-]+"
 )
 WHEEL_NEEDS = {"k8strace/__init__.py", "k8strace/_core.abi3.so", "k8strace/_core.pyi", "k8strace/py.typed"}
+LICENSES = re.compile(r"licenses/LICENSE(-THIRD-PARTY)?$")
 PLATFORM = re.compile(r"manylinux2014_|musllinux_1_2_")
 SDIST_NEEDS = {
     "pyproject.toml",
     "LICENSE",
+    "LICENSE-THIRD-PARTY",
     "README.md",
     "rust/Cargo.toml",
     "rust/Cargo.lock",
@@ -28,6 +30,11 @@ def of_wheel(wheel: Path) -> list[str]:
     return [
         *(f"{wheel.name}: {name} does not belong there" for name in foreign),
         *(f"{wheel.name}: {name} is missing" for name in sorted(WHEEL_NEEDS - packed)),
+        *(
+            []
+            if sum(map(bool, map(LICENSES.search, packed))) == 2
+            else [f"{wheel.name}: licences are missing"]
+        ),
         *([] if PLATFORM.search(wheel.name) else [f"{wheel.name}: neither manylinux nor musllinux"]),
     ]
 

@@ -9,8 +9,10 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
@@ -22,7 +24,11 @@ from k8strace.whatif import Change, Projection
 __all__ = [
     "Attribution",
     "Change",
+    "Comparison",
+    "ConditionError",
     "DecodeError",
+    "Finding",
+    "Findings",
     "FormatError",
     "K8straceError",
     "Projection",
@@ -37,6 +43,7 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",

@@ -145,7 +145,14 @@ class JoinedSpans:
     def roles(self) -> Sequence[int]:
         """The role of every span, as a place in the ledger's order."""
     def table(self, table: str) -> Table:
-        """One of "requests", "repairs", "issues", "clock_offsets", "etcd_calls". Raises ValueError."""
+        """
+        One of the tables.
+
+        "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
+        "webhook_calls", "conflicts" or "silences". Raises ValueError.
+        """
+    def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -162,10 +169,27 @@ class JoinedSpans:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def critical_within(
+        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+    ) -> tuple[list[int], list[int | None]]:
+        """
+        What lies on these requests' critical paths below spans and within times.
+
+        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        ValueError.
+        """
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
         """Calls between groups of phases, in these requests or in all: (from, to, calls, ns).
+
+        Raises IndexError, ValueError.
+        """
+    def call_counts(
+        self, answers: _Answers, group: Sequence[int], groups: int, requests: Sequence[int]
+    ) -> bytes:
+        """
+        Calls into each group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
 
         Raises IndexError, ValueError.
         """
@@ -236,6 +260,14 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
+        """
+        Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
+
+        Raises ValueError for a group that is none.
+        """
+    def column(self, phase: int) -> list[int]:
+        """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
 
@@ -305,6 +337,9 @@ class Run:
         """Of each: where its wire begins and ends in `data`, offset, size, line (0: no text), texts replaced."""
     def sums(self) -> tuple[int, int, int]:
         """Of all messages: bytes of wire, sizes, texts replaced."""
+    @property
+    def micros(self) -> int:
+        """How many messages have times in µs."""
     def places(self) -> tuple[bytes, bytes]:
         """Offsets (u64) and sizes (u32) of those that are not empty, as the machine stores them."""
     def damages(self) -> list[tuple[int, int, int, DecodeError, bytes]]:

@@ -10,21 +10,23 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from k8strace import _core
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
+from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
 from k8strace.whatif import Change, Projection, project
 
-__all__ = ["Attribution", "Band", "Breakdown", "Group", "Parts", "attribute"]
+if TYPE_CHECKING:
+    from k8strace.statistics.composition import QuantileParts
+
+__all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
 Method: TypeAlias = Literal["critical_path", "active_share", "self_time"]
 Overlap: TypeAlias = Literal["clip", "happens_before"]
@@ -192,10 +194,42 @@ class Attribution(ArrowExport):
         groups.sort(key=lambda group: (-group.all.wall_ns, str(group.keys)))
         return Breakdown(tuple(keys), tuple(quantiles), tuple(groups))
 
+    def quantile(self, q: float, by: Sequence[str] = ()) -> QuantileParts:
+        """
+        What a quantile of the wall time is made of: parts that sum to it, with 95 % intervals.
+
+        About the same requests as `by`. It describes the requests at the quantile: what they are made of is no proof
+        of what made them slow, for that compare. Needs the extra `k8strace[analysis]`.
+
+        Args:
+            q: In (0, 1], by nearest rank.
+            by: Columns of `Requests`. None: one group of all.
+
+        Raises:
+            KeyError: There is no such column.
+            ValueError: There is no such quantile, or the parts are self times, which do not sum to the wall time.
+            MissingExtraError: numpy or scipy is not installed.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> slow = k8strace.attribute(requests).quantile(0.99, by=("verb", "resource"))[0]
+            >>> slow.keys, sum(slow.components.values()) == slow.wall_ns
+            ({'verb': 'update', 'resource': 'configmaps'}, True)
+        """
+        from k8strace.statistics.composition import compositions  # only who asks for it waits for it
+        from k8strace.statistics.population import population_of
+
+        if self._method == "self_time":
+            raise ValueError(
+                "self times do not sum to the wall time: attribute by critical_path or active_share"
+            )
+        return compositions(population_of(self._requests, self._core, by), q, by)
+
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._requests._joined.column("wall_ns")
         ranked = sorted(rows, key=lambda row: (wall[row], row))
-        first = [_nearest_rank(q, len(ranked)) for q in quantiles]
+        first = [nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
             q: self._band(ranked[at : max(end, at + 1)], ranked[at])
             for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
@@ -211,6 +245,7 @@ class Attribution(ArrowExport):
             phases=phases,
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],
+            errors=self._errors(rows),
         )
 
     def what_if(self, *changes: Change) -> Projection:
@@ -237,6 +272,14 @@ class Attribution(ArrowExport):
         """
         return project(self._requests, changes)
 
+    def _errors(self, rows: list[int]) -> dict[str, Errors]:
+        code, wall = (self._requests._joined.column(name) for name in ("http_status", "wall_ns"))
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            if (code[row] or 0) >= 400:
+                found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
+        return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
+
     def __repr__(self) -> str:
         return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
 
@@ -259,16 +302,20 @@ class Parts:
         return _by_component(self.phases)
 
 
-def _nearest_rank(q: float, count: int) -> int:
-    """Place of a quantile among so many sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01."""
-    return math.ceil(Fraction(str(q)) * count) - 1
-
-
 def _by_component(phases: dict[str, int]) -> dict[str, int]:
     components: dict[str, int] = {}
     for phase, ns in phases.items():
         components[component_of(phase)] = components.get(component_of(phase), 0) + ns
     return components
+
+
+class Errors(NamedTuple):
+    """Requests that ended in an error."""
+
+    requests: int
+    """How many."""
+    wall_ns: int
+    """Sum of their wall times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +332,8 @@ class Band:
     """Trace id of one of them: the slowest of all, or the one at the quantile."""
     exemplar_wall_ns: int
     """Its wall time."""
+    errors: dict[str, Errors] = field(default_factory=dict)
+    """Class of the HTTP status, such as "4xx" → those of them that ended so."""
 
     @property
     def components(self) -> dict[str, int]:

@@ -1,14 +1,18 @@
 """What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "OUT_OF_MEMORY",
+    "ConditionError",
     "DecodeError",
     "FormatError",
     "K8straceError",
     "MissingExtraError",
     "RulesError",
+    "extra",
     "is_out_of_memory",
 ]
 
@@ -54,6 +58,10 @@ class FormatError(K8straceError, ValueError):
     """The content fits no known format, or several. The message says what was seen and which `format=` to give."""
 
 
+class ConditionError(K8straceError, ValueError):
+    """A condition or a time, as people write them, cannot be read. The message says what was expected."""
+
+
 class RulesError(K8straceError, ValueError):
     """A file of rules is not what it should be: which one, the line and the column from 1 on, and what was expected."""
 
@@ -70,6 +78,33 @@ class RulesError(K8straceError, ValueError):
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):
     """A library that only one feature needs is not installed. The message names the extra that brings it."""
+
+
+@contextmanager
+def extra(name: str, feature: str, library: str | None = None) -> Iterator[None]:
+    """
+    Around imports that an extra brings.
+
+    Args:
+        name: The extra.
+        feature: What needs it: the beginning of a sentence.
+        library: What to name, if it is not the module.
+
+    Raises:
+        MissingExtraError: Something of it is not installed.
+
+    Examples:
+        >>> with extra("serve", "OTLP over HTTP"):
+        ...     import not_installed
+        Traceback (most recent call last):
+        ...
+        k8strace.exceptions.MissingExtraError: OTLP over HTTP needs not_installed: pip install 'k8strace[serve]'
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{feature} needs {library or error.name}: pip install 'k8strace[{name}]'"
+        raise MissingExtraError(message, name=error.name) from None
 
 
 OUT_OF_MEMORY = "there is not enough memory for this"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
+from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
 from k8strace.spans import Issue, Spans
 from k8strace.tables import ArrowExport, Table
 
@@ -101,6 +103,10 @@ class Request:
     target: str | None
     """Request URI, or its path where the version tells no more."""
     user_agent: str | None
+    audit_id: str | None
+    """The apiserver's own id of it, as in its audit log. From 1.26 on; before 1.34 only where a handler had a span."""
+    response_bytes: int | None
+    """How long the body of the answer was, as it was sent."""
     instance: str | None
     """`service.instance.id` of the apiserver."""
     start_unix_nano: int
@@ -118,6 +124,8 @@ class Request:
     """etcd calls in its tree."""
     retries: int
     """How many of them repeat one that etcd refused as UNAVAILABLE, where attempts are spans (Kubernetes 1.34 on)."""
+    conflicts: int
+    """Attempts at updates in its tree that were in vain, because somebody else had written the object in between."""
     outer_request: int | None
     """Index of the request that this one happened in."""
     linked_from: int | None
@@ -201,6 +209,7 @@ class _Joined:
         self.taxonomy = taxonomy
         self.core = core
         self.columns: dict[str, list[Any]] = {}
+        self._several: dict[str, list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
@@ -215,10 +224,64 @@ class _Joined:
         return self.columns[name]
 
     def _column(self, name: str) -> list[Any]:
+        if name in self.table.column_names:
+            return self.table.column(name).to_pylist()
+        values = column_of(name, self)
+        if values is None:
+            known = ", ".join((*self.table.column_names, *KEYS))
+            raise KeyError(
+                f"there is no column {name!r} of requests, but {known}, steps of time such as 10s, minute or hour, "
+                f"and {RESOURCE}KEY"
+            )
+        return values
+
+    def row_names(self, rows: Iterable[int | None]) -> list[str | None]:
+        """Names of spans."""
+        names = self.spans.column("name")
+        return [None if row is None else names[row] for row in rows]
+
+    def spending(self, component: str) -> Collection[int]:
+        """Requests that spent time in a component, on their critical paths."""
+        table = self.phase_table
+        phases = [at for at, name in enumerate(table.names) if component_of(name) == component]
+        parts = self.core.attribute(table.answers, "critical_path", "clip", None)
+        return {row for phase in phases for row, ns in enumerate(parts.column(phase)) if ns}
+
+    def test(self, text: str) -> tuple[list[Any], Callable[[Any], bool]]:
+        """A column, and what a condition that somebody wrote asks of its values."""
+        condition = condition_of(text)
+        name = self.name_of(condition)
+        fits = predicate_of(
+            condition, self._kind(name), is_time=name.endswith("_ns"), any_case=name == "verb"
+        )
+        return self.found_by(name, fits, all if condition.operator == "!=" else any)
+
+    def found_by(
+        self, name: str, fits: Callable[[Any], bool], several: Callable[[Iterable[bool]], bool] = any
+    ) -> tuple[list[Any], Callable[[Any], bool]]:
+        """A column as conditions see it, and what they ask: of a key with several values, of each of them."""
+        if name not in MANY:
+            return self.column(name), fits
+        if name not in self._several:
+            self._several[name] = [[*values] or [None] for values in MANY[name](self)]
+        return self._several[name], lambda values: several(map(fits, values))
+
+    def name_of(self, condition: Condition) -> str:
+        """The column that a condition is about."""
+        return named(self.table.column_names, key_of(condition))
+
+    def _kind(self, name: str) -> Kind:
         if name not in self.table.column_names:
-            known = ", ".join(self.table.column_names)
-            raise KeyError(f"there is no column {name!r} of requests, but {known}, and {RESOURCE}KEY")
-        return self.table.column(name).to_pylist()
+            return "text"
+        arrow = self.table.column(name).type_name.lower()
+        return "bool" if arrow.startswith("bool") else "int" if "int" in arrow else "text"
+
+    @cached_property
+    def recorded(self) -> tuple[int, int]:
+        """When the first request began, and when the last one ended; zeros if there is none."""
+        columns = (self.column(name) for name in ("start_unix_nano", "wall_ns", "timed"))
+        times = [(start, start + wall) for start, wall, timed in zip(*columns, strict=True) if timed]
+        return min((start for start, _ in times), default=0), max((end for _, end in times), default=0)
 
     @cached_property
     def phase_table(self) -> PhaseTable:
@@ -326,27 +389,74 @@ class Requests(ArrowExport):
         """The requests of a trace, by its id in hex or the beginning of it."""
         return self.where(trace_id=lambda known: known.startswith(trace_id.lower()))
 
-    def where(self, **conditions: Any) -> Requests:
+    def where(self, *conditions: str, **wanted: Any) -> Requests:
         """
         The requests that fit all conditions, in the same order.
 
         Args:
-            conditions: Column name → a value that it equals, a collection of values that it is in,
+            conditions: As on the command line: a column, one of `= != < > <= >= ~`, and a value. `=` takes patterns
+                with `* ? []`, and nothing for none; `~` a regular expression; times a unit ("wall>100ms").
+            wanted: Column name → a value that it equals, a collection of values that it is in,
                 or a function that says whether a value fits. `resource.KEY` is any attribute of the resource
                 that sent the SERVER span, as text; None where it has none.
 
         Raises:
             KeyError: There is no such column.
+            ConditionError: A condition cannot be read.
 
         Examples:
             >>> import k8strace
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> requests.where(**{"resource.service.name": "apiserver", "verb": "delete"})
             Requests(18 of 1411 requests)
+            >>> requests.where("verb=LIST", "wall>=10ms")
+            Requests(28 of 1411 requests)
         """
-        tests = [(self._joined.column(name), _test(wanted)) for name, wanted in conditions.items()]
+        tests = [
+            *(self._joined.test(text) for text in conditions),
+            *(self._joined.found_by(name, _test(value, name)) for name, value in wanted.items()),
+        ]
         return Requests(
             self._joined, [row for row in self._rows if all(test(col[row]) for col, test in tests)]
+        )
+
+    @property
+    def recorded(self) -> tuple[int, int]:
+        """When the first of all joined requests began and the last one ended, in unix ns; zeros if there is none."""
+        return self._joined.recorded
+
+    def between(self, start: Moment = None, end: Moment = None) -> Requests:
+        """
+        The requests that began in a time, in the same order: from its start on, and before its end.
+
+        So requests of times that follow each other are all of them, each once. Without those whose times cannot be
+        true, unless both ends are open.
+
+        Args:
+            start: Unix ns; a `datetime` with a zone; or text: RFC 3339, "10m" before the end of the recording, or
+                "14:05", a clock time of the recording in UTC (of several days: the last within it). None: open.
+            end: The same; a clock time is one after the start.
+
+        Raises:
+            ConditionError: It is none of these.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> requests.between("-5s")
+            Requests(8 of 1411 requests)
+            >>> requests.between("-10s", "-5s")
+            Requests(47 of 1411 requests)
+        """
+        recorded = self._joined.recorded
+        since = moment_of(start, recorded, name="start")
+        until = moment_of(end, recorded, name="end", after=since)
+        if since is None and until is None:
+            return self
+        begun, timed = self._joined.column("start_unix_nano"), self._joined.column("timed")
+        first, last = since or 0, 2**64 if until is None else until
+        return Requests(
+            self._joined, [row for row in self._rows if timed[row] and first <= begun[row] < last]
         )
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
@@ -488,6 +598,107 @@ class Requests(ArrowExport):
         """
         return self._joined.of("etcd_calls", self._rows)
 
+    @property
+    def webhook_calls(self) -> Table:
+        """
+        The calls of these requests to admission webhooks, by start. Told from Kubernetes 1.26 on.
+
+        Columns: `request`, `trace_id` and `span_id` of the HTTP call (of the span around it, if that is all there is),
+        `kind` ("mutating" or "validating"), `webhook` and `configuration` by name, `operation` (CREATE, …),
+        `start_unix_nano`, `client_ns`, `timeout_ns` (null if the URL tells none), `http_status` of the answer, `error`
+        (null if nothing went wrong), and `span`, the row in `spans`. A webhook that says no answers with 200.
+
+        Examples:
+            >>> import k8strace
+            >>> calls = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).webhook_calls
+            >>> len(calls), sorted(set(calls.column("webhook").to_pylist()))[:2]
+            (465, ['mutate.example.com', 'validate-a.example.com'])
+            >>> [call["error"] for call in calls if call["error"]][0]
+            'context deadline exceeded'
+        """
+        return self._joined.of("webhook_calls", self._rows)
+
+    def findings(self) -> Table:
+        """
+        What is wrong in these requests, in words, with what it costs: the worst first.
+
+        Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
+        not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Returns:
+            One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
+            `requests`, how many; `ns` of their critical paths that it concerns, and its `share` of all wall time;
+            `start_unix_nano` and `end_unix_nano`; `where`, conditions that select its requests; `example_trace_id`;
+            `evidence`, numbers by name.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> worst = next(iter(requests.findings()))
+            >>> worst["code"], worst["severity"], worst["requests"]
+            ('webhook_slow', 'warning', 168)
+        """
+        from k8strace.findings import findings_of
+
+        return findings_of(self)
+
+    def stalls(self, *, error_rate: float = 0.01) -> Table:
+        """
+        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+
+        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
+        latency can be judged, and stalls that held up none of these are left out.
+
+        Args:
+            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
+                finds only longer stalls.
+
+        Returns:
+            One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
+            `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
+            As columns the process is two, and evidence and requests are JSON.
+
+        Examples:
+            >>> import k8strace
+            >>> len(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")).stalls())
+            0
+        """
+        from k8strace.findings import stall_table
+
+        return stall_table(self, error_rate)
+
+    def cost(self, *keys: str, long_running: bool = False) -> Table:
+        """
+        What these requests cost, by client or whatever else they have in common, the most costly first.
+
+        Each request is in one group, and the parts of its time sum to its wall time: so do all columns, exactly.
+        Counted are the requests of `Attribution.by`: those with possible times, and of requests inside others only
+        the outermost.
+
+        Args:
+            keys: Columns or keys of requests, such as "client", the user agent without its build. None: one row.
+            long_running: Keep watches and other requests that stay open by their nature.
+
+        Returns:
+            One row per group: the keys, as text; `requests`; `wall_ns`; ns on the critical path for each component,
+            `apiserver_ns`, `etcd_ns` and so on; `etcd_calls`; `response_bytes`, where they are told.
+
+        Raises:
+            KeyError: There is no such column.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> by_client, (total,) = requests.cost("client"), requests.cost()
+            >>> [(row["client"], row["requests"]) for row in by_client][:2]
+            [('k8s-load/0.1', 517), ('kube-controller-manager/v0.0.0/replicaset-controller', 48)]
+            >>> sum(by_client.column("etcd_ns").to_pylist()) == total["etcd_ns"]
+            True
+        """
+        from k8strace.findings import cost_of
+
+        return cost_of(self, keys, long_running=long_running)
+
     def etcd_usage(self, *keys: str) -> Table:
         """
         How these requests use etcd: calls and their latency, per group of requests and operation.
@@ -618,9 +829,11 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _test(wanted: Any) -> Callable[[Any], bool]:
+def _test(wanted: Any, name: str) -> Callable[[Any], bool]:
     if callable(wanted):
         return lambda value: value is not None and bool(wanted(value))
+    if name == "verb" and isinstance(wanted, str):
+        return lambda value: bool(value == wanted.lower())
     if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
         return lambda value: value in wanted
     return lambda value: bool(operator.eq(value, wanted))

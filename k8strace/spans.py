@@ -59,6 +59,7 @@ class Issue(NamedTuple):
         "replaced_text",
         "id_length",
         "time_unit",
+        "microseconds",
     ]
     source: str
     offset: int
@@ -76,7 +77,7 @@ class Issue(NamedTuple):
         """What it means: "info" for what is normal or was put right, "error" for a missing end, else "warning"."""
         if self.code.startswith("torn"):
             return "error"
-        return "info" if self.code in ("other_signal", "replaced_text") else "warning"
+        return "info" if self.code in ("other_signal", "replaced_text", "microseconds") else "warning"
 
 
 @runtime_checkable

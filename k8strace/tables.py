@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from k8strace import _core
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["ArrowExport", "Table", "require"]
 
 
-def require(module: str, extra: str) -> Any:
+def require(module: str, name: str) -> Any:
     """
     Imports an optional library.
 
     Raises:
         MissingExtraError: It is not installed; the message names the extra.
     """
-    try:
+    with extra(name, "this"):
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        message = f"this needs {module}: install it with  pip install 'k8strace[{extra}]'"
-        raise MissingExtraError(message) from error
 
 
 class ArrowExport(ABC):

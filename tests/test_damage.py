@@ -199,13 +199,12 @@ NAMED = {
     b"<html>": "HTML",
     b'2026-11-26T10:00:00.1Z stdout F {"resourceSpans":[]}\n': "kubectl logs --timestamps",
     b'[pod/a/b] {"resourceSpans":[]}\n': "sed",
-    b'{"log":"{\\"resourceSpans\\":[]}\\n","stream":"stdout"}\n': "jq -r .log",
-    b'{"traceID":"1","spans":[]}': "Jaeger",
-    b'{"batches":[]}': "Tempo",
+    b'{"log":"no spans","stream":"stdout"}\n': "an OTLP request, as JSON or in base64",
+    b'{"traceID":"1","spanID":"1"}': "a span of Jaeger's by itself",
+    b'{"traceId":"1","id":"1","localEndpoint":{}}': "a span of Zipkin's by itself",
+    b'{"traces":[]}': "a search in Tempo",
     b'{"Name":"a","SpanContext":{}}': "stdout exporter of the Go SDK",
-    b'{"resource_spans":[]}': "snake_case",
     b'{"resourceSpans":[{"resource":{},"spanz":[]}]}': "the unknown key spanz where spans must be",
-    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"trace_id":"1"}]}]}]}': "the unknown key trace_id",
 }
 
 

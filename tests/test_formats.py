@@ -243,7 +243,7 @@ def test_names_that_lead_nowhere_are_the_system_s_errors(tmp_path):
         k8strace.read(io.StringIO("{}"))
 
 
-@pytest.mark.parametrize("blank", [b"", b" \r\n\t\n", gzip.compress(b""), zstandard.compress(b"")])
+@pytest.mark.parametrize("blank", [b"", b" \r\n\t\n", gzip.compress(b"", mtime=0), zstandard.compress(b"")])
 def test_nothing_is_zero_batches(blank):
     """An empty source is no error, and is reported."""
     spans = k8strace.read(blank)
@@ -278,7 +278,7 @@ def test_scanning_begins_only_with_the_first_piece(tmp_path, contents):
         b"{hello}",
         b'{"\x00"}',
         b"\xff\xfe{\x00",
-        gzip.compress(gzip.compress(b'{"resourceSpans":[]}')),
+        gzip.compress(gzip.compress(b'{"resourceSpans":[]}', mtime=0), mtime=0),
     ],
 )
 def test_what_fits_nothing_is_refused_with_advice(content):
@@ -335,10 +335,9 @@ def test_an_unknown_format_is_refused_at_once(name):
         k8strace.read(b"{}", format="json+gzip")
 
 
-def test_other_people_s_json_is_refused_with_what_it_was():
-    """Jaeger's, Zipkin's and Tempo's JSON look like JSON and are not OTLP."""
-    zipkin = b'[{"traceId":"7","localEndpoint":{}}]'
-    for document, got in [(b'{"data":[]}', "Jaeger"), (zipkin, "Zipkin"), (b'{"trace":{}}', "Tempo")]:
+def test_a_part_of_other_people_s_json_is_refused_with_what_it_is():
+    """What is whole is read, see `test_other_formats.py`."""
+    for document, got in [(b'{"traceID":"7"}', "Jaeger"), (b'{"localEndpoint":{}}', "Zipkin")]:
         with pytest.raises(k8strace.DecodeError, match=f"resourceSpans or result, got .*{got}"):
             k8strace.read(document)
 
@@ -430,8 +429,8 @@ def test_damaged_lines_are_set_aside_with_their_place():
             with pytest.raises(k8strace.DecodeError) as error:
                 k8strace.read(content, format="json-lines", strict=strict)
             assert error.value.kind == code.removeprefix("not_")
-    bad = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER"}]}]}]}'
-    with pytest.raises(k8strace.DecodeError, match="enums as integers") as error:
+    bad = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVANT"}]}]}]}'
+    with pytest.raises(k8strace.DecodeError, match="name of an enum") as error:
         k8strace.read(good + bad + b"\n", strict=True)
     assert error.value.path == "<bytes>: resourceSpans.scopeSpans.spans.kind"
 

@@ -246,6 +246,19 @@ def test_a_torn_end_is_cut_and_told(tmp_path):
     assert list(replay(tmp_path)) == [b"first"]
 
 
+@pytest.mark.parametrize("zeros", [1, 3, 4, 512, 4096])
+def test_a_tail_of_zeros_is_read_around_before_a_start_and_cut_by_it(tmp_path, wire, zeros):
+    """Where a file system had grown the file before the power went. `report` need not wait for the start."""
+    path = leave_open(tmp_path, *wire[:3])
+    path.write_bytes(path.read_bytes() + bytes(zeros))
+    before = k8strace.read(path)
+    with Journal(tmp_path) as journal:
+        assert [told.cut_bytes for told in journal.recovered] == [zeros]
+    (closed,) = tmp_path.glob("k8strace-*")
+    assert len(before) == len(k8strace.read(closed, strict=True)) > 0
+    assert list(replay(tmp_path)) == wire[:3]
+
+
 def test_what_was_left_whole_is_closed_and_nothing_is_told(tmp_path):
     leave_open(tmp_path, b"first", b"second")
     with Journal(tmp_path) as journal:

@@ -184,7 +184,7 @@ def test_what_a_file_system_leaves_behind_is_damage_to_the_end(layout, tail):
 )
 def test_damage_is_told_in_words(tail, damage):
     """What was expected, and what came."""
-    assert [piece.damage for piece in walk(tail, Plain())] == [damage]
+    assert [str(piece.damage) for piece in walk(tail, Plain())] == [damage]
 
 
 def test_a_sender_cannot_make_recovery_slow(layout):
@@ -205,14 +205,14 @@ def test_a_sender_cannot_make_recovery_slow(layout):
     pieces = list(walk(torn, layout))
     assert pieces[0].batches == (b"first",)
     assert pieces[1].damage
-    assert pieces[-1] == (len(torn), len(torn), (), ""), "not known to be the tail"
+    assert pieces[-1] == (len(torn), len(torn), (), None), "not known to be the tail"
 
 
 def test_a_size_in_a_compressed_group_is_not_allocated():
     """A frame that says it inflates to 2 PiB, with a good checksum around it, is damage."""
     bomb = bytes.fromhex("28b52ffd e0 0000000000000800 010000")
     (piece,) = walk(grouped(bomb), Zstd())
-    assert "expected a group of at most" in piece.damage
+    assert "expected a group of at most" in str(piece.damage)
 
 
 def grouped(packed: bytes) -> bytes:
@@ -231,16 +231,16 @@ def grouped(packed: bytes) -> bytes:
         (zstandard.compress(b"".join(seal(b"batch")))[:-1], "expected a zstd frame"),
         (
             zstandard.compress(b"".join(seal(b"batch"))[:-1]),
-            "within a group: expected a frame of 14 bytes, got 13",
+            "expected a frame of 14 bytes within a group, got 13",
         ),
-        (zstandard.compress(b"no frames"), "within a group: expected a frame of"),
+        (zstandard.compress(b"no frames"), "bytes within a group, got"),
     ],
 )
 def test_a_group_with_the_wrong_things_in_it_is_damage(packed, damage):
     """Whatever its checksum says; and the next group is read."""
     content = grouped(packed) + segment(Zstd(), [[b"next"]])
     first, second = walk(content, Zstd())
-    assert damage in first.damage
+    assert damage in str(first.damage)
     assert second.batches == (b"next",)
 
 

@@ -14,6 +14,7 @@ PACKAGE = Path(k8strace.__file__).parent
 FLOW = [
     "exceptions",
     "_core",
+    "words",
     "tables",
     "spans",
     "formats",
@@ -21,9 +22,14 @@ FLOW = [
     "phases",
     "rules",
     "calltree",
+    "selecting",
+    "keys",
     "requests",
+    "statistics",
     "whatif",
     "attribution",
+    "compare",
+    "findings",
     "stream",
     "receiver",
     "views",
@@ -33,10 +39,23 @@ FLOW = [
     "__main__",
 ]
 
+# Methods that hand their object on to a later room when they are called, so that what people ask of an object can be
+# asked of it: (method, room).
+FORWARD = {
+    ("_repr_html_", "views"),
+    ("findings", "findings"),
+    ("cost", "findings"),
+    ("stalls", "findings"),
+}
+
 PUBLIC = [
     "Attribution",
     "Change",
+    "Comparison",
+    "ConditionError",
     "DecodeError",
+    "Finding",
+    "Findings",
     "FormatError",
     "K8straceError",
     "Projection",
@@ -51,6 +70,7 @@ PUBLIC = [
     "Table",
     "Taxonomy",
     "attribute",
+    "compare",
     "decode",
     "join",
     "read",
@@ -93,14 +113,12 @@ def imports(node: ast.AST, path: Path, function: str = "") -> Iterator[tuple[int
     """
     Line and room of every import, those inside functions and `if TYPE_CHECKING` too.
 
-    One exception: `_repr_html_` may reach forward to views, so that a notebook shows what upstream made.
+    A few methods may reach forward, see FORWARD.
     """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             reached = imported_rooms(child, path)
-            yield from (
-                (child.lineno, name) for name in reached if (function, name) != ("_repr_html_", "views")
-            )
+            yield from ((child.lineno, name) for name in reached if (function, name) not in FORWARD)
         elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from imports(child, path, child.name)
         else:
@@ -129,9 +147,11 @@ FLOORS = {
         "options",
         "inputs",
         "outputs",
+        "compare",
         "report",
         "requests",
         "tree",
+        "whatif",
         "serve",
         "setup",
         "commands",
@@ -166,7 +186,7 @@ def reached(node: ast.AST, path: Path, folder: Path) -> set[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             found |= {part for name in imported_modules(child, path) if (part := part_of(name, folder))}
-        elif not (isinstance(child, ast.FunctionDef) and child.name == "_repr_html_"):
+        elif not (isinstance(child, ast.FunctionDef) and child.name in {method for method, _ in FORWARD}):
             found |= reached(child, path, folder)
     return found
 

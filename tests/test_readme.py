@@ -18,8 +18,9 @@ def test_the_first_screen_is_the_demos_real_output() -> None:
     """Every line of the block stands in the report, in the same order."""
     command = [sys.executable, "-m", "k8strace", "report", CAPTURE]
     report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    places = [report.index(line) for line in shown()]
-    assert places == sorted(places)
+    places = [-1]
+    for line in shown():  # two findings may end in the same line
+        places.append(report.index(line, places[-1] + 1))
     assert len(places) > 20
 
 

@@ -21,6 +21,7 @@ FLOW = [
     "stream",
     "tables",
     "retime",
+    "findings",
     "python",
 ]
 

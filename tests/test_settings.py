@@ -15,6 +15,7 @@ from k8strace.cli.commands import parser
 from k8strace.receiver import Limits
 
 PACKAGE = Path(k8strace.__file__).parent
+TESTS = Path(__file__).parent
 RUST = PACKAGE.parent / "rust" / "src"
 
 
@@ -45,6 +46,33 @@ def test_a_limit_is_read(name):
 @pytest.mark.parametrize("name", [each.name for each in fields(k8strace.StreamSettings)])
 def test_a_setting_of_a_stream_is_read(name):
     assert f"settings.{name}" in names_in(RUST / "stream")
+
+
+@cache
+def changed_in_tests() -> set[str]:
+    """Settings that tests give another value: by keyword, or by a name that a test is parametrised with."""
+    found: set[str] = set()
+    for path in (*TESTS.glob("test_receiver_*.py"), TESTS / "test_http_server.py", TESTS / "test_stream.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in (
+                "Limits",
+                "StreamSettings",
+            ):
+                found |= {each.arg for each in node.keywords if each.arg}
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "parametrize":
+                found |= {
+                    each.value
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                }
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for kind in (Limits, k8strace.StreamSettings) for each in fields(kind)]
+)
+def test_some_test_shows_what_a_setting_changes(name):
+    assert name in changed_in_tests()
 
 
 def options() -> list[str]:

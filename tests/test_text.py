@@ -13,8 +13,9 @@ from rich.text import Text
 
 import k8strace
 from k8strace.views.branches import request_lines, title_of
+from k8strace.views.breakdown import Wanted
 from k8strace.views.facts import findings, processes
-from k8strace.views.report import Wanted, report_lines
+from k8strace.views.report import report_lines
 from k8strace.views.text import (
     Look,
     bar,
@@ -259,7 +260,9 @@ def report(requests: k8strace.Requests) -> str:
 def test_of_sound_data_nothing_is_said():
     requests = joined(sound())
     assert codes(requests) == set()
-    assert report(requests).endswith("What is wrong with the data\n  Nothing.\n")
+    assert report(requests).endswith("8 used + 0 set aside. Nothing is wrong with the data.\n")
+    verbose = report_lines(k8strace.attribute(requests), requests, PLAIN, Wanted(verbose=True))
+    assert render(verbose, PLAIN).endswith("What is wrong with the data\n  Nothing.\n")
 
 
 def test_etcd_without_its_spans_is_named():

@@ -22,10 +22,11 @@ import k8strace
 from k8strace.receiver.metrics.exposition import Exposition, RequestMetrics
 from k8strace.receiver.metrics.tally import Tally, observe
 from k8strace.views.branches import tree_lines
+from k8strace.views.breakdown import Wanted
 from k8strace.views.facts import longest
 from k8strace.views.live import Snapshot, live_lines, log_line
 from k8strace.views.records import report_record, request_records, tree_record
-from k8strace.views.report import Wanted, report_lines, requests_lines
+from k8strace.views.report import report_lines, requests_lines
 from k8strace.views.text import Look, render
 
 TRACES = int(os.environ.get("K8STRACE_WAYS_TRACES", "2000"))
@@ -101,7 +102,7 @@ def check_records(requests: k8strace.Requests, trees: int) -> None:
         attribution = k8strace.attribute(requests, method=method)
         for record in map(through_json, request_records(attribution)):
             assert sum(record["components"].values()) == sum(record["phases"].values()) == record["wall_ns"]
-        report = through_json(report_record(attribution, requests, ("verb",), trees))
+        report = through_json(report_record(attribution, requests, Wanted(by=("verb",), slowest=trees)))
         ledger = report["ledger"]
         assert ledger["spans"] == sum(ledger["used"].values()) + sum(ledger["set_aside"].values())
         for group in report["groups"]:

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from k8strace import K8straceError, __version__
+from k8strace.cli.compare import add_compare
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
-from k8strace.cli.options import Parser
+from k8strace.cli.options import Parser, with_times
 from k8strace.cli.report import add_report
 from k8strace.cli.requests import add_requests
 from k8strace.cli.serve import add_serve
@@ -24,7 +25,7 @@ from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_whatif, add_serve, add_setup)
+COMMANDS = (add_report, add_requests, add_tree, add_compare, add_whatif, add_serve, add_setup)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None for those of this process.
     """
     try:
-        asked = parser().parse_args(arguments)
+        asked = parser().parse_args(with_times(sys.argv[1:] if arguments is None else arguments))
         run: Callable[[argparse.Namespace], int | None] = asked.run
         code = run(asked) or OK
         sys.stdout.flush()

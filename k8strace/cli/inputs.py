@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
-from typing import IO, Any, Final
+from operator import methodcaller
+from typing import IO, Any, Final, TypeAlias
 
-from k8strace import Request, Requests, join, read, read_rules
-from k8strace.cli.exits import UsageError
-from k8strace.requests import RESOURCE
+from k8strace import ConditionError, Requests, join, read, read_rules
+from k8strace.cli.exits import UsageError, complain
+from k8strace.selecting import as_text, condition_of, text_of
+from k8strace.views.text import count, duration
 
-__all__ = ["check_columns", "joined", "selected", "where_of"]
+__all__ = ["check_columns", "joined", "selected"]
 
 QUICK_SECONDS: Final = 0.4
 """A read that is over by then shows no progress."""
@@ -73,57 +74,90 @@ def _bar() -> Iterator[Tell]:
             shown[0].stop()
 
 
-def selected(requests: Requests, conditions: Iterable[str]) -> Requests:
+def selected(requests: Requests, asked: argparse.Namespace) -> Requests:
     """
-    Those that fit every condition.
+    Those that were asked for. If there are none, a line on stderr says which part of what was asked fits none.
 
     Raises:
-        UsageError: A condition is none, or names no column.
+        UsageError: A condition names no column, or its value does not fit the column.
     """
-    for condition in conditions:
-        requests = requests.where(**where_of(condition))
-    return requests
+    parts = _parts(asked)
+    chosen = requests
+    for choose in parts.values():
+        chosen = _chosen(choose, chosen)
+    if len(requests) and not len(chosen):
+        complain(_why_none(requests, parts))
+    return chosen
 
 
-def where_of(condition: str) -> dict[str, Any]:
+Choose: TypeAlias = Callable[[Requests], Requests]
+
+
+def _parts(asked: argparse.Namespace) -> dict[str, Choose]:
+    """What was asked for, part by part, as it was written."""
+    times = {"--since": asked.since, "--until": asked.until}
+    window = " ".join(f"{name} {text}" for name, text in times.items() if text is not None)
+    return {
+        **({window: methodcaller("between", asked.since, asked.until)} if window else {}),
+        **{text: methodcaller("where", text) for text in asked.where},
+    }
+
+
+def _chosen(choose: Choose, requests: Requests) -> Requests:
+    try:
+        return choose(requests)
+    except (KeyError, ConditionError) as error:
+        raise UsageError(error.args[0]) from error
+
+
+def _why_none(requests: Requests, parts: dict[str, Choose]) -> str:
+    """Which part fits no request, or none of those that fit the parts before it."""
+    for text, choose in parts.items():
+        if not len(choose(requests)):
+            return f"{text} fits no request: {_what_there_is(requests, text)}"
+    before, left = [], requests  # each fits some: it is what they leave together
+    for text, choose in parts.items():
+        fitting = choose(left)
+        if not len(fitting):
+            break
+        before.append(text)
+        left = fitting
+    return (
+        f"{text} fits {count(len(choose(requests)), 'request')}, but none of the {len(left):,} that "
+        f"{' and '.join(before)} {'fits' if len(before) == 1 else 'fit'}"
+    )
+
+
+MOST_VALUES: Final = 8
+"""Values that are named where a condition fits none."""
+
+
+def _what_there_is(requests: Requests, text: str) -> str:
+    """The values that a condition could have fit, most frequent first."""
+    if text.startswith("--"):
+        begin, end = requests.recorded
+        return f"the recording is from {text_of(begin, 3)} to {text_of(end, 3)}"
+    name = requests._joined.name_of(condition_of(text))
+    values = [value for value in requests.column(name) if value is not None]
+    if not values:
+        return f"no request has {name}"
+    if isinstance(values[0], int) and not isinstance(values[0], bool) and name != "http_status":
+        show = duration if name.endswith("_ns") else "{:,}".format
+        return f"{name} is from {show(min(values))} to {show(max(values))}"
+    known = Counter(map(as_text, values)).most_common()
+    more = f", and {len(known) - MOST_VALUES:,} more" if len(known) > MOST_VALUES else ""
+    return f"{name} is {', '.join(value for value, _ in known[:MOST_VALUES])}{more}"
+
+
+def check_columns(requests: Requests, columns: Iterable[str]) -> None:
     """
-    `COLUMN=VALUE` for `Requests.where`: numbers and truth as they are written in JSON, patterns, nothing for none.
-
-    Raises:
-        UsageError: It is none, or names no column.
-    """
-    column, equals, value = condition.partition("=")
-    if not equals:
-        raise UsageError(f"expected COLUMN=VALUE, got {condition!r}")
-    check_columns((column.strip(),))
-    return {column.strip(): Fits(value) if value else None}
-
-
-@dataclass(frozen=True, slots=True)
-class Fits:
-    """Does a value look like this? Numbers and truth as they are written in JSON."""
-
-    wanted: str
-
-    def __call__(self, value: Any) -> bool:
-        """Whether it does."""
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        return text == self.wanted or fnmatchcase(text, self.wanted)
-
-    def __str__(self) -> str:
-        return self.wanted
-
-
-def check_columns(columns: Iterable[str]) -> None:
-    """
-    Nothing, if all are columns of requests.
+    Nothing, if all are columns of requests, or keys that are made of them.
 
     Raises:
         UsageError: One is not.
     """
-    known = [field.name for field in fields(Request) if not field.name.startswith("_")]
     for column in columns:
-        if column not in known and not column.startswith(RESOURCE):
-            raise UsageError(
-                f"expected a column of requests, one of {', '.join(known)}, or {RESOURCE}KEY; got {column!r}"
-            )
+        try:
+            requests[:0].column(column)
+        except KeyError as error:
+            raise UsageError(error.args[0]) from error

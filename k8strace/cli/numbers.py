@@ -1,4 +1,4 @@
-"""Numbers among the arguments: each kind is read in one way, and says what it expected."""
+"""Numbers, times and conditions among the arguments: each kind is read in one way, and says what it expected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import argparse
 import re
 from typing import Any, Final
 
-__all__ = ["LEAST_WIDTH", "above_zero", "age", "from_zero", "positive", "size", "time_ns", "width"]
+from k8strace.exceptions import ConditionError
+from k8strace.selecting import condition_of, moment_of
+
+__all__ = [
+    "LEAST_WIDTH",
+    "above_zero",
+    "age",
+    "condition",
+    "from_zero",
+    "moment",
+    "positive",
+    "size",
+    "time_ns",
+    "width",
+]
 
 LEAST_WIDTH: Final = 40
 """Columns that every view can do with."""
@@ -147,3 +161,56 @@ def time_ns(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected a time such as 10ms, 1.5s or 250us, got {text!r}")
     fraction = found[2] or "0"
     return int(found[1]) * unit + int(int(fraction) * unit // 10 ** len(fraction))
+
+
+def quantiles(text: str) -> tuple[float, ...]:
+    """
+    Quantiles with commas between them, ascending.
+
+    Raises:
+        argparse.ArgumentTypeError: They are none.
+
+    Examples:
+        >>> quantiles("0.99,0.5,.999")
+        (0.5, 0.99, 0.999)
+    """
+    try:
+        found = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not all(0 < q <= 1 for q in found) or len(found) > MOST_QUANTILES:
+        raise argparse.ArgumentTypeError(
+            f"expected 1 to {MOST_QUANTILES} numbers above 0 and up to 1, such as 0.5,0.9,0.99, got {text!r}"
+        )
+    return tuple(found)
+
+
+MOST_QUANTILES: Final = 20
+
+
+def condition(text: str) -> str:
+    """
+    A condition on requests, as it was written.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        condition_of(text)
+    except ConditionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def moment(text: str) -> str:
+    """
+    A time, as it was written: what it means depends on the recording.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        moment_of(text, (0, 0))
+    except ConditionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

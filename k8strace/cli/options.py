@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 from k8strace.cli.exits import USAGE, complain, exit_codes
-from k8strace.cli.numbers import width
+from k8strace.cli.numbers import condition, moment, width
 
 __all__ = [
     "PIPED_WIDTH",
@@ -22,6 +23,7 @@ __all__ = [
     "add_selecting",
     "add_showing",
     "add_where",
+    "with_times",
 ]
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -29,6 +31,24 @@ Run: TypeAlias = Callable[[argparse.Namespace], int | None]
 
 PIPED_WIDTH: Final = 100
 """Columns where the output is no terminal: always the same, so that outputs can be compared."""
+
+TIMES: Final = ("--since", "--until")
+"""Options whose value may begin with a minus sign."""
+
+
+def with_times(words: Sequence[str]) -> list[str]:
+    """
+    Arguments in which a time that begins with a minus sign is no option.
+
+    Examples:
+        >>> with_times(["report", "--since", "-10m", "a.json"])
+        ['report', '--since=-10m', 'a.json']
+    """
+    told = list(words)
+    for at in range(len(told) - 1, 0, -1):
+        if told[at - 1] in TIMES and re.match("-[0-9]", told[at]):
+            told[at - 1 : at + 1] = [f"{told[at - 1]}={told[at]}"]
+    return told
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,9 +109,18 @@ def add_where(command: argparse.ArgumentParser) -> None:
         "--where",
         action="append",
         default=[],
-        metavar="COLUMN=VALUE",
-        help="only such requests; repeat for more conditions; * ? [] are patterns, no value means none",
+        type=condition,
+        metavar="CONDITION",
+        help="only such requests: verb=list, http_status>=500, wall>100ms, namespace!=shop-*, object_name~^web; "
+        "= takes patterns, and no value for none; repeat for more conditions",
     )
+    for name, does in (("--since", "began then or later"), ("--until", "began before")):
+        command.add_argument(
+            name,
+            type=moment,
+            metavar="TIME",
+            help=f"only requests that {does}: 14:05 (of the recording, UTC), -10m (before its end), or RFC 3339",
+        )
 
 
 def add_method(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from k8strace import attribute
 from k8strace.cli.inputs import check_columns, joined, selected
-from k8strace.cli.numbers import from_zero
+from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
     Commands,
     add_command,
@@ -29,7 +29,8 @@ def add_report(commands: Commands) -> None:
         _report,
         "where the time went, and what is wrong with the data",
         "  k8strace report traces.json\n"
-        "  k8strace report 'day-*.otlp.zst' --by user_agent --slowest 10\n"
+        "  k8strace report 'day-*.otlp.zst' --by client --sort errors\n"
+        "  k8strace report traces.json --by 10s --since 14:05 --until 14:10\n"
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
@@ -45,7 +46,26 @@ def add_report(commands: Commands) -> None:
         "--by",
         default="verb,resource",
         metavar="COLUMNS",
-        help="what the table groups by (default verb,resource)",
+        help="what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY "
+        "(default verb,resource)",
+    )
+    command.add_argument(
+        "--sort",
+        choices=("total", "count", "errors", "p99"),
+        help="what the table begins with (default total; steps of time come in their order)",
+    )
+    command.add_argument(
+        "--quantiles",
+        type=quantiles,
+        default=(0.5, 0.9, 0.99),
+        metavar="Q,…",
+        help="of the wall time, such as 0.5,0.99,0.999 (default 0.5,0.9,0.99)",
+    )
+    command.add_argument("--phases", action="store_true", help="what each group's time was made of, by phase")
+    command.add_argument(
+        "--verbose",
+        action="store_true",
+        help="all findings, all that was read, and what became of every span",
     )
     command.add_argument(
         "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
@@ -59,14 +79,24 @@ def add_report(commands: Commands) -> None:
 def _report(asked: argparse.Namespace) -> None:
     requests = joined(asked)
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(by)
-    attribution = attribute(selected(requests, asked.where), method=asked.method)
+    check_columns(requests, by)
+    attribution = attribute(selected(requests, asked), method=asked.method)
+    from k8strace.views.breakdown import Wanted
+
+    wanted = Wanted(
+        by=by,
+        top=asked.top or None,
+        slowest=asked.slowest,
+        quantiles=asked.quantiles,
+        sort=asked.sort,
+        phases=asked.phases,
+        verbose=asked.verbose,
+    )
     if asked.json:
         from k8strace.views.records import report_record
 
-        return write_json([report_record(attribution, requests, by, asked.slowest)])
-    from k8strace.views.report import Wanted, report_lines
+        return write_json([report_record(attribution, requests, wanted)])
+    from k8strace.views.report import report_lines
 
     look = look_of(asked)
-    wanted = Wanted(by=by, top=asked.top or None, slowest=asked.slowest)
     return write_text(report_lines(attribution, requests, look, wanted), look)

@@ -57,7 +57,7 @@ def add_requests(commands: Commands) -> None:
 def _requests(asked: argparse.Namespace) -> None:
     from k8strace.views.facts import longest
 
-    chosen = selected(joined(asked), asked.where)
+    chosen = selected(joined(asked), asked)
     by_duration = asked.slowest is not None or not asked.json
     listed = longest(chosen, asked.slowest) if by_duration else chosen
     if asked.json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from k8strace import Change, Projection, attribute
+from k8strace import Change, ConditionError, Projection, attribute
 from k8strace.cli.exits import UsageError
-from k8strace.cli.inputs import check_columns, joined, selected, where_of
-from k8strace.cli.numbers import from_zero, time_ns
+from k8strace.cli.inputs import check_columns, joined, selected
+from k8strace.cli.numbers import condition, from_zero, time_ns
 from k8strace.cli.options import (
     Commands,
     add_command,
@@ -78,7 +78,7 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
         "--cached",
         "SELECTION",
         _cached,
-        "served from the watch cache: a verb (list), or COLUMN=VALUE,COLUMN=VALUE",
+        "served from the watch cache: a verb (list), or conditions with commas between them",
     )
     add("--single", "PART", Change.single, "only the first call of each request is made")
     group.add_argument(
@@ -111,18 +111,15 @@ def _pair(change: Callable[[str, Any], Change], value: Callable[[str], Any]) -> 
 
 
 def _cached(text: str) -> Change:
-    where: dict[str, object] = {}
-    for condition in filter(None, (piece.strip() for piece in text.split(","))):
-        where |= where_of(condition if "=" in condition else f"verb={condition}")
-    return Change.cached(**where)
+    pieces = [piece for piece in (piece.strip() for piece in text.split(",")) if piece]
+    return Change.cached(*(condition(f"verb={piece}" if piece.isalpha() else piece) for piece in pieces))
 
 
 def _whatif(asked: argparse.Namespace) -> None:
     by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(by)
     if not asked.changes:
         raise UsageError("expected a change, such as --faster etcd=2")
-    projection = _projected(asked)
+    projection = _projected(asked, by)
     if asked.json:
         from k8strace.views.records import projection_record
 
@@ -133,9 +130,10 @@ def _whatif(asked: argparse.Namespace) -> None:
     return write_text(projection_lines(projection, look, by, asked.top or None), look)
 
 
-def _projected(asked: argparse.Namespace) -> Projection:
-    requests = selected(joined(asked), asked.where)
+def _projected(asked: argparse.Namespace, by: Sequence[str]) -> Projection:
+    requests = joined(asked)
+    check_columns(requests, by)
     try:
-        return attribute(requests).what_if(*asked.changes)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+        return attribute(selected(requests, asked)).what_if(*asked.changes)
+    except (ValueError, KeyError, ConditionError) as error:
+        raise UsageError(error.args[0]) from None

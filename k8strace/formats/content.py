@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, NoReturn, TypeAlias
 
 from k8strace._core import Inflater, Run
-from k8strace.exceptions import DecodeError, MissingExtraError
+from k8strace.exceptions import DecodeError, extra
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
 """One message at most, stored and inflated. Protobuf itself ends at 2 GiB, receivers at 64 MiB or less."""
@@ -297,11 +297,6 @@ class _Tally:
 
 
 def _bar(total: int | None) -> Any:
-    try:
+    with extra("progress", "progress=True, instead of a function (done, total),", "tqdm"):
         from tqdm.auto import tqdm
-    except ModuleNotFoundError as error:
-        message = (
-            "progress=True needs tqdm: pip install 'k8strace[progress]', or pass a function (done, total)"
-        )
-        raise MissingExtraError(message, name=error.name) from None
     return tqdm(total=total, unit="B", unit_scale=True, desc="reading")

@@ -43,6 +43,8 @@ class Account:
         """Messages that were read."""
         self.replaced = 0
         """Texts that were not UTF-8."""
+        self.micros = 0
+        """Messages whose times are in µs."""
         self._strict = strict
         self._signals: Counter[str] = Counter()
         self._signals_at = (0, 0)
@@ -105,6 +107,13 @@ class Account:
             what = "text is not UTF-8, and was" if self.replaced == 1 else "texts are not UTF-8, and were"
             text = f"{self.replaced} {what} read with replacement characters (U+FFFD)"
             yield Issue("replaced_text", self.source, 0, text, None, self.replaced)
+        if self.micros:
+            text = (
+                f"times in µs: {self.micros} trace{'s have' if self.micros > 1 else ' has'} them so in Jaeger's or"
+                " Zipkin's JSON; what is shorter is not told, and spans that seem to end before their children by"
+                " one are widened by one"
+            )
+            yield Issue("microseconds", self.source, 0, text, None, self.micros)
 
     def _signals_row(self) -> Issue:
         count = self._signals.total()

@@ -91,8 +91,10 @@ class Gathering:
             self.held += wire
 
     def count_more(self, part: Several) -> None:
-        """Counts the damages of it that have no row."""
-        self._of(part.source).count_more(part.run.more())
+        """Counts what of it has no row: more damages, times in µs."""
+        account = self._of(part.source)
+        account.count_more(part.run.more())
+        account.micros += part.run.micros
 
     def _sound(self, part: Message | Several, messages: int, size: int, replaced: int) -> None:
         """Notes that these are read, before they are."""

@@ -132,6 +132,7 @@ def _kept(found: Iterator[Part], strict: bool) -> Iterator[Item]:  # noqa: FBT00
             for one in part.parts():
                 yield from _told(one, account)
             account.count_more(part.run.more())
+            account.micros += part.run.micros
         else:
             yield from _told(part, account)
         if isinstance(part, Source):
@@ -256,7 +257,7 @@ def _inflated_to_wire(payload: Slice, allowance: Allowance) -> Slice:
     """A message that was compressed by itself. An error within it is placed at its start."""
     inner = inflate_all("zstd", payload, min(MESSAGE_LIMIT_BYTES, allowance.left))
     allowance.left -= len(inner)
-    return json_to_wire(inner) if inner[:1] == b"{" else inner
+    return json_to_wire(inner) if inner[:1] in (b"{", b"[") else inner
 
 
 def placed(error: DecodeError, offset: int, source: str = "") -> DecodeError:

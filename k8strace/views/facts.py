@@ -427,6 +427,10 @@ _REPAIRS: Final = {
     "prelude": (_PRELUDE, False),
     "split_authentication": (_SPLIT, False),
     "root_extended": (_EXTENDED, False),
+    "microseconds": (
+        "{were} widened by 1 µs, up to the end of what {them} waited for: these times are in µs, cut from finer ones.",
+        False,
+    ),
     "unended_parent": (
         "of watches {were} put below {them} filters: kube-apiserver never ends the span between, so it is never sent.",
         False,

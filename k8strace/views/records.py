@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
 from k8strace.components import component_of
 from k8strace.requests import Request, Requests
+from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
 from k8strace.whatif import Projection
 
 __all__ = ["projection_record", "report_record", "request_records", "tree_record"]
-
-QUANTILES: Final = (0.5, 0.9, 0.99)
 
 _FIRST: Final = (
     "trace_id",
@@ -47,6 +46,9 @@ _LAST: Final = (
     "linked_from",
     "counted_in",
     "retries",
+    "conflicts",
+    "audit_id",
+    "response_bytes",
     "timed",
 )
 _CALL: Final = (
@@ -111,17 +113,14 @@ def _repairs(requests: Requests) -> dict[int | None, list[str]]:
 # ── The report ────────────────────────────────────────────────────────────────────────────────────
 
 
-def report_record(
-    attribution: Attribution, joined: Requests, by: tuple[str, ...], slowest: int
-) -> dict[str, Any]:
+def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) -> dict[str, Any]:
     """
     The report as one object. Counts are of everything that was read; `selected` and what follows, of the selection.
 
     Args:
         attribution: Where the time of the requests in question went.
         joined: All requests of the same join.
-        by: Columns to group by.
-        slowest: How many of the longest requests to add.
+        wanted: What to group by, with which quantiles, in which order, and how many of the longest requests to add.
     """
     ledger, counts = joined.ledger, joined.counts
     return {
@@ -136,12 +135,14 @@ def report_record(
         "processes": _processes(joined),
         "issues": _issues(joined),
         "clock_offsets": list(joined.clock_offsets),
+        "findings": list(attribution.requests.findings()),
+        "stalls": list(attribution.requests.stalls()),
         "method": attribution.method,
         "selected": len(attribution),
         "long_running": len(attribution.requests.where(long_running=True)),
-        "by": list(by),
-        "groups": [_group(group) for group in attribution.by(*by, quantiles=QUANTILES)],
-        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, slowest)],
+        "by": list(wanted.by),
+        "groups": [_group(group, wanted.quantiles) for group in groups_of(attribution, wanted)],
+        "slowest": [_slow(request, attribution) for request in longest(attribution.requests, wanted.slowest)],
     }
 
 
@@ -173,13 +174,17 @@ def _issues(joined: Requests) -> list[dict[str, Any]]:
     ]
 
 
-def _group(group: Group) -> dict[str, Any]:
-    quantiles = {f"p{q * 100:g}_ns": group.quantile(q).wall_ns for q in QUANTILES}
+def _group(group: Group, asked: Sequence[float]) -> dict[str, Any]:
+    quantiles = {f"p{q * 100:g}_ns": group.quantile(q).wall_ns for q in asked}
     return {
         **group.keys,
         "count": group.requests,
         "wall_ns": group.all.wall_ns,
         **quantiles,
+        "errors": {
+            status: {"count": errors.requests, "wall_ns": errors.wall_ns}
+            for status, errors in group.all.errors.items()
+        },
         "components": group.all.components,
         "phases": group.all.phases,
         "slowest_trace_id": group.all.exemplar,

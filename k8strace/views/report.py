@@ -1,17 +1,16 @@
-"""The report: where the time went, what was read, the slowest requests, what is wrong with the data."""
+"""The report: what is wrong and costs most, where the time went, the slowest requests, and what was read."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.text import Text
 
-from k8strace.attribution import Attribution, Band, Group
+from k8strace.attribution import Attribution, Band
 from k8strace.requests import Requests
 from k8strace.views.branches import request_lines, title_of
+from k8strace.views.breakdown import Wanted, breakdown_lines, heading, open_by_nature, verbs_of
 from k8strace.views.facts import (
     REASONS,
     USES,
@@ -45,21 +44,7 @@ __all__ = ["Wanted", "report_lines", "requests_lines"]
 TREE_LIMIT: Final = 30
 """Spans of a tree that the report shows."""
 
-QUANTILES: Final = (0.5, 0.9, 0.99)
-
 Cell = Text | str
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the report should hold."""
-
-    by: tuple[str, ...] = ("verb", "resource")
-    """Columns to group by."""
-    top: int | None = 12
-    """Groups in the table; None for all."""
-    slowest: int = 3
-    """Requests with a call tree."""
 
 
 def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted: Wanted) -> list[Text]:
@@ -72,24 +57,63 @@ def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted:
         look: Width and colours.
         wanted: What to show.
     """
+    wrong = any(finding.wrong for finding in findings(joined.spans, joined))
+    read = [_what_was_read(joined, look), _ledger(joined, look), _what_is_wrong(joined, look)]
     sections = [
+        _answers(attribution, look, wanted),
         _headline(attribution, joined, look),
-        _what_was_read(joined, look),
-        _ledger(joined, look),
-        _breakdown(attribution, look, wanted),
+        breakdown_lines(attribution, look, wanted),
         *_slowest(attribution, look, wanted.slowest),
-        _what_is_wrong(joined, look),
+        *(read if wrong or wanted.verbose else [_in_short(joined, look)]),
     ]
     return [line for section in sections if section for line in (*section, Text())][:-1]
 
 
-def _heading(look: Look, title: str, rest: str = "") -> list[Text]:
-    return flowed(
-        [Text(title, style="bold"), *([Text(rest, style="dim")] if rest else [])], look, between="  "
+# ── The answer ────────────────────────────────────────────────────────────────────────────────────
+
+MOST_ANSWERS: Final = 3
+"""Findings that are told, unless all are asked for."""
+
+_MARKS: Final = {"error": ("! ", "bold red"), "warning": ("! ", "bold yellow"), "info": ("· ", "dim")}
+
+
+def _answers(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
+    """What is wrong, the worst and most costly first: what to do, and an example. Else that nothing is."""
+    found = list(attribution.requests.findings())
+    if not found:
+        return []
+    shown = found if wanted.verbose else found[:MOST_ANSWERS]
+    told: set[str] = set()
+    lines = [line for each in shown for line in _answer(each, look, told)]
+    more = len(found) - len(shown)
+    return [
+        *lines,
+        *([Text(f"  … {count(more, 'more finding')} with --verbose", style="dim")] if more else []),
+    ]
+
+
+def _answer(finding: dict[str, Any], look: Look, told: set[str]) -> list[Text]:
+    """A sentence; of what is bad what to do, unless it was told, and an example."""
+    sign, style = _MARKS[finding["severity"]]
+    is_bad = finding["severity"] != "info"
+    lines = wrapped(
+        clean(finding["sentence"], 600),
+        look,
+        mark=Text(sign, style=style),
+        indent=0,
+        style="bold" if is_bad else "",
     )
+    if not is_bad:
+        return lines
+    if finding["fix"] not in told:
+        lines += wrapped(clean(finding["fix"], 600), look)
+        told.add(finding["fix"])
+    if finding["example_trace_id"]:
+        lines += wrapped(f"Example: trace {clean(finding['example_trace_id'], 40)}", look, style="dim")
+    return lines
 
 
-# ── The answer in two lines ───────────────────────────────────────────────────────────────────────
+# ── All of it in two lines ────────────────────────────────────────────────────────────────────────
 
 
 def _headline(attribution: Attribution, joined: Requests, look: Look) -> list[Text]:
@@ -119,6 +143,25 @@ def _overall(attribution: Attribution) -> Band | None:
     return groups[0].all if len(groups) else None
 
 
+# ── What was read, in short ───────────────────────────────────────────────────────────────────────
+
+
+def _in_short(joined: Requests, look: Look) -> list[Text]:
+    """What was read and what became of it, where nothing is wrong with it."""
+    spans, ledger = joined.spans, joined.ledger
+    used, aside = sum(ledger.used.values()), sum(ledger.set_aside.values())
+    traces, batches = count(joined.counts["traces"], "trace"), count(spans.counts["batches"], "batch")
+    return [
+        *wrapped(f"Read: {count(len(spans), 'span')} in {traces}, {batches}.", look, indent=0, style="dim"),
+        *wrapped(
+            f"Ledger: {ledger.spans:,} spans = {used:,} used + {aside:,} set aside. Nothing is wrong with the data.",
+            look,
+            indent=0,
+            style="dim",
+        ),
+    ]
+
+
 # ── What was read ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -126,7 +169,7 @@ def _what_was_read(joined: Requests, look: Look) -> list[Text]:
     spans = joined.spans
     traces = count(joined.counts["traces"], "trace")
     rest = f"{count(len(spans), 'span')} in {traces}, {count(spans.counts['batches'], 'batch')}"
-    return [*_heading(look, "Read", rest), *_sources(joined, look), *_processes(joined, look)]
+    return [*heading(look, "Read", rest), *_sources(joined, look), *_processes(joined, look)]
 
 
 def _sources(joined: Requests, look: Look) -> list[Text]:
@@ -199,136 +242,12 @@ def _ledger(joined: Requests, look: Look) -> list[Text]:
         )
         for spans, place, text in rows
     ]
-    return [*_heading(look, "Ledger", total), *(line for each in lines for line in each)]
+    return [*heading(look, "Ledger", total), *(line for each in lines for line in each)]
 
 
 def _reason(joined: Requests, reason: str) -> str:
     text = REASONS.get(reason, clean(reason))
     return f"{text}: {top_names(joined, reason)}" if reason == "unrelated" else text
-
-
-# ── The table ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _breakdown(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
-    overall = _overall(attribution)
-    if overall is None:
-        return _left_out(attribution, look)
-    names = list(in_order(overall.components))
-    wide = look.width >= 110
-    header = [*wanted.by, "count", "p50", "p90", "p99", "total", *names, *([""] if wide else [])]
-    rows: list[list[Cell]] = [
-        [Text(clean(cell), style="dim") for cell in header],
-        *(
-            [
-                *keys,
-                f"{band.requests:,}",
-                *waits,
-                duration(band.wall_ns),
-                *_composition(band, names, look, wide=wide),
-            ]
-            for keys, waits, band in _table(attribution, wanted)
-        ),
-    ]
-    align = "l" * len(wanted.by) + "r" * (5 + len(names)) + ("l" if wide else "")
-    return [
-        *_heading(look, "Where the time went", _METHODS[attribution.method]),
-        *columns(
-            rows,
-            look,
-            align=align,
-            elastic=max(len(wanted.by) - 1, 0),
-            spare=_spare(len(wanted.by), names, overall, wide=wide),
-        ),
-        *_left_out(attribution, look),
-    ]
-
-
-def _spare(keys: int, names: Sequence[str], overall: Band, *, wide: bool) -> dict[int, str]:
-    """Columns that a narrow table can do without, the first one first: the bar, quantiles, smaller components."""
-    place = {name: keys + at for at, name in enumerate(("count", "p50", "p90", "p99", "total", *names))}
-    smallest_first = [name for name, _ in reversed(largest_first(overall.components))]
-    order = ("p90", "p50", *smallest_first[:-2], "total", *smallest_first[-2:], "count", "p99")
-    bar = {keys + 5 + len(names): ""} if wide else {}
-    return bar | {place[name]: name for name in order}
-
-
-def _table(attribution: Attribution, wanted: Wanted) -> Iterator[tuple[list[Cell], list[str], Band]]:
-    """The rows of the table: keys, wall quantiles, and what the time was made of."""
-    (everything,) = attribution.by(quantiles=QUANTILES)
-    groups = attribution.by(*wanted.by, quantiles=QUANTILES)
-    shown = groups.groups[: wanted.top]
-    yield _all_keys(wanted.by, "all"), _waits(everything), everything.all
-    for group in shown if wanted.by else ():
-        yield [_key(column, value) for column, value in group.keys.items()], _waits(group), group.all
-    more = len(groups) - len(shown)
-    if more:
-        yield _all_keys(wanted.by, f"{more:,} more"), ["", "", ""], _together(groups.groups[len(shown) :])
-
-
-def _waits(group: Group) -> list[str]:
-    return [duration(group.quantile(q).wall_ns) for q in QUANTILES]
-
-
-def _all_keys(by: Sequence[str], label: str) -> list[Cell]:
-    return [Text(label, style="dim"), *([""] * (len(by) - 1))] if by else []
-
-
-def _key(column: str, value: Any) -> Cell:
-    if value is not None:
-        return clean(value, 60)
-    return "(no resource)" if column == "resource" else "-"
-
-
-def _composition(band: Band, names: Sequence[str], look: Look, *, wide: bool) -> list[Cell]:
-    parts = {name: band.components.get(name, 0) for name in names}
-    shares = [Text(percent(parts[name], band.wall_ns), style=component_colour(name)) for name in names]
-    return [*shares, *([bar(parts, 16, look)] if wide else [])]
-
-
-def _together(groups: Sequence[Group]) -> Band:
-    """What these groups come to."""
-    bands = [group.all for group in groups]
-    phases: Counter[str] = Counter()
-    for band in bands:
-        phases.update(band.phases)
-    slowest = max(bands, key=lambda band: band.exemplar_wall_ns)
-    return Band(
-        requests=sum(band.requests for band in bands),
-        wall_ns=sum(band.wall_ns for band in bands),
-        phases=dict(phases),
-        exemplar=slowest.exemplar,
-        exemplar_wall_ns=slowest.exemplar_wall_ns,
-    )
-
-
-_METHODS: Final = {
-    "critical_path": "share of wall time on the critical path",
-    "active_share": "each instant divided among the active spans",
-    "self_time": "self time: more than 100% where spans overlap",
-}
-
-
-def _left_out(attribution: Attribution, look: Look) -> list[Text]:
-    requests = attribution.requests
-    inner = len(requests) - len(requests.outermost())
-    open_ended = requests.where(long_running=True)
-    told = [
-        *([f"{count(inner, 'request')} that happened inside others, whose time has theirs"] if inner else []),
-        *([f"{_open_by_nature(open_ended)} ({_verbs(open_ended)})"] if len(open_ended) else []),
-    ]
-    return [line for each in told for line in wrapped(f"Not in here: {each}", look, style="dim")]
-
-
-def _open_by_nature(requests: Requests) -> str:
-    return (
-        f"{count(len(requests), 'request')} that {'stays' if len(requests) == 1 else 'stay'} open by nature"
-    )
-
-
-def _verbs(requests: Requests) -> str:
-    verbs = Counter(verb or "other" for verb in requests.column("verb"))
-    return ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))
 
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
@@ -344,7 +263,7 @@ def _slowest(attribution: Attribution, look: Look, most: int) -> list[list[Text]
         for rank, request in enumerate(slowest, 1)
     )
     title = "The slowest request" if len(slowest) == 1 else f"The {len(slowest)} slowest requests"
-    return [[*_heading(look, title, key), *first], *others]
+    return [[*heading(look, title, key), *first], *others]
 
 
 def requests_lines(attribution: Attribution, selected: Requests, look: Look, limit: int | None) -> list[Text]:
@@ -382,7 +301,7 @@ def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
     told = []
     if len(open_ended) and not any(listed.column("long_running")):
         verb = "is" if len(open_ended) == 1 else "are"
-        told.append(f"{_open_by_nature(open_ended)} {verb} not in the table: {_verbs(open_ended)}")
+        told.append(f"{open_by_nature(open_ended)} {verb} not in the table: {verbs_of(open_ended)}")
     if untimed:
         told.append(
             f"{count(untimed, 'request')} whose times cannot be true {'is' if untimed == 1 else 'are'} not in the table"
@@ -395,7 +314,7 @@ def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
 
 def _what_is_wrong(joined: Requests, look: Look) -> list[Text]:
     found = findings(joined.spans, joined)
-    lines = [*_heading(look, "What is wrong with the data")]
+    lines = [*heading(look, "What is wrong with the data")]
     if not found:
         lines.append(Text("  Nothing."))
     elif not any(finding.wrong for finding in found):

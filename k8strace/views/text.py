@@ -6,6 +6,7 @@ Everything that came from a span passes `clean` on its way to a terminal.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from k8strace.views.palette import component_colour
+from k8strace.words import count, duration, number, percent, plural, size
 
 __all__ = [
     "LEAST_WIDTH",
@@ -86,28 +88,6 @@ def _visible(char: str) -> str:
     return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
-def count(number_of: int, noun: str) -> str:
-    """
-    A number and its noun.
-
-    Examples:
-        >>> count(1, "span"), count(16766, "span"), count(2, "batch")
-        ('1 span', '16,766 spans', '2 batches')
-    """
-    return f"{number_of:,} {plural(number_of, noun)}"
-
-
-def plural(number_of: int, noun: str) -> str:
-    """
-    The noun as it stands behind a number.
-
-    Examples:
-        >>> plural(1, "request"), plural(0, "request"), plural(2, "process")
-        ('request', 'requests', 'processes')
-    """
-    return noun + ("" if number_of == 1 else "es" if noun.endswith(("ch", "s")) else "s")
-
-
 def more_of(number_of: int, noun: str, indent: str = "") -> Text:
     """
     The line below a list that was cut short.
@@ -120,67 +100,6 @@ def more_of(number_of: int, noun: str, indent: str = "") -> Text:
 
 
 # ── Numbers ───────────────────────────────────────────────────────────────────────────────────────
-
-_UNITS: Final = (("ns", 1), ("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000))
-
-
-def duration(ns: int) -> str:
-    """
-    Nanoseconds in the unit that suits them, with three significant digits.
-
-    Examples:
-        >>> [duration(ns) for ns in (0, 812, 1_234, 99_960, 2_070_762_464, 2_520_000_000_000)]
-        ['0 ns', '812 ns', '1.23 µs', '100 µs', '2.07 s', '2,520 s']
-    """
-    fitting = (pair for pair in _UNITS if abs(ns) < 999.5 * pair[1])
-    unit, size = next(fitting, _UNITS[-1])
-    return f"{ns} ns" if size == 1 else f"{number(ns / size)} {unit}"
-
-
-def number(value: float) -> str:
-    """
-    Three significant digits, never fewer than those of the integer part.
-
-    Examples:
-        >>> number(9.996), number(52.25), number(1234.5)
-        ('10.0', '52.2', '1,234')
-    """
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    return f"{value:,.{digits}f}"
-
-
-def size(number_of_bytes: int) -> str:
-    """
-    Bytes in the unit that suits them.
-
-    Examples:
-        >>> size(734), size(4_906_343)
-        ('734 B', '4.91 MB')
-    """
-    scaled = float(number_of_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if scaled < 999.5 or unit == "GB":
-            break
-        scaled /= 1000
-    return f"{number_of_bytes} B" if unit == "B" else f"{number(scaled)} {unit}"
-
-
-def percent(part: int, whole: int) -> str:
-    """
-    A share in few characters; nothing at all is a dot, so that it does not draw the eye.
-
-    Examples:
-        >>> percent(0, 9), percent(1, 5000), percent(1, 30), percent(2, 3), percent(4999, 5000), percent(9, 9)
-        ('·', '<0.1%', '3.3%', '67%', '99.9%', '100%')
-    """
-    if not part or not whole:
-        return "·"
-    share = 100 * part / whole
-    if share < 0.1:
-        return "<0.1%"
-    if 99.5 <= share < 100:
-        return f"{min(share, 99.9):.1f}%"
-    return f"{share:.0f}%" if share >= 9.95 else f"{share:.1f}%"
 
 
 def tenths(part: int, whole: int) -> str:
@@ -282,6 +201,10 @@ def flowed(pieces: Iterable[Text], look: Look, *, between: str = "   ", hang: st
 # ── Lines ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+LEAST_TEXT: Final = 16
+"""Characters that text keeps as long as a column can be left out instead."""
+
+
 def columns(
     rows: Iterable[Sequence[Text | str]],
     look: Look,
@@ -290,6 +213,8 @@ def columns(
     elastic: int = 0,
     indent: int = 2,
     spare: Mapping[int, str] = MappingProxyType({}),
+    least: int = LEAST_TEXT,
+    keep_ends: bool = False,
 ) -> list[Text]:
     """
     Rows of cells as aligned lines, each within the width. Columns are left out before text is cut.
@@ -301,15 +226,21 @@ def columns(
         elastic: The column that is shortened where the rows are too wide.
         indent: Spaces before each line.
         spare: Column that can be left out → its name, the first one first; a last line names those that were.
+        least: Characters that the elastic column keeps as long as a column can be left out instead.
+        keep_ends: Text is cut in its middle.
     """
     cells = [[Text(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max((cell.cell_len for cell in column), default=0) for column in zip(*cells, strict=True)]
     gap = 2 if look.width >= 90 else 1
     room = look.width - indent
-    shown = _that_fit(widths, room, gap, elastic, spare)
+    shown = _that_fit(widths, room, gap, elastic, spare, least)
     excess = _taken(widths, shown, gap) - room
     if widths and excess > 0:
         widths[elastic] = max(widths[elastic] - excess, 6)
+        if keep_ends:
+            cells = [
+                [*row[:elastic], _cut(row[elastic], widths[elastic]), *row[elastic + 1 :]] for row in cells
+            ]
     lines = [
         _line(
             [row[at] for at in shown],
@@ -326,14 +257,12 @@ def columns(
     return lines
 
 
-LEAST_TEXT: Final = 16
-"""Characters that text keeps as long as a column can be left out instead."""
-
-
-def _that_fit(widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int]) -> list[int]:
+def _that_fit(
+    widths: Sequence[int], room: int, gap: int, elastic: int, spare: Iterable[int], at_least: int
+) -> list[int]:
     """Places of the columns that are shown."""
     shown = list(range(len(widths)))
-    least = [min(width, LEAST_TEXT) if at == elastic else width for at, width in enumerate(widths)]
+    least = [min(width, at_least) if at == elastic else width for at, width in enumerate(widths)]
     for column in spare:
         if _taken(least, shown, gap) <= room:
             break
@@ -357,13 +286,31 @@ def _line(row: Sequence[Text], widths: Sequence[int], align: str, indent: int, g
     return line
 
 
+LEAST_ENDS: Final = 12
+"""Characters from which on a cell that is cut keeps its end too."""
+
+
+def _cut(cell: Text, width: int) -> Text:
+    """At most so many characters. Of names like `kube-controller-manager/v1.36.2/node-controller` the end tells."""
+    if cell.cell_len <= width or width < LEAST_ENDS or cell.cell_len != len(cell):
+        cell.truncate(width, overflow="ellipsis")
+        return cell
+    tail = (width - 1) * 3 // 5
+    return Text.assemble(cell[: width - 1 - tail], ELLIPSIS, cell[-tail:])
+
+
+_NUMBER_AND_UNIT: Final = re.compile(r"(?<=[0-9]) (?=(?:ns|µs|ms|s)\b)")
+"""The space between a number and its unit: no line ends there."""
+
+
 def wrapped(
     text: str, look: Look, *, mark: Text | None = None, indent: int = 2, style: str = ""
 ) -> list[Text]:
     """A sentence over as many lines as it takes, the second and later ones below the first's text."""
     lead = Text(" " * indent) + (mark or Text())
     hang = " " * lead.cell_len
-    lines = textwrap.wrap(text, max(look.width - len(hang), 20)) or [""]
+    tied = _NUMBER_AND_UNIT.sub("\0", text)
+    lines = [line.replace("\0", " ") for line in textwrap.wrap(tied, max(look.width - len(hang), 20))] or [""]
     return [
         lead + Text(lines[0], style=style),
         *(Text(hang) + Text(line, style=style) for line in lines[1:]),

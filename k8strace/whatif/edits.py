@@ -181,7 +181,7 @@ class Edits:
         return _OPS[change.kind], ns, unseen_ns if change.kind == "latency" else 0, chosen
 
     def _chosen(self, change: Change) -> list[bool]:
-        fitting = self._requests.where(**change.where).where(verb=_SERVED_FROM_CACHE)
+        fitting = self._requests.where(*change.conditions, **change.where).where(verb=_SERVED_FROM_CACHE)
         chosen = [False] * len(self._core)
         for row in fitting._rows:
             chosen[row] = True

@@ -34,8 +34,10 @@ _MORE: Final = {
     "cached": "what reading from the watch cache takes, and that it may be older than etcd",
     "same_node": "etcd and the API server sharing the processors and disks of one node",
 }
-_STREAMED: Final = "how much of a stream from etcd is its own time and how much the API server's work on its pages: both ends are "
-    "given"
+_STREAMED: Final = (
+    "how much of a stream from etcd is its own time, and how much the API server's work on its pages: "
+    "both ends are given"
+)
 _UNSEEN: Final = (
     "transport of calls whose other side sent no spans: a latency is that of the whole call; the far end of the "
     "interval is for a latency that is the callee's own, with the mean transport of calls seen from both sides added"

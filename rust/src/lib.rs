@@ -41,6 +41,9 @@ mod tables;
 /// Requests → how long they would have taken.
 mod retime;
 
+/// What is wrong, as far as every span must be looked at.
+mod findings;
+
 /// The door to Python.
 #[cfg(feature = "python")]
 mod python;

@@ -29,8 +29,8 @@ class Repair(NamedTuple):
     """One repair; before and after are parent span ids, None when there is no parent.
 
     A duplicate or conflict names the span set aside, a prelude the request: their after is None. The after of a
-    split authentication is the id of the authentication span, and a root_extended has times for ids. What is in
-    another trace is named by both ids, one after the other.
+    split authentication is the id of the authentication span; microseconds and root_extended have times for ids.
+    What is in another trace is named by both ids, one after the other.
     """
 
     kind: str
@@ -77,6 +77,7 @@ def join(rows: list[Row]) -> Joined:
     _cut_cycles(rows, parents, repairs)
     cut = {(repair.trace_id, repair.span_id) for repair in repairs if repair.kind in ("self_parent", "cycle")}
     missing = {i for i in kept.values() if rows[i].parent_id and parents[i] is None and rows[i].id not in cut}
+    rows = _widen(rows, parents, repairs)
     missing -= _adopt(rows, parents, kept, missing, repairs)
     missing -= _adopt_of_watches(rows, parents, missing, repairs)
     _move_authentication_children(rows, parents, repairs)
@@ -148,6 +149,33 @@ def _cut_cycles(rows: list[Row], parents: list[int | None], repairs: list[Repair
     for members in list(nx.simple_cycles(edges)):
         first = min(members, key=lambda i: (rows[i].start, rows[i].span_id))
         _move("self_parent" if len(members) == 1 else "cycle", first, None, rows, parents, repairs)
+
+
+def _widen(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> list[Row]:
+    """Let spans in whole microseconds end with the children that, as sent, end one later.
+
+    Start and duration were cut by themselves, so that a parent may seem to end up to 1 us before what it waited for.
+    """
+    us = 1000
+
+    def whole(row: Row) -> bool:
+        return row.start > 0 and row.start % us == 0 and row.end % us == 0
+
+    ends = {i: row.end for i, row in enumerate(rows)}
+    more = True
+    while more:
+        more = False
+        for child, parent in enumerate(parents):
+            if parent is None or not (whole(rows[child]) and whole(rows[parent])):
+                continue
+            late = rows[parent].end + us
+            below = {rows[child].end, ends[child] if rows[child].end == rows[parent].end else 0}
+            if ends[parent] != late and late in below:
+                ends[parent], more = late, True
+    repairs.extend(
+        Repair("microseconds", *row.id, row.end, ends[i]) for i, row in enumerate(rows) if ends[i] != row.end
+    )
+    return [row._replace(end=ends[i]) for i, row in enumerate(rows)]
 
 
 def _move_authentication_children(rows: list[Row], parents: list[int | None], repairs: list[Repair]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -82,13 +82,9 @@ def require_answers() -> None:
     Raises:
         MissingExtraError: googleapis-common-protos is not installed.
     """
-    try:
+    with extra("serve", "receiving OTLP", "googleapis-common-protos"):
         import google.rpc.error_details_pb2
         import google.rpc.status_pb2  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "receiving OTLP needs googleapis-common-protos: pip install 'k8strace[serve]'"
-        ) from error
 
 
 # ---- success --------------------------------------------------------------------------------------

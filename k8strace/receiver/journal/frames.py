@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES
 from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG
 
@@ -50,6 +50,10 @@ Sealed = tuple[bytes, bytes, bytes]
 class DamagedError(Exception):
     """No frame here. Never leaves the journal."""
 
+    def __init__(self, expected: str, got: object) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got = expected, str(got)
+
 
 class Piece(NamedTuple):
     """A part of a segment: one frame, one group, or bytes that are neither."""
@@ -58,8 +62,8 @@ class Piece(NamedTuple):
     end: int
     batches: tuple[bytes, ...]
     """Copies; none if nobody asked for them."""
-    damage: str
-    """What was expected, and what came; empty if it is whole."""
+    damage: DamagedError | None
+    """What was expected, and what came; None if it is whole."""
 
 
 class Layout(Protocol):
@@ -120,21 +124,21 @@ def walk(content: bytes, layout: Layout, *, batches: bool = True) -> Iterator[Pi
         >>> whole = b"".join(seal(b"one")) + b"".join(seal(b"two"))
         >>> [piece.batches for piece in walk(whole, Plain())]
         [(b'one',), (b'two',)]
-        >>> [piece.damage for piece in walk(whole[:-1], Plain())]
-        ['', 'expected a frame of 12 bytes, got 11']
+        >>> [str(piece.damage) for piece in walk(whole[:-1], Plain())]
+        ['None', 'expected a frame of 12 bytes, got 11']
     """
     at = 0
     while at < len(content):
         try:
             end = layout.claim(content, at)
             layout.check(content, at, end)
-            yield Piece(at, end, layout.open(content, at, end) if batches else (), "")
+            yield Piece(at, end, layout.open(content, at, end) if batches else (), None)
         except DamagedError as error:
             found = _next_whole(content, at, layout)
             end = len(content) if found is None else found
-            yield Piece(at, end, (), str(error))
+            yield Piece(at, end, (), error)
             if found is None:
-                yield Piece(end, end, (), "")
+                yield Piece(end, end, (), None)
         at = end
 
 
@@ -156,7 +160,7 @@ def _next_whole(content: bytes, at: int, layout: Layout) -> int | None:
 
 def _claimed(content: bytes, at: int, size: int, what: str) -> int:
     if at + size > len(content):
-        raise DamagedError(f"expected a {what} of {size} bytes, got {max(0, len(content) - at)}")
+        raise DamagedError(f"a {what} of {size} bytes", max(0, len(content) - at))
     return at + size
 
 
@@ -179,13 +183,13 @@ class Plain:
         """Where the frame says that it ends; its trailer must be there."""
         start = at + _SIZE_BYTES
         if start > len(content):
-            raise DamagedError(f"expected a frame's size in {_SIZE_BYTES} bytes, got {len(content) - at}")
+            raise DamagedError(f"a frame's size in {_SIZE_BYTES} bytes", len(content) - at)
         size = int.from_bytes(content[at:start], "big")
         if size < _TAIL_BYTES:
-            raise DamagedError(f"expected a frame of {_TAIL_BYTES} bytes or more, got {size}")
+            raise DamagedError(f"a frame of {_TAIL_BYTES} bytes or more", size)
         end = _claimed(content, start, size, "frame")
         if not content.startswith(CHECKSUM_TAG, end - _TAIL_BYTES):
-            raise DamagedError(f"expected a checksum at byte {end - _TAIL_BYTES}, got something else")
+            raise DamagedError(f"a checksum at byte {end - _TAIL_BYTES}", "something else")
         return end
 
     def check(self, content: bytes, at: int, end: int) -> None:
@@ -224,13 +228,11 @@ class Zstd:
         """Where the group says that it ends."""
         start = at + _GROUP_HEADER_BYTES
         if not content.startswith(GROUP_MARK, at):
-            raise DamagedError(
-                f"expected a group's header in {_GROUP_HEADER_BYTES} bytes, got something else"
-            )
+            raise DamagedError(f"a group's header in {_GROUP_HEADER_BYTES} bytes", "something else")
         size_at = at + len(GROUP_MARK)
         size = int.from_bytes(content[size_at : size_at + _SIZE_BYTES], "little")
         if not size:  # zeros, where a power cut left a header half written: they are the checksum of nothing
-            raise DamagedError("expected a group of 1 byte or more, got 0")
+            raise DamagedError("a group of 1 byte or more", 0)
         return _claimed(content, start, size, "group")
 
     def check(self, content: bytes, at: int, end: int) -> None:
@@ -241,9 +243,9 @@ class Zstd:
     def open(self, content: bytes, at: int, end: int) -> tuple[bytes, ...]:
         """The batches of a group."""
         pieces = list(walk(self._inflate(content[at + _GROUP_HEADER_BYTES : end]), self._plain))
-        damage = next((piece.damage for piece in pieces if piece.damage), "")
+        damage = next((piece.damage for piece in pieces if piece.damage), None)
         if damage:
-            raise DamagedError(f"within a group: {damage}")
+            raise DamagedError(f"{damage.expected} within a group", damage.got)
         return tuple(batch for piece in pieces for batch in piece.batches)
 
     def _inflate(self, packed: bytes) -> bytes:
@@ -251,10 +253,10 @@ class Zstd:
         try:
             size = self._zstd.get_frame_parameters(packed).content_size
             if size > _GROUP_LIMIT_BYTES:
-                raise DamagedError(f"expected a group of at most {_GROUP_LIMIT_BYTES} bytes, got {size}")
+                raise DamagedError(f"a group of at most {_GROUP_LIMIT_BYTES} bytes", size)
             inflated: bytes = self._zstd.ZstdDecompressor().decompress(packed)
         except self._zstd.ZstdError as error:
-            raise DamagedError(f"expected a zstd frame: {error}") from None
+            raise DamagedError("a zstd frame", error) from None
         return inflated
 
     def candidates(self, content: bytes, at: int) -> Iterator[int]:
@@ -271,13 +273,10 @@ def layout_of(suffix: str) -> Layout:
 def _check(data: memoryview, crc: bytes) -> None:
     found, stored = zlib.crc32(data), int.from_bytes(crc, "little")
     if found != stored:
-        raise DamagedError(f"expected the checksum {stored:08x}, got {found:08x}")
+        raise DamagedError(f"the checksum {stored:08x}", f"{found:08x}")
 
 
 def _zstandard() -> ModuleType:
-    try:
+    with extra("serve", "a compressed segment"):
         import zstandard
-    except ModuleNotFoundError as error:
-        message = "compressed segments need zstandard: pip install 'k8strace[serve]'"
-        raise MissingExtraError(message, name=error.name) from None
     return zstandard

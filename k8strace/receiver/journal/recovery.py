@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from k8strace.exceptions import DecodeError
-from k8strace.receiver.journal.frames import Piece, layout_of, walk
+from k8strace.receiver.journal.frames import DamagedError, layout_of, walk
 from k8strace.receiver.journal.segments import DAMAGED, SegmentName, segments_in
 from k8strace.receiver.journal.storage import OsStorage, Storage
 
@@ -129,7 +129,7 @@ def batches_of(
         return
     for piece in walk(content, layout_of(segment.suffix)):
         if piece.damage and not (segment.is_open and piece.end == len(content)):
-            _tell(name, piece, on_damage)
+            _tell(name, piece.start, piece.damage, on_damage)
         yield from piece.batches
 
 
@@ -141,12 +141,7 @@ def _read(storage: Storage, segment: SegmentName) -> tuple[str, bytes]:
         return segment.closed, storage.read(segment.closed)
 
 
-def _tell(name: str, piece: Piece, on_damage: Callable[[Recovered], object] | None) -> None:
+def _tell(name: str, at: int, damage: DamagedError, on_damage: Callable[[Recovered], object] | None) -> None:
     if on_damage is None:
-        raise DecodeError(*_expected_and_got(piece.damage), name, piece.start)
-    on_damage(Recovered(name, 0, f"at byte {piece.start}: {piece.damage}"))
-
-
-def _expected_and_got(damage: str) -> tuple[str, str]:
-    expected, _, got = damage.removeprefix("expected ").partition(", got ")
-    return expected, got
+        raise DecodeError(damage.expected, damage.got, name, at)
+    on_damage(Recovered(name, 0, f"at byte {at}: {damage}"))

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 from k8strace.receiver.metrics.labels import code_label, component_label, resource_label, verb_label
 from k8strace.receiver.metrics.tally import Observed
 
@@ -240,10 +240,8 @@ class Exposition:
     def __init__(
         self, requests: RequestMetrics, readings: Iterable[Reading], *, process: bool = True
     ) -> None:
-        try:
+        with extra("serve", "a receiver with metrics"):
             from prometheus_client import CollectorRegistry, ProcessCollector
-        except ImportError:
-            raise MissingExtraError("metrics need prometheus_client: pip install 'k8strace[serve]'") from None
         self._requests = requests
         self.readings = list(readings)
         """May be added to, while parts of a receiver are made."""

@@ -6,19 +6,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 from k8strace.receiver.intake.limits import Limits
 from k8strace.receiver.intake.sink import Sink
 from k8strace.receiver.intake.visit import Intake, Visit, as_intake
 
-try:
+with extra("sdk", "K8straceExporter", "the OpenTelemetry SDK"):
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-except ModuleNotFoundError as error:
-    raise MissingExtraError(
-        "K8straceExporter needs the OpenTelemetry SDK: pip install 'k8strace[sdk]'"
-    ) from error
 
 __all__ = ["K8straceExporter"]
 

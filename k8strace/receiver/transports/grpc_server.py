@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from k8strace.exceptions import MissingExtraError
+from k8strace.exceptions import extra
 from k8strace.receiver.transports.addresses import Address, ListenError, listen_on, owner_only
 
 if TYPE_CHECKING:
@@ -88,13 +88,9 @@ class GrpcServer:
 
 
 def _add_health(server: grpc.Server) -> Any:
-    try:
+    with extra("serve", "OTLP over gRPC", "grpcio-health-checking"):
         from grpc_health.v1.health import HealthServicer
         from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-    except ImportError:
-        raise MissingExtraError(
-            "serving gRPC needs grpcio-health-checking: pip install 'k8strace[serve]'"
-        ) from None
     servicer: Any = HealthServicer()
     add_HealthServicer_to_server(servicer, server)
     return servicer

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from k8strace.exceptions import K8straceError, MissingExtraError
+from k8strace.exceptions import K8straceError, extra
 from k8strace.receiver.transports.connections import ENDS, Connection, Site, Wait, otlp_answer
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class HttpServer:
     """
 
     def __init__(self, sites: Sequence[Site], limits: Limits) -> None:
-        _require_h11()
+        with extra("serve", "OTLP over HTTP"):
+            import h11  # noqa: F401
         self._sites = sites
         self._limits = limits
         self._connections: set[asyncio.Task[None]] = set()
@@ -203,13 +204,6 @@ class HttpServer:
         error = task.exception()
         if error is not None:
             log.error("a connection failed", exc_info=error)
-
-
-def _require_h11() -> None:
-    try:
-        import h11  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("OTLP over HTTP needs h11: pip install 'k8strace[serve]'") from None
 
 
 def _quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

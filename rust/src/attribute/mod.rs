@@ -10,6 +10,7 @@
 //! ```
 
 pub mod blame;
+pub mod critical;
 pub mod details;
 pub mod sweep;
 

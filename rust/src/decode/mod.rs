@@ -8,3 +8,4 @@ pub mod runs;
 pub mod signals;
 pub mod sound;
 pub mod wire;
+pub mod write;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flate2::Crc;
 
-use crate::decode::json::{Found, Piece};
+use crate::decode::json::{Found, Piece, Wire};
 use crate::error::{DecodeError, ErrorKind};
 
 /// Damages of one run that are described; the rest is counted.
@@ -43,6 +43,8 @@ pub struct Run {
     pub damages: Vec<Piece>,
     /// By kind, as its number: how many more there are, and their bytes.
     pub more: BTreeMap<u8, (u64, u64)>,
+    /// Messages whose times are in µs.
+    pub micros: u32,
     /// The stream ends within this one.
     pub torn: Option<Piece>,
     held: usize,
@@ -75,9 +77,10 @@ impl Run {
     /// Takes a piece of a stream of JSON; its wire goes behind `wires`.
     pub fn add(&mut self, mut piece: Piece, wires: &mut Vec<u8>) {
         match piece.found {
-            Found::Wire(wire, replaced) => {
-                let (start, len) = (wires.len(), wire.len() as u32);
-                wires.extend_from_slice(&wire);
+            Found::Wire(Wire { bytes, replaced, micros }) => {
+                let (start, len) = (wires.len(), bytes.len() as u32);
+                wires.extend_from_slice(&bytes);
+                self.micros += u32::from(micros);
                 let (offset, size, line) = (piece.offset, piece.size as u32, piece.line);
                 self.message(Placed { start, len, offset, size, line, replaced });
             }

@@ -1,7 +1,7 @@
 //! Spans → call trees: duplicates, parents, cycles, the known shapes of kube-apiserver, roles and the ledger.
 //!
 //! ```text
-//! ids ─ parents ─ cycles ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
+//! ids ─ parents ─ cycles ─ µs ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
 //! ```
 //!
 //! Every change to what was sent is a [`Repair`] row; every span gets exactly one [`Role`], so the counts add up.
@@ -16,6 +16,7 @@ pub mod completeness;
 pub mod duplicates;
 pub mod forest;
 pub mod known_names;
+pub mod microseconds;
 pub mod orphans;
 pub mod repair;
 pub mod repair_context;
@@ -119,6 +120,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
         repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
     }
+    microseconds::widen(c, &parent, &mut end, &mut repairs);
     let names = KnownNames::new(c, &apiservers);
     let processes = Processes::new(c);
     let traces = Traces::new(c, &role);

@@ -105,13 +105,15 @@ pub enum RepairKind {
     Prelude,
     /// An `authentication` span in a trace of its own became the prelude of the one request that it fits.
     SplitAuthentication,
+    /// A span with times in whole µs ends a µs later, with its last child.
+    Microseconds,
     /// A request whose SERVER span was ended early lasts as long as its handling.
     RootExtended,
 }
 
 impl RepairKind {
     /// The names, in the order of the variants.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "duplicate",
         "conflict",
         "cycle",
@@ -123,6 +125,7 @@ impl RepairKind {
         "webhook_sibling",
         "prelude",
         "split_authentication",
+        "microseconds",
         "root_extended",
     ];
 

@@ -73,6 +73,12 @@ impl Run {
         })
     }
 
+    /// How many messages have times in µs.
+    #[getter]
+    fn micros(&self) -> u32 {
+        self.core.micros
+    }
+
     /// Offsets (u64) and sizes (u32) of the messages that are not empty, as the machine stores them.
     fn places(&self) -> (Vec<u8>, Vec<u8>) {
         let full = || self.core.messages.iter().filter(|m| m.len > 0);

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::errors::{arrow_err, to_py_err};
 use super::retimed::{EditsRow, RetimedRequests, edits_of};
@@ -12,16 +13,19 @@ use super::table::Table;
 use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
+use crate::attribute::critical;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
+use crate::findings::{held, stalls};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::retime::named::Named;
 use crate::retime::{self};
-use crate::tables::{self, etcd_calls, issues};
+use crate::tables::call_counts::call_counts;
+use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
 
 type Text = Option<String>;
 /// Service, scope, kind, name, parent, leaf, request verb, detail.
@@ -97,7 +101,8 @@ impl JoinedSpans {
         rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
     }
 
-    /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls".
+    /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details",
+    /// "webhook_calls", "conflicts", "silences".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
             "requests" => tables::requests,
@@ -105,10 +110,23 @@ impl JoinedSpans {
             "issues" => issues::table,
             "clock_offsets" => tables::clock_offsets,
             "etcd_calls" => etcd_calls::table,
+            "etcd_call_details" => etcd_calls::details,
+            "webhook_calls" => webhook_calls::table,
+            "conflicts" => conflicts::table,
+            "silences" => stalls::table,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
         room(self.joined.columns.len(), "a table")?;
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// What stalls held up: (stall, row of a span, from, to). Of each stall: process, from, to.
+    fn held(&self, py: Python<'_>, stalls: Vec<held::Stall>) -> PyResult<Vec<(u32, u32, i64, i64)>> {
+        let processes = self.joined.processes.names.len();
+        match stalls.iter().find(|&&(process, ..)| process as usize >= processes) {
+            Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
+            None => Ok(py.detach(|| held::held(&self.joined, &stalls))),
+        }
     }
 
     /// The role of every span, as an index into the ledger's order.
@@ -210,6 +228,26 @@ impl JoinedSpans {
         Ok(retime::summary::blocks(&self.joined, &requests, count))
     }
 
+    /// Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
+    /// times; and one of the requests that holds it.
+    fn critical_within(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        requests: Vec<usize>,
+        windows: Vec<(u32, i64, i64)>,
+    ) -> PyResult<(Vec<u64>, Vec<Option<u32>>)> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        let spans = self.joined.columns.len();
+        if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= spans) {
+            return Err(PyIndexError::new_err(format!("span {row} of {spans}")));
+        }
+        let (ns, held) =
+            py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
+        Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))
+    }
+
     /// The tree of one request.
     fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
         self.check(&[request])?;
@@ -237,6 +275,26 @@ impl JoinedSpans {
             return Err(PyValueError::new_err("one group per phase"));
         }
         Ok(tables::calls(&self.joined, &self.signatures, &table, &group, requests.as_deref()))
+    }
+
+    /// Calls into each group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
+    fn call_counts<'py>(
+        &self,
+        py: Python<'py>,
+        answers: Answers,
+        group: Vec<u32>,
+        groups: usize,
+        requests: Vec<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        if group.len() != table.phases || group.iter().any(|&group| group as usize >= groups) {
+            return Err(PyValueError::new_err("one known group per phase"));
+        }
+        room(requests.len().saturating_mul(groups), "counts of calls")?;
+        let counts =
+            py.detach(|| call_counts(&self.joined, &self.signatures, &table, (&group, groups), &requests));
+        Ok(numbers(py, &counts))
     }
 }
 
@@ -305,6 +363,12 @@ impl JoinedSpans {
                 .collect(),
         }
     }
+}
+
+/// Numbers as the machine stores them: what `numpy.frombuffer` takes.
+fn numbers<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    PyBytes::new(py, &bytes)
 }
 
 /// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
@@ -392,6 +456,38 @@ impl AttributedRequests {
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
         let rows = run(&self.0.end, request);
         self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
+    }
+
+    /// ns by group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
+    fn matrix<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        group: Vec<usize>,
+        groups: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        if group.iter().any(|&group| group >= groups) {
+            return Err(PyValueError::new_err("known groups"));
+        }
+        room(requests.len().saturating_mul(groups), "parts of requests")?;
+        let mut ns = vec![0; requests.len() * groups];
+        for (request, ns) in requests.into_iter().zip(ns.chunks_mut(groups.max(1))) {
+            for row in run(&self.0.end, request) {
+                if let Some(&group) = group.get(usize::from(self.0.phase[row])) {
+                    ns[group] += self.0.ns[row] as i64;
+                }
+            }
+        }
+        Ok(numbers(py, &ns))
+    }
+
+    /// ns of one phase in every request.
+    fn column(&self, phase: Phase) -> Vec<u64> {
+        let of = |request: usize| {
+            let mut parts = run(&self.0.end, request);
+            parts.find(|&at| self.0.phase[at] == phase).map_or(0, |at| self.0.ns[at])
+        };
+        (0..self.0.wall_ns.len()).map(of).collect()
     }
 
     /// Sums per phase number over these requests.

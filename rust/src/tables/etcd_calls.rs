@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -221,5 +221,29 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
         ("send_ns", Arc::new(Int64Array::from_iter(calls.iter().map(send)))),
         ("receive_ns", Arc::new(Int64Array::from_iter(calls.iter().map(receive)))),
+    ])
+}
+
+/// More of the same calls, for findings: their spans, and what they asked for where that is told.
+pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let c = &joined.columns;
+    let calls = calls(joined);
+    let above = |call: &EtcdCall| Some(joined.parent[call.row() as usize]).filter(|&row| row != NONE);
+    let key = |name: &str| c.keys.find(name.as_bytes());
+    let (asked, revision, continued) = (key("resourceVersion"), key("rev"), key("continue"));
+    let revision = |call: &EtcdCall| {
+        let inside = inner_span(joined, call.server).and_then(|row| c.span_attributes.int(row, revision));
+        let outside = || c.span_text(above(call)? as usize, asked)?.parse().ok();
+        inside.or_else(outside)
+    };
+    let continued = |call: &EtcdCall| {
+        above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
+    };
+    arrow::named(vec![
+        ("span", Arc::new(UInt32Array::from_iter_values(calls.iter().map(|call| call.row()))) as ArrayRef),
+        ("above", Arc::new(UInt32Array::from_iter(calls.iter().map(above)))),
+        ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
+        ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
+        ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
     ])
 }

@@ -1,8 +1,11 @@
 //! Tables about the joined spans: requests, repairs, clock offsets, the ledger, and who called whom.
 
+pub mod call_counts;
+pub mod conflicts;
 pub mod etcd_calls;
 mod etcd_operations;
 pub mod issues;
+pub mod webhook_calls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named, strings_column, word_column};
 use crate::attribute::{PhaseTable, Signatures};
-use crate::columns::{Columns, NONE, hex};
+use crate::columns::{Columns, NONE, TextRef, hex};
 use crate::join::Joined;
 use crate::join::clock::{ClockOffset, Verdict};
 use crate::join::completeness;
@@ -56,7 +59,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
     };
     let counted_in: Vec<u32> = (0..r.len()).map(|at| r.counted_in(&joined.start, &joined.end, at)).collect();
-    let some = |texts: &[crate::columns::TextRef]| {
+    let some = |texts: &[TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
     };
     named(vec![
@@ -78,6 +81,8 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ),
         ("target", some(&r.target)?),
         ("user_agent", some(&r.user_agent)?),
+        ("audit_id", strings_column(c, audit_ids(joined).into_iter())?),
+        ("response_bytes", Arc::new(Int64Array::from_iter(roots().map(|row| response_bytes(c, row))))),
         ("instance", Arc::new(StringArray::from_iter(roots().map(instance)))),
         ("start_unix_nano", numbers(roots().map(|row| joined.start[row] as u64))),
         ("wall_ns", numbers(roots().map(|row| (joined.end[row] - joined.start[row]).max(0) as u64))),
@@ -87,6 +92,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
         ("etcd_call_count", numbers(calls.iter().map(|calls| calls.all))),
         ("retries", numbers(calls.iter().map(|calls| calls.retries))),
+        ("conflicts", numbers(calls.iter().map(|calls| calls.conflicts))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
         ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
@@ -103,6 +109,26 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
+/// The audit id of every request: on its SERVER span from 1.34 on, before that on the spans of its handler.
+fn audit_ids(joined: &Joined) -> Vec<Option<TextRef>> {
+    let c = &joined.columns;
+    let mut ids = vec![None; joined.requests.len()];
+    let Some(key) = c.keys.find(b"audit-id") else { return ids };
+    for &row in &joined.forest.order {
+        let at = joined.requests.of_row[row as usize];
+        if at != NONE && ids[at as usize].is_none() {
+            ids[at as usize] = c.span_attributes.string(row as usize, Some(key));
+        }
+    }
+    ids
+}
+
+/// How long the body of the answer was, under the names of every version.
+fn response_bytes(c: &Columns, row: usize) -> Option<i64> {
+    let names = ["http.response.body.size", "http.response_content_length", "http.wrote_bytes"];
+    names.iter().find_map(|name| c.span_attributes.int(row, c.keys.find(name.as_bytes())))
+}
+
 /// etcd calls in the tree of a request.
 #[derive(Debug, Clone, Copy, Default)]
 struct Calls {
@@ -111,6 +137,8 @@ struct Calls {
     unpaired: u64,
     /// Made because the one before was refused.
     retries: u64,
+    /// Attempts at an update that were in vain, because somebody else had written the object.
+    conflicts: u64,
 }
 
 impl Calls {
@@ -119,6 +147,7 @@ impl Calls {
             all: sign(self.all, other.all),
             unpaired: sign(self.unpaired, other.unpaired),
             retries: sign(self.retries, other.retries),
+            conflicts: sign(self.conflicts, other.conflicts),
         }
     }
 }
@@ -130,7 +159,11 @@ fn etcd_calls_below(joined: &Joined) -> Vec<Calls> {
     for (call, retry) in calls.iter().zip(etcd_calls::retries(joined, &calls)) {
         let place = joined.forest.position[call.row() as usize] as usize;
         let unpaired = u64::from(call.server == NONE);
-        before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry) };
+        before[place + 1] = Calls { all: 1, unpaired, retries: u64::from(retry), conflicts: 0 };
+    }
+    for found in conflicts::conflicts(joined) {
+        let place = joined.forest.position[found.row as usize] as usize;
+        before[place + 1].conflicts += found.attempts;
     }
     for place in 1..before.len() {
         before[place] = before[place].plus(before[place - 1], |a, b| a + b);

@@ -8,19 +8,27 @@ pub(super) enum Kind {
     /// An object that only wraps: its fields belong to the message around it.
     Wrapper(&'static [Field]),
     Text,
-    /// Bytes as hex, any case.
-    Hex,
+    /// An id as hex of any case, or in base64 as protobuf's own JSON has it: its length tells which.
+    Id,
     /// Bytes as base64, standard or URL-safe, padding optional.
     Base64,
     Bool,
-    /// An int32, as a number only.
-    Enum,
+    /// An int32, or one of the names with this prefix, as protobuf's own JSON has it.
+    Enum(&'static str, &'static [&'static str]),
     Int32,
     Uint32,
     Int64,
     Fixed32,
     Fixed64,
     Double,
+    /// A trace in Jaeger's own JSON.
+    JaegerTrace,
+    JaegerSpan,
+    JaegerProcesses,
+    /// A document within a text or as it is, or a request in base64: what carried it put its own object around it.
+    Carried,
+    /// What a server says if it has no spans to send.
+    ServerErrors,
 }
 
 /// One row of a message's table.
@@ -45,8 +53,39 @@ const fn carrier(key: &'static str, number: u32, kind: Kind) -> Field {
     Field { key, number, kind, many: true, carries: true }
 }
 
-static DOCUMENT: [Field; 2] =
-    [one("result", 0, Kind::Wrapper(&REQUEST)), many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
+static KINDS: [&str; 6] = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+static CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
+
+/// OTLP; Tempo's API; Jaeger's API and UI; what Kafka's clients and docker's log put around a message.
+static DOCUMENT: [Field; 11] = [
+    many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS)),
+    one("result", 0, Kind::Wrapper(&REQUEST)),
+    one("trace", 0, Kind::Wrapper(&TRACE)),
+    many("batches", 1, Kind::Message(&RESOURCE_SPANS)),
+    many("data", 0, Kind::JaegerTrace),
+    many("spans", 0, Kind::JaegerSpan),
+    one("processes", 0, Kind::JaegerProcesses),
+    one("payload", 0, Kind::Carried),
+    one("value", 0, Kind::Carried),
+    one("log", 0, Kind::Carried),
+    one("errors", 0, Kind::ServerErrors),
+];
+static TRACE: [Field; 2] = [
+    many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS)),
+    many("batches", 1, Kind::Message(&RESOURCE_SPANS)),
+];
+pub(super) static JAEGER_TRACE: [Field; 2] =
+    [many("spans", 0, Kind::JaegerSpan), one("processes", 0, Kind::JaegerProcesses)];
+/// What a message can be that was carried: everything that is not itself carrying one.
+pub(super) static CARRIED: [Field; 7] = [
+    many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS)),
+    one("result", 0, Kind::Wrapper(&REQUEST)),
+    one("trace", 0, Kind::Wrapper(&TRACE)),
+    many("batches", 1, Kind::Message(&RESOURCE_SPANS)),
+    many("data", 0, Kind::JaegerTrace),
+    many("spans", 0, Kind::JaegerSpan),
+    one("processes", 0, Kind::JaegerProcesses),
+];
 pub(super) static REQUEST: [Field; 1] = [many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
 static RESOURCE_SPANS: [Field; 4] = [
     one("resource", 1, Kind::Message(&RESOURCE)),
@@ -78,13 +117,13 @@ static SCOPE: [Field; 4] = [
     one("droppedAttributesCount", 4, Kind::Uint32),
 ];
 static SPAN: [Field; 16] = [
-    one("traceId", 1, Kind::Hex),
-    one("spanId", 2, Kind::Hex),
+    one("traceId", 1, Kind::Id),
+    one("spanId", 2, Kind::Id),
     one("traceState", 3, Kind::Text),
-    one("parentSpanId", 4, Kind::Hex),
+    one("parentSpanId", 4, Kind::Id),
     one("flags", 16, Kind::Fixed32),
     one("name", 5, Kind::Text),
-    one("kind", 6, Kind::Enum),
+    one("kind", 6, Kind::Enum("SPAN_KIND_", &KINDS)),
     one("startTimeUnixNano", 7, Kind::Fixed64),
     one("endTimeUnixNano", 8, Kind::Fixed64),
     many("attributes", 9, Kind::Message(&KEY_VALUE)),
@@ -102,14 +141,15 @@ static EVENT: [Field; 4] = [
     one("droppedAttributesCount", 4, Kind::Uint32),
 ];
 static LINK: [Field; 6] = [
-    one("traceId", 1, Kind::Hex),
-    one("spanId", 2, Kind::Hex),
+    one("traceId", 1, Kind::Id),
+    one("spanId", 2, Kind::Id),
     one("traceState", 3, Kind::Text),
     many("attributes", 4, Kind::Message(&KEY_VALUE)),
     one("droppedAttributesCount", 5, Kind::Uint32),
     one("flags", 6, Kind::Fixed32),
 ];
-static STATUS: [Field; 2] = [one("message", 2, Kind::Text), one("code", 3, Kind::Enum)];
+static STATUS: [Field; 2] =
+    [one("message", 2, Kind::Text), one("code", 3, Kind::Enum("STATUS_CODE_", &CODES))];
 static KEY_VALUE: [Field; 3] = [
     one("key", 1, Kind::Text),
     one("value", 2, Kind::Message(&ANY_VALUE)),
@@ -129,3 +169,4 @@ static ARRAY_VALUE: [Field; 1] = [many("values", 1, Kind::Message(&ANY_VALUE))];
 static KEY_VALUE_LIST: [Field; 1] = [many("values", 1, Kind::Message(&KEY_VALUE))];
 
 pub(super) static TOP: Field = one("", 0, Kind::Wrapper(&DOCUMENT));
+pub(super) static TOP_CARRIED: Field = one("", 0, Kind::Wrapper(&CARRIED));

@@ -1,39 +1,28 @@
 //! JSON that is not OTLP JSON, and whose it is. Only errors come here.
 
-use std::borrow::Cow;
-
-use super::fields::{Field, Kind};
-use super::{Fault, Scalar, base64, clip};
+use super::Fault;
+use super::fields::Field;
 use crate::error::ErrorKind;
 
 /// Keys that only one writer has in a document: (key, what it is).
-static WRITERS: [(&str, &str); 24] = [
-    ("resource_spans", "snake_case keys: OTLP JSON has them in lowerCamelCase, resourceSpans"),
-    ("data", "Jaeger's own JSON: ask its API v3 (/api/v3/traces) for OTLP"),
-    ("traceID", "Jaeger's own JSON: ask its API v3 (/api/v3/traces) for OTLP"),
-    ("processes", "Jaeger's own JSON: ask its API v3 (/api/v3/traces) for OTLP"),
-    (
-        "batches",
-        "Tempo's own JSON: ask Tempo with the header Accept: application/protobuf, or rename batches to resourceSpans",
-    ),
-    ("trace", "Tempo's own JSON: ask Tempo with the header Accept: application/protobuf"),
+static WRITERS: [(&str, &str); 18] = [
     ("traces", "the answer of a search in Tempo, which has no spans: ask for each trace by its id"),
-    ("localEndpoint", "Zipkin's JSON: send the spans through an OpenTelemetry Collector to have OTLP"),
-    ("remoteEndpoint", "Zipkin's JSON: send the spans through an OpenTelemetry Collector to have OTLP"),
-    ("parentId", "Zipkin's JSON: send the spans through an OpenTelemetry Collector to have OTLP"),
+    ("spanID", "a span of Jaeger's by itself: put it into {\"spans\":[…]}"),
+    ("localEndpoint", "a span of Zipkin's by itself: put it into an array"),
+    ("remoteEndpoint", "a span of Zipkin's by itself: put it into an array"),
+    ("parentId", "a span of Zipkin's by itself: put it into an array"),
     ("SpanContext", "the stdout exporter of the Go SDK: use an OTLP exporter"),
     ("context", "the console exporter of an SDK: use an OTLP exporter"),
-    ("log", "docker's log file, the JSON within it quoted: take it out with `jq -r .log`"),
     ("error", "an error that a server sent instead of spans"),
     ("errors", "an error that a server sent instead of spans"),
     ("code", "an error that a server sent instead of spans"),
     ("apiVersion", "an object of Kubernetes"),
     ("scopeSpans", "a ResourceSpans without the request around it: put it into {\"resourceSpans\":[…]}"),
-    ("spans", "a ScopeSpans without the request around it"),
     ("hits", "the answer of a search engine"),
     ("traceEvents", "a trace for Chrome or Perfetto"),
     ("resource_metrics", "metrics with snake_case keys"),
     ("resource_logs", "logs with snake_case keys"),
+    ("traceID", "a part of Jaeger's own JSON without spans"),
     ("level", "a log"),
 ];
 
@@ -54,33 +43,10 @@ pub(super) fn document(keys: &[String]) -> (ErrorKind, String) {
     (ErrorKind::NotOtlp, format!("an object with the key {key:?}{whose}"))
 }
 
-/// A value of the wrong kind, and whose writer has it so.
-pub(super) fn value(kind: Kind, value: &Scalar<'_>) -> Cow<'static, str> {
-    let got = value.describe();
-    match (kind, value) {
-        (Kind::Hex, Scalar::Text(text)) if matches!(base64(text), Some(id) if matches!(id.len(), 8 | 16)) => {
-            format!("{got}, in base64: this is protobuf's own JSON; have it written by an OTLP exporter, or save protobuf")
-                .into()
-        }
-        (Kind::Enum, Scalar::Text(_)) => {
-            format!("{got}: this is protobuf's own JSON; have it written by an OTLP exporter, or save protobuf").into()
-        }
-        _ => got,
-    }
-}
-
-/// A key as protobuf names the field, where OTLP JSON has another name for it.
-pub(super) fn snake_case(fields: &[Field], key: &str) -> Option<Fault> {
-    let known = fields.iter().find(|field| key.contains('_') && is_snake_of(key, field.key))?;
-    Some(Fault {
-        expected: format!("the key {}, in lowerCamelCase as OTLP JSON has its keys", known.key).into(),
-        got: format!(
-            "the unknown key {} (snake_case): have it written by an OTLP exporter, or rename the keys",
-            clip(key)
-        )
-        .into(),
-        kind: ErrorKind::NotOtlp,
-    })
+/// The field that protobuf's own JSON may name so: as the `.proto` has it.
+#[cold]
+pub(super) fn snake_case<'a>(fields: &'a [Field], key: &str) -> Option<&'a Field> {
+    fields.iter().find(|field| key.contains('_') && is_snake_of(key, field.key))
 }
 
 /// Is `snake` the name that becomes `camel`? `start_time_unix_nano`, `startTimeUnixNano`.

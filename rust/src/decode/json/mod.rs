@@ -15,8 +15,12 @@
 
 mod fields;
 mod foreign;
+mod jaeger;
+mod loose;
+mod senders;
 mod stream;
 mod texts;
+mod zipkin;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,23 +28,30 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
-use fields::{Field, Kind, TOP};
+use loose::Fill;
 
+use fields::{CARRIED, Field, JAEGER_TRACE, Kind, TOP, TOP_CARRIED};
+
+use crate::decode::write::Out;
 use crate::error::{DecodeError, ErrorKind, Result};
 
-pub use stream::{Found, Piece, Reader};
+pub use stream::{Found, Piece, Reader, Wire};
 pub use texts::replace_text;
 
 const TOP_EXPECTED: &str = "an OTLP JSON object with the key resourceSpans or result";
+/// Wire of other tools' JSON per byte of it, at most.
+const LOOSE_WIRE: usize = 4;
 const THE_REST: &str = "the rest of the JSON document";
 const THE_NUMBER: &str = "the number ";
 /// Unknown keys of a document that are kept: they tell whose it is.
 const KEYS_KEPT: usize = 12;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
+/// One document as the wire bytes of one `ExportTraceServiceRequest`.
 ///
-/// Also accepts Jaeger's `{"result":{"resourceSpans":…}}`, the keys of OTLP before 1.0, and a byte order mark.
+/// OTLP JSON, and what is told from it by its keys: protobuf's own JSON (ids in base64, enums by name, keys in
+/// snake_case), Tempo's and Jaeger's answers, an array of Zipkin's spans, and what carries one of these in a text.
+/// Also accepts the keys of OTLP before 1.0, and a byte order mark.
 /// `{}` is an empty request. Depth is bounded by the parser: at most 127 nested objects and arrays.
 ///
 /// Errors: not JSON, not one document, no known key at the top, or a value of the wrong kind. The path has the keys
@@ -51,10 +62,15 @@ pub fn to_wire(json: &[u8]) -> Result<Vec<u8>> {
 
 /// The same, with a wire of at most about `limit` bytes: `{},` has three bytes, and an empty message takes six.
 pub fn to_wire_within(json: &[u8], limit: usize) -> Result<Vec<u8>> {
+    convert(json, limit, &TOP).map(|(wire, _)| wire)
+}
+
+/// The same, and whether its times are in µs.
+fn convert(json: &[u8], limit: usize, top: &'static Field) -> Result<(Vec<u8>, bool)> {
     let text = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let mut walk = Walk { limit, ..Walk::default() };
     let mut parser = serde_json::Deserializer::from_slice(text);
-    let read = Value { walk: &mut walk, field: &TOP, element: false }.deserialize(&mut parser);
+    let read = Value { walk: &mut walk, field: top, element: false }.deserialize(&mut parser);
     match read.and_then(|()| parser.end()) {
         Err(error) => Err(walk.explain(&error, text, json.len() - text.len())),
         Ok(()) => walk.finish(),
@@ -68,10 +84,32 @@ struct Fault {
     kind: ErrorKind,
 }
 
+impl Fault {
+    /// From a message of the parser's or of ours: "got, expected …".
+    fn of_words(message: &str) -> Self {
+        let (got, expected) =
+            message.rsplit_once(", expected ").unwrap_or((message, "a value of another kind"));
+        Self { expected: expected.to_owned().into(), got: got.to_owned().into(), kind: ErrorKind::Malformed }
+    }
+
+    fn beyond(limit: usize) -> Self {
+        let expected = format!("JSON that takes at most {limit} bytes as protobuf");
+        Self { expected: expected.into(), got: "more".into(), kind: ErrorKind::Limit }
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        let within = if error.path.is_empty() { String::new() } else { format!(" in {}", error.path) };
+        let kind = if error.kind == ErrorKind::Json { ErrorKind::NotOtlp } else { error.kind };
+        Self { expected: error.expected, got: format!("{}{within}", error.got).into(), kind }
+    }
+}
+
 /// The wire written so far and where in the document we are. The path is not unwound on error: it is the error's path.
 #[derive(Default)]
 struct Walk {
-    out: Vec<u8>,
+    out: Out,
     path: Vec<&'static str>,
     fault: Option<Fault>,
     known_at_top: bool,
@@ -80,6 +118,12 @@ struct Walk {
     strange: Option<String>,
     /// How long the wire may become.
     limit: usize,
+    /// What is being read of Jaeger's JSON.
+    trace: jaeger::Trace,
+    /// Times are in µs.
+    micros: bool,
+    /// A server says that something went wrong.
+    server_errors: bool,
 }
 
 impl Walk {
@@ -90,82 +134,81 @@ impl Walk {
         E::custom("")
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.out.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value as u8);
-    }
-
-    fn tag(&mut self, number: u32, wire_type: u32) {
-        self.varint(u64::from(number << 3 | wire_type));
-    }
-
-    fn number(&mut self, field: &Field, value: u64) {
-        self.tag(field.number, 0);
-        self.varint(value);
-    }
-
-    fn fixed64(&mut self, field: &Field, value: u64) {
-        self.tag(field.number, 1);
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn fixed32(&mut self, field: &Field, value: u32) {
-        self.tag(field.number, 5);
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: &Field, value: &[u8]) {
-        self.tag(field.number, 2);
-        self.varint(value.len() as u64);
-        self.out.extend_from_slice(value);
-    }
-
-    /// Starts a message whose length is not yet known; gives the place to patch.
-    fn open(&mut self, field: &Field) -> usize {
-        self.tag(field.number, 2);
-        let at = self.out.len();
-        self.out.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0]);
-        at
-    }
-
-    fn close(&mut self, at: usize) {
-        let len = self.out.len() - at - 5;
-        for (index, byte) in self.out[at..at + 5].iter_mut().enumerate() {
-            *byte |= (len >> (7 * index)) as u8 & 0x7f;
-        }
-    }
-
     /// An array's `null` element: written as the default, so that the elements after it keep their position.
     fn default_element(&mut self, field: &Field) {
-        self.bytes(field, b"");
+        self.out.bytes(field.number, b"");
     }
 
     fn scalar(&mut self, field: &Field, value: &Scalar<'_>) -> std::result::Result<(), Fault> {
         let wrong = || Fault {
             expected: expectation(field.kind).into(),
-            got: foreign::value(field.kind, value),
+            got: value.describe(),
             kind: ErrorKind::Malformed,
         };
         match (field.kind, value) {
-            (Kind::Text, Scalar::Text(text)) => self.bytes(field, text.as_bytes()),
-            (Kind::Hex, Scalar::Text(text)) => self.bytes(field, &hex(text).ok_or_else(wrong)?),
-            (Kind::Base64, Scalar::Text(text)) => self.bytes(field, &base64(text).ok_or_else(wrong)?),
-            (Kind::Bool, Scalar::Bool(value)) => self.number(field, u64::from(*value)),
-            (Kind::Enum, Scalar::Text(_)) => return Err(wrong()),
-            (Kind::Enum | Kind::Int32, _) => {
-                self.number(field, i64::from(value.integer::<i32>().ok_or_else(wrong)?) as u64);
+            (Kind::Text, Scalar::Text(text)) => self.out.bytes(field.number, text.as_bytes()),
+            (Kind::Id, Scalar::Text(text)) => {
+                self.out.bytes(field.number, &hex(text).or_else(|| base64_id(text)).ok_or_else(wrong)?);
             }
-            (Kind::Uint32, _) => self.number(field, value.integer::<u32>().ok_or_else(wrong)?.into()),
-            (Kind::Int64, _) => self.number(field, value.integer::<i64>().ok_or_else(wrong)? as u64),
-            (Kind::Fixed32, _) => self.fixed32(field, value.integer().ok_or_else(wrong)?),
-            (Kind::Fixed64, _) => self.fixed64(field, value.integer().ok_or_else(wrong)?),
-            (Kind::Double, _) => self.fixed64(field, value.double().ok_or_else(wrong)?.to_bits()),
+            (Kind::Base64, Scalar::Text(text)) => {
+                self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?)
+            }
+            (Kind::Bool, Scalar::Bool(value)) => self.out.number(field.number, u64::from(*value)),
+            (Kind::Enum(prefix, names), Scalar::Text(text)) => {
+                let name = text.strip_prefix(prefix).ok_or_else(wrong)?;
+                let number = names.iter().position(|known| *known == name).ok_or_else(wrong)?;
+                self.out.number(field.number, number as u64);
+            }
+            (Kind::Enum(..) | Kind::Int32, _) => {
+                self.out.number(field.number, i64::from(value.integer::<i32>().ok_or_else(wrong)?) as u64);
+            }
+            (Kind::Uint32, _) => {
+                self.out.number(field.number, value.integer::<u32>().ok_or_else(wrong)?.into())
+            }
+            (Kind::Int64, _) => {
+                self.out.number(field.number, value.integer::<i64>().ok_or_else(wrong)? as u64)
+            }
+            (Kind::Fixed32, _) => self.out.fixed32(field.number, value.integer().ok_or_else(wrong)?),
+            (Kind::Fixed64, _) => self.out.fixed64(field.number, value.integer().ok_or_else(wrong)?),
+            (Kind::Double, _) => self.out.fixed64(field.number, value.double().ok_or_else(wrong)?.to_bits()),
+            (Kind::Carried, Scalar::Text(text)) => self.carried(text)?,
+            (Kind::Carried, _) => {}
             _ => return Err(wrong()),
         }
         Ok(())
+    }
+
+    /// A document in a text, or a request in base64.
+    fn carried(&mut self, text: &str) -> std::result::Result<(), Fault> {
+        if text.trim_ascii_start().starts_with(['{', '[']) {
+            let limit = self.limit.saturating_sub(self.out.0.len());
+            let (wire, micros) =
+                convert(text.as_bytes(), limit, &TOP_CARRIED).map_err(|error| Fault::from(*error))?;
+            self.out.0.extend_from_slice(&wire);
+            self.micros |= micros;
+            return Ok(());
+        }
+        match base64(text) {
+            Some(wire) if wire.first().is_none_or(|first| *first == 0x0a) => {
+                self.out.0.extend_from_slice(&wire);
+                Ok(())
+            }
+            _ => Err(Fault {
+                expected: expectation(Kind::Carried).into(),
+                got: Scalar::Text(text).describe(),
+                kind: ErrorKind::NotOtlp,
+            }),
+        }
+    }
+
+    /// Adds a span of Jaeger's.
+    fn jaeger_span(&mut self, span: jaeger::Span) -> std::result::Result<(), Fault> {
+        self.micros = true;
+        let limit = self.limit.saturating_mul(LOOSE_WIRE);
+        if self.out.0.len() + self.trace.len() > limit {
+            return Err(Fault::beyond(limit));
+        }
+        self.trace.add(span).map_err(|message| Fault::of_words(message))
     }
 
     /// The parser's error in our words. `skipped` bytes came before `text`.
@@ -179,15 +222,24 @@ impl Walk {
                 }
                 (Some(fault), _) => (fault.expected, fault.got, fault.kind),
                 (None, Category::Eof) => (THE_REST.into(), "its end".into(), ErrorKind::Cut),
+                (None, Category::Data) => {
+                    let fault = Fault::of_words(&without_position(&error.to_string()));
+                    (fault.expected, fault.got, fault.kind)
+                }
                 (None, _) => ("JSON".into(), without_position(&error.to_string()).into(), ErrorKind::Json),
             };
         let error = DecodeError::new(expected, got, offset).of(kind);
         self.path.iter().rev().fold(error, |error, key| error.within(key))
     }
 
-    fn finish(self) -> Result<Vec<u8>> {
+    fn finish(mut self) -> Result<(Vec<u8>, bool)> {
+        self.trace.write(&mut self.out);
+        if self.out.0.is_empty() && self.server_errors {
+            let got = "an error that a server sent instead of spans";
+            return Err(DecodeError::new(TOP_EXPECTED, got, 0).of(ErrorKind::NotOtlp));
+        }
         if self.known_at_top || self.unknown_at_top.is_empty() {
-            return Ok(self.out);
+            return Ok((self.out.0, self.micros));
         }
         let (kind, got) = foreign::document(&self.unknown_at_top);
         Err(DecodeError::new(TOP_EXPECTED, got, 0).of(kind))
@@ -221,15 +273,20 @@ fn expectation(kind: Kind) -> &'static str {
         Kind::Message(_) => "an object",
         Kind::Wrapper(_) => TOP_EXPECTED,
         Kind::Text => "a string",
-        Kind::Hex => "an id as a string of hexadecimal digits",
+        Kind::Id => "an id as a string of hexadecimal digits",
         Kind::Base64 => "bytes as a base64 string",
         Kind::Bool => "true or false",
-        Kind::Enum => "an integer (OTLP JSON has enums as integers, not as names)",
+        Kind::Enum(..) => "an integer, or the name of an enum's value",
         Kind::Int32 => "an integer of 32 bits",
         Kind::Uint32 | Kind::Fixed32 => "an unsigned integer of 32 bits",
         Kind::Int64 => "an integer of 64 bits, as a number or a string",
         Kind::Fixed64 => "an unsigned integer of 64 bits, as a number or a string",
         Kind::Double => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"",
+        Kind::JaegerTrace => "a trace of Jaeger's, an object with spans and processes",
+        Kind::JaegerSpan => "a span of Jaeger's, an object",
+        Kind::JaegerProcesses => "Jaeger's processes, an object",
+        Kind::Carried => "an OTLP request, as JSON or in base64",
+        Kind::ServerErrors => "an array of errors",
     }
 }
 
@@ -301,6 +358,11 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(pair).collect()
 }
 
+/// Ids in base64 cannot be taken for hex: their lengths differ, and one that is not padded is not all digits.
+fn base64_id(text: &str) -> Option<Vec<u8>> {
+    base64(text).filter(|id| matches!(id.len(), 8 | 16))
+}
+
 /// Bits left over at the end are dropped, as protobuf's own JSON readers do.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
@@ -350,6 +412,10 @@ impl Value<'_> {
     }
 
     fn scalar<E: serde::de::Error>(self, value: &Scalar<'_>) -> std::result::Result<(), E> {
+        if matches!(self.field.kind, Kind::ServerErrors) {
+            self.walk.server_errors = true;
+            return Ok(());
+        }
         if self.wants_array() {
             return Err(self.fail("an array", value.describe()));
         }
@@ -432,6 +498,17 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        if self.walk.path.is_empty() && matches!(self.field.kind, Kind::Wrapper(_)) {
+            self.walk.micros = true;
+            let limit = self.walk.limit.saturating_mul(LOOSE_WIRE);
+            return zipkin::spans(seq, &mut self.walk.out, limit);
+        }
+        if matches!(self.field.kind, Kind::ServerErrors) {
+            while seq.next_element::<IgnoredAny>()?.is_some() {
+                self.walk.server_errors = true;
+            }
+            return Ok(());
+        }
         if !self.wants_array() {
             let expected = expectation(self.field.kind);
             return Err(self.fail(expected, "an array".into()));
@@ -445,17 +522,27 @@ impl<'de> Visitor<'de> for Value<'_> {
         match self.field.kind {
             _ if self.wants_array() => Err(self.fail("an array", "an object".into())),
             Kind::Wrapper(fields) => Self::fields(self.walk, fields, &mut map),
-            Kind::Message(_) if self.walk.out.len() >= self.walk.limit => {
-                let expected = format!("JSON that takes at most {} bytes as protobuf", self.walk.limit);
-                let fault = Fault { expected: expected.into(), got: "more".into(), kind: ErrorKind::Limit };
-                Err(self.walk.fail(fault))
+            Kind::Message(_) if self.walk.out.0.len() >= self.walk.limit => {
+                Err(self.walk.fail(Fault::beyond(self.walk.limit)))
             }
             Kind::Message(fields) => {
-                let at = self.walk.open(self.field);
+                let at = self.walk.out.open(self.field.number);
                 Self::fields(self.walk, fields, &mut map)?;
-                self.walk.close(at);
+                self.walk.out.close(at);
                 Ok(())
             }
+            Kind::JaegerTrace => {
+                Self::fields(self.walk, &JAEGER_TRACE, &mut map)?;
+                self.walk.trace.write(&mut self.walk.out);
+                Ok(())
+            }
+            Kind::JaegerSpan => {
+                let mut span = jaeger::Span::default();
+                Fill(&mut span).visit_map(map)?;
+                self.walk.jaeger_span(span).map_err(|fault| self.walk.fail(fault))
+            }
+            Kind::JaegerProcesses => jaeger::Processes(&mut self.walk.trace).visit_map(map),
+            Kind::Carried => Self::fields(self.walk, &CARRIED, &mut map),
             kind => Err(self.fail(expectation(kind), "an object".into())),
         }
     }
@@ -483,7 +570,11 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> std::result::Result<Self::Value, E> {
-        let found = self.fields.iter().find(|field| field.key == key);
+        let found = self
+            .fields
+            .iter()
+            .find(|field| field.key == key)
+            .or_else(|| foreign::snake_case(self.fields, key));
         if self.walk.path.is_empty() {
             match found {
                 Some(_) => self.walk.known_at_top = true,
@@ -493,9 +584,6 @@ impl Visitor<'_> for Key<'_> {
                 None => {}
             }
         } else if found.is_none() {
-            if let Some(fault) = foreign::snake_case(self.fields, key) {
-                return Err(self.walk.fail(fault));
-            }
             if self.fields.iter().any(|field| field.carries) {
                 self.walk.strange = Some(clip(key));
             }

@@ -13,7 +13,8 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memmem};
 
-use super::{BYTE_ORDER_MARK, THE_REST, to_wire_within};
+use super::fields::TOP;
+use super::{BYTE_ORDER_MARK, THE_REST, convert};
 use crate::error::{DecodeError, ErrorKind, Result};
 
 /// As deep as the parser goes.
@@ -32,14 +33,25 @@ const FREE_WIRE: usize = 64 << 10;
 /// What a piece of the stream is. Offsets of errors are in the whole stream.
 #[derive(Debug)]
 pub enum Found {
-    /// A request in wire bytes, and how many sequences in it were no UTF-8 and have been replaced.
-    Wire(Vec<u8>, u32),
+    /// A request.
+    Wire(Wire),
     /// Something else.
     Bad(Box<DecodeError>),
     /// A run of zeros.
     Zeros,
     /// The stream ends within it.
     Torn(Box<DecodeError>),
+}
+
+/// A request, whatever it was stored as.
+#[derive(Debug)]
+pub struct Wire {
+    /// Its wire bytes.
+    pub bytes: Vec<u8>,
+    /// How many sequences in it were no UTF-8 and have been replaced.
+    pub replaced: u32,
+    /// Its times are in µs.
+    pub micros: bool,
 }
 
 /// A piece of the stream.
@@ -68,6 +80,8 @@ pub struct Reader {
     line: u64,
     /// Arrays around the values.
     arrays: u64,
+    /// Arrays around them at the beginning of whose envelope we were: `{"data":[` of Jaeger's.
+    enveloped: u64,
     /// The next newline, if it is known; before `searched` there is none.
     newline: Option<usize>,
     searched: usize,
@@ -79,6 +93,8 @@ pub struct Reader {
 
 enum Mode {
     Between,
+    /// What stands in an envelope behind its array.
+    Envelope(Scan),
     Value(Scan),
     /// What is no value, and why: up to where one can begin.
     Junk(Piece),
@@ -117,6 +133,7 @@ impl Reader {
             at: 0,
             line: 1,
             arrays: 0,
+            enveloped: 0,
             newline: None,
             searched: 0,
             crowded: 0,
@@ -147,6 +164,7 @@ impl Reader {
         loop {
             let step = match std::mem::replace(&mut self.mode, Mode::Between) {
                 Mode::Between => self.between(last),
+                Mode::Envelope(scan) => self.envelope(scan, last),
                 Mode::Value(scan) => self.value(scan, last)?,
                 Mode::Junk(piece) => self.junk(piece, last),
                 Mode::Zeros(piece) => self.zeros(piece, last),
@@ -208,10 +226,22 @@ impl Reader {
             [b' ' | b'\t' | b'\r' | b'\n' | b',' | RECORD_SEPARATOR, ..] => self.pass(1),
             [b']', ..] if self.arrays > 0 => {
                 self.arrays -= 1;
+                if self.enveloped == self.arrays + 1 {
+                    self.enveloped = 0;
+                    self.mode = Mode::Envelope(Scan { depth: 1, objects: 1, ..Scan::default() });
+                }
                 self.pass(1)
             }
             [0, ..] => self.turn(Mode::Zeros(self.piece(Found::Zeros))),
-            [b'{', ..] => self.turn(Mode::Value(Scan::default())),
+            [b'{', ..] => match opens_envelope(self.rest()) {
+                Opens::Yes(size) if self.enveloped == 0 => {
+                    self.arrays += 1;
+                    self.enveloped = self.arrays;
+                    self.pass(size)
+                }
+                Opens::Perhaps if !last => Step::Wait,
+                _ => self.turn(Mode::Value(Scan::default())),
+            },
             [b'[', ..] => self.bracket(last),
             rest if rest.starts_with(BYTE_ORDER_MARK) => self.pass(BYTE_ORDER_MARK.len()),
             rest if !last && BYTE_ORDER_MARK.starts_with(rest) => Step::Wait,
@@ -233,11 +263,31 @@ impl Reader {
     fn bracket(&mut self, last: bool) -> Step {
         match self.rest()[1..].iter().find(|byte| !byte.is_ascii_whitespace()) {
             None if !last => Step::Wait,
+            Some(b'{') if matches!(opens_zipkin(self.rest()), Opens::Yes(_)) => {
+                self.turn(Mode::Value(Scan::default()))
+            }
+            Some(b'{') if !last && matches!(opens_zipkin(self.rest()), Opens::Perhaps) => Step::Wait,
             None | Some(b'{' | b'[' | b']') => {
                 self.arrays += 1;
                 self.pass(1)
             }
             Some(_) => self.start_junk("other text"),
+        }
+    }
+
+    /// Passes over the rest of an envelope: `,"total":0,"errors":null}`.
+    fn envelope(&mut self, mut scan: Scan, last: bool) -> Step {
+        match scan.on(self.rest()) {
+            Seen::End => self.pass(scan.len),
+            Seen::More if !last => {
+                self.mode = Mode::Envelope(scan);
+                Step::Wait
+            }
+            Seen::More => {
+                let error = DecodeError::new(THE_REST, "its end", self.here() as usize).of(ErrorKind::Cut);
+                self.give(self.buf.len() - self.at, Found::Torn(error))
+            }
+            Seen::Broken(got) => self.start_junk(got),
         }
     }
 
@@ -311,8 +361,9 @@ impl Reader {
                 {
                     // The common case: a document is a line.
                     let line = &self.buf[self.at..end];
-                    if let Ok(wire) = to_wire_within(line, line.len().max(FREE_WIRE)) {
-                        return Ok(self.give(end - self.at, Found::Wire(wire, 0)));
+                    if let Ok((bytes, micros)) = convert(line, line.len().max(FREE_WIRE), &TOP) {
+                        let wire = Wire { bytes, replaced: 0, micros };
+                        return Ok(self.give(end - self.at, Found::Wire(wire)));
                     }
                     self.crowded = self.base + end as u64;
                 }
@@ -349,15 +400,15 @@ impl Reader {
     fn whole(&mut self, len: usize) -> Step {
         let text = &self.rest()[..len];
         let limit = len.max(FREE_WIRE);
-        let (read, replaced) = match to_wire_within(text, limit) {
+        let (read, replaced) = match convert(text, limit, &TOP) {
             Err(error) if error.kind == ErrorKind::Json && std::str::from_utf8(text).is_err() => {
                 let count = text.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();
-                (to_wire_within(String::from_utf8_lossy(text).as_bytes(), limit), count as u32)
+                (convert(String::from_utf8_lossy(text).as_bytes(), limit, &TOP), count as u32)
             }
             read => (read, 0),
         };
         match read {
-            Ok(wire) => self.give(len, Found::Wire(wire, replaced)),
+            Ok((bytes, micros)) => self.give(len, Found::Wire(Wire { bytes, replaced, micros })),
             Err(mut error) => {
                 error.offset += self.here();
                 if error.kind == ErrorKind::Json { self.broken(error) } else { self.bad(len, error) }
@@ -391,6 +442,66 @@ impl Reader {
             self.searched = self.newline.unwrap_or(self.buf.len());
         }
         self.newline.or(last.then_some(self.buf.len()))
+    }
+}
+
+/// Does something begin with these pieces, which may have space between them?
+enum Opens {
+    No,
+    /// As far as can be seen.
+    Perhaps,
+    /// So many bytes of it.
+    Yes(usize),
+}
+
+fn opens(text: &[u8], pieces: &[&[u8]]) -> Opens {
+    let mut rest = text;
+    for piece in pieces {
+        rest = rest.trim_ascii_start();
+        match rest.strip_prefix(*piece) {
+            Some(behind) => rest = behind,
+            None if piece.starts_with(rest) => return Opens::Perhaps,
+            None => return Opens::No,
+        }
+    }
+    Opens::Yes(text.len() - rest.len())
+}
+
+/// Jaeger's answer, whose traces are values of their own: so one that is broken costs no other.
+fn opens_envelope(text: &[u8]) -> Opens {
+    match opens(text, &[b"{", b"\"data\"", b":", b"["]) {
+        Opens::Yes(size) => match text[size..].trim_ascii_start() {
+            [b'{' | b']', ..] => Opens::Yes(size),
+            [] => Opens::Perhaps,
+            _ => Opens::No,
+        },
+        other => other,
+    }
+}
+
+/// An array of Zipkin's spans is one value: they are told apart together.
+fn opens_zipkin(text: &[u8]) -> Opens {
+    const KEYS: [&[u8]; 13] = [
+        b"\"traceId\"",
+        b"\"id\"",
+        b"\"parentId\"",
+        b"\"kind\"",
+        b"\"name\"",
+        b"\"timestamp\"",
+        b"\"duration\"",
+        b"\"localEndpoint\"",
+        b"\"remoteEndpoint\"",
+        b"\"annotations\"",
+        b"\"tags\"",
+        b"\"shared\"",
+        b"\"debug\"",
+    ];
+    let found = KEYS.map(|key| opens(text, &[b"[", b"{", key]));
+    let is = |wanted: fn(&Opens) -> bool| found.iter().any(wanted);
+    match (is(|opens| matches!(opens, Opens::Yes(_))), is(|opens| matches!(opens, Opens::Perhaps))) {
+        (true, _) => Opens::Yes(0),
+        (_, true) => Opens::Perhaps,
+        _ => Opens::No,
     }
 }
 

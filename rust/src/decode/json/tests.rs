@@ -192,11 +192,27 @@ fn an_error_says_what_where_and_at_which_byte() {
 }
 
 #[test]
-fn an_enum_by_name_is_refused_in_plain_words() {
-    let error = refused(&in_span(r#""kind":"SPAN_KIND_SERVER""#));
+fn enums_by_name_ids_in_base64_and_keys_in_snake_case_are_protobufs_own_json() {
+    let json = r#""kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_ERROR"},"span_id":"7uGbfsPBsXQ=""#;
+    let span = Span {
+        span_id: 0xeee19b7ec3c1b174_u64.to_be_bytes().into(),
+        kind: 2,
+        status: Some(Status { code: 2, ..Default::default() }),
+        ..Default::default()
+    };
+    assert_eq!(read(&in_span(json)), request(span));
+    let error = refused(&in_span(r#""kind":"SPAN_KIND_SERVANT""#));
     assert_eq!(error.path, "resourceSpans.scopeSpans.spans.kind");
-    assert!(error.to_string().contains("enums as integers"), "{error}");
-    assert!(error.to_string().contains("SPAN_KIND_SERVER"), "{error}");
+    assert!(error.to_string().contains("SPAN_KIND_SERVANT"), "{error}");
+}
+
+#[test]
+fn what_carries_a_document_may_not_carry_itself_for_ever() {
+    let carried = |json: &str| format!("{{\"payload\":{json:?}}}");
+    let json = in_span(r#""kind":2"#);
+    assert_eq!(read(&carried(&json)), read(&json));
+    assert!(refused(&carried(&carried(&json))).got.contains("payload"));
+    assert_eq!(read(r#"{"value":"CgA="}"#).resource_spans.len(), 1);
 }
 
 #[test]
@@ -248,12 +264,13 @@ fn values_of_the_wrong_kind_are_refused() {
 
 #[test]
 fn a_document_without_a_known_key_is_refused_and_says_which_one_it_had() {
-    let error = refused(r#"{"resource_spans":[]}"#);
+    let error = refused(r#"{"resourceSpan":[]}"#);
     assert!(
-        error.expected.contains("resourceSpans or result") && error.got.contains("resource_spans"),
+        error.expected.contains("resourceSpans or result") && error.got.contains("resourceSpan"),
         "{error}"
     );
-    for json in ["[]", "null", "1", "\"x\"", r#"{"data":[]}"#, r#"{"result":[]}"#, "", " ", "{} {}", "{}x"] {
+    for json in ["[1]", "null", "1", "\"x\"", r#"{"data":[1]}"#, r#"{"result":[]}"#, "", " ", "{} {}", "{}x"]
+    {
         assert!(to_wire(json.as_bytes()).is_err(), "{json:?}");
     }
     assert!(read(r#"{"data":[],"resourceSpans":[]}"#).resource_spans.is_empty());

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::Walk;
 use super::fields::{Field, Kind, REQUEST};
 use crate::decode::wire::WireType::Len;
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
+use crate::decode::write::Out;
 use crate::error::Result;
 
 /// The request with U+FFFD for what is no UTF-8, and how many texts had such.
@@ -20,7 +20,7 @@ fn message(wire: &[u8], fields: &[Field], depth: u32, count: &mut u32) -> Result
     if depth > MAX_DEPTH {
         return Err(too_deep(0));
     }
-    let mut walk = Walk { out: Vec::with_capacity(wire.len()), ..Walk::default() };
+    let mut out = Out(Vec::with_capacity(wire.len()));
     let mut cursor = Cursor::new(wire, 0);
     while !cursor.is_done() {
         let start = cursor.pos();
@@ -29,18 +29,18 @@ fn message(wire: &[u8], fields: &[Field], depth: u32, count: &mut u32) -> Result
         match field.map(|field| (field, field.kind)) {
             Some((field, Kind::Message(inner))) => {
                 let inner = message(cursor.payload()?, inner, depth + 1, count)?;
-                walk.bytes(field, &inner);
+                out.bytes(field.number, &inner);
             }
             Some((field, Kind::Text)) => {
                 let text = String::from_utf8_lossy(cursor.payload()?);
                 *count += u32::from(matches!(text, Cow::Owned(_)));
-                walk.bytes(field, text.as_bytes());
+                out.bytes(field.number, text.as_bytes());
             }
             _ => {
                 cursor.skip(number, wire_type, depth)?;
-                walk.out.extend_from_slice(&wire[start..cursor.pos()]);
+                out.0.extend_from_slice(&wire[start..cursor.pos()]);
             }
         }
     }
-    Ok(walk.out)
+    Ok(out.0)
 }

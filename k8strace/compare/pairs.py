@@ -1,0 +1,148 @@
+"""Two populations with the same cells, phases and calls in the same places, and their sums per block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k8strace.components import component_of
+from k8strace.statistics.population import Population
+from k8strace.tables import require
+
+if TYPE_CHECKING:
+    from k8strace.statistics.arrays import Floats, Ints
+
+__all__ = ["Layout", "Pair", "Side", "Sums"]
+
+
+class Sums(NamedTuple):
+    """Sums per cell. `minus` gives those of the rest."""
+
+    requests: Floats
+    """Cell → requests."""
+    ns: Floats
+    """Cell × phase."""
+    calls: Floats
+    """Cell × called component."""
+
+    def minus(self, other: Sums) -> Sums:
+        """Without some."""
+        return Sums(*(own - theirs for own, theirs in zip(self, other, strict=True)))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What both populations have: cells in order of their keys, so that equal beginnings of keys stand together."""
+
+    keys: tuple[tuple[Any, ...], ...]
+    phases: tuple[str, ...]
+    called: tuple[str, ...]
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Components of the phases, in alphabetical order."""
+        return tuple(sorted({component_of(phase) for phase in self.phases}))
+
+    @cached_property
+    def component_of_phase(self) -> list[int]:
+        """Phase → place of its component."""
+        return [self.components.index(component_of(phase)) for phase in self.phases]
+
+    @cached_property
+    def depth(self) -> int:
+        """How many columns the cells are told by."""
+        return len(self.keys[0]) if self.keys else 0
+
+    def prefixes(self, level: int) -> list[tuple[Any, ...]]:
+        """The distinct beginnings of keys of this length, in order."""
+        return list(dict.fromkeys(key[:level] for key in self.keys))
+
+    def first(self, level: int) -> list[int]:
+        """Prefix → the first cell that begins so."""
+        seen: dict[tuple[Any, ...], int] = {}
+        for at, key in enumerate(self.keys):
+            seen.setdefault(key[:level], at)
+        return list(seen.values())
+
+    def above(self, level: int) -> list[int]:
+        """Prefix → place of the prefix that is one shorter."""
+        places = {prefix: at for at, prefix in enumerate(self.prefixes(level - 1))}
+        return [places[prefix[:-1]] for prefix in self.prefixes(level)]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One population in a common layout."""
+
+    population: Population
+    layout: Layout
+    cell: Ints
+    """Request → cell."""
+    components: Ints
+    """Request × component: ns."""
+
+    @cached_property
+    def by_block(self) -> list[Sums]:
+        """Sums of every block."""
+        np = require("numpy", "analysis")
+        own, layout = self.population, self.layout
+        cells, blocks = len(layout.keys), own.blocks
+        at = own.block * cells + self.cell
+
+        def summed(columns: Sequence[Any]) -> Any:
+            found = [np.bincount(at, each, blocks * cells) for each in columns]
+            shape = (len(found), blocks, cells)
+            return np.array(found, float).reshape(shape).transpose(1, 2, 0)
+
+        count = summed([None])[:, :, 0]
+        ns = summed([self._column(own.phases, own.parts, name) for name in layout.phases])
+        calls = summed([self._column(own.called, own.calls, name) for name in layout.called])
+        return [Sums(count[block], ns[block], calls[block]) for block in range(blocks)]
+
+    def _column(self, names: Sequence[str], table: Any, name: str) -> Any:
+        np = require("numpy", "analysis")
+        return table[:, names.index(name)] if name in names else np.zeros(len(self.population))
+
+    @cached_property
+    def all(self) -> Sums:
+        """Sums of all blocks."""
+        return Sums(*(sum(each) for each in zip(*self.by_block, strict=True)))
+
+
+class Pair(NamedTuple):
+    """What is compared."""
+
+    before: Side
+    after: Side
+
+    @property
+    def layout(self) -> Layout:
+        """Common to both."""
+        return self.before.layout
+
+    @classmethod
+    def of(cls, before: Population, after: Population) -> Pair:
+        """Brings two populations into one layout."""
+        both = (before, after)
+        layout = Layout(
+            tuple(sorted({key for each in both for key in each.keys}, key=_order)),
+            tuple(sorted({phase for each in both for phase in each.phases})),
+            tuple(sorted({name for each in both for name in each.called})),
+        )
+        return cls(*(_side(each, layout) for each in both))
+
+
+def _order(key: tuple[Any, ...]) -> list[tuple[bool, str, str]]:
+    return [(value is not None, type(value).__name__, str(value)) for value in key]
+
+
+def _side(population: Population, layout: Layout) -> Side:
+    np = require("numpy", "analysis")
+    place = {key: at for at, key in enumerate(layout.keys)}
+    components = np.zeros((len(population), len(layout.components)), np.int64)
+    for at, name in enumerate(population.components):
+        components[:, layout.components.index(name)] = population.by_component[:, at]
+    known = np.array([place[key] for key in population.keys], np.int64)
+    return Side(population, layout, known[population.cell], components)

@@ -1,0 +1,221 @@
+"""What a comparison says: differences, their rows, and the requests that show them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from k8strace import _core
+from k8strace.compare.exemplars import near_mean, near_wall
+from k8strace.compare.pairs import Pair
+from k8strace.requests import Request
+from k8strace.statistics.errors import NOT_ENOUGH
+from k8strace.tables import ArrowExport, Table
+
+__all__ = ["Comparison", "Difference", "Row", "name_of"]
+
+TOLD: tuple[str, ...] = ("rose", "fell")
+"""Verdicts of what is told apart."""
+
+
+def name_of(at: str | float) -> str:
+    """
+    What a statistic is called.
+
+    Examples:
+        >>> name_of("mean"), name_of(0.99), name_of(0.999)
+        ('mean', 'p99', 'p99.9')
+    """
+    return at if isinstance(at, str) else f"p{at * 100:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One part of a difference."""
+
+    path: tuple[Any, ...]
+    """Where: the beginning of a cell's key, and at the innermost level the component. Of a quantile: the columns."""
+    part: str
+    """What: "mix", "dependence", a component, "COMPONENT calls", or a phase."""
+    delta_ns: int
+    """So much of the difference it is."""
+    low_ns: int | None
+    """The true value is between `low_ns` and `high_ns` in 95 of 100 cases; None where nothing can be said."""
+    high_ns: int | None
+    verdict: str
+    """"rose", "fell", "same" (less than matters), "cannot tell" or "not enough time to tell"."""
+    p: float | None
+    """How likely so much is by chance, all rows of the same kind considered."""
+
+    @property
+    def told(self) -> bool:
+        """It is told apart from nothing."""
+        return self.verdict in TOLD
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return {
+            "path": [*self.path],
+            "part": self.part,
+            "delta_ns": self.delta_ns,
+            "low_ns": self.low_ns,
+            "high_ns": self.high_ns,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The difference of one statistic of the wall time, and its parts."""
+
+    name: str
+    """"mean", "p99" and so on."""
+    at: str | float
+    """"mean", or the quantile."""
+    before_ns: int
+    after_ns: int
+    delta_ns: int
+    """After minus before, to the nearest ns."""
+    low_ns: int | None
+    high_ns: int | None
+    verdict: str
+    """As that of a row."""
+    smallest_seen_ns: int | None
+    """The smallest change that these recordings would have shown in nine cases of ten."""
+    summary: tuple[Row, ...]
+    """Mix, calls and components over all cells, with the innermost mix taken out. They sum to `delta_ns`."""
+    rows: tuple[Row, ...]
+    """All levels. Rows with equally long paths are one level, and sum to `delta_ns`."""
+
+    def level(self, length: int) -> tuple[Row, ...]:
+        """The rows whose path is so long."""
+        return tuple(row for row in self.rows if len(row.path) == length)
+
+    @property
+    def told(self) -> list[Row]:
+        """The rows told apart, largest first."""
+        return sorted((row for row in self.rows if row.told), key=lambda row: -abs(row.delta_ns))
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in JSON, without examples."""
+        numbers = ("before_ns", "after_ns", "delta_ns", "low_ns", "high_ns", "verdict", "smallest_seen_ns")
+        return {
+            **{name: getattr(self, name) for name in numbers},
+            "summary": [row.record() for row in self.summary],
+            "rows": [row.record() for row in self.rows],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(ArrowExport):
+    """
+    What changed between two populations, with its error.
+
+    An Arrow table by itself: one row per statistic, path and part.
+    """
+
+    by: tuple[str, ...]
+    """Columns that the cells are told by."""
+    requests: tuple[int, int]
+    """How many were compared."""
+    blocks: tuple[int, int]
+    """Blocks of time with requests."""
+    differences: tuple[Difference, ...]
+    """In the order that was asked for."""
+    _pair: Pair = field(repr=False, compare=False)
+
+    def __getitem__(self, at: str | float) -> Difference:
+        """
+        The difference of "mean", or of a quantile, by its number or as "p99".
+
+        Raises:
+            KeyError: It was not asked for.
+        """
+        for difference in self.differences:
+            if at in (difference.at, difference.name):
+                return difference
+        raise KeyError(f"{at!r} was not compared, but {', '.join(self.names)}")
+
+    def __iter__(self) -> Iterator[Difference]:
+        return iter(self.differences)
+
+    def __len__(self) -> int:
+        return len(self.differences)
+
+    @property
+    def names(self) -> list[str]:
+        """What was compared."""
+        return [difference.name for difference in self.differences]
+
+    @property
+    def mean(self) -> Difference:
+        """The difference of the means. Raises KeyError."""
+        return self["mean"]
+
+    @property
+    def enough(self) -> bool:
+        """There was enough time to tell."""
+        return all(difference.verdict != NOT_ENOUGH for difference in self.differences)
+
+    def rows(self) -> Table:
+        """One row per statistic, path and part."""
+        return Table(self._arrow())
+
+    def exemplars(self, at: str | float, row: Row) -> tuple[Request, Request] | None:
+        """
+        A request of each population that shows a row: the one nearest the mean of that part in that cell.
+
+        For a quantile, those nearest the quantile. None where one of the populations has no such request, or was not
+        made of requests.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> changed = k8strace.compare(requests.where(verb="get"), requests.where(verb="list"), by=())
+            >>> row = changed.mean.level(0)[1]
+            >>> before, after = changed.exemplars("mean", row)
+            >>> before.verb, after.verb
+            ('get', 'list')
+        """
+        found = self[at]
+        if found.at == "mean":
+            return near_mean(self._pair, row.path, row.part)
+        return near_wall(self._pair, (found.before_ns, found.after_ns))
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in JSON: what was compared, and per statistic its difference with its rows."""
+        made = {difference.name: difference.record() for difference in self.differences}
+        for difference in self.differences:
+            for row, record in zip(difference.rows, made[difference.name]["rows"], strict=True):
+                found = self.exemplars(difference.at, row) if row.told else None
+                if found:
+                    record["examples"] = {"before": found[0].trace_id, "after": found[1].trace_id}
+        sides = zip(("before", "after"), self.requests, self.blocks, strict=True)
+        counts = {side: {"requests": count, "blocks": blocks} for side, count, blocks in sides}
+        return {"by": [*self.by], **counts, **made}
+
+    def _arrow(self) -> _core.Table:
+        rows = [(difference.name, row) for difference in self.differences for row in difference.rows]
+        return _core.make_table(
+            [
+                ("at", "text", [name for name, _ in rows]),
+                ("path", "text", [json.dumps(row.path, ensure_ascii=False) for _, row in rows]),
+                ("part", "text", [row.part for _, row in rows]),
+                *(
+                    (name, "int", [getattr(row, name) for _, row in rows])
+                    for name in ("delta_ns", "low_ns", "high_ns")
+                ),
+                ("verdict", "text", [row.verdict for _, row in rows]),
+            ]
+        )
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{each.name} {each.delta_ns / 1e6:+.3f} ms ({each.verdict})" for each in self)
+        return f"Comparison({self.requests[0]:,} and {self.requests[1]:,} requests: {told})"
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.comparison import comparison_html
+
+        return comparison_html(self)

@@ -1,0 +1,78 @@
+"""Requests → what is wrong, in words, with its cost in ns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from k8strace.findings.abandoned import work_after_client_left
+from k8strace.findings.clients import list_then_get, relist_storm
+from k8strace.findings.completeness import spans_lost
+from k8strace.findings.cost import cost_of
+from k8strace.findings.etcd import etcd_opaque, etcd_raft_share, etcd_stream
+from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, in_order, table_of
+from k8strace.findings.lists import list_from_etcd, list_unpaged_big
+from k8strace.findings.reads import page_chain, repeated_reads
+from k8strace.findings.refused import refused_requests
+from k8strace.findings.retries import etcd_retries, retries_cost, update_conflicts
+from k8strace.findings.selection import Selection
+from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
+from k8strace.findings.waits import cache_wait, flowcontrol_queue
+from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
+
+if TYPE_CHECKING:
+    from k8strace.requests import Requests
+
+__all__ = [
+    "DETECTORS",
+    "SEVERITIES",
+    "Finding",
+    "Findings",
+    "Selection",
+    "Severity",
+    "Stall",
+    "cost_of",
+    "findings_of",
+    "stall_table",
+    "stalls",
+]
+
+Detector: TypeAlias = Callable[[Selection], Iterable[Finding]]
+"""Looks at the columns of a selection. Its name is its code."""
+
+DETECTORS: Final[tuple[Detector, ...]] = (
+    process_stall,
+    refused_requests,
+    webhook_slow,
+    webhook_timeout,
+    webhook_fails_open,
+    cache_wait,
+    list_from_etcd,
+    list_unpaged_big,
+    repeated_reads,
+    page_chain,
+    list_then_get,
+    relist_storm,
+    update_conflicts,
+    etcd_retries,
+    retries_cost,
+    flowcontrol_queue,
+    etcd_raft_share,
+    etcd_opaque,
+    etcd_stream,
+    work_after_client_left,
+    spans_lost,
+)
+"""All that is looked for."""
+
+MOST_OF_A_CODE: Final = 10
+"""Findings of one code that are told: the most costly ones."""
+
+
+def findings_of(requests: Requests) -> Findings:
+    """See `Requests.findings`."""
+    selection = Selection(requests)
+    if not selection.rows:
+        return table_of([])
+    found = (in_order(detector(selection))[:MOST_OF_A_CODE] for detector in DETECTORS)
+    return table_of(in_order(finding for each in found for finding in each))

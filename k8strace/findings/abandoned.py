@@ -1,0 +1,49 @@
+"""`work_after_client_left`: what etcd still did for requests that were answered already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Outlay, Selection
+from k8strace.words import count, duration
+
+__all__ = ["work_after_client_left"]
+
+TELL_NS: Final = 1_000_000
+"""What is shorter is the order in which spans end."""
+
+TOO_MUCH: Final = 0.01
+"""Nobody wants the result: a hundredth of all time is worth a look."""
+
+TIMED_OUT: Final = 504
+
+
+def work_after_client_left(selection: Selection) -> Iterator[Finding]:
+    """Calls to etcd that outlasted their request."""
+    calls = selection.etcd_calls
+    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
+    columns = (calls.held, calls["start_unix_nano"], calls["client_ns"], calls["server_ns"])
+    after = []
+    for row, begin, client_ns, server_ns in zip(*columns, strict=True):
+        end = start[row] + wall[row]
+        left = begin + (server_ns if client_ns is None else client_ns) - max(begin, end)
+        if left > 0:
+            after.append((row, left))
+    outlay = Outlay.of(after)
+    if outlay.total_ns < TELL_NS:
+        return
+    status = selection.of_all("http_status")
+    timeouts = sum(status[row] == TIMED_OUT for row in outlay.rows)
+    yield selection.finding(
+        "work_after_client_left",
+        "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
+        outlay,
+        f"etcd worked on for {duration(outlay.total_ns)} for {count(len(outlay.rows), 'request')} that were"
+        f" answered already, {timeouts:,} of them with a timeout",
+        "Give clients longer timeouts than what they ask for takes, or let them ask for less at once.",
+        ["async_tail>0ns"],
+        calls=len(after),
+        timeouts=timeouts,
+    )

@@ -1,0 +1,160 @@
+"""`list_then_get`, `relist_storm`: what clients do over several requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.ranks import nearest_rank
+from k8strace.findings.selection import Selection
+from k8strace.words import count
+
+__all__ = ["list_then_get", "relist_storm"]
+
+FEWEST_GETS: Final = 5
+"""So many objects, one by one, are no chance."""
+
+PAUSE: Final = 10
+"""A pause of ten times the usual one ends a run of gets."""
+
+GETS_TOO_MUCH: Final = 0.10
+"""A tenth of all time for what the list had told."""
+
+STORM_NS: Final = 30_000_000_000
+"""Informers are back within seconds; a client that waits for longer comes alone."""
+
+SILENT_NS: Final = 5_000_000_000
+"""An apiserver that serves nothing at all for so long has been away: controllers alone ask every second or two."""
+
+STORM_LISTS: Final = 20
+STORM_CLIENTS: Final = 3
+STORM_TOO_MUCH: Final = 0.10
+
+BOOTSTRAP: Final = frozenset({"clusterroles", "clusterrolebindings", "priorityclasses", "flowschemas"})
+"""What the apiserver itself looks after when it starts, and only then in quick succession."""
+
+BOOTSTRAP_REQUESTS: Final = 20
+
+
+def list_then_get(selection: Selection) -> Iterator[Finding]:
+    """Clients that list a resource and then get its objects one by one: one finding for each client and resource."""
+    for (_, client, _, resource), rows in _by_client(selection):
+        gets, lists = _runs(selection, rows)
+        if gets:
+            outlay = selection.wall(gets)
+            yield selection.finding(
+                "list_then_get",
+                "warning" if selection.share(outlay.total_ns) >= GETS_TOO_MUCH else "info",
+                outlay,
+                f"{client} listed {resource} {count(lists, 'time')} and then got them one by one:"
+                f" {count(len(gets), 'get')}, {selection.cost(outlay.total_ns)}",
+                "Let the client use what the list said, or watch: one request instead of one for each object.",
+                [f"user_agent={client}", "verb=get", f"resource={resource}"],
+                lists=lists,
+                gets=len(gets),
+            )
+
+
+Key = tuple[str | None, str, str | None, str]
+
+
+def _by_client(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
+    verb = selection.of_all("verb")
+    reads = [row for row in selection.rows if verb[row] in ("get", "list")]
+    groups = selection.groups("instance", "user_agent", "api_group", "resource", rows=reads)
+    for (instance, client, group, resource), rows in groups.items():
+        if client is not None and resource is not None and len(rows) > FEWEST_GETS:
+            yield (instance, client, group, resource), rows
+
+
+def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:
+    """The gets that follow upon lists, and upon how many lists they do; `rows` by start."""
+    verb, subresource = selection.of_all("verb"), selection.of_all("subresource")
+    gets: list[int] = []
+    lists = 0
+    listed: int | None = None
+    run: list[int] = []
+    for row in (*rows, None):
+        if row is None or verb[row] == "list":
+            found = _run(selection, listed, run) if listed is not None else []
+            gets += found
+            lists += bool(found)
+            listed, run = row, []
+        elif listed is not None and subresource[row] is None:
+            run.append(row)
+    return gets, lists
+
+
+def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
+    """The gets of a run: of the list's namespace, after its end, each of another object, one after the other."""
+    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
+    namespace, name = selection.of_all("namespace"), selection.of_all("object_name")
+    end = start[listed] + wall[listed]
+    gets = [row for row in gets if start[row] >= end and namespace[listed] in (None, namespace[row])]
+    run: list[int] = []
+    seen: set[tuple[str | None, str | None]] = set()
+    for row in gets:
+        if (namespace[row], name[row]) in seen:
+            break
+        seen.add((namespace[row], name[row]))
+        run.append(row)
+    if len(run) < FEWEST_GETS:
+        return []
+    gaps = [start[after] - start[before] for before, after in pairwise(run)]
+    most = PAUSE * nearest_rank(sorted(gaps), 0.5)
+    if start[run[0]] - end > most:
+        return []
+    length = next((at for at, gap in enumerate(gaps, 1) if gap > most), len(run))
+    return run[:length] if length >= FEWEST_GETS else []
+
+
+def relist_storm(selection: Selection) -> Iterator[Finding]:
+    """Many lists by many clients right after an apiserver started: one finding for each start."""
+    start, client, verb = (selection.of_all(name) for name in ("start_unix_nano", "client", "verb"))
+    target = selection.of_all("target")
+    for (instance,), rows in selection.groups("instance").items():
+        for begin in _starts(selection, rows):
+            lists = [
+                row
+                for row in rows
+                if begin <= start[row] < begin + STORM_NS
+                and verb[row] == "list"
+                and "continue=" not in (target[row] or "")
+            ]
+            clients = {client[row] for row in lists}
+            if len(lists) >= STORM_LISTS and len(clients) >= STORM_CLIENTS:
+                outlay = selection.wall(lists)
+                yield selection.finding(
+                    "relist_storm",
+                    "warning" if selection.share(outlay.total_ns) >= STORM_TOO_MUCH else "info",
+                    outlay,
+                    f"{count(len(clients), 'client')} listed anew when an apiserver came back:"
+                    f" {count(len(lists), 'list')} within 30 s, {selection.cost(outlay.total_ns)}",
+                    "Expected after a restart; WatchList (1.32 on) and resourceVersion=0 make it cheap.",
+                    ["verb=list", *([f"instance={instance}"] if instance else [])],
+                    lists=len(lists),
+                    clients=len(clients),
+                )
+
+
+def _starts(selection: Selection, rows: Sequence[int]) -> Iterator[int]:
+    """When an apiserver began to serve: after a silence, or where its own first requests are; `rows` by start."""
+    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
+    agent, resource = selection.of_all("user_agent"), selection.of_all("resource")
+    first = start[rows[0]]
+    own = sum(
+        1
+        for row in rows
+        if start[row] < first + STORM_NS
+        and resource[row] in BOOTSTRAP
+        and (agent[row] or "").startswith("kube-apiserver/")
+    )
+    if own >= BOOTSTRAP_REQUESTS:
+        yield first
+    last = first
+    for row in rows:
+        if start[row] - last >= SILENT_NS:
+            yield start[row]
+        last = max(last, start[row] + wall[row])

@@ -1,0 +1,71 @@
+"""`etcd_raft_share`, `etcd_opaque`, `etcd_stream`: what etcd's part of the time is made of, and what cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.ranks import nearest_rank
+from k8strace.findings.selection import Selection
+from k8strace.words import count, duration
+
+__all__ = ["etcd_opaque", "etcd_raft_share", "etcd_stream"]
+
+RAFT_TELL: Final = 0.10
+RAFT_TOO_MUCH: Final = 0.20
+RAFT_MEDIAN_NS: Final = 10_000_000
+"""etcd's own advice: the write-ahead log is to be on disk within 10 ms at the 99th percentile."""
+
+OPAQUE_TELL: Final = 0.05
+STREAM_TELL: Final = 0.01
+
+
+def etcd_raft_share(selection: Selection) -> Iterator[Finding]:
+    """Writes that waited for raft: the log on disk, the other members, the change applied."""
+    outlay = selection.phase("etcd.raft")
+    share = selection.share(outlay.total_ns)
+    if share >= RAFT_TELL:
+        lengths = sorted(outlay.ns)
+        median, p99 = nearest_rank(lengths, 0.5), nearest_rank(lengths, 0.99)
+        yield selection.finding(
+            "etcd_raft_share",
+            "warning" if share >= RAFT_TOO_MUCH and median >= RAFT_MEDIAN_NS else "info",
+            outlay,
+            f"{count(len(outlay.rows), 'request')} waited for etcd's raft: {selection.cost(outlay.total_ns)},"
+            f" median {duration(median)}, p99 {duration(p99)}",
+            "Look at etcd_disk_wal_fsync_duration_seconds and the network between members: faster disks help most.",
+            ["verb=create,update,patch,delete"],
+            p50_ns=median,
+            p99_ns=p99,
+        )
+
+
+def etcd_opaque(selection: Selection) -> Iterator[Finding]:
+    """Calls to etcd without etcd's own span: etcd and the network cannot be told apart."""
+    outlay = selection.phase("etcd.opaque")
+    if selection.share(outlay.total_ns) >= OPAQUE_TELL:
+        yield selection.finding(
+            "etcd_opaque",
+            "info",
+            outlay,
+            f"{count(len(outlay.rows), 'request')} called etcd without a span of etcd's:"
+            f" {selection.cost(outlay.total_ns)} is etcd and network together",
+            "Switch etcd's tracing on (k8strace setup); a managed etcd has none.",
+            ["incomplete_cause=etcd_not_traced"],
+        )
+
+
+def etcd_stream(selection: Selection) -> Iterator[Finding]:
+    """Streamed lists from etcd, which hold the apiserver's own work on the pages, too."""
+    outlay = selection.phase("etcd.stream")
+    if selection.share(outlay.total_ns) >= STREAM_TELL:
+        yield selection.finding(
+            "etcd_stream",
+            "info",
+            outlay,
+            f"{count(len(outlay.rows), 'request')} streamed lists from etcd: {selection.cost(outlay.total_ns)},"
+            " in which the apiserver's work on the pages is contained",
+            "List from the watch cache where the client can; etcd alone may be innocent of this time.",
+            ["verb=list"],
+        )

@@ -1,0 +1,108 @@
+"""`repeated_reads`, `page_chain`: requests that ask etcd more often than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Calls, Outlay, Selection
+from k8strace.words import count
+
+__all__ = ["page_chain", "repeated_reads"]
+
+READS: Final = frozenset({"get", "list", "keys", "count"})
+"""Operations that change nothing."""
+
+REPEATS_TOO_MUCH: Final = 0.05
+"""A twentieth of all time for what the request knew."""
+
+PAGES_TOO_MUCH: Final = 0.10
+"""Pages bound memory, which is worth something; a tenth of all time is worth a look."""
+
+
+def repeated_reads(selection: Selection) -> Iterator[Finding]:
+    """The same key at the same revision, read again by the same request: one finding for each verb and resource."""
+    calls = selection.etcd_calls
+    seen: dict[tuple[object, ...], list[int]] = {}
+    columns = (calls["operation"], calls["key"], calls["retry"], calls["revision"], calls.held)
+    for at, (operation, key, retry, revision, held) in enumerate(zip(*columns, strict=True)):
+        if operation in READS and key is not None and not retry:
+            seen.setdefault((held, operation, key, revision), []).append(at)
+    again = [at for places in seen.values() if len(places) > 1 for at in _not_pages(calls, places)]
+    for keys, places, outlay in _by_request_kind(selection, calls, again):
+        yield selection.finding(
+            "repeated_reads",
+            "warning" if selection.share(outlay.total_ns) >= REPEATS_TOO_MUCH else "info",
+            outlay,
+            f"{count(len(outlay.rows), 'request')} {_what(keys)} read the same key from etcd again:"
+            f" {count(len(places), 'read')} too many, {selection.cost(outlay.total_ns)}",
+            "Report it to whoever owns the handler: the first answer would have done.",
+            _where(keys),
+            repeats=len(places),
+        )
+
+
+def page_chain(selection: Selection) -> Iterator[Finding]:
+    """Lists for which the apiserver fetched page after page from etcd: one finding for each verb and resource."""
+    calls = selection.etcd_calls
+    chains = _lists(calls)
+    again = [at for places in chains.values() for at in places[1:]]
+    longest = max((len(places) for places in chains.values()), default=0)
+    for keys, places, outlay in _by_request_kind(selection, calls, again):
+        yield selection.finding(
+            "page_chain",
+            "warning" if selection.share(outlay.total_ns) >= PAGES_TOO_MUCH else "info",
+            outlay,
+            f"{count(len(outlay.rows), 'request')} {_what(keys)} fetched page after page from etcd:"
+            f" {count(len(places), 'page')} after the first, {selection.cost(outlay.total_ns)}",
+            "A selector that few objects fit reads them all: list from the watch cache, or use larger pages.",
+            _where(keys),
+            pages=len(places),
+            longest=longest,
+        )
+
+
+def _lists(calls: Calls) -> dict[object, list[int]]:
+    """Span that lists → its pages in order, where there are several."""
+    groups = calls.groups(
+        "above",
+        kept=lambda at: (
+            calls["operation"][at] == "list" and calls["method"][at] == "KV/Range" and not calls["retry"][at]
+        ),
+    )
+    return {above: places for above, places in groups.items() if above is not None and len(places) > 1}
+
+
+def _not_pages(calls: Calls, places: list[int]) -> list[int]:
+    """Repeats of the first one; pages of one list are not repeats of each other."""
+    lists = {calls["above"][places[0]]}
+    repeats = []
+    for at in places[1:]:
+        above = calls["above"][at]
+        if calls["operation"][at] != "list" or above not in lists:
+            repeats.append(at)
+        lists.add(above)
+    return repeats
+
+
+Kind = tuple[str | None, str | None]
+
+
+def _by_request_kind(
+    selection: Selection, calls: Calls, places: Iterable[int]
+) -> Iterator[tuple[Kind, list[int], Outlay]]:
+    verb, resource = selection.of_all("verb"), selection.of_all("resource")
+    groups: dict[Kind, list[int]] = {}
+    for at in places:
+        row = calls.held[at]
+        groups.setdefault((verb[row], resource[row]), []).append(at)
+    return ((keys, of_kind, calls.outlay(of_kind)) for keys, of_kind in groups.items())
+
+
+def _what(keys: Kind) -> str:
+    return " ".join(key for key in keys if key)
+
+
+def _where(keys: Kind) -> list[str]:
+    return [f"{name}={key or ''}" for name, key in zip(("verb", "resource"), keys, strict=True)]

@@ -1,0 +1,93 @@
+"""`refused_requests`: time that went into requests which were answered with an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Outlay, Selection
+from k8strace.words import count, duration
+
+__all__ = ["refused_requests"]
+
+WORTH_TELLING: Final = 0.01
+"""Share of all time from which on refusals of one kind are told."""
+
+TOO_MUCH: Final = 0.10
+"""A tenth of all time for nothing is worth a look."""
+
+EXPECTED: Final = frozenset({404, 409})
+"""Answers that clients ask for: a look whether something is there, an update that tells which version it is of."""
+
+TOO_MUCH_EXPECTED: Final = 0.25
+"""These are worth a look only when they are a large part."""
+
+RETRIED_NS: Final = 200_000_000
+"""Admission in the apiserver itself is over in microseconds. So long, it has waited for something and tried again."""
+
+_FIXES: Final = {
+    400: "Ask the client's owner, or the webhook that denies: the request cannot succeed as it is.",
+    401: "Renew the client's credentials: it comes again and again with some that are not valid.",
+    403: "Give the client's account the permission, or what admission asks for (quota, service account), or stop it.",
+    404: "Let the client watch instead of asking for what is not there.",
+    409: "Let the client read again before it writes, or use server-side apply: it writes from an old version.",
+    422: "Correct the object that the client sends: validation refuses it.",
+    429: "Slow the client down, or give its flow more room (flowcontrol).",
+    504: "Find out what the requests waited for: the call trees of the example show it.",
+}
+
+_FIX_CLIENT: Final = "Ask the client's owner: the request cannot succeed as it is."
+_FIX_SERVER: Final = (
+    "Look at the example's call tree and at the apiserver's log: the error is on the server's side."
+)
+
+
+def refused_requests(selection: Selection) -> Iterator[Finding]:
+    """One finding for each verb, resource and status that took so much time."""
+    status = selection.of_all("http_status")
+    refused = [row for row in selection.rows if (status[row] or 0) >= 400]
+    for key, rows in selection.groups("verb", "resource", "http_status", rows=refused).items():
+        outlay = selection.wall(rows)
+        if selection.share(outlay.total_ns) >= WORTH_TELLING:
+            yield _finding(selection, outlay, *key)
+
+
+def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | None, status: int) -> Finding:
+    limit = TOO_MUCH_EXPECTED if status in EXPECTED or resource is None else TOO_MUCH
+    severe = selection.share(outlay.total_ns) >= limit
+    retried = _retried(selection, outlay)
+    what = f"{verb} {resource}" if resource else f"{verb} of no resource (health, metrics and the like)"
+    waited = f"; in {len(retried.rows):,} admission waited and tried again" if retried.rows else ""
+    fix = _FIXES.get(status, _FIX_SERVER if status >= 500 else _FIX_CLIENT)
+    return selection.finding(
+        "refused_requests",
+        "warning" if severe else "info",
+        outlay,
+        f"{count(len(outlay.rows), 'request')} {what} were refused with {_named(status)}"
+        f" and took {selection.cost(outlay.total_ns)}{waited}",
+        f"{fix} Each waited {duration(retried.total_ns // len(retried.rows))} in admission."
+        if retried.rows
+        else fix,
+        [f"verb={verb}", *([f"resource={resource}"] if resource else []), f"http_status={status}"],
+        http_status=status,
+        admission_retried=len(retried.rows),
+        admission_ns=retried.total_ns,
+    )
+
+
+def _retried(selection: Selection, outlay: Outlay) -> Outlay:
+    """Those of them whose time is mostly the apiserver's own admission, and long: it tried again and again."""
+    ns = dict(zip(*selection.phase("apiserver.admission"), strict=True))
+    wall = dict(zip(*outlay, strict=True))
+    return Outlay.of(
+        (row, ns[row]) for row in outlay.rows if ns.get(row, 0) >= max(RETRIED_NS, wall[row] // 2)
+    )
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -1,0 +1,111 @@
+"""`update_conflicts`, `etcd_retries`, `retries_cost`: work that was done again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Outlay, Selection
+from k8strace.words import count
+
+__all__ = ["etcd_retries", "retries_cost", "update_conflicts"]
+
+TOO_MUCH: Final = 0.05
+"""Updates that meet now and then are normal, and cost some parts in a thousand; a twentieth of all time is not."""
+
+REFUSED_SHARE: Final = 0.01
+"""etcd refuses nothing while it is well: a hundredth of all time is worth a look."""
+
+WORTH_TELLING: Final = 0.01
+"""Share of all time from which on the sum is told."""
+
+
+def update_conflicts(selection: Selection) -> Iterator[Finding]:
+    """Updates that lost against others and tried again inside the apiserver."""
+    conflicts = selection.conflicts
+    if not len(conflicts):
+        return
+    outlay = conflicts.outlay(range(len(conflicts)))
+    attempts = sum(conflicts["conflicts"])
+    per_key: Counter[str | None] = Counter()
+    for key, number in zip(conflicts["key"], conflicts["conflicts"], strict=True):
+        per_key[key] += number
+    key, most = max(per_key.items(), key=lambda item: (item[1], str(item[0])))
+    on = f", {most:,} of them on {key}" if key and most > attempts / 2 and len(per_key) > 1 else ""
+    on = f", all on {key}" if key and len(per_key) == 1 else on
+    yield selection.finding(
+        "update_conflicts",
+        "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
+        outlay,
+        f"Updates lost against others and were tried again {count(attempts, 'time')}{on}:"
+        f" that took {selection.cost(outlay.total_ns)}",
+        "Find who writes the same object (cost by client), and let one of them do it, or less often.",
+        ["conflicts>0"],
+        conflicts=attempts,
+        updates=len(conflicts),
+        objects=len(per_key),
+    )
+
+
+def etcd_retries(selection: Selection) -> Iterator[Finding]:
+    """Calls that etcd refused as UNAVAILABLE and that were made again."""
+    outlay, repeats = _refused(selection)
+    if repeats:
+        yield selection.finding(
+            "etcd_retries",
+            "warning" if selection.share(outlay.total_ns) >= REFUSED_SHARE else "info",
+            outlay,
+            f"etcd refused {count(repeats, 'call')} as unavailable, and they were made again:"
+            f" that took {selection.cost(outlay.total_ns)}",
+            "Look at etcd's log at that time: a leader election, a full disk, a member that was restarted.",
+            ["retries>0"],
+            retries=repeats,
+        )
+
+
+def retries_cost(selection: Selection) -> Iterator[Finding]:
+    """All that was done in vain and again, of both kinds."""
+    conflicts = selection.conflicts
+    again = conflicts.outlay(range(len(conflicts)))
+    refused, repeats = _refused(selection, besides=frozenset(conflicts["span"]))
+    outlay = Outlay.of([*zip(*again, strict=True), *zip(*refused, strict=True)])
+    attempts = sum(conflicts["conflicts"])
+    if selection.share(outlay.total_ns) >= WORTH_TELLING:
+        yield selection.finding(
+            "retries_cost",
+            "info",
+            outlay,
+            f"Work that was done in vain and then again took {selection.cost(outlay.total_ns)}:"
+            f" {count(attempts, 'update')} lost against others, {count(repeats, 'call')} refused by etcd",
+            "See update_conflicts and etcd_retries: this is what is to be gained at most.",
+            [],
+            conflicts=attempts,
+            retries=repeats,
+        )
+
+
+def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tuple[Outlay, int]:
+    """
+    What calls cost that etcd refused, each up to the start of the next attempt.
+
+    `besides`: spans whose calls are left out, because their time is counted elsewhere.
+    """
+    calls = selection.etcd_calls
+    if not any(calls["retry"]):
+        return Outlay([], []), 0
+    groups = calls.groups("above", "method", kept=lambda at: calls["above"][at] not in besides)
+    pairs = [
+        (first, then)
+        for places in groups.values()
+        for first, then in pairwise(places)
+        if calls["retry"][then]
+    ]
+    windows = [
+        (calls["above"][then], calls["start_unix_nano"][first], calls["start_unix_nano"][then])
+        for first, then in pairs
+    ]
+    ns, held = selection.critical_within(windows)
+    return Outlay.of((row, each) for row, each in zip(held, ns, strict=True) if row is not None), len(pairs)

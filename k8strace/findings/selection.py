@@ -1,0 +1,265 @@
+"""What detectors look at: columns of the requests in question, their calls, and ns of their critical paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from k8strace.attribution import attribute
+from k8strace.findings.finding import Finding, Severity
+from k8strace.words import duration, percent
+
+if TYPE_CHECKING:
+    from k8strace.requests import Requests
+
+__all__ = ["Calls", "Outlay", "Selection"]
+
+BEFORE, AFTER = -(2**63), 2**63 - 1
+"""Any time."""
+
+WHOLE: Final = 0.75
+"""A finding that lasts for so much of the recording is always there: its times would tell nothing."""
+
+
+class Outlay(NamedTuple):
+    """Requests and what something costs in each."""
+
+    rows: list[int]
+    """Their indices, each once."""
+    ns: list[int]
+    """Of each: on its critical path."""
+
+    @property
+    def total_ns(self) -> int:
+        """All together."""
+        return sum(self.ns)
+
+    @staticmethod
+    def of(pairs: Iterable[tuple[int, int]]) -> Outlay:
+        """From (request, ns), any number of each request."""
+        sums: dict[int, int] = {}
+        for row, ns in pairs:
+            sums[row] = sums.get(row, 0) + ns
+        return Outlay(list(sums), list(sums.values()))
+
+
+class Calls:
+    """
+    Calls out of the requests in question: columns of one of the core's tables, and two more.
+
+    `held` is the request whose time a call is in: the outermost one. `critical_ns` is its part of the critical path.
+    """
+
+    def __init__(self, columns: Mapping[str, list[Any]], held: list[int], critical_ns: list[int]) -> None:
+        self.columns = columns
+        self.held = held
+        self.critical_ns = critical_ns
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self.columns[name]
+
+    def groups(self, *names: str, kept: Callable[[int], bool] | None = None) -> dict[Any, list[int]]:
+        """Values of columns → places of the calls, in order."""
+        groups: dict[Any, list[int]] = {}
+        keys = (
+            self.columns[names[0]] if len(names) == 1 else zip(*(self.columns[n] for n in names), strict=True)
+        )
+        for at, key in enumerate(keys):
+            if kept is None or kept(at):
+                groups.setdefault(key, []).append(at)
+        return groups
+
+    def outlay(self, places: Iterable[int]) -> Outlay:
+        """What these calls cost."""
+        return Outlay.of((self.held[at], self.critical_ns[at]) for at in places)
+
+
+class Selection:
+    """
+    The requests in question: those whose latency can be judged, without those inside another one of them.
+
+    A request is told by its index among all joined ones, a row. Nothing here is asked of a span at a time.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self.requests = requests
+        self.kept = requests.where(timed=True, long_running=False).outermost()
+        self.rows: Sequence[int] = self.kept._rows
+        self._joined = requests._joined
+
+    # ── Columns ───────────────────────────────────────────────────────────────────────────────────
+
+    def of_all(self, name: str) -> list[Any]:
+        """A column of all joined requests: a row is a place in it."""
+        return self._joined.column(name)
+
+    def column(self, name: str) -> list[Any]:
+        """A column of these requests, in the order of `rows`."""
+        return self.kept.column(name)
+
+    def groups(self, *names: str, rows: Iterable[int] | None = None) -> dict[tuple[Any, ...], list[int]]:
+        """Values of columns → rows, in order."""
+        columns = [self.of_all(name) for name in names]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row in self.rows if rows is None else rows:
+            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
+        return groups
+
+    @cached_property
+    def total_ns(self) -> int:
+        """The wall time of these requests together."""
+        return sum(self.column("wall_ns"))
+
+    @cached_property
+    def lasted(self) -> tuple[int, int]:
+        """From when to when there were requests, in unix ns."""
+        return self._times(self.rows) if self.rows else (0, 0)
+
+    def wall(self, rows: Iterable[int]) -> Outlay:
+        """All the time of these requests."""
+        wall = self.of_all("wall_ns")
+        chosen = list(rows)
+        return Outlay(chosen, [wall[row] for row in chosen])
+
+    # ── Where the time went ───────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _attribution(self) -> Any:
+        return attribute(self.kept)
+
+    def phase(self, name: str) -> Outlay:
+        """The requests that a phase took time of, and how much."""
+        attribution = self._attribution
+        if name not in attribution._names:
+            return Outlay([], [])
+        ns = attribution._core.column(attribution._names.index(name))
+        rows = [row for row in self.rows if ns[row]]
+        return Outlay(rows, [ns[row] for row in rows])
+
+    def critical_within(self, windows: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int | None]]:
+        """
+        What lies on the critical path below spans, within times.
+
+        Args:
+            windows: (row of the span in `spans`, from, to), unix ns.
+
+        Returns:
+            Of each: ns, and the one of these requests that holds it; None if none does.
+        """
+        answers = self._joined.phase_table.answers
+        return self._joined.core.critical_within(answers, list(self.rows), windows)
+
+    @cached_property
+    def etcd_calls(self) -> Calls:
+        """The etcd calls of these requests, by start: columns of `Requests.etcd_calls` and of "etcd_call_details"."""
+        names = ("method", "operation", "key", "status", "start_unix_nano", "client_ns", "server_ns")
+        return self._calls(
+            {"etcd_calls": names, "etcd_call_details": ("span", "above", "retry", "revision", "continued")}
+        )
+
+    @cached_property
+    def webhook_calls(self) -> Calls:
+        """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
+        names = (
+            "request",
+            "kind",
+            "webhook",
+            "start_unix_nano",
+            "client_ns",
+            "timeout_ns",
+            "http_status",
+            "error",
+        )
+        return self._calls({"webhook_calls": (*names, "span")})
+
+    @cached_property
+    def conflicts(self) -> Calls:
+        """Updates of these requests that lost against others; `critical_ns` is that of the attempts in vain."""
+        names = ("key", "conflicts", "from_unix_nano", "to_unix_nano", "span")
+        return self._calls({"conflicts": names}, times=("from_unix_nano", "to_unix_nano"))
+
+    def _calls(self, tables: dict[str, tuple[str, ...]], times: tuple[str, str] | None = None) -> Calls:
+        named = self._joined.named
+        columns = {
+            name: named(table).column(name).to_pylist() for table, names in tables.items() for name in names
+        }
+        spans = columns["span"]
+        begin, end = (
+            (columns[name] for name in times) if times else ([BEFORE] * len(spans), [AFTER] * len(spans))
+        )
+        ns, held = self.critical_within(list(zip(spans, begin, end, strict=True)))
+        kept = [(at, row) for at, row in enumerate(held) if row is not None]
+        if len(kept) < len(held):
+            columns = {name: [values[at] for at, _ in kept] for name, values in columns.items()}
+        return Calls(columns, [row for _, row in kept], [ns[at] for at, _ in kept])
+
+    # ── Findings ──────────────────────────────────────────────────────────────────────────────────
+
+    def share(self, ns: int) -> float:
+        """A part of all time."""
+        return ns / self.total_ns if self.total_ns else 0.0
+
+    def cost(self, ns: int) -> str:
+        """How a sentence tells a part of all time: "57% of all time (18.2 s)"."""
+        return f"{percent(ns, self.total_ns).replace('·', '0%')} of all time ({duration(ns)})"
+
+    def when(self, rows: Collection[int]) -> str:
+        """How a sentence ends that tells of these requests: when they were, unless it is most of the recording."""
+        (first, last), (begin, end) = self._times(rows), self.lasted
+        if last - first >= WHOLE * (end - begin):
+            return ""
+        return f", from {_clock(first)} to {_clock(last)} UTC"
+
+    def _times(self, rows: Iterable[int]) -> tuple[int, int]:
+        start, wall = self.of_all("start_unix_nano"), self.of_all("wall_ns")
+        chosen = list(rows)
+        return min(start[row] for row in chosen), max(start[row] + wall[row] for row in chosen)
+
+    def finding(
+        self,
+        code: str,
+        severity: Severity,
+        outlay: Outlay,
+        sentence: str,
+        fix: str,
+        where: Iterable[str],
+        **evidence: float,
+    ) -> Finding:
+        """
+        A finding about these requests.
+
+        Args:
+            code: What kind.
+            severity: How bad.
+            outlay: Its requests, at least one, and what it costs in each.
+            sentence: Without its end: when it was, and the full stop.
+            fix: What to do.
+            where: Conditions that select its requests.
+            evidence: Numbers that tell it.
+        """
+        start, end = self._times(outlay.rows)
+        dearest = max(zip(outlay.ns, outlay.rows, strict=True), key=lambda pair: (pair[0], -pair[1]))[1]
+        return Finding(
+            code=code,
+            severity=severity,
+            sentence=f"{sentence}{self.when(outlay.rows)}.",
+            fix=fix,
+            requests=len(outlay.rows),
+            ns=outlay.total_ns,
+            share=self.share(outlay.total_ns),
+            start_unix_nano=start,
+            end_unix_nano=end,
+            where=tuple(where),
+            example_trace_id=self.of_all("trace_id")[dearest],
+            evidence=evidence,
+        )
+
+
+def _clock(unix_nano: int) -> str:
+    """Time of day in UTC."""
+    return datetime.fromtimestamp(unix_nano // 10**9, UTC).strftime("%H:%M:%S")

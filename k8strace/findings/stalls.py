@@ -1,0 +1,262 @@
+"""
+`stalls`: when a process stood still although somebody waited for it.
+
+A process is *silent* while none of its spans or events starts or ends. It was *due* if somebody waited for it:
+
+```
+called      a call into it is open, and its SERVER span begins only after the silence
+answered    its own call was answered, and ends only after the silence
+stood       its own spans that serve somebody stand still far longer than spans of their name usually do
+opaque      the same of calls of which only its own side is here: what they wait for may be elsewhere
+queued      requests begin all at once after the silence, before any was answered
+```
+
+One that waits proves little, so a wait counts only if two agree. What is too long is set by the recording itself: see
+`tails`. A slow network makes calls wait too, but each by itself, before and after; a stopped process lets go of all
+of them at one moment, and was quick before and after. And who waits for a stopped process is silent as well, but wakes
+up later: of silences at the same time the one that ends first is told.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from k8strace import _core
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Outlay, Selection
+from k8strace.findings.tails import unusual
+from k8strace.tables import Table
+from k8strace.words import count, duration
+
+if TYPE_CHECKING:
+    from k8strace.requests import Requests
+
+__all__ = ["ERROR_RATE", "Process", "Stall", "Stalls", "process_stall", "stall_table", "stalls"]
+
+ERROR_RATE: Final = 0.01
+"""Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
+LEAST_NS: Final = 20_000_000
+"""A busy scheduler lets processes wait for so long."""
+APART: Final = 1.5
+"""A stall is so many times as long as the longest usual wait."""
+CROWD: Final = 3
+"""So many requests that begin at once are a queue."""
+BROKEN_SHARE: Final = 0.01
+"""From this part of all time on a process that stands still is an error."""
+NEAR: Final = 64
+"""So many silences before one are compared with it."""
+SLOW_AROUND: Final = 4
+"""If one in four calls before and after waited as well, it was not the process."""
+
+
+class Process(NamedTuple):
+    """Who: `service.name`, and `service.instance.id` if it was sent."""
+
+    service: str
+    instance: str | None
+
+    @property
+    def text(self) -> str:
+        """As a sentence names it."""
+        return f"{self.service} ({self.instance})" if self.instance else self.service
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A process that stood still although somebody waited for it."""
+
+    process: Process
+    start_unix_nano: int
+    """Its last sign of life before."""
+    end_unix_nano: int
+    """Its first sign of life after."""
+    evidence: dict[str, int] = field(default_factory=dict)
+    """
+    `called`, `answered`, `stood`, `opaque`, `queued`: how many waited, in each way; `wait_ns`, what two of them waited;
+    `usual_ns`, what waits for this process stay below, but for one in a hundred recordings.
+    """
+    requests: tuple[int, ...] = ()
+    """Indices of the requests that it held up: that the process served, or that had a call open to it."""
+    request_ns: tuple[int, ...] = ()
+    """How long each of them, on its critical path."""
+
+    @property
+    def ns(self) -> int:
+        """How long it held requests up, all together."""
+        return sum(self.request_ns)
+
+
+def stalls(requests: Requests, *, error_rate: float = ERROR_RATE) -> list[Stall]:
+    """
+    When processes stood still although somebody waited for them, by start. See `Requests.stalls`.
+
+    Examples:
+        >>> import k8strace
+        >>> stalls(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")))
+        []
+    """
+    return _stalls(Selection(requests), error_rate)
+
+
+class Stalls(Table):
+    """One row per stall; iterating gives dictionaries with process, evidence and requests inside."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in super().__iter__():
+            process = {"service": row.pop("service"), "instance": row.pop("instance")}
+            nested = {name: json.loads(row[name]) for name in ("evidence", "requests")}
+            yield {"process": process, **row, **nested}
+
+
+def stall_table(requests: Requests, error_rate: float) -> Stalls:
+    """See `Requests.stalls`."""
+    found = stalls(requests, error_rate=error_rate)
+    ids = requests._joined.column("trace_id") if found else []
+    columns: list[tuple[str, str, list[Any]]] = [
+        ("service", "text", [one.process.service for one in found]),
+        ("instance", "text", [one.process.instance for one in found]),
+        ("start_unix_nano", "int", [one.start_unix_nano for one in found]),
+        ("end_unix_nano", "int", [one.end_unix_nano for one in found]),
+        ("evidence", "text", [json.dumps(one.evidence) for one in found]),
+        ("requests", "text", [json.dumps([ids[row] for row in one.requests]) for one in found]),
+        ("ns", "int", [one.ns for one in found]),
+    ]
+    return Stalls(_core.make_table(columns))
+
+
+def process_stall(selection: Selection) -> Iterator[Finding]:
+    """Processes that stood still although somebody waited for them."""
+    of: dict[Process, list[Stall]] = {}
+    for stall in _stalls(selection, ERROR_RATE):
+        of.setdefault(stall.process, []).append(stall)
+    for process, each in of.items():
+        outlay = Outlay.of(pair for one in each for pair in zip(one.requests, one.request_ns, strict=True))
+        if not outlay.rows:
+            continue
+        lengths = sorted(one.end_unix_nano - one.start_unix_nano for one in each)
+        times = f"{count(len(each), 'time')} for {duration(lengths[len(lengths) // 2])} (median)"
+        yield selection.finding(
+            "process_stall",
+            "error" if selection.share(outlay.total_ns) >= BROKEN_SHARE else "warning",
+            outlay,
+            f"{process.text} stood still {times if len(each) > 1 else f'for {duration(lengths[0])}'}"
+            f" and held {count(len(outlay.rows), 'request')} up: that took {selection.cost(outlay.total_ns)}",
+            "Look at what its machine did then: a process that is stopped or swapped out, a processor limit, a disk.",
+            [],
+            stalls=len(each),
+            longest_ns=lengths[-1],
+            stalled_ns=sum(lengths),
+        )
+
+
+def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
+    core = selection.requests._joined.core
+    found = sorted(_first_awake(_stood_still(core.table("silences"), error_rate)))
+    held: list[list[tuple[int, int]]] = [[] for _ in found]
+    windows = core.held([(one.process, one.start, one.end) for one in found])
+    ns, rows = selection.critical_within([(row, start, end) for _, row, start, end in windows])
+    for (stall, *_), each, row in zip(windows, ns, rows, strict=True):
+        if row is not None:
+            held[stall].append((row, each))
+    is_all = len(selection.requests) == len(core)
+    return [one.told(Outlay.of(of)) for one, of in zip(found, held, strict=True) if of or is_all]
+
+
+class _Silence(NamedTuple):
+    """A row of the core's table "silences", see there."""
+
+    start: int
+    end: int
+    process: int
+    service: str
+    instance: str | None
+    called: int
+    called_ns: int
+    answered: int
+    answered_ns: int
+    stood: int
+    stood_ns: int
+    opaque: int
+    opaque_ns: int
+    queued: int
+    sent: int
+    around: int
+    slow_around: int
+    busy: bool
+    usual_ns: int = 0
+    """The limit above which a wait for this process is unusual."""
+
+    @property
+    def longest_ns(self) -> int:
+        """The longest wait between two processes, or of two that agree: what usual waits are made of."""
+        return max(self.called_ns, self.answered_ns, self.agreed_ns)
+
+    @property
+    def agreed_ns(self) -> int:
+        """How long two waited, each telling of it in a way of its own; 0 if there are no two."""
+        own = [(self.called, self.called_ns), (self.answered, self.answered_ns), (self.stood, self.stood_ns)]
+        waits = [ns for count, ns in own if count]
+        if self.opaque:
+            waits.append(self.opaque_ns)
+        if self.queued >= CROWD:
+            waits.append(self.end - self.start)
+        second = sorted(waits)[-2] if len(waits) > 1 else 0
+        return max([second, *(ns for count, ns in own if count > 1)])
+
+    @property
+    def is_of_calls(self) -> bool:
+        """Not the process but each call was slow: those around it too, or most of those sent in it came later."""
+        late = self.sent > 2 * self.called
+        return late or self.slow_around * SLOW_AROUND > self.around
+
+    def told(self, held: Outlay) -> Stall:
+        """With the requests that it held up."""
+        kinds = ("called", "answered", "stood", "opaque", "queued")
+        evidence = {kind: getattr(self, kind) for kind in kinds}
+        evidence |= {"wait_ns": self.agreed_ns, "usual_ns": self.usual_ns}
+        who = Process(self.service, self.instance)
+        return Stall(who, self.start, self.end, evidence, tuple(held.rows), tuple(held.ns))
+
+
+_COLUMNS: Final = [
+    {"start": "start_unix_nano", "end": "end_unix_nano"}.get(name, name) for name in _Silence._fields[:-1]
+]
+
+
+def _stood_still(table: _core.Table, error_rate: float) -> Iterator[_Silence]:
+    """The silences of each process that were too long for who waited."""
+    columns = [table.column(name).to_pylist() for name in _COLUMNS]
+    of: dict[int, list[_Silence]] = {}
+    for row in map(_Silence._make, zip(*columns, [0] * len(table), strict=True)):
+        if not row.busy and row.longest_ns:
+            of.setdefault(row.process, []).append(row)
+    for rows in of.values():
+        waits = [row.longest_ns for row in rows]
+        bound = unusual(waits, error_rate=error_rate, least=LEAST_NS, apart=APART)
+        if bound < math.inf:
+            yield from (
+                row._replace(usual_ns=round(bound))
+                for row in rows
+                if row.agreed_ns > bound and not row.is_of_calls
+            )
+
+
+def _first_awake(silences: Iterable[_Silence]) -> list[_Silence]:
+    """Of silences at the same time only the one that ends first: who wakes up later had waited for it."""
+    kept: list[_Silence] = []
+    for late in sorted(silences, key=lambda one: (one.end, one.start, one.process)):
+        if not any(_is_same_time(late, other) for other in kept[-NEAR:]):
+            kept.append(late)
+    return kept
+
+
+def _is_same_time(one: _Silence, other: _Silence) -> bool:
+    """They share at least half of the shorter one."""
+    shared = min(one.end, other.end) - max(one.start, other.start)
+    return shared > 0 and 2 * shared >= min(one.end - one.start, other.end - other.start)

@@ -1,0 +1,74 @@
+"""`cache_wait`, `flowcontrol_queue`: time in which a request only waited for its turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.ranks import nearest_rank
+from k8strace.findings.selection import Outlay, Selection
+from k8strace.words import count, duration
+
+__all__ = ["cache_wait", "flowcontrol_queue"]
+
+CACHE_WAITED_NS: Final = 1_000_000
+"""Shorter is no wait: the events alone are some microseconds apart."""
+
+CACHE_TELL: Final = 0.01
+CACHE_TOO_MUCH: Final = 0.25
+"""A consistent read waits for the cache to catch up, which it does at the latest in 100 ms. That is its price."""
+
+QUEUED_NS: Final = 10_000_000
+"""Without a queue the filter takes microseconds, on a busy machine some milliseconds."""
+
+QUEUE_TOO_MUCH: Final = 0.05
+"""Whoever waits in a queue is held back on purpose; a twentieth of all time is worth a look at whom."""
+
+
+def cache_wait(selection: Selection) -> Iterator[Finding]:
+    """Reads that waited until the watch cache was fresh enough."""
+    outlay = _at_least(selection.phase("apiserver.watchcache.wait"), CACHE_WAITED_NS)
+    if selection.share(outlay.total_ns) >= CACHE_TELL:
+        lengths = sorted(outlay.ns)
+        median, longest = nearest_rank(lengths, 0.5), lengths[-1]
+        yield selection.finding(
+            "cache_wait",
+            "warning" if selection.share(outlay.total_ns) >= CACHE_TOO_MUCH else "info",
+            outlay,
+            f"{count(len(outlay.rows), 'read')} waited for the watch cache to be fresh enough:"
+            f" {selection.cost(outlay.total_ns)}, median {duration(median)}, longest {duration(longest)}",
+            "Let clients that can do with slightly older data read with resourceVersion=0, or watch.",
+            ["verb=get,list"],
+            p50_ns=median,
+            max_ns=longest,
+        )
+
+
+def flowcontrol_queue(selection: Selection) -> Iterator[Finding]:
+    """Requests that waited in a queue of API Priority and Fairness."""
+    outlay = _at_least(selection.phase("apiserver.flowcontrol.to_authorization"), QUEUED_NS)
+    if not outlay.rows:
+        return
+    clients: Counter[str | None] = Counter()
+    client = selection.of_all("client")
+    for row, ns in zip(*outlay, strict=True):
+        clients[client[row]] += ns
+    (most, _), *others = clients.most_common()
+    whose = f", most of it of {most}" if others else f", all of {most}"
+    yield selection.finding(
+        "flowcontrol_queue",
+        "warning" if selection.share(outlay.total_ns) >= QUEUE_TOO_MUCH else "info",
+        outlay,
+        f"{count(len(outlay.rows), 'request')} waited for a seat in API Priority and Fairness:"
+        f" {selection.cost(outlay.total_ns)}{whose if most else ''}",
+        "Find the flow that fills the seats (cost by client); give the one that waits a level of its own.",
+        [f"client={most}"] if most else [],
+        clients=len(clients),
+        max_ns=max(outlay.ns),
+    )
+
+
+def _at_least(outlay: Outlay, ns: int) -> Outlay:
+    return Outlay.of((row, each) for row, each in zip(*outlay, strict=True) if each >= ns)

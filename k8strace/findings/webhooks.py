@@ -1,0 +1,116 @@
+"""`webhook_slow`, `webhook_timeout`, `webhook_fails_open`: what admission webhooks cost, and where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.ranks import nearest_rank
+from k8strace.findings.selection import Calls, Selection
+from k8strace.words import count, duration
+
+__all__ = ["webhook_fails_open", "webhook_slow", "webhook_timeout"]
+
+WORTH_TELLING: Final = 0.01
+"""Share of all time from which on a webhook's cost is told."""
+
+SLOW_SHARE: Final = 0.20
+SLOW_MEDIAN_NS: Final = 10_000_000
+"""Slow for all: a fifth of all time, and calls that take longer than a usual write without webhooks (some ms)."""
+
+SLOW_P99_SHARE: Final = 0.05
+SLOW_P99_NS: Final = 1_000_000_000
+"""Slow for some: one call in a hundred takes all of the second that Kubernetes' objective leaves a request."""
+
+TIMEOUT_SHARE: Final = 0.01
+"""Timeouts are failures: a hundredth of all time is worth a look."""
+
+NEAR: Final = 0.99
+"""A call that fails after so much of its timeout failed by it."""
+
+
+def webhook_slow(selection: Selection) -> Iterator[Finding]:
+    """One finding for each webhook that takes a part of all time."""
+    calls = selection.webhook_calls
+    for webhook, places in _by_webhook(calls):
+        outlay = calls.outlay(places)
+        share = selection.share(outlay.total_ns)
+        lengths = sorted(calls["client_ns"][at] for at in places)
+        median, p99 = nearest_rank(lengths, 0.5), nearest_rank(lengths, 0.99)
+        for_all = share >= SLOW_SHARE and median >= SLOW_MEDIAN_NS
+        for_some = share >= SLOW_P99_SHARE and p99 >= SLOW_P99_NS
+        if share >= WORTH_TELLING:
+            yield selection.finding(
+                "webhook_slow",
+                "warning" if for_all or for_some else "info",
+                outlay,
+                f"The webhook {webhook} took {selection.cost(outlay.total_ns)}:"
+                f" {count(len(places), 'call')}, median {duration(median)}, p99 {duration(p99)}",
+                "Make it faster, or ask it less: narrow its rules, add a namespaceSelector or matchConditions.",
+                [f"webhook={webhook}"],
+                calls=len(places),
+                p50_ns=median,
+                p99_ns=p99,
+            )
+
+
+def webhook_timeout(selection: Selection) -> Iterator[Finding]:
+    """One finding for each webhook that did not answer in time."""
+    calls = selection.webhook_calls
+    for webhook, places in _by_webhook(calls):
+        late = [at for at in places if _timed_out(calls, at)]
+        if late:
+            outlay = calls.outlay(late)
+            timeouts = sorted({calls["timeout_ns"][at] for at in late} - {None})
+            after = f" after {duration(timeouts[0])}" if len(timeouts) == 1 else ""
+            yield selection.finding(
+                "webhook_timeout",
+                "warning" if selection.share(outlay.total_ns) >= TIMEOUT_SHARE else "info",
+                outlay,
+                f"{len(late):,} of {count(len(places), 'call')} to the webhook {webhook} timed out{after}"
+                f" and took {selection.cost(outlay.total_ns)}",
+                "Look at the webhook's own log at that time; a shorter timeoutSeconds bounds what it can cost.",
+                [f"webhook={webhook}"],
+                calls=len(places),
+                timeouts=len(late),
+            )
+
+
+def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
+    """One finding for each webhook whose calls failed while the requests went on: they were not checked."""
+    calls = selection.webhook_calls
+    status = selection.of_all("http_status")
+    answered = [status[request] if request is not None else None for request in calls["request"]]
+    for webhook, places in _by_webhook(calls):
+        passed = [at for at in places if _failed(calls, at) and 0 < (answered[at] or 0) < 400]
+        if passed:
+            outlay = calls.outlay(passed)
+            yield selection.finding(
+                "webhook_fails_open",
+                "warning",
+                outlay,
+                f"{len(passed):,} of {count(len(places), 'call')} to the webhook {webhook} failed and the requests"
+                f" went on unchecked; the calls took {selection.cost(outlay.total_ns)}",
+                "If the check is needed, set failurePolicy: Fail; otherwise find out why the webhook fails.",
+                [f"webhook={webhook}", "http_status<400"],
+                calls=len(places),
+                failed=len(passed),
+            )
+
+
+def _by_webhook(calls: Calls) -> Iterator[tuple[str, list[int]]]:
+    return ((webhook, places) for webhook, places in calls.groups("webhook").items() if webhook is not None)
+
+
+def _failed(calls: Calls, at: int) -> bool:
+    """No answer, or none that the apiserver takes."""
+    return calls["error"][at] is not None or (calls["http_status"][at] or 0) >= 400
+
+
+def _timed_out(calls: Calls, at: int) -> bool:
+    timeout, error = calls["timeout_ns"][at], calls["error"][at]
+    if not _failed(calls, at):
+        return False
+    told = error is not None and ("deadline exceeded" in error or "timeout" in error.lower())
+    return told or (timeout is not None and calls["client_ns"][at] >= NEAR * timeout)

@@ -1,0 +1,203 @@
+"""
+Errors of differences: leave one block out, and see how much the answer moves.
+
+    var = (K - 1)/K · Σ (θ without block k - their mean)²         for each population; they add up
+    r   = correlation of neighbouring blocks, of these numbers or of the load, whichever is more
+    t   = θ / √((var before + var after) · (1 + r)/(1 - r)),  degrees of freedom by Satterthwaite (Welch's test)
+
+Where the load remembers for longer than a block lasts, neighbours tell the same thing twice: r finds that out, and the
+error grows by what it takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from k8strace.statistics.blocks import LEAST_BLOCKS
+from k8strace.tables import require
+
+if TYPE_CHECKING:
+    from k8strace.statistics.arrays import Floats
+
+__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
+
+LEVEL: Final = 0.05
+"""How often a difference may be told where there is none."""
+
+NOT_ENOUGH: Final = "not enough time to tell"
+"""Verdict where there are too few blocks."""
+
+POWER: Final = 0.9
+"""A difference that "could be seen" is found so often."""
+
+_LEAST_DF: Final = 2.0
+_DRAWS: Final = 2000
+_SEED: Final = 0x6B387374
+
+
+def band_ns(before: float, after: float) -> float:
+    """Differences smaller than that matter to nobody: 1 % of the larger value, or 100 µs if that is more."""
+    return max(0.01 * max(abs(before), abs(after)), 100_000.0)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """
+    How sure some numbers are that were computed together.
+
+    `left_out` holds for each population one row per block, with the numbers as they would be without it.
+    """
+
+    values: Floats
+    left_out: tuple[Floats, ...]
+    load: float = 0.0
+    """`memory` of the load: that of a number is at least as much."""
+
+    @property
+    def enough(self) -> bool:
+        """There are enough blocks to tell."""
+        return all(len(each) >= LEAST_BLOCKS for each in self.left_out)
+
+    def some(self, places: slice) -> Errors:
+        """Of some of the numbers."""
+        return Errors(self.values[places], tuple(each[:, places] for each in self.left_out), self.load)
+
+    @cached_property
+    def memory(self) -> Floats:
+        """
+        Correlation of neighbouring blocks, over all populations, corrected for how few they are; at least `load`.
+
+        Above 0.9 nobody knows how much.
+        """
+        np = require("numpy", "analysis")
+        away = [each.mean(0) - each for each in self.left_out]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = sum((each[1:] * each[:-1]).sum(0) for each in away) / sum(
+                (each**2).sum(0) for each in away
+            )
+        bias = 1 / max(min(len(each) for each in self.left_out), 1)
+        result: Floats = np.clip(np.maximum(np.nan_to_num(found) + bias, self.load), 0.0, 0.9)
+        return result
+
+    @cached_property
+    def _inflation(self) -> Floats:
+        return (1 + self.memory) / (1 - self.memory)
+
+    @cached_property
+    def _variances(self) -> list[Floats]:
+        return [(len(each) - 1) / len(each) * ((each - each.mean(0)) ** 2).sum(0) for each in self.left_out]
+
+    @cached_property
+    def se(self) -> Floats:
+        """Standard errors."""
+        np = require("numpy", "analysis")
+        errors: Floats = np.sqrt(sum(self._variances) * self._inflation)
+        return errors
+
+    @cached_property
+    def df(self) -> Floats:
+        """Degrees of freedom: of blocks that tell something new."""
+        np = require("numpy", "analysis")
+        inverse = sum(
+            var**2 / (len(out) - 1) for var, out in zip(self._variances, self.left_out, strict=True)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = sum(self._variances) ** 2 / inverse
+        fewest = min(len(out) for out in self.left_out) - 1
+        result: Floats = np.maximum(np.where(np.isfinite(found), found, fewest) / self._inflation, _LEAST_DF)
+        return result
+
+    @cached_property
+    def p(self) -> Floats:
+        """Two-sided p-values; 1 where the value is 0."""
+        np = require("numpy", "analysis")
+        special = require("scipy.special", "analysis")
+        result: Floats = np.where(
+            self.values == 0, 1.0, 2 * special.stdtr(self.df, -abs(self._t(self.values, self.se)))
+        )
+        return result
+
+    def _t(self, values: Any, se: Any) -> Any:
+        np = require("numpy", "analysis")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(values == 0, 0.0, values / se)
+
+    def half_width(self, level: float = LEVEL) -> Floats:
+        """Half of the interval that holds the true value in 1 - `level` of all cases."""
+        special = require("scipy.special", "analysis")
+        width: Floats = special.stdtrit(self.df, 1 - level / 2) * self.se
+        return width
+
+    def smallest_seen(self) -> Floats:
+        """The smallest difference that is found in nine cases of ten."""
+        special = require("scipy.special", "analysis")
+        found: Floats = (special.stdtrit(self.df, 1 - LEVEL / 2) + special.stdtrit(self.df, POWER)) * self.se
+        return found
+
+    def together(self) -> Floats:
+        """
+        p-values for all of them at once: in 95 of 100 cases without any difference, none is below 0.05.
+
+        Westfall and Young's step-down of the greatest |t|; what chance does is drawn by turning the signs of whole
+        blocks, so numbers that go together are not counted twice.
+        """
+        np = require("numpy", "analysis")
+        t = abs(self._t(self.values, self.se))
+        drawn = self._drawn()
+        order = np.argsort(-t, kind="stable")
+        greatest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
+        found = (1 + (greatest >= t[order]).sum(0)) / (1 + len(drawn))
+        adjusted = np.empty(len(t))
+        adjusted[order] = np.maximum.accumulate(found)
+        result: Floats = np.where(self.values == 0, 1.0, np.maximum(adjusted, self.p))
+        return result
+
+    def _drawn(self) -> Floats:
+        """|t| of every number in draws where nothing differs."""
+        np = require("numpy", "analysis")
+        random = np.random.default_rng(_SEED)
+        moved, variance = 0.0, 0.0
+        for out in self.left_out:
+            count = len(out)
+            share = np.sqrt((count - 1) / count) * (out.mean(0) - out)
+            mean = random.choice((-1.0, 1.0), (_DRAWS, count)) @ share / count
+            variance = variance + count / (count - 1) * ((share**2).sum(0) - count * mean**2)
+            moved = moved + count * mean
+        return abs(self._t(moved, np.sqrt(np.maximum(variance, 0.0))))
+
+
+def false_discoveries(p: Floats) -> Floats:
+    """
+    Benjamini and Hochberg's q-values: of the rows with q below 0.05, one in twenty is told wrongly.
+
+    Examples:
+        >>> import numpy as np
+        >>> false_discoveries(np.array([0.01, 0.5, 0.02])).round(3).tolist()
+        [0.03, 0.5, 0.03]
+    """
+    np = require("numpy", "analysis")
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty(len(p))
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
+    result: Floats = q
+    return result
+
+
+def verdict_of(value: float, p: float, half_90: float, band: float) -> str:
+    """
+    A word for a difference: "rose", "fell", "same" (it is surely smaller than matters), or "cannot tell".
+
+    Args:
+        value: The difference.
+        p: How likely one as large is by chance.
+        half_90: Half of its 90 % interval.
+        band: What matters to nobody.
+    """
+    if abs(value) + half_90 <= band:
+        return "same"
+    if p < LEVEL and abs(value) >= band:
+        return "rose" if value > 0 else "fell"
+    return "cannot tell"

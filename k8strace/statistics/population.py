@@ -1,0 +1,150 @@
+"""A population: what is compared, as arrays, one row per request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from k8strace import _core
+from k8strace.components import UNATTRIBUTED, component_of
+from k8strace.requests import Requests
+from k8strace.statistics.blocks import blocks_of
+from k8strace.tables import require
+
+if TYPE_CHECKING:
+    from k8strace.statistics.arrays import Ints
+
+__all__ = ["LOAD", "Population", "population_of"]
+
+LOAD: Final = "load"
+"""A column that populations have more than requests: how many requests the instance had open as this one began."""
+
+_NOT_CALLED: Final = frozenset({"apiserver", UNATTRIBUTED})
+"""Components that work by themselves; the others are called, and calls are counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Requests as arrays. The parts of each sum to its wall time."""
+
+    parts: Ints
+    """Request × phase: ns."""
+    phases: tuple[str, ...]
+    """Names of the columns of `parts`."""
+    calls: Ints
+    """Request × called component: calls."""
+    called: tuple[str, ...]
+    """Names of the columns of `calls`."""
+    keys: tuple[tuple[Any, ...], ...]
+    """Cells: what requests are like, by the columns that were asked for."""
+    cell: Ints
+    """Request → its cell."""
+    start_ns: Ints
+    rows: Sequence[int] = ()
+    """Request → its index among all that were joined."""
+    requests: Requests | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    @cached_property
+    def wall(self) -> Ints:
+        """Request → wall time."""
+        wall: Ints = self.parts.sum(1)
+        return wall
+
+    @cached_property
+    def block(self) -> Ints:
+        """Request → its block of time, without numbers of blocks that are empty."""
+        np = require("numpy", "analysis")
+        block: Ints = np.unique(blocks_of(self.start_ns), return_inverse=True)[1].reshape(-1)
+        return block
+
+    @cached_property
+    def blocks(self) -> int:
+        """How many blocks have requests."""
+        return int(self.block.max()) + 1 if len(self) else 0
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Components of the phases, in alphabetical order."""
+        return tuple(sorted({component_of(phase) for phase in self.phases}))
+
+    @cached_property
+    def by_component(self) -> Ints:
+        """Request × component: ns."""
+        np = require("numpy", "analysis")
+        summed = np.zeros((len(self), len(self.components)), np.int64)
+        for at, phase in enumerate(self.phases):
+            summed[:, self.components.index(component_of(phase))] += self.parts[:, at]
+        result: Ints = summed
+        return result
+
+
+def population_of(requests: Requests, divided: _core.AttributedRequests, by: Sequence[str]) -> Population:
+    """
+    The requests that latency statistics are about: outermost, with true times, not open by their nature.
+
+    Args:
+        requests: Which.
+        divided: Their parts.
+        by: Columns of requests, or `load`.
+
+    Raises:
+        KeyError: There is no such column.
+        MissingExtraError: numpy is not installed.
+    """
+    np = require("numpy", "analysis")
+    kept = requests.where(timed=True, long_running=False).outermost()
+    rows = list(kept._rows)
+    table = kept._joined.phase_table
+    components = sorted({component_of(phase) for phase in table.names})
+    group = [components.index(component_of(phase)) for phase in table.names]
+    calls = kept._joined.core.call_counts(table.answers, group, len(components), rows)
+    parts = divided.matrix(rows, list(range(len(table.names))), len(table.names))
+    parts = np.frombuffer(parts, np.int64).reshape(len(rows), len(table.names))
+    counted = np.frombuffer(calls, np.int64).reshape(len(rows), len(components))
+    used = [at for at in range(len(table.names)) if parts[:, at].any()]
+    called = [at for at, name in enumerate(components) if name not in _NOT_CALLED and counted[:, at].any()]
+    keys: dict[tuple[Any, ...], int] = {}
+    columns = [_load(kept) if name == LOAD else kept.column(name) for name in by]
+    values = zip(*columns, strict=True) if columns else iter([()] * len(rows))
+    return Population(
+        parts=parts[:, used],
+        phases=tuple(table.names[at] for at in used),
+        calls=counted[:, called],
+        called=tuple(components[at] for at in called),
+        cell=np.array([keys.setdefault(key, len(keys)) for key in values], np.int64),
+        keys=tuple(keys),
+        start_ns=np.array(kept.column("start_unix_nano"), np.int64),
+        rows=rows,
+        requests=kept,
+    )
+
+
+def _load(kept: Requests) -> list[str]:
+    """How many requests the same instance had open as each began: "0", "1", "2-3", "4-7", …; watches do not count."""
+    np = require("numpy", "analysis")
+    start = np.array(kept.column("start_unix_nano"), np.int64)
+    end = start + np.array(kept.column("wall_ns"), np.int64)
+    instance = np.unique([str(name) for name in kept.column("instance")], return_inverse=True)[1].reshape(-1)
+    opened = np.zeros(len(start), np.int64)
+    for each in range(instance.max() + 1 if len(start) else 0):
+        own = instance == each
+        started = np.searchsorted(np.sort(start[own]), start[own], "left")
+        opened[own] = started - np.searchsorted(np.sort(end[own]), start[own], "right")
+    return [_bucket(int(count)) for count in opened]
+
+
+def _bucket(count: int) -> str:
+    """
+    A range of counts, each twice as wide as the one before.
+
+    Examples:
+        >>> [_bucket(count) for count in (0, 1, 3, 4)]
+        ['0', '1', '2-3', '4-7']
+    """
+    least = 1 << (max(count, 1).bit_length() - 1)
+    return str(count) if count < 2 else f"{least}-{2 * least - 1}"

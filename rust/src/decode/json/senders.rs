@@ -1,0 +1,166 @@
+//! Spans that name their sender one by one → one `ResourceSpans` for each sender, one `ScopeSpans` for each scope.
+
+use std::collections::HashMap;
+
+use super::Scalar;
+use crate::decode::write::Out;
+
+/// Field numbers of the `.proto`.
+pub(super) mod number {
+    pub(in super::super) const RESOURCE_SPANS: u32 = 1;
+    pub(in super::super) const RESOURCE: u32 = 1;
+    pub(in super::super) const SCOPE_SPANS: u32 = 2;
+    pub(in super::super) const SCOPE: u32 = 1;
+    pub(in super::super) const SPANS: u32 = 2;
+    pub(in super::super) const RESOURCE_ATTRIBUTES: u32 = 1;
+    pub(in super::super) const TRACE_ID: u32 = 1;
+    pub(in super::super) const SPAN_ID: u32 = 2;
+    pub(in super::super) const TRACE_STATE: u32 = 3;
+    pub(in super::super) const PARENT_SPAN_ID: u32 = 4;
+    pub(in super::super) const NAME: u32 = 5;
+    pub(in super::super) const KIND: u32 = 6;
+    pub(in super::super) const START: u32 = 7;
+    pub(in super::super) const END: u32 = 8;
+    pub(in super::super) const ATTRIBUTES: u32 = 9;
+    pub(in super::super) const EVENTS: u32 = 11;
+    pub(in super::super) const LINKS: u32 = 13;
+    pub(in super::super) const STATUS: u32 = 15;
+}
+
+/// Who made a span, as far as its own JSON tells.
+#[derive(Default, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Sender {
+    /// Key or wire bytes of its resource.
+    pub(super) resource: Vec<u8>,
+    pub(super) scope: Scope,
+}
+
+/// The instrumentation scope, as OpenTelemetry's translators write it into tags.
+#[derive(Default, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Scope {
+    pub(super) name: String,
+    pub(super) version: String,
+}
+
+impl Scope {
+    /// Takes a tag if it tells of the scope.
+    pub(super) fn takes(&mut self, key: &str, value: &str) -> bool {
+        match key {
+            "otel.scope.name" | "otel.library.name" => self.name = value.to_owned(),
+            "otel.scope.version" | "otel.library.version" => self.version = value.to_owned(),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Spans in wire bytes, by sender.
+#[derive(Default)]
+pub(super) struct Senders {
+    spans: Vec<u8>,
+    /// Where each ends in `spans`, and its sender.
+    ends: Vec<(usize, u32)>,
+    numbers: HashMap<Sender, u32>,
+}
+
+impl Senders {
+    /// Bytes held.
+    pub(super) fn len(&self) -> usize {
+        self.spans.len() + size_of::<(usize, u32)>() * self.ends.len()
+    }
+
+    /// Adds a span: its fields.
+    pub(super) fn add(&mut self, sender: &Sender, span: &[u8]) {
+        let next = self.numbers.len() as u32;
+        let number = match self.numbers.get(sender) {
+            Some(number) => *number,
+            None => *self.numbers.entry(sender.clone()).or_insert(next),
+        };
+        self.spans.extend_from_slice(span);
+        self.ends.push((self.spans.len(), number));
+    }
+
+    /// Writes all. `resource` gives the wire bytes of a sender's resource.
+    pub(super) fn write<'a>(&'a self, out: &mut Out, resource: impl Fn(&'a [u8]) -> &'a [u8]) {
+        let mut senders: Vec<(&Sender, u32)> =
+            self.numbers.iter().map(|(sender, at)| (sender, *at)).collect();
+        senders.sort_unstable_by_key(|(_, number)| *number);
+        let mut order: Vec<usize> = (0..self.ends.len()).collect();
+        order.sort_by_key(|&at| self.ends[at].1);
+        let mut rest = order.as_slice();
+        for (sender, number) in senders {
+            let count = rest.partition_point(|&at| self.ends[at].1 == number);
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            let spans = out.open(number::RESOURCE_SPANS);
+            out.bytes(number::RESOURCE, resource(&sender.resource));
+            let scope_spans = out.open(number::SCOPE_SPANS);
+            if sender.scope != Scope::default() {
+                let scope = out.open(number::SCOPE);
+                out.text(1, &sender.scope.name);
+                out.text(2, &sender.scope.version);
+                out.close(scope);
+            }
+            for &at in own {
+                let start = at.checked_sub(1).map_or(0, |before| self.ends[before].0);
+                out.bytes(number::SPANS, &self.spans[start..self.ends[at].0]);
+            }
+            out.close(scope_spans);
+            out.close(spans);
+        }
+    }
+}
+
+/// Writes an attribute with a value of its own kind.
+pub(super) fn attribute(out: &mut Out, number: u32, key: &str, value: &Scalar<'_>) {
+    let at = out.open(number);
+    out.bytes(1, key.as_bytes());
+    let inner = out.open(2);
+    match value {
+        Scalar::Text(text) => out.bytes(1, text.as_bytes()),
+        Scalar::Bool(value) => out.number(2, u64::from(*value)),
+        Scalar::Unsigned(value) => match i64::try_from(*value) {
+            Ok(value) => out.number(3, value as u64),
+            Err(_) => out.bytes(1, value.to_string().as_bytes()),
+        },
+        Scalar::Signed(value) => out.number(3, *value as u64),
+        Scalar::Float(value) => out.fixed64(4, value.to_bits()),
+    }
+    out.close(inner);
+    out.close(at);
+}
+
+/// Writes an attribute of bytes.
+pub(super) fn bytes_attribute(out: &mut Out, number: u32, key: &str, value: &[u8]) {
+    let at = out.open(number);
+    out.bytes(1, key.as_bytes());
+    let inner = out.open(2);
+    out.bytes(7, value);
+    out.close(inner);
+    out.close(at);
+}
+
+/// Writes a status, if one was told.
+pub(super) fn status(out: &mut Out, code: u64, message: &str) {
+    if code != 0 || !message.is_empty() {
+        let at = out.open(number::STATUS);
+        out.text(2, message);
+        out.number(3, code);
+        out.close(at);
+    }
+}
+
+/// The number of a kind of span, in words of any case; 1 (internal) for others.
+pub(super) fn kind(name: &str) -> u64 {
+    const NAMES: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
+    NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)).unwrap_or(0) as u64 + 1
+}
+
+/// The number of a status, as OpenTelemetry's translators write it into a tag.
+pub(super) fn status_code(name: &str) -> u64 {
+    match name {
+        "OK" => 1,
+        "ERROR" => 2,
+        _ => 0,
+    }
+}

@@ -1,0 +1,287 @@
+//! Silences in which a process was due: somebody waited for it.
+//!
+//! ```text
+//! called        caller  |=====================|        its SERVER span begins only after the silence
+//!               process .....|---silent---||==|
+//! answered      process |====|---silent---|==|         its own call ends only after, and was answered before
+//!               called     |==|
+//! stood         process |====|---silent---|====|       spans of it that serve somebody, and have nobody to wait for
+//! queued        process .....|---silent---||=|         requests that begin all at once, before any was answered
+//! ```
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_schema::ArrowError;
+
+use crate::arrow;
+use crate::columns::NONE;
+use crate::findings::silences::{SHORTEST, Silence, Silences};
+use crate::findings::steps::Steps;
+use crate::join::Joined;
+use crate::join::span_kind::{CLIENT, SERVER};
+
+/// Who waits goes on at most so long after a silence: a quarter of what it waited, at least 5 ms, at most 100.
+fn late(wait: i64) -> i64 {
+    (wait / 4).clamp(5_000_000, 100_000_000)
+}
+
+/// Evidence of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waits {
+    /// How many waited.
+    pub count: u32,
+    /// The longest wait, in ns.
+    pub longest: i64,
+}
+
+impl Waits {
+    fn add(&mut self, wait: i64) {
+        self.count += 1;
+        self.longest = self.longest.max(wait);
+    }
+}
+
+/// What is known of one silence.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Due {
+    /// From, to.
+    pub time: Silence,
+    /// Calls into the process.
+    pub called: Waits,
+    /// Calls of the process.
+    pub answered: Waits,
+    /// Names of its own spans.
+    pub stood: Waits,
+    /// Calls of it of which only its own side is here.
+    pub opaque: Waits,
+    /// It is one span of the process, from its start to its end: the process was at work.
+    pub busy: bool,
+    /// Requests that begin right after.
+    pub queued: u32,
+    /// Calls into the process that were sent in the silence.
+    pub sent: u32,
+    /// Calls before and after it, into the process and out of it.
+    pub around: u32,
+    /// How many of them waited too.
+    pub slow_around: u32,
+}
+
+/// A call between two processes: when it was sent, begun, answered, and when the answer was there.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    client: u32,
+    server: u32,
+    sent: i64,
+    begun: i64,
+    answered: i64,
+    ended: i64,
+}
+
+/// Of every process the silences in which it was due.
+pub fn due(j: &Joined) -> Vec<Vec<Due>> {
+    let silences = Silences::new(j);
+    let empty = |&time: &Silence| Due { time, ..Due::default() };
+    let mut due: Vec<Vec<Due>> = silences.of.iter().map(|of| of.iter().map(empty).collect()).collect();
+    let calls = calls(j, &silences);
+    for call in &calls {
+        called(call, &silences, &mut due);
+        answered(call, &silences, &mut due);
+    }
+    stood(j, &silences, &mut due);
+    let around = Around::new(j, &calls, &silences);
+    for (process, due) in due.iter_mut().enumerate() {
+        due.retain(|one| {
+            [one.called, one.answered, one.stood, one.opaque].iter().any(|waits| waits.count > 0)
+        });
+        due.iter_mut().for_each(|one| around.look(process, one));
+    }
+    due
+}
+
+fn calls(j: &Joined, silences: &Silences) -> Vec<Call> {
+    let c = &j.columns;
+    let call = |&row: &u32| {
+        let (server, above) = (row as usize, j.parent[row as usize]);
+        if above == NONE || c.spans.kind[server] != SERVER || c.spans.kind[above as usize] != CLIENT {
+            return None;
+        }
+        let above = above as usize;
+        let (client, process) = (j.processes.of(c, above), j.processes.of(c, server));
+        if client == process || !silences.seen[server] || !silences.seen[above] {
+            return None;
+        }
+        Some(Call {
+            client,
+            server: process,
+            sent: j.start[above],
+            begun: j.start[server],
+            answered: silences.end[server],
+            ended: silences.end[above],
+        })
+    };
+    j.forest.order.iter().filter_map(call).collect()
+}
+
+fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
+    let total = call.begun - call.sent;
+    if total < SHORTEST {
+        return;
+    }
+    if let Some((place, (start, end))) = silences.before(call.server, call.begun, late(total)) {
+        let wait = end - call.sent.max(start);
+        if wait >= SHORTEST && call.begun - end <= late(wait) {
+            due[call.server as usize][place].called.add(wait);
+        }
+    }
+}
+
+fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
+    let total = call.ended - call.answered;
+    if total < SHORTEST {
+        return;
+    }
+    if let Some((place, (start, end))) = silences.before(call.client, call.ended, late(total)) {
+        let wait = end - call.answered.max(start);
+        if wait >= SHORTEST && call.ended - end <= late(wait) {
+            due[call.client as usize][place].answered.add(wait);
+        }
+    }
+}
+
+fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
+    let steps = Steps::new(j, silences);
+    let mut names = Vec::new();
+    for step in &steps.long {
+        let process = j.processes.of(&j.columns, step.row as usize);
+        let (from, to) = step.time;
+        if let Some((place, (start, end))) = silences.before(process, to, late(to - from)) {
+            let wait = end - start;
+            due[process as usize][place].busy |= step.whole && step.time == (start, end);
+            if start >= from && to - end <= late(wait) && wait >= 4 * steps.usual(step) {
+                if step.opaque {
+                    due[process as usize][place].opaque.add(wait);
+                } else {
+                    names.push((process, place, step.class, wait));
+                }
+            }
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    for (process, place, _, wait) in names {
+        due[process as usize][place].stood.add(wait);
+    }
+}
+
+/// What went on before and after silences.
+struct Around {
+    /// Process → calls into it: (sent, begun), by both.
+    into: Vec<[Vec<(i64, i64)>; 2]>,
+    /// Process → calls out of it: (answered, ended), by both.
+    out: Vec<[Vec<(i64, i64)>; 2]>,
+    /// Process → starts of requests that nobody here sent.
+    starts: Vec<Vec<i64>>,
+    /// Process → ends of what it served.
+    ends: Vec<Vec<i64>>,
+}
+
+/// So many calls are looked at on each side.
+const NEIGHBOURS: usize = 8;
+
+impl Around {
+    fn new(j: &Joined, calls: &[Call], silences: &Silences) -> Self {
+        let c = &j.columns;
+        let processes = j.processes.names.len();
+        let mut into = vec![[Vec::new(), Vec::new()]; processes];
+        let mut out = into.clone();
+        for call in calls {
+            for side in 0..2 {
+                into[call.server as usize][side].push((call.sent, call.begun));
+                out[call.client as usize][side].push((call.answered, call.ended));
+            }
+        }
+        for sides in into.iter_mut().chain(&mut out) {
+            sides[0].sort_unstable();
+            sides[1].sort_unstable_by_key(|&(first, then)| (then, first));
+        }
+        let (mut starts, mut ends) = (vec![Vec::new(); processes], vec![Vec::new(); processes]);
+        for &row in &j.forest.order {
+            let at = row as usize;
+            if c.spans.kind[at] != SERVER || !silences.seen[at] {
+                continue;
+            }
+            let process = j.processes.of(c, at) as usize;
+            ends[process].push(silences.end[at]);
+            if j.parent[at] == NONE || c.spans.kind[j.parent[at] as usize] != CLIENT {
+                starts[process].push(j.start[at]);
+            }
+        }
+        starts.iter_mut().chain(&mut ends).for_each(|times| times.sort_unstable());
+        Self { into, out, starts, ends }
+    }
+
+    fn look(&self, process: usize, due: &mut Due) {
+        let (start, end) = due.time;
+        let length = end - start;
+        let answer = self.ends[process].get(self.ends[process].partition_point(|&ns| ns < end));
+        let until = answer.map_or(i64::MAX, |&ns| ns).min(end + late(length));
+        let begun = |at: i64| self.starts[process].partition_point(|&ns| ns < at);
+        due.queued = (begun(until) - begun(end)) as u32;
+        let sent = |at: i64| self.into[process][0].partition_point(|&(ns, _)| ns < at);
+        let within = &self.into[process][0][sent(start)..sent(end - SHORTEST).max(sent(start))];
+        due.sent = within.iter().filter(|call| call.1 >= end).count() as u32;
+        for sides in [&self.into[process], &self.out[process]] {
+            let after = sides[0].partition_point(|&(first, _)| first <= end);
+            let next =
+                sides[0][after..].iter().take(NEIGHBOURS).take_while(|call| call.0 <= end + 2 * length);
+            let before = sides[1].partition_point(|&(_, then)| then <= start);
+            let last = sides[1][..before]
+                .iter()
+                .rev()
+                .take(NEIGHBOURS)
+                .take_while(|call| call.1 >= start - length / 2);
+            for (first, then) in next.chain(last) {
+                due.around += 1;
+                due.slow_around += u32::from((then - first) * 4 >= length);
+            }
+        }
+    }
+}
+
+/// One row per silence in which a process may have been due, by process and time.
+pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
+    let of = |(process, due): (usize, Vec<Due>)| due.into_iter().map(move |due| (process, due));
+    let rows: Vec<(usize, Due)> = due(j).into_iter().enumerate().flat_map(of).collect();
+    let name = |&(process, _): &(usize, Due)| &j.processes.names[process];
+    let number = |of: fn(&Due) -> u32| {
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, due)| of(due)))) as ArrayRef
+    };
+    let ns = |of: fn(&Due) -> i64| {
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, due)| of(due)))) as ArrayRef
+    };
+    arrow::named(vec![
+        (
+            "process",
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|&(process, _)| process as u32)))
+                as ArrayRef,
+        ),
+        ("service", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &name(row).0)))),
+        ("instance", Arc::new(StringArray::from_iter(rows.iter().map(|row| name(row).1.as_deref())))),
+        ("start_unix_nano", ns(|due| due.time.0)),
+        ("end_unix_nano", ns(|due| due.time.1)),
+        ("called", number(|due| due.called.count)),
+        ("called_ns", ns(|due| due.called.longest)),
+        ("answered", number(|due| due.answered.count)),
+        ("answered_ns", ns(|due| due.answered.longest)),
+        ("stood", number(|due| due.stood.count)),
+        ("stood_ns", ns(|due| due.stood.longest)),
+        ("opaque", number(|due| due.opaque.count)),
+        ("opaque_ns", ns(|due| due.opaque.longest)),
+        ("queued", number(|due| due.queued)),
+        ("sent", number(|due| due.sent)),
+        ("around", number(|due| due.around)),
+        ("slow_around", number(|due| due.slow_around)),
+        ("busy", Arc::new(BooleanArray::from_iter(rows.iter().map(|(_, due)| Some(due.busy))))),
+    ])
+}

@@ -1,0 +1,110 @@
+//! Updates that had to be tried again, because somebody else had written the object in between.
+//!
+//! ```text
+//! GuaranteedUpdate etcd3  |=======================================|
+//! events                     i        r           r                  i: initial value restored
+//! etcd                    |R|  |-Txn-|  |--Txn---|  |--Txn--|        r: Retry value restored
+//! lost                       |====================|
+//! ```
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow_schema::ArrowError;
+
+use crate::arrow;
+use crate::columns::{NONE, run};
+use crate::join::Joined;
+use crate::join::known_names::KnownNames;
+use crate::join::span_kind::INTERNAL;
+
+/// One update with conflicts.
+#[derive(Debug, Clone, Copy)]
+pub struct Conflicts {
+    /// Its `GuaranteedUpdate etcd3` span.
+    pub row: u32,
+    /// Attempts that were in vain.
+    pub attempts: u64,
+    /// When the first attempt began.
+    pub from: i64,
+    /// When the last one that was in vain had ended, and the value to try with was there.
+    pub to: i64,
+}
+
+/// The updates with conflicts, in the order of the forest.
+///
+/// Told by the event; where the sender dropped events (it keeps the last 128), by the transactions.
+pub fn conflicts(joined: &Joined) -> Vec<Conflicts> {
+    let c = &joined.columns;
+    let (Some(update), Some(retried)) =
+        (c.names.find(b"GuaranteedUpdate etcd3"), c.names.find(b"Retry value restored"))
+    else {
+        return Vec::new();
+    };
+    let names = KnownNames::new(c, &joined.apiservers);
+    let begins = c.names.find(b"initial value restored");
+    let transactions = transactions(joined);
+    let is_update = |&&row: &&u32| c.spans.name[row as usize] == update && names.is_inner(c, row as usize);
+    let of_update = |&row: &u32| {
+        let (seen, from, to) = retries(joined, row as usize, begins, retried);
+        let dropped = c.spans.dropped_events_count[row as usize] > 0;
+        let sent = if dropped { transactions[row as usize].saturating_sub(1) } else { 0 };
+        let from = from.unwrap_or(joined.start[row as usize]);
+        Some(Conflicts { row, attempts: sent.max(seen), from, to: to? })
+    };
+    joined.forest.order.iter().filter(is_update).filter_map(of_update).collect()
+}
+
+/// What an update's events tell: how often it began anew, when it began, when it last began anew.
+fn retries(joined: &Joined, at: usize, begins: Option<u32>, retried: u32) -> (u64, Option<i64>, Option<i64>) {
+    let c = &joined.columns;
+    let (mut seen, mut from, mut to) = (0, None, None);
+    for event in run(&c.spans.events_end, at) {
+        let name = c.events.name[event];
+        if name == retried {
+            seen += 1;
+            to = to.max(Some(time_of(joined, at, event)));
+        } else if Some(name) == begins {
+            from = Some(time_of(joined, at, event));
+        }
+    }
+    (seen, from, to)
+}
+
+/// An event's time on the clock of the trees.
+fn time_of(joined: &Joined, row: usize, event: usize) -> i64 {
+    let shift = joined.start[row].saturating_sub_unsigned(joined.columns.spans.start_time_unix_nano[row]);
+    let raw = joined.columns.events.time_unix_nano[event];
+    i64::try_from(raw).unwrap_or(i64::MAX).saturating_add(shift)
+}
+
+/// Row → how many transactions it sent.
+fn transactions(joined: &Joined) -> Vec<u64> {
+    let mut sent = vec![0; joined.parent.len()];
+    let name = joined.columns.names.find(b"etcdserverpb.KV/Txn");
+    for &row in &joined.forest.order {
+        let (above, kind) = (joined.parent[row as usize], joined.columns.spans.kind[row as usize]);
+        // An aggregated server's calls have no CLIENT span.
+        if above != NONE && kind != INTERNAL && Some(joined.columns.spans.name[row as usize]) == name {
+            sent[above as usize] += 1;
+        }
+    }
+    sent
+}
+
+/// One row per update with conflicts.
+pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let c = &joined.columns;
+    let found = conflicts(joined);
+    let key = c.keys.find(b"key");
+    let request = |of: &Conflicts| Some(joined.requests.of_row[of.row as usize]).filter(|&at| at != NONE);
+    let texts = found.iter().map(|of| c.span_attributes.string(of.row as usize, key));
+    arrow::named(vec![
+        ("request", Arc::new(UInt32Array::from_iter(found.iter().map(request))) as ArrayRef),
+        ("key", arrow::strings_column(c, texts)?),
+        ("conflicts", Arc::new(UInt64Array::from_iter_values(found.iter().map(|of| of.attempts)))),
+        ("from_unix_nano", Arc::new(Int64Array::from_iter_values(found.iter().map(|of| of.from)))),
+        ("to_unix_nano", Arc::new(Int64Array::from_iter_values(found.iter().map(|of| of.to)))),
+        ("span", Arc::new(UInt32Array::from_iter_values(found.iter().map(|of| of.row)))),
+    ])
+}

@@ -1,0 +1,118 @@
+//! The calls of the apiserver to admission webhooks: one row per HTTP call, with the webhook that the span around it
+//! names; of a call without its HTTP span, that span itself.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_schema::ArrowError;
+
+use crate::arrow;
+use crate::columns::{Columns, NONE, run};
+use crate::join::Joined;
+use crate::join::known_names::KnownNames;
+
+/// The span around a call, and what kind of webhook it is for.
+const AROUND: [(&str, &str); 2] =
+    [("Call mutating webhook", "mutating"), ("Call validating webhook", "validating")];
+
+/// `SpanStatus` of what failed.
+const ERROR: i32 = 2;
+
+/// One call.
+struct Call {
+    /// The span around it, which names the webhook.
+    around: usize,
+    /// The HTTP call; the same as `around` where there is none.
+    row: usize,
+    kind: &'static str,
+}
+
+fn calls(joined: &Joined) -> Vec<Call> {
+    let c = &joined.columns;
+    let names = KnownNames::new(c, &joined.apiservers);
+    let known = AROUND.map(|(name, kind)| (c.names.find(name.as_bytes()), kind));
+    if known.iter().all(|(name, _)| name.is_none()) {
+        return Vec::new();
+    }
+    let mut http = vec![NONE; joined.parent.len()];
+    for &row in joined.forest.order.iter().filter(|&&row| names.is_http_call(c, row as usize)) {
+        let above = joined.parent[row as usize];
+        if above != NONE && http[above as usize] == NONE {
+            http[above as usize] = row;
+        }
+    }
+    let found = |&row: &u32| {
+        let around = row as usize;
+        let &(_, kind) = known.iter().find(|&&(name, _)| name == Some(c.spans.name[around]))?;
+        let row = if http[around] == NONE { around } else { http[around] as usize };
+        names.is_inner(c, around).then_some(Call { around, row, kind })
+    };
+    let mut calls: Vec<Call> = joined.forest.order.iter().filter_map(found).collect();
+    calls.sort_by_key(|call| (joined.start[call.row], c.spans.trace_id[call.row], c.spans.span_id[call.row]));
+    calls
+}
+
+/// A duration as Go writes it in whole units, in ns: `timeout=10s`.
+fn timeout_ns(url: &str) -> Option<u64> {
+    let query = url.split_once('?')?.1;
+    let text = query.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit())?);
+    let unit = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// What went wrong with a span, in its own words: its status, its `error.type`, or the event that tells.
+fn error(c: &Columns, row: usize) -> Option<String> {
+    let message = c.text(c.spans.status_message[row]);
+    let failed = c.spans.status_code[row] == ERROR;
+    if failed && !message.is_empty() {
+        return Some(message.to_owned());
+    }
+    let key = |name: &str| c.keys.find(name.as_bytes());
+    let told = ["exception.message", "err"].map(key);
+    let event = run(&c.spans.events_end, row)
+        .rev()
+        .find_map(|event| told.iter().find_map(|&key| c.event_attributes.string(event, key)));
+    let text = event.or_else(|| c.span_attributes.string(row, key("error.type")));
+    text.map(|text| c.text(text).to_owned()).or_else(|| failed.then(|| "error".to_owned()))
+}
+
+/// The calls as a table.
+pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    let c = &joined.columns;
+    let calls = calls(joined);
+    let key = |name: &str| c.keys.find(name.as_bytes());
+    let around = |name: &str| {
+        let key = key(name);
+        arrow::strings_column(c, calls.iter().map(|call| c.span_attributes.string(call.around, key)))
+    };
+    let status = ["http.response.status_code", "http.status_code"].map(key);
+    let url = ["url.full", "http.url"].map(key);
+    let int = |call: &Call| status.iter().find_map(|&key| c.span_attributes.int(call.row, key));
+    let timeout =
+        |call: &Call| timeout_ns(url.iter().find_map(|&key| c.span_text(call.row, key)).unwrap_or_default());
+    let wrong = |call: &Call| error(c, call.row).or_else(|| error(c, call.around));
+    let request = |call: &Call| Some(joined.requests.of_row[call.row]).filter(|&at| at != NONE);
+    let length = |call: &Call| (joined.end[call.row] - joined.start[call.row]).max(0) as u64;
+    let rows = || calls.iter().map(|call| call.row);
+    arrow::named(vec![
+        ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
+        ("trace_id", arrow::hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
+        ("span_id", arrow::hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
+        ("kind", Arc::new(StringArray::from_iter_values(calls.iter().map(|call| call.kind)))),
+        ("webhook", around("webhook")?),
+        ("configuration", around("configuration")?),
+        ("operation", around("operation")?),
+        ("start_unix_nano", Arc::new(Int64Array::from_iter_values(rows().map(|row| joined.start[row])))),
+        ("client_ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(length)))),
+        ("timeout_ns", Arc::new(UInt64Array::from_iter(calls.iter().map(timeout)))),
+        ("http_status", Arc::new(Int64Array::from_iter(calls.iter().map(int)))),
+        ("error", Arc::new(StringArray::from_iter(calls.iter().map(wrong)))),
+        ("span", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row as u32)))),
+    ])
+}

@@ -1,0 +1,71 @@
+"""A process that was stopped is found, by name and time, and one that only waited, or only was slow, is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+import k8strace
+from k8strace.findings.stalls import Stall, stalls
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "captures"
+"""Recordings with known faults, which a clone need not have."""
+OWN = sorted((ROOT / "tests" / "data").glob("k8s-*.otlp.zst"))
+HEALTHY = [
+    *SHARED.glob("k8s-*.otlp.zst"),
+    *SHARED.glob("whatif/*.otlp.zst"),
+    *SHARED.glob("faults/f-sham.otlp.zst"),
+    *SHARED.glob("faults/f-conflict.otlp.zst"),
+]
+
+Window = tuple[int, int]
+
+
+def windows(fault: str) -> list[Window]:
+    """When it happened, from the recording's own log."""
+    path = SHARED / "faults" / f"{fault}.faults.jsonl"
+    if not path.exists():
+        pytest.skip(f"the recordings with known faults are not here: {path}")
+    return [(line["start"], line["end"]) for line in map(json.loads, path.read_text().splitlines())]
+
+
+def lay_in(requests: k8strace.Requests, window: Window) -> int:
+    """How many requests that end by themselves were open in a window."""
+    columns = ("start_unix_nano", "wall_ns", "long_running")
+    return sum(
+        start < window[1] and start + wall > window[0] and not long_running
+        for start, wall, long_running in zip(*map(requests.column, columns), strict=True)
+    )
+
+
+def shared_ns(stall: Stall, window: Window) -> int:
+    return min(stall.end_unix_nano, window[1]) - max(stall.start_unix_nano, window[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "process"), [("f-etcd-pause", "etcd"), ("f-apiserver-pause", "apiserver")])
+def test_a_stopped_process_is_found_by_name_and_time(fault: str, process: str) -> None:
+    known = windows(fault)
+    requests = k8strace.join(k8strace.read(SHARED / "faults" / f"{fault}.otlp.zst"))
+    found = stalls(requests)
+    right = [(w, s) for w in known for s in found if shared_ns(s, w) > 0 and s.process.service == process]
+    busy = [window for window in known if lay_in(requests, window) >= 3]
+    assert len({window for window, _ in right if window in busy}) >= 0.95 * len(busy)
+    assert len(right) >= 0.98 * len(found)
+    assert median(abs(stall.start_unix_nano - start) for (start, _), stall in right) <= 15_000_000
+    assert median(abs(stall.end_unix_nano - end) for (_, end), stall in right) <= 15_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(HEALTHY), ids=lambda path: path.name)
+def test_no_stall_is_found_where_nothing_stopped(path: Path) -> None:
+    assert stalls(k8strace.join(k8strace.read(path))) == []
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
+def test_no_stall_is_found_in_a_healthy_recording(path: Path) -> None:
+    assert stalls(k8strace.join(k8strace.read(path))) == []
