@@ -14,6 +14,7 @@ from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
 from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
+from k8strace.formats.client_times import ClientTime, read_client_times
 from k8strace.requests import Request, Requests, join
 from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
@@ -24,6 +25,7 @@ from k8strace.whatif import Change, Projection
 __all__ = [
     "Attribution",
     "Change",
+    "ClientTime",
     "Comparison",
     "ConditionError",
     "DecodeError",
@@ -47,6 +49,7 @@ __all__ = [
     "decode",
     "join",
     "read",
+    "read_client_times",
     "read_rules",
     "scan",
 ]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.files import FileExport
+from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -329,7 +331,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(ArrowExport, FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -618,12 +620,16 @@ class Requests(ArrowExport):
         """
         return self._joined.of("webhook_calls", self._rows)
 
-    def findings(self) -> Table:
+    def findings(self, *, client_times: Sequence[ClientTime] = ()) -> Table:
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
         Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
         not those inside another one of these. What each `code` means is in the reference, "Findings".
+
+        Args:
+            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
+                that was than the spans.
 
         Returns:
             One row per finding: `code`; `severity`, "info", "warning" or "error"; `sentence` and `fix`, in words;
@@ -640,7 +646,7 @@ class Requests(ArrowExport):
         """
         from k8strace.findings import findings_of
 
-        return findings_of(self)
+        return findings_of(self, client_times)
 
     def stalls(self, *, error_rate: float = 0.01) -> Table:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import IO, Any, Final, TypeAlias
 
 from k8strace import ConditionError, Requests, join, read, read_rules
 from k8strace.cli.exits import UsageError, complain
-from k8strace.selecting import as_text, condition_of, text_of
+from k8strace.selecting import as_text, condition_of, moment_of, text_of
 from k8strace.views.text import count, duration
 
 __all__ = ["check_columns", "joined", "selected"]
@@ -32,9 +33,42 @@ def _read(asked: argparse.Namespace) -> Any:
         raise UsageError("standard input (-) can be read only once")
     if "-" in asked.files and sys.stdin.isatty():
         raise UsageError("standard input (-) is the terminal: pipe a recording into it")
-    sources: list[str | IO[bytes]] = [sys.stdin.buffer if name == "-" else name for name in asked.files]
+    fetched = _fetched(asked)
+    if not asked.files and not fetched:
+        raise UsageError("expected FILE or --from TOOL=URL")
+    files: list[str | IO[bytes]] = [sys.stdin.buffer if name == "-" else name for name in asked.files]
+    sources = [*files, *fetched]
     with _progress(asked) as tell:
         return read(sources, format=asked.format, strict=asked.strict, progress=tell)
+
+
+def _fetched(asked: argparse.Namespace) -> list[IO[bytes]]:
+    """What other tools answered; a line on stderr says if there may be more."""
+    if not getattr(asked, "sources", None):
+        return []
+    from k8strace.formats.fetching import Bounds, fetch
+
+    now = time.time_ns()
+    since = moment_of(asked.since or "15m", (now, now))
+    until = moment_of(asked.until, (now, now), after=since)
+    allowed = os.environ.get("K8STRACE_FROM_AUTHORIZATION")
+    found: list[IO[bytes]] = []
+    for source in asked.sources:
+        bounds = Bounds(asked.fetch_traces, asked.fetch_mib << 20, asked.fetch_seconds)
+        found += fetch(
+            source,
+            since or 0,
+            now if until is None else until,
+            services=asked.apiserver,
+            bounds=bounds,
+            headers={"Authorization": allowed} if allowed else None,
+        )
+        if bounds.reached:
+            tool = source.partition("=")[0]
+            complain(
+                f"{tool} may have more: fetching ended at {' and '.join(bounds.reached)} (see --fetch-traces)"
+            )
+    return found
 
 
 Tell = Callable[[int, int | None], None]

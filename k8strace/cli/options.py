@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 from k8strace.cli.exits import USAGE, complain, exit_codes
-from k8strace.cli.numbers import condition, moment, width
+from k8strace.cli.numbers import above_zero, condition, moment, width
 
 __all__ = [
     "PIPED_WIDTH",
@@ -22,6 +22,7 @@ __all__ = [
     "add_reading",
     "add_selecting",
     "add_showing",
+    "add_sources",
     "add_where",
     "with_times",
 ]
@@ -97,6 +98,32 @@ def add_files(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sources(command: argparse.ArgumentParser) -> None:
+    """What is read: files, or what another tool holds."""
+    command.add_argument(
+        "files", nargs="*", metavar="FILE", help="path, quoted pattern, or - for standard input"
+    )
+    group = command.add_argument_group("fetching")
+    group.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        metavar="TOOL=URL",
+        help="jaeger=URL or tempo=URL: traces of API servers, of the last 15m or --since and --until; "
+        "K8STRACE_FROM_AUTHORIZATION is sent as Authorization",
+    )
+    group.add_argument(
+        "--fetch-traces", type=above_zero, default=1_000, metavar="N", help="at most so many (default 1000)"
+    )
+    group.add_argument(
+        "--fetch-mib", type=above_zero, default=256, metavar="N", help="at most so many MiB (default 256)"
+    )
+    group.add_argument(
+        "--fetch-seconds", type=above_zero, default=60, metavar="N", help="for at most so long (default 60)"
+    )
+
+
 def add_selecting(command: argparse.ArgumentParser) -> None:
     """Which requests, and how their time is divided."""
     add_where(command)
@@ -139,7 +166,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--format",
         default="auto",
-        help="proto, proto-frames, zstd-frames, json, json-lines (default: by content)",
+        help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
     )
     group.add_argument(
         "--strict", action="store_true", help="fail on a torn file instead of reading what is there"

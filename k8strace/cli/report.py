@@ -10,11 +10,11 @@ from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
     Commands,
     add_command,
-    add_files,
     add_joining,
     add_reading,
     add_selecting,
     add_showing,
+    add_sources,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
 
@@ -34,7 +34,7 @@ def add_report(commands: Commands) -> None:
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
-    add_files(command)
+    add_sources(command)
     command.add_argument(
         "--slowest",
         type=from_zero,

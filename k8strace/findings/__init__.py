@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from k8strace.findings.abandoned import work_after_client_left
@@ -12,15 +12,18 @@ from k8strace.findings.cost import cost_of
 from k8strace.findings.etcd import etcd_opaque, etcd_raft_share, etcd_stream
 from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, in_order, table_of
 from k8strace.findings.lists import list_from_etcd, list_unpaged_big
+from k8strace.findings.outside import time_outside_spans
 from k8strace.findings.reads import page_chain, repeated_reads
 from k8strace.findings.refused import refused_requests
 from k8strace.findings.retries import etcd_retries, retries_cost, update_conflicts
+from k8strace.findings.sampling import sampled
 from k8strace.findings.selection import Selection
 from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
 from k8strace.findings.waits import cache_wait, flowcontrol_queue
 from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
 
 if TYPE_CHECKING:
+    from k8strace.formats.client_times import ClientTime
     from k8strace.requests import Requests
 
 __all__ = [
@@ -61,7 +64,9 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     etcd_opaque,
     etcd_stream,
     work_after_client_left,
+    time_outside_spans,
     spans_lost,
+    sampled,
 )
 """All that is looked for."""
 
@@ -69,9 +74,9 @@ MOST_OF_A_CODE: Final = 10
 """Findings of one code that are told: the most costly ones."""
 
 
-def findings_of(requests: Requests) -> Findings:
+def findings_of(requests: Requests, client_times: Sequence[ClientTime] = ()) -> Findings:
     """See `Requests.findings`."""
-    selection = Selection(requests)
+    selection = Selection(requests, client_times)
     if not selection.rows:
         return table_of([])
     found = (in_order(detector(selection))[:MOST_OF_A_CODE] for detector in DETECTORS)

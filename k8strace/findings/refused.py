@@ -58,14 +58,15 @@ def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | No
     limit = TOO_MUCH_EXPECTED if status in EXPECTED or resource is None else TOO_MUCH
     severe = selection.share(outlay.total_ns) >= limit
     retried = _retried(selection, outlay)
-    what = f"{verb} {resource}" if resource else f"{verb} of no resource (health, metrics and the like)"
+    what = f"{verb} {resource or 'health, metrics and the like'}"
+    were = "was" if len(outlay.rows) == 1 else "were"
     waited = f"; in {len(retried.rows):,} admission waited and tried again" if retried.rows else ""
     fix = _FIXES.get(status, _FIX_SERVER if status >= 500 else _FIX_CLIENT)
     return selection.finding(
         "refused_requests",
         "warning" if severe else "info",
         outlay,
-        f"{count(len(outlay.rows), 'request')} {what} were refused with {_named(status)}"
+        f"{count(len(outlay.rows), 'request')} to {what} {were} refused with {_named(status)}"
         f" and took {selection.cost(outlay.total_ns)}{waited}",
         f"{fix} Each waited {duration(retried.total_ns // len(retried.rows))} in admission."
         if retried.rows
