@@ -28,10 +28,12 @@ from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
 from k8strace.stream import RequestStream, StreamSettings
 from k8strace.tables import Table
+from k8strace.whatif import Change, Projection
 
 __all__ = [
     "Attribution",
     "Audit",
+    "Change",
     "ClientTime",
     "Comparison",
     "ConditionError",
@@ -40,6 +42,7 @@ __all__ = [
     "Findings",
     "FormatError",
     "K8straceError",
+    "Projection",
     "Request",
     "RequestStream",
     "Requests",

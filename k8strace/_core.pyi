@@ -121,6 +121,25 @@ about calls: kind of every signature (0 for none), whether its phases stay, the 
 context, and phase by context and phase.
 """
 
+_Edits: TypeAlias = tuple[
+    int,
+    Sequence[int],
+    Sequence[Sequence[tuple[int, int]]],
+    Sequence[Sequence[int]],
+    Sequence[int],
+    Sequence[tuple[str, int, int, Sequence[bool] | None]],
+    Sequence[int],
+]
+"""
+What is otherwise: units in a ns; the set of every named call, 0 of none; by set and phase the units that a ns of own
+time takes, at most and at least, and the bits of the changes of calls that it is part of; by set the bits of those
+that the named call is itself; the changes of calls (what happens, ns, ns more if its other side is not here, request →
+whether there); and the number of each signature's group of siblings that run together, 0 for none.
+"""
+
+_Figures: TypeAlias = list[tuple[int, int, int, int, int, int]]
+"""Count, sum, median, 99th percentile, least and most, in ns: of all of a group, then without each block."""
+
 @final
 class JoinedSpans:
     """Spans joined into call trees, with their signatures."""
@@ -153,6 +172,12 @@ class JoinedSpans:
         self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
     ) -> AttributedRequests:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
+    def named_calls(self) -> list[tuple[str, str]]:
+        """Calls that have a name: ("webhook" or "etcd", name), numbered from 1 on."""
+    def retime(self, answers: _Answers, edits: _Edits, requests: Sequence[int]) -> RetimedRequests:
+        """How long these requests take if some parts take another time. Raises IndexError, ValueError."""
+    def blocks(self, requests: Sequence[int], count: int) -> bytes:
+        """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def critical_within(
@@ -265,6 +290,16 @@ class AttributedRequests:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
+
+@final
+class RetimedRequests:
+    """How long requests took, and how long they take now."""
+
+    def __len__(self) -> int: ...
+    def ns(self, of: str) -> list[int]:
+        """Of every request: "before", "all" or "last"; 0 for those that were not chosen. Raises ValueError."""
+    def figures(self, blocks: bytes, count: int, group: Sequence[int]) -> tuple[_Figures, _Figures, _Figures]:
+        """Of a group: before, and in both readings. Raises IndexError."""
 
 _Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
 """Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""

@@ -21,6 +21,7 @@ from k8strace.components import component_of
 from k8strace.requests import Request, Requests
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
+from k8strace.whatif import Change, Projection, project
 
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
@@ -246,6 +247,30 @@ class Attribution(ArrowExport):
             exemplar_wall_ns=column("wall_ns")[exemplar],
             errors=self._errors(rows),
         )
+
+    def what_if(self, *changes: Change) -> Projection:
+        """
+        How long these requests would take if some of their parts took another time.
+
+        Every request is timed anew: a span starts after the siblings that had ended before it, and ends after its
+        children and its own last gap. What the times cannot tell of dependences is in the answer's bounds.
+
+        Args:
+            changes: All of them together. None: nothing changes, to the nanosecond.
+
+        Raises:
+            ValueError: A part is not there, or the changes are too many or too fine.
+
+        Examples:
+            >>> import k8strace
+            >>> from k8strace import Change
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> attribution = k8strace.attribute(requests.where(verb="create", resource="pods"))
+            >>> group, = attribution.what_if(Change.latency("webhook", 1_000_000)).by()
+            >>> group.after["mean_ns"].verdict
+            'faster'
+        """
+        return project(self._requests, changes)
 
     def _errors(self, rows: list[int]) -> dict[str, Errors]:
         code, wall = (self._requests._joined.column(name) for name in ("http_status", "wall_ns"))

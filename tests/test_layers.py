@@ -27,6 +27,7 @@ FLOW = [
     "keys",
     "requests",
     "statistics",
+    "whatif",
     "attribution",
     "audit",
     "compare",
@@ -57,6 +58,7 @@ FORWARD = {
 PUBLIC = [
     "Attribution",
     "Audit",
+    "Change",
     "ClientTime",
     "Comparison",
     "ConditionError",
@@ -65,6 +67,7 @@ PUBLIC = [
     "Findings",
     "FormatError",
     "K8straceError",
+    "Projection",
     "Request",
     "RequestStream",
     "Requests",
@@ -148,6 +151,7 @@ def test_imports_point_upstream(path):
 # ---- inside folders ----
 
 FLOORS = {
+    "whatif": ["concurrency", "changes", "edits", "projection", "__init__"],
     "cli": [
         "exits",
         "numbers",
@@ -162,6 +166,7 @@ FLOORS = {
         "tree",
         "audit",
         "export",
+        "whatif",
         "serve",
         "setup",
         "completion",

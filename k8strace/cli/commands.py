@@ -24,6 +24,7 @@ from k8strace.cli.requests import add_requests
 from k8strace.cli.serve import add_serve
 from k8strace.cli.setup import add_setup
 from k8strace.cli.tree import add_tree
+from k8strace.cli.whatif import add_whatif
 from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
@@ -34,6 +35,7 @@ COMMANDS = (
     add_requests,
     add_tree,
     add_compare,
+    add_whatif,
     add_audit,
     add_export,
     add_serve,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
@@ -10,8 +11,9 @@ from k8strace.components import component_of
 from k8strace.requests import Request, Requests
 from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
+from k8strace.whatif import Projection
 
-__all__ = ["report_record", "request_records", "tree_record"]
+__all__ = ["projection_record", "report_record", "request_records", "tree_record"]
 
 _FIRST: Final = (
     "trace_id",
@@ -221,3 +223,30 @@ def _tree(request: Request) -> dict[str, Any]:
         for span_id, start, end, phase in tree.graph["critical_path"]
     ]
     return {"spans": spans, "critical_path": path}
+
+
+# ── What if ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def projection_record(projection: Projection, by: tuple[str, ...]) -> dict[str, Any]:
+    """
+    A projection as one object: `changes` in words, `groups` and `not_modelled`.
+
+    Each group has its `by` columns, `requests`, `blocks`, `before` and `after`: `mean_ns`, `p50_ns` and `p99_ns`; in
+    `after` each with `value`, `low`, `high` and `verdict`.
+    """
+    return {
+        "changes": [change.text for change in projection.changes],
+        "by": list(by),
+        "groups": [
+            {
+                **group.keys,
+                "requests": group.requests,
+                "blocks": group.blocks,
+                "before": asdict(group.before),
+                "after": {name: asdict(estimate) for name, estimate in group.after.items()},
+            }
+            for group in projection.by(*by)
+        ],
+        "not_modelled": list(projection.not_modelled),
+    }

@@ -341,8 +341,9 @@ impl Walker<'_> {
 
 /// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
 #[derive(Debug, Default)]
-struct Labels {
-    initial: Vec<Phase>,
+pub struct Labels {
+    /// Before the first mark.
+    pub initial: Vec<Phase>,
     end: Vec<u32>,
     marks: Vec<(i64, Phase)>,
 }
@@ -354,13 +355,14 @@ impl Labels {
         self.marks.clear();
     }
 
-    fn marks(&self, node: u32) -> &[(i64, Phase)] {
+    /// Where the label of a node changes, in order of time, and to what.
+    pub fn marks(&self, node: u32) -> &[(i64, Phase)] {
         &self.marks[run(&self.end, node as usize)]
     }
 
     /// Cuts an own segment of `node` at the marks.
     #[inline]
-    fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
+    pub fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
         let marks = self.marks(node);
         if marks.is_empty() {
             return emit(self.initial[node as usize], from, to);
@@ -410,7 +412,7 @@ impl Totals {
 }
 
 /// Goes from request to request, with memory that is used again.
-struct Walker<'a> {
+pub struct Walker<'a> {
     joined: &'a Joined,
     signatures: &'a Signatures,
     table: &'a PhaseTable,
@@ -418,23 +420,31 @@ struct Walker<'a> {
     has_rules: Vec<bool>,
     /// Place in [`Signatures::events`] → the rule.
     rules: Vec<Option<EventRule>>,
-    sweep: Sweep,
-    rows: Vec<u32>,
+    /// The kernels, and effective intervals.
+    pub sweep: Sweep,
+    /// Node → row.
+    pub rows: Vec<u32>,
     node_of_place: Vec<u32>,
-    parent: Vec<u32>,
+    /// Node → node of its parent; the root's is 0.
+    pub parent: Vec<u32>,
     /// Node → context of what is below it.
     below: Vec<u16>,
-    start: Vec<i64>,
-    end: Vec<i64>,
-    id: Vec<u64>,
-    labels: Labels,
+    /// Node → start, before clipping.
+    pub start: Vec<i64>,
+    /// Node → end, before clipping; its start where nobody waits for it.
+    pub end: Vec<i64>,
+    /// Node → span id.
+    pub id: Vec<u64>,
+    /// Phases of own time.
+    pub labels: Labels,
     totals: Totals,
     cuts: Vec<(Cut, Phase)>,
     shares: Vec<u64>,
 }
 
 impl<'a> Walker<'a> {
-    fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
+    /// Knows the rules, and no request yet.
+    pub fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
         let rules: Vec<_> = signatures.events.iter().map(|pair| table.events.get(pair).copied()).collect();
         let mut has_rules = vec![false; signatures.list.len()];
         for (&(signature, _), rule) in signatures.events.iter().zip(&rules) {
@@ -462,7 +472,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Takes one request's tree, in preorder. Requests nested too deep are left out; their time stays with the caller.
-    fn load(&mut self, request: usize) {
+    pub fn load(&mut self, request: usize) {
         let (joined, requests) = (self.joined, &self.joined.requests);
         let deepest = requests.level[request] + NESTING;
         let base = joined.forest.position[requests.root[request] as usize] as usize;

@@ -1,12 +1,13 @@
 //! Joined spans and their attribution, as Python sees them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::{arrow_err, to_py_err};
+use super::retimed::{EditsRow, RetimedRequests, edits_of};
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::Columns;
@@ -21,6 +22,8 @@ use crate::findings::{held, stalls};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
+use crate::retime::named::Named;
+use crate::retime::{self};
 use crate::tables::call_counts::call_counts;
 use crate::tables::trees::{self, Trees};
 use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
@@ -33,11 +36,16 @@ type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 /// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
 type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
 
+/// A column by name.
+type NamedBytes<'py> = (&'static str, Bound<'py, PyBytes>);
+
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct JoinedSpans {
     joined: Joined,
     signatures: Signatures,
+    /// Made when asked for.
+    named: OnceLock<Named>,
 }
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
@@ -186,6 +194,44 @@ impl JoinedSpans {
         Ok(AttributedRequests(attributed))
     }
 
+    /// Calls that have a name: (kind, name), numbered from 1 on.
+    fn named_calls(&self) -> Vec<(&'static str, String)> {
+        self.named().names.iter().map(|(kind, name)| (kind.name(), name.clone())).collect()
+    }
+
+    /// How long these requests take if some parts of them take another time.
+    fn retime(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        edits: EditsRow,
+        requests: Vec<usize>,
+    ) -> PyResult<RetimedRequests> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        let edits = edits_of(edits)?;
+        let all = self.joined.requests.len();
+        let named = if edits.set.is_empty() { &Named::default() } else { self.named() };
+        if !edits.fits(self.signatures.list.len(), table.phases, all, named.names.len()) {
+            return Err(PyValueError::new_err(
+                "expected known numbers, and times and factors from 0 to 2**60",
+            ));
+        }
+        room(self.joined.columns.len(), "re-timed requests")?;
+        let mut chosen = vec![false; all];
+        requests.iter().for_each(|&request| chosen[request] = true);
+        let retimed = py.detach(|| {
+            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), |request| chosen[request])
+        });
+        Ok(RetimedRequests(retimed))
+    }
+
+    /// Request → its block of time; 0 for those that are not among these.
+    fn blocks(&self, requests: Vec<usize>, count: u8) -> PyResult<Vec<u8>> {
+        self.check(&requests)?;
+        Ok(retime::summary::blocks(&self.joined, &requests, count))
+    }
+
     /// Per span, between begin and end: ns of these requests' critical paths below it and within the
     /// times; and one of the requests that holds it.
     fn critical_within(
@@ -233,7 +279,7 @@ impl JoinedSpans {
         py: Python<'py>,
         requests: Vec<usize>,
         answers: Answers,
-    ) -> PyResult<(Vec<(&'static str, Bound<'py, PyBytes>)>, Vec<String>)> {
+    ) -> PyResult<(Vec<NamedBytes<'py>>, Vec<String>)> {
         self.check(&requests)?;
         let table = self.phase_table(answers)?;
         let found = py.detach(|| trees::trees(&self.joined, &self.signatures, &table, &requests));
@@ -289,7 +335,11 @@ impl JoinedSpans {
     /// With the signatures of the used spans.
     pub fn new(joined: Joined) -> Self {
         let signatures = Signatures::new(&joined);
-        Self { joined, signatures }
+        Self { joined, signatures, named: OnceLock::new() }
+    }
+
+    fn named(&self) -> &Named {
+        self.named.get_or_init(|| Named::new(&self.joined))
     }
 
     /// These requests are here.

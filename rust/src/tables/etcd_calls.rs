@@ -157,6 +157,16 @@ fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
     both.into_iter().map(|(own, whole)| own.or_else(|| whole.map(stripped))).collect()
 }
 
+/// Service and method, such as `KV/Txn`.
+fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
+    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
+}
+
+/// What a call was for.
+pub fn operation_of<'a>(joined: &'a Joined, call: &EtcdCall) -> &'a str {
+    operation(joined, call.row(), call.server, method(&joined.columns, call))
+}
+
 fn length(joined: &Joined, row: u32) -> u64 {
     (joined.end[row as usize] - joined.start[row as usize]).max(0) as u64
 }
@@ -171,7 +181,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
     let name = |call: &EtcdCall| method(c, call);
-    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let operation = |call: &EtcdCall| operation_of(joined, call);
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
     let between =
@@ -233,7 +243,7 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let continued = |call: &EtcdCall| {
         above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
     };
-    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let operation = |call: &EtcdCall| operation_of(joined, call);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let start = |call: &EtcdCall| joined.start[call.row() as usize];
     arrow::named(vec![
@@ -257,9 +267,4 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
         ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
     ])
-}
-
-/// Service and method of a call.
-fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
-    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
 }
