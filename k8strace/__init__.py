@@ -9,9 +9,17 @@ Where did this Kubernetes API request's time go?
 
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
+from k8strace.budgets import Budget, Checked, check, read_budgets
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
-from k8strace.exceptions import ConditionError, DecodeError, FormatError, K8straceError, RulesError
+from k8strace.exceptions import (
+    BudgetsError,
+    ConditionError,
+    DecodeError,
+    FormatError,
+    K8straceError,
+    RulesError,
+)
 from k8strace.findings import Finding, Findings
 from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
@@ -22,6 +30,9 @@ from k8strace.tables import Table
 
 __all__ = [
     "Attribution",
+    "Budget",
+    "BudgetsError",
+    "Checked",
     "Comparison",
     "ConditionError",
     "DecodeError",
@@ -40,10 +51,12 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "check",
     "compare",
     "decode",
     "join",
     "read",
+    "read_budgets",
     "read_rules",
     "scan",
 ]

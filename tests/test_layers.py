@@ -29,12 +29,14 @@ FLOW = [
     "attribution",
     "compare",
     "findings",
+    "budgets",
     "stream",
     "receiver",
     "views",
     "__init__",
     "setup",
     "cli",
+    "pytest_plugin",
     "__main__",
 ]
 
@@ -49,6 +51,9 @@ FORWARD = {
 
 PUBLIC = [
     "Attribution",
+    "Budget",
+    "BudgetsError",
+    "Checked",
     "Comparison",
     "ConditionError",
     "DecodeError",
@@ -67,10 +72,12 @@ PUBLIC = [
     "Table",
     "Taxonomy",
     "attribute",
+    "check",
     "compare",
     "decode",
     "join",
     "read",
+    "read_budgets",
     "read_rules",
     "scan",
 ]
@@ -143,6 +150,7 @@ FLOORS = {
         "options",
         "inputs",
         "outputs",
+        "check",
         "compare",
         "report",
         "requests",

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from k8strace import K8straceError, __version__
+from k8strace.cli.check import add_check
 from k8strace.cli.compare import add_compare
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
 from k8strace.cli.options import Parser, with_times
@@ -24,7 +25,7 @@ from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_compare, add_serve, add_setup)
+COMMANDS = (add_report, add_requests, add_tree, add_compare, add_check, add_serve, add_setup)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
