@@ -10,9 +10,11 @@ Where did this Kubernetes API request's time go?
 from k8strace import _core
 from k8strace.attribution import Attribution, attribute
 from k8strace.audit import Audit
+from k8strace.budgets import Budget, Checked, check, read_budgets
 from k8strace.compare import Comparison, compare
 from k8strace.components import Rule, Signature, Taxonomy
 from k8strace.exceptions import (
+    BudgetsError,
     ConditionError,
     DecodeError,
     FormatError,
@@ -33,7 +35,10 @@ from k8strace.whatif import Change, Projection
 __all__ = [
     "Attribution",
     "Audit",
+    "Budget",
+    "BudgetsError",
     "Change",
+    "Checked",
     "ClientTime",
     "Comparison",
     "ConditionError",
@@ -55,10 +60,12 @@ __all__ = [
     "Table",
     "Taxonomy",
     "attribute",
+    "check",
     "compare",
     "decode",
     "join",
     "read",
+    "read_budgets",
     "read_client_times",
     "read_rules",
     "scan",

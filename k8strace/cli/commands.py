@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from k8strace import K8straceError, __version__
 from k8strace.cli.audit import add_audit
+from k8strace.cli.check import add_check
 from k8strace.cli.compare import add_compare
 from k8strace.cli.completion import add_completion
 from k8strace.cli.demo import add_demo
@@ -36,6 +37,7 @@ COMMANDS = (
     add_tree,
     add_compare,
     add_whatif,
+    add_check,
     add_audit,
     add_export,
     add_serve,

@@ -19,7 +19,15 @@ from k8strace.compare.pairs import Layout, Pair
 from k8strace.compare.result import Comparison, Difference, Row, name_of
 from k8strace.requests import Requests
 from k8strace.statistics.blocks import LEAST_BLOCKS
-from k8strace.statistics.errors import LEVEL, NOT_ENOUGH, Errors, band_ns, false_discoveries, verdict_of
+from k8strace.statistics.errors import (
+    LEVEL,
+    NOT_ENOUGH,
+    Errors,
+    band_ns,
+    false_discoveries,
+    load_of,
+    verdict_of,
+)
 from k8strace.statistics.population import Population, population_of
 from k8strace.statistics.quantiles import quantile as quantile_of
 from k8strace.statistics.quantiles import quantiles_without
@@ -103,7 +111,7 @@ def compare_populations(
             raise ValueError(f"there are no requests to compare {name}")
     pair = Pair.of(before, after)
     quantiles = tuple(float(each) for each in at if each != "mean")
-    load = _load(pair)
+    load = load_of(before, after)
     made = {difference.at: difference for difference in _quantiles(pair, tuple(by), quantiles, load)}
     if "mean" in at:
         made["mean"] = _mean(pair, load)
@@ -114,17 +122,6 @@ def compare_populations(
         tuple(made[each if each == "mean" else float(each)] for each in at),
         pair,
     )
-
-
-def _load(pair: Pair) -> float:
-    """How much neighbouring blocks' mean wall times go together: what queues remember, all numbers do."""
-    np = require("numpy", "analysis")
-    means = []
-    for side in pair:
-        ns, count = side.all.ns.sum(), side.all.requests.sum()
-        left = [(ns - each.ns.sum()) / max(count - each.requests.sum(), 1) for each in side.by_block]
-        means.append(np.array(left)[:, None])
-    return float(Errors(np.zeros(1), tuple(means)).memory[0])
 
 
 # ── Mean ──────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from k8strace.views.markup import FAINT, Html, element, page, table
 from k8strace.views.palette import component_colour
 from k8strace.views.text import Look, clean, columns, count, duration, wrapped
 
-__all__ = ["comparison_html", "comparison_lines", "comparison_markdown", "sentence"]
+__all__ = ["comparison_html", "comparison_lines", "comparison_markdown", "escaped", "sentence"]
 
 MOST_ROWS: Final = 12
 """Rows of a table that stands for more."""
@@ -163,25 +163,25 @@ def _place_lines(
 
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison for a comment on a pull request."""
-    lines = [f"**{_escaped(sentence(difference))}**  " for difference in comparison]
-    lines += ["", _escaped(_counts(comparison))]
+    lines = [f"**{escaped(sentence(difference))}**  " for difference in comparison]
+    lines += ["", escaped(_counts(comparison))]
     for difference in comparison:
         lines += ["", f"| Part of the {difference.name} | Change | 95 % interval | |", "|---|---:|---:|---|"]
         lines += [
-            f"| {_escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} | {row.verdict} |"
+            f"| {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} | {row.verdict} |"
             for row in difference.summary
         ]
         places = _places(difference)[:MOST_ROWS]
         if places:
             lines += ["", "| Where | Part | Change | 95 % interval |", "|---|---|---:|---:|"]
         lines += [
-            f"| {_escaped(_where(row))} | {_escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} |"
+            f"| {escaped(_where(row))} | {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} |"
             for row in places
         ]
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text from spans as Markdown that means nothing more."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in text)
 
