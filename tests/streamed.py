@@ -46,7 +46,7 @@ def said(requests: k8strace.Requests) -> Said:
 def traces(requests: k8strace.Requests) -> set[str]:
     """The traces that have spans among these."""
     ids = zip(*(requests.spans.column(name).to_pylist() for name in ("trace_id", "span_id")), strict=True)
-    return {trace.hex() for trace, span in ids if trace and span and any(trace) and any(span)}
+    return {trace for trace, span in ids if trace and span and trace.strip("0") and span.strip("0")}
 
 
 def put_together(takes: Iterable[k8strace.stream.StreamedRequests]) -> Said:

@@ -156,7 +156,7 @@ def etcd_spans(receiver: Receiver, wanted: int) -> list[bytes]:
     while time.monotonic() < deadline:
         spans = k8strace.decode(list(receiver.batches))
         parents = set(spans.column("parent_span_id").to_pylist())
-        if sum((2000 + number).to_bytes(8, "big") in parents for number in range(wanted)) == wanted:
+        if sum((2000 + number).to_bytes(8, "big").hex() in parents for number in range(wanted)) == wanted:
             break
         time.sleep(0.2)
     return list(receiver.batches)
