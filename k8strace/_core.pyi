@@ -20,6 +20,7 @@ __all__ = [
     "JoinedSpans",
     "JsonReader",
     "RequestBuffer",
+    "RetimedRequests",
     "Run",
     "SpanColumns",
     "SpanStream",

@@ -362,7 +362,7 @@ def test_nothing_at_all_is_a_report_too():
         (["report", "README.md"], 1, "fits no format"),
         (["report", CAPTURE, "--format", "xml"], 1, "got 'xml'"),
         ([], 2, "required: COMMAND"),
-        (["report"], 2, "required: FILE"),
+        (["report"], 2, "expected FILE"),
         (["report", CAPTURE, "--slowest", "-1"], 2, "expected a whole number"),
         (["report", CAPTURE, "--width", "5"], 2, "from 40 to 1000"),
         (["report", CAPTURE, "--by", "colour"], 2, "no column 'colour'"),
