@@ -9,7 +9,7 @@ from typing import Any
 import k8strace
 
 METHODS = ("critical_path", "active_share", "self_time")
-NUMBERED = ("request", "outer_request", "linked_from")
+NUMBERED = ("request", "outer_request", "linked_from", "counted_in")
 """Columns that hold the numbers of requests, which ids replace here."""
 
 Said = dict[str, Any]
