@@ -35,6 +35,7 @@ __all__ = [
     "make_table",
     "screen",
     "split_frames",
+    "wire_to_json",
 ]
 
 DEBUG: Final[bool]
@@ -95,6 +96,12 @@ class SpanColumns:
         """Ids of a wrong length: (field, its length, the right one, how many)."""
     def start_times(self) -> tuple[int, int]:
         """The earliest and the latest start; zeros if there is no span."""
+    def span_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `Span` messages of these rows, as wire bytes. Raises IndexError."""
+    def scope_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ScopeSpans` messages of these rows of "scopes", without their spans. Raises IndexError."""
+    def resource_wires(self, rows: Sequence[int]) -> list[bytes]:
+        """The `ResourceSpans` messages of these rows of "resources", without their scopes. Raises IndexError."""
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
@@ -145,12 +152,17 @@ class JoinedSpans:
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def critical_within(
-        self, answers: _Answers, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
+        self,
+        answers: _Answers,
+        requests: Sequence[int],
+        spans: Sequence[int],
+        begin: Sequence[int],
+        end: Sequence[int],
     ) -> tuple[list[int], list[int | None]]:
         """
         What lies on these requests' critical paths below spans and within times.
 
-        Per window (row of a span, from, to): ns, and one of the requests that holds the span. Raises IndexError,
+        Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
         ValueError.
         """
     def calls(
@@ -369,6 +381,9 @@ def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""
+
+def wire_to_json(data: ReadableBuffer, /) -> bytes:
+    """One `ExportTraceServiceRequest` as a line of OTLP JSON. Raises DecodeError."""
 
 def inflate_all(kind: str, data: ReadableBuffer, limit: int, /) -> bytes:
     """All of `data`, which must be complete, inflated to at most `limit` bytes. Raises DecodeError."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
+from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -329,7 +330,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport):
+class Requests(ArrowExport, FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 

@@ -270,7 +270,6 @@ def test_scanning_begins_only_with_the_first_piece(tmp_path, contents):
     [
         b"hello, world",
         b"\nhello, world",
-        b"PAR1\x15\x04\x15",
         b"\x00\x00\x00\x00" * 1000,
         b"\x00" * 100_000,
         b"\x00\x00\x00\x05hello",

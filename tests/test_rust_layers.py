@@ -14,6 +14,7 @@ FLOW = [
     "error",
     "columns",
     "decode",
+    "encode",
     "screen",
     "arrow",
     "join",

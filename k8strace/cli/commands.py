@@ -15,6 +15,7 @@ from k8strace import K8straceError, __version__
 from k8strace.cli.check import add_check
 from k8strace.cli.compare import add_compare
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
+from k8strace.cli.export import add_export
 from k8strace.cli.options import Parser, with_times
 from k8strace.cli.report import add_report
 from k8strace.cli.requests import add_requests
@@ -25,7 +26,16 @@ from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_compare, add_check, add_serve, add_setup)
+COMMANDS = (
+    add_report,
+    add_requests,
+    add_tree,
+    add_compare,
+    add_check,
+    add_export,
+    add_serve,
+    add_setup,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

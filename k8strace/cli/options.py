@@ -22,6 +22,7 @@ __all__ = [
     "add_reading",
     "add_selecting",
     "add_showing",
+    "add_where",
     "with_times",
 ]
 
@@ -97,6 +98,12 @@ def add_files(command: argparse.ArgumentParser) -> None:
 
 
 def add_selecting(command: argparse.ArgumentParser) -> None:
+    """Which requests, and how their time is divided."""
+    add_where(command)
+    add_method(command)
+
+
+def add_where(command: argparse.ArgumentParser) -> None:
     """Which requests."""
     command.add_argument(
         "--where",
@@ -114,7 +121,6 @@ def add_selecting(command: argparse.ArgumentParser) -> None:
             metavar="TIME",
             help=f"only requests that {does}: 14:05 (of the recording, UTC), -10m (before its end), or RFC 3339",
         )
-    add_method(command)
 
 
 def add_method(command: argparse.ArgumentParser) -> None:
@@ -133,7 +139,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--format",
         default="auto",
-        help="proto, proto-frames, zstd-frames, json, json-lines (default: by content)",
+        help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
     )
     group.add_argument(
         "--strict", action="store_true", help="fail on a torn file instead of reading what is there"

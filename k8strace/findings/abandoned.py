@@ -24,11 +24,10 @@ def work_after_client_left(selection: Selection) -> Iterator[Finding]:
     """Calls to etcd that outlasted their request."""
     calls = selection.etcd_calls
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
-    columns = (calls.held, calls["start_unix_nano"], calls["client_ns"], calls["server_ns"])
     after = []
-    for row, begin, client_ns, server_ns in zip(*columns, strict=True):
+    for row, begin, ns in zip(calls.held, calls["start_unix_nano"], calls["ns"], strict=True):
         end = start[row] + wall[row]
-        left = begin + (server_ns if client_ns is None else client_ns) - max(begin, end)
+        left = begin + ns - max(begin, end)
         if left > 0:
             after.append((row, left))
     outlay = Outlay.of(after)
@@ -43,7 +42,7 @@ def work_after_client_left(selection: Selection) -> Iterator[Finding]:
         f"etcd worked on for {duration(outlay.total_ns)} for {count(len(outlay.rows), 'request')} that were"
         f" answered already, {timeouts:,} of them with a timeout",
         "Give clients longer timeouts than what they ask for takes, or let them ask for less at once.",
-        ["async_tail>0ns"],
+        ["async_tail_ns>0"],
         calls=len(after),
         timeouts=timeouts,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
@@ -27,6 +28,9 @@ STORM_NS: Final = 30_000_000_000
 
 SILENT_NS: Final = 5_000_000_000
 """An apiserver that serves nothing at all for so long has been away: controllers alone ask every second or two."""
+
+WATCH_NS: Final = 5_000_000_000
+"""An informer watches as soon as it has taken in the list."""
 
 STORM_LISTS: Final = 20
 STORM_CLIENTS: Final = 3
@@ -111,18 +115,14 @@ def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
 
 
 def relist_storm(selection: Selection) -> Iterator[Finding]:
-    """Many lists by many clients right after an apiserver started: one finding for each start."""
-    start, client, verb = (selection.of_all(name) for name in ("start_unix_nano", "client", "verb"))
-    target = selection.of_all("target")
-    for (instance,), rows in selection.groups("instance").items():
-        for begin in _starts(selection, rows):
-            lists = [
-                row
-                for row in rows
-                if begin <= start[row] < begin + STORM_NS
-                and verb[row] == "list"
-                and "continue=" not in (target[row] or "")
-            ]
+    """Many clients that list and watch anew right after an apiserver started: one finding for each start."""
+    start, client, instances = map(selection.of_all, ("start_unix_nano", "client", "instance"))
+    watched = _lists_before_watches(selection)
+    for (instance,), fresh in selection.groups("instance", rows=watched).items():
+        if len(fresh) < STORM_LISTS:
+            continue
+        for begin in _starts(selection, [row for row in selection.rows if instances[row] == instance]):
+            lists = [row for row in fresh if begin <= start[row] < begin + STORM_NS]
             clients = {client[row] for row in lists}
             if len(lists) >= STORM_LISTS and len(clients) >= STORM_CLIENTS:
                 outlay = selection.wall(lists)
@@ -139,18 +139,44 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
                 )
 
 
+def _lists_before_watches(selection: Selection) -> list[int]:
+    """Lists after which the same client watches the same: those of informers, by start."""
+    names = (
+        "verb",
+        "user_agent",
+        "instance",
+        "api_group",
+        "resource",
+        "namespace",
+        "start_unix_nano",
+        "wall_ns",
+    )
+    verb, agent, instance, group, resource, namespace, start, wall = map(selection.of_all, names)
+
+    def about(row: int) -> tuple[str | None, ...]:
+        return agent[row], instance[row], group[row], resource[row], namespace[row]
+
+    watches: dict[tuple[str | None, ...], list[int]] = {}
+    for row in sorted(selection.requests._rows):
+        if verb[row] == "watch":
+            watches.setdefault(about(row), []).append(start[row])
+
+    def is_watched(row: int) -> bool:
+        begins, end = watches.get(about(row), []), start[row] + wall[row]
+        at = bisect_left(begins, end)
+        return at < len(begins) and begins[at] - end < WATCH_NS
+
+    return [row for row in selection.rows if verb[row] == "list" and is_watched(row)]
+
+
 def _starts(selection: Selection, rows: Sequence[int]) -> Iterator[int]:
     """When an apiserver began to serve: after a silence, or where its own first requests are; `rows` by start."""
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
     agent, resource = selection.of_all("user_agent"), selection.of_all("resource")
     first = start[rows[0]]
-    own = sum(
-        1
-        for row in rows
-        if start[row] < first + STORM_NS
-        and resource[row] in BOOTSTRAP
-        and (agent[row] or "").startswith("kube-apiserver/")
-    )
+    early = rows[: bisect_left(rows, first + STORM_NS, key=start.__getitem__)]
+    bootstrap = [row for row in early if resource[row] in BOOTSTRAP]
+    own = sum((agent[row] or "").startswith("kube-apiserver/") for row in bootstrap)
     if own >= BOOTSTRAP_REQUESTS:
         yield first
     last = first

@@ -33,6 +33,6 @@ def spans_lost(selection: Selection) -> Iterator[Finding]:
             f"Of {count(len(lost), 'request')} ({percent(len(lost), whole)}) something is missing: spans that never"
             f" came in {len(causes):,}, parts that senders dropped or a full stream gave up in the rest",
             "Look at the ledger and at the senders' queues: they hold 2,048 spans and drop silently.",
-            ["incomplete_cause=" + ",".join(LOST)],
+            [f"incomplete_cause~^({'|'.join(LOST)})$"],
             **{name: sum(cause[row] == name for row in lost) for name in LOST},
         )

@@ -35,7 +35,7 @@ def etcd_raft_share(selection: Selection) -> Iterator[Finding]:
             f"{count(len(outlay.rows), 'request')} waited for etcd's raft: {selection.cost(outlay.total_ns)},"
             f" median {duration(median)}, p99 {duration(p99)}",
             "Look at etcd_disk_wal_fsync_duration_seconds and the network between members: faster disks help most.",
-            ["verb=create,update,patch,delete"],
+            ["verb~^(create|update|patch|delete|deletecollection)$"],
             p50_ns=median,
             p99_ns=p99,
         )
@@ -52,7 +52,7 @@ def etcd_opaque(selection: Selection) -> Iterator[Finding]:
             f"{count(len(outlay.rows), 'request')} called etcd without a span of etcd's:"
             f" {selection.cost(outlay.total_ns)} is etcd and network together",
             "Switch etcd's tracing on (k8strace setup); a managed etcd has none.",
-            ["incomplete_cause=etcd_not_traced"],
+            ["etcd_call_count>0"],
         )
 
 

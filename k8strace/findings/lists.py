@@ -34,13 +34,13 @@ def list_from_etcd(selection: Selection) -> Iterator[Finding]:
     def could_be_cached(at: int) -> bool:
         row = calls.held[at]
         return (
-            calls["operation"][at] == "list"
-            and not calls["continued"][at]
+            not calls["continued"][at]
             and verb[row] == "list"
             and not _asked(target[row]) & {"limit", "continue", "resourceVersionMatch"}
         )
 
-    listed = calls.outlay(at for at in range(len(calls)) if could_be_cached(at))
+    lists = (at for at, operation in enumerate(calls["operation"]) if operation == "list")
+    listed = calls.outlay(at for at in lists if could_be_cached(at))
     ns = dict(zip(*listed, strict=True))
     for (resource,), rows in selection.groups("resource", rows=listed.rows).items():
         outlay = type(listed)(rows, [ns[row] for row in rows])
@@ -62,8 +62,9 @@ def list_from_etcd(selection: Selection) -> Iterator[Finding]:
 def list_unpaged_big(selection: Selection) -> Iterator[Finding]:
     """Large answers to lists without a limit: one finding for each resource."""
     sent, target = selection.of_all("response_bytes"), selection.of_all("target")
-    lists = selection.groups("verb").get(("list",), [])
-    big = [row for row in lists if (sent[row] or 0) >= BIG_BYTES and "limit" not in _asked(target[row])]
+    verb = selection.of_all("verb")
+    large = [row for row in selection.rows if (sent[row] or 0) >= BIG_BYTES and verb[row] == "list"]
+    big = [row for row in large if "limit" not in _asked(target[row])]
     for (resource,), rows in selection.groups("resource", rows=big).items():
         outlay = selection.wall(rows)
         largest = max(sent[row] for row in rows)

@@ -25,10 +25,10 @@ def repeated_reads(selection: Selection) -> Iterator[Finding]:
     """The same key at the same revision, read again by the same request: one finding for each verb and resource."""
     calls = selection.etcd_calls
     seen: dict[tuple[object, ...], list[int]] = {}
-    columns = (calls["operation"], calls["key"], calls["retry"], calls["revision"], calls.held)
-    for at, (operation, key, retry, revision, held) in enumerate(zip(*columns, strict=True)):
-        if operation in READS and key is not None and not retry:
-            seen.setdefault((held, operation, key, revision), []).append(at)
+    key, retry, revision = calls["key"], calls["retry"], calls["revision"]
+    for at in [at for at, operation in enumerate(calls["operation"]) if operation in READS]:
+        if key[at] is not None and not retry[at]:
+            seen.setdefault((calls.held[at], calls["operation"][at], key[at], revision[at]), []).append(at)
     again = [at for places in seen.values() if len(places) > 1 for at in _not_pages(calls, places)]
     for keys, places, outlay in _by_request_kind(selection, calls, again):
         yield selection.finding(
@@ -65,12 +65,10 @@ def page_chain(selection: Selection) -> Iterator[Finding]:
 
 def _lists(calls: Calls) -> dict[object, list[int]]:
     """Span that lists → its pages in order, where there are several."""
-    groups = calls.groups(
-        "above",
-        kept=lambda at: (
-            calls["operation"][at] == "list" and calls["method"][at] == "KV/Range" and not calls["retry"][at]
-        ),
-    )
+    groups: dict[object, list[int]] = {}
+    for at in [at for at, operation in enumerate(calls["operation"]) if operation == "list"]:
+        if calls["method"][at] == "KV/Range" and not calls["retry"][at]:
+            groups.setdefault(calls["above"][at], []).append(at)
     return {above: places for above, places in groups.items() if above is not None and len(places) > 1}
 
 

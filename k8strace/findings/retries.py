@@ -103,9 +103,7 @@ def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tup
         for first, then in pairwise(places)
         if calls["retry"][then]
     ]
-    windows = [
-        (calls["above"][then], calls["start_unix_nano"][first], calls["start_unix_nano"][then])
-        for first, then in pairs
-    ]
+    start = calls["start_unix_nano"]
+    windows = [(calls["above"][then], start[first], start[then]) for first, then in pairs]
     ns, held = selection.critical_within(windows)
     return Outlay.of((row, each) for row, each in zip(held, ns, strict=True) if row is not None), len(pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace.attribution import attribute
@@ -88,8 +89,10 @@ class Selection:
 
     def __init__(self, requests: Requests) -> None:
         self.requests = requests
-        self.kept = requests.where(timed=True, long_running=False).outermost()
+        kept = requests.where(timed=True, long_running=False).outermost()
+        self.kept = type(requests)(requests._joined, sorted(kept._rows))
         self.rows: Sequence[int] = self.kept._rows
+        """By start."""
         self._joined = requests._joined
 
     # ── Columns ───────────────────────────────────────────────────────────────────────────────────
@@ -146,57 +149,57 @@ class Selection:
         What lies on the critical path below spans, within times.
 
         Args:
-            windows: (row of the span in `spans`, from, to), unix ns.
+            windows: (row of the span in `Requests.spans`, from, to), unix ns.
 
         Returns:
             Of each: ns, and the one of these requests that holds it; None if none does.
         """
+        return self._critical(*([window[at] for window in windows] for at in range(3)))
+
+    def _critical(
+        self, spans: Sequence[int], begin: Sequence[int], end: Sequence[int]
+    ) -> tuple[list[int], list[int | None]]:
+        """The same by columns: there may be a call in ten spans."""
         answers = self._joined.phase_table.answers
-        return self._joined.core.critical_within(answers, list(self.rows), windows)
+        return self._joined.core.critical_within(answers, list(self.rows), spans, begin, end)
 
-    @cached_property
+    @property
     def etcd_calls(self) -> Calls:
-        """The etcd calls of these requests, by start: columns of `Requests.etcd_calls` and of "etcd_call_details"."""
-        names = ("method", "operation", "key", "status", "start_unix_nano", "client_ns", "server_ns")
-        return self._calls(
-            {"etcd_calls": names, "etcd_call_details": ("span", "above", "retry", "revision", "continued")}
-        )
+        """
+        The etcd calls of these requests, by start.
 
-    @cached_property
+        Columns: `span`, its row in `spans`, and `above`, that of the one around it; `method`, `operation`, `key` as in
+        `Requests.etcd_calls`; `start_unix_nano`; `ns`, its length; `retry`, whether it repeats one that etcd refused;
+        `revision` and `continued`, what it asked for where that is told.
+        """
+        return self._calls["etcd_call_details"]
+
+    @property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
-        names = (
-            "request",
-            "kind",
-            "webhook",
-            "start_unix_nano",
-            "client_ns",
-            "timeout_ns",
-            "http_status",
-            "error",
-        )
-        return self._calls({"webhook_calls": (*names, "span")})
+        return self._calls["webhook_calls"]
 
-    @cached_property
+    @property
     def conflicts(self) -> Calls:
         """Updates of these requests that lost against others; `critical_ns` is that of the attempts in vain."""
-        names = ("key", "conflicts", "from_unix_nano", "to_unix_nano", "span")
-        return self._calls({"conflicts": names}, times=("from_unix_nano", "to_unix_nano"))
+        return self._calls["conflicts"]
 
-    def _calls(self, tables: dict[str, tuple[str, ...]], times: tuple[str, str] | None = None) -> Calls:
-        named = self._joined.named
-        columns = {
-            name: named(table).column(name).to_pylist() for table, names in tables.items() for name in names
-        }
-        spans = columns["span"]
-        begin, end = (
-            (columns[name] for name in times) if times else ([BEFORE] * len(spans), [AFTER] * len(spans))
-        )
-        ns, held = self.critical_within(list(zip(spans, begin, end, strict=True)))
-        kept = [(at, row) for at, row in enumerate(held) if row is not None]
-        if len(kept) < len(held):
-            columns = {name: [values[at] for at, _ in kept] for name, values in columns.items()}
-        return Calls(columns, [row for _, row in kept], [ns[at] for at, _ in kept])
+    @cached_property
+    def _calls(self) -> dict[str, Calls]:
+        """All of them: the critical paths are walked once."""
+        tables = {table: self._columns(table, names) for table, names in _CALLS.items()}
+        windows = [_windows(columns) for columns in tables.values()]
+        ns, held = self._critical(*(list(chain.from_iterable(each)) for each in zip(*windows, strict=True)))
+        calls, begin = {}, 0
+        for table, columns in tables.items():
+            end = begin + len(columns["span"])
+            calls[table] = _held(columns, held[begin:end], ns[begin:end])
+            begin = end
+        return calls
+
+    def _columns(self, table: str, names: Iterable[str]) -> dict[str, list[Any]]:
+        columns = self._joined.named(table)
+        return {name: columns.column(name).to_pylist() for name in names}
 
     # ── Findings ──────────────────────────────────────────────────────────────────────────────────
 
@@ -258,6 +261,37 @@ class Selection:
             example_trace_id=self.of_all("trace_id")[dearest],
             evidence=evidence,
         )
+
+
+_CALLS: Final = {
+    "etcd_call_details": (
+        *("span", "above", "method", "operation", "key", "start_unix_nano", "ns"),
+        *("retry", "revision", "continued"),
+    ),
+    "webhook_calls": (
+        *("span", "request", "kind", "webhook", "start_unix_nano", "client_ns"),
+        *("timeout_ns", "http_status", "error"),
+    ),
+    "conflicts": ("span", "key", "conflicts", "from_unix_nano", "to_unix_nano"),
+}
+"""Tables of the core, and the columns that detectors look at."""
+
+
+def _windows(columns: Mapping[str, list[Any]]) -> tuple[list[int], list[int], list[int]]:
+    """Where the time of each call is counted: below its span, within its times where it has such."""
+    spans = columns["span"]
+    begin = columns.get("from_unix_nano", [BEFORE] * len(spans))
+    return spans, begin, columns.get("to_unix_nano", [AFTER] * len(spans))
+
+
+def _held(columns: Mapping[str, list[Any]], held: list[int | None], ns: list[int]) -> Calls:
+    """The calls that are in the time of one of the requests in question."""
+    kept = [row is not None for row in held]
+    rows = [row for row in held if row is not None]
+    if len(rows) < len(held):
+        columns = {name: list(compress(values, kept)) for name, values in columns.items()}
+        ns = list(compress(ns, kept))
+    return Calls(columns, rows, ns)
 
 
 def _clock(unix_nano: int) -> str:

@@ -40,7 +40,7 @@ def cache_wait(selection: Selection) -> Iterator[Finding]:
             f"{count(len(outlay.rows), 'read')} waited for the watch cache to be fresh enough:"
             f" {selection.cost(outlay.total_ns)}, median {duration(median)}, longest {duration(longest)}",
             "Let clients that can do with slightly older data read with resourceVersion=0, or watch.",
-            ["verb=get,list"],
+            ["verb~^(get|list)$"],
             p50_ns=median,
             max_ns=longest,
         )

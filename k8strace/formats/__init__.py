@@ -11,6 +11,7 @@ Formats are told by content, never by name:
     proto          one protobuf request
     json           one OTLP JSON document over several lines
     json-lines     one OTLP JSON document per line
+    parquet        a table of spans that `k8strace export` wrote
 
 Each may lie inside one gzip or zstd stream, told by its magic number. For the rest, `sniffing.py` looks at
 the first 64 KiB of content and no further, so that file and pipe, `read` and `scan` come to one answer:

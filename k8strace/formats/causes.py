@@ -21,7 +21,6 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xff\x06\x00\x00sNaPpY", "snappy: decompress it first, or compress with gzip or zstd"),
     (b"\x1f\x8b", "gzip within compression: decompress it once first (gzip -d)"),
     (b"\x28\xb5\x2f\xfd", "zstd within compression: decompress it once first (zstd -d)"),
-    (b"PAR1", "Parquet, which holds tables and no requests"),
     (b"SQLite format 3", "an SQLite database"),
     (b"<", "HTML or XML, perhaps a server's error page"),
 )

@@ -139,6 +139,16 @@ def _request(content: Content) -> Iterator[Piece]:
         raise TornError("the rest of a ResourceSpans", "zeros up to the end" if zeros else "its end", end)
 
 
+def _parquet(content: Content) -> Iterator[Piece]:
+    from k8strace.formats.parquet import requests_of  # needs a library that most do without
+
+    stored = content.take_rest()
+    size = len(stored)
+    for payload in requests_of(stored):
+        yield Piece(0, size, payload)
+        size = 0
+
+
 def _nothing(content: Content) -> Iterator[Piece]:
     content.take_rest()
     return iter(())
@@ -150,6 +160,7 @@ PIECES: Final[dict[str, Callable[[Content], Iterator[Piece | Run]]]] = {
     "proto": _request,
     "json": _values,
     "json-lines": _values,
+    "parquet": _parquet,
     "empty": _nothing,
 }
 """By format, what takes the payloads out of a content. It raises `TornError` after the last whole one."""

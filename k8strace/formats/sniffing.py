@@ -13,7 +13,7 @@ from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG, SPACE, ZEROS_
 HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
 
-FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines")
+FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines", "parquet")
 """What `format=` takes besides "auto". "+gzip" or "+zstd" behind it, as in `Source.format`, is checked."""
 
 _CONTROL = bytes(set(range(0x20)) - set(SPACE) - {0x1B, 0x1E})  # escapes of colours, RFC 7464's separators
@@ -112,4 +112,5 @@ _RULES: Final[dict[str, Callable[[bytes], bool]]] = {
     "proto": _looks_like_request,
     "json": lambda head: _looks_like_json(head) and _first_line_is_cut(head),
     "json-lines": lambda head: _looks_like_json(head) and not _first_line_is_cut(head),
+    "parquet": lambda head: head.startswith(b"PAR1"),
 }

@@ -20,6 +20,9 @@ mod columns;
 /// Bytes → columns: OTLP on the wire, as JSON, compressed.
 mod decode;
 
+/// Columns → wire bytes again.
+mod encode;
+
 /// What a receiver takes of a request.
 mod screen;
 
@@ -56,6 +59,9 @@ pub use columns::{
 pub use decode::inflate::{Compression, Inflater, inflate};
 pub use decode::json::to_wire as json_to_wire;
 pub use decode::otlp::decode;
+pub use decode::write::Out;
+pub use encode::json::to_json as wire_to_json;
+pub use encode::{resource as encode_resource, scope as encode_scope, span as encode_span};
 pub use error::{DecodeError, Result};
 pub use join::apiservers::Apiservers;
 pub use join::role::Role;

@@ -65,4 +65,14 @@ impl Out {
             *byte |= (len >> (7 * index)) as u8 & 0x7f;
         }
     }
+
+    /// Ends it with a length of as few bytes as can be: what was written moves up.
+    pub fn close_tight(&mut self, at: usize) {
+        let len = self.0.len() - at - 5;
+        let bytes = (usize::BITS - len.leading_zeros()).div_ceil(7).clamp(1, 5) as usize;
+        self.close(at);
+        self.0[at + bytes - 1] &= 0x7f;
+        self.0.copy_within(at + 5.., at + bytes);
+        self.0.truncate(at + bytes + len);
+    }
 }

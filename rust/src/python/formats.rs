@@ -15,6 +15,7 @@ use crate::decode::inflate::{self, Compression};
 use crate::decode::json::{self, Found};
 use crate::decode::runs;
 use crate::decode::sound::{Bounds, Requests};
+use crate::encode::json::to_json;
 use crate::error::{DecodeError, ErrorKind};
 
 /// Output of one `feed` at most, about: it is held here, and again by a caller who keeps a piece at a time.
@@ -35,6 +36,15 @@ fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py,
     let data = copied(py, &data)?;
     let wire = py.detach(|| json::to_wire(&data)).map_err(|error| to_py_err(&error))?;
     to_py_bytes(py, &wire)
+}
+
+/// One `ExportTraceServiceRequest` in wire bytes as a line of OTLP JSON.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+fn wire_to_json<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
+    let data = copied(py, &data)?;
+    let json = py.detach(|| to_json(&data)).map_err(|error| to_py_err(&error))?;
+    to_py_bytes(py, &json)
 }
 
 /// Many messages at once, and what is none.
@@ -318,6 +328,7 @@ impl Inflater {
 /// Puts this room's functions and classes into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json_to_wire, module)?)?;
+    module.add_function(wrap_pyfunction!(wire_to_json, module)?)?;
     module.add_class::<Run>()?;
     module.add_function(wrap_pyfunction!(split_frames, module)?)?;
     module.add_class::<JsonReader>()?;

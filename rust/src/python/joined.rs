@@ -185,21 +185,28 @@ impl JoinedSpans {
         Ok(AttributedRequests(attributed))
     }
 
-    /// Per window (row of a span, from, to): ns of these requests' critical paths below the span and within the
+    /// Per span, between begin and end: ns of these requests' critical paths below it and within the
     /// times; and one of the requests that holds it.
     fn critical_within(
         &self,
         py: Python<'_>,
         answers: Answers,
         requests: Vec<usize>,
-        windows: Vec<(u32, i64, i64)>,
+        spans: Vec<u32>,
+        begin: Vec<i64>,
+        end: Vec<i64>,
     ) -> PyResult<(Vec<u64>, Vec<Option<u32>>)> {
         let table = self.phase_table(answers)?;
         self.check(&requests)?;
-        let spans = self.joined.columns.len();
-        if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= spans) {
-            return Err(PyIndexError::new_err(format!("span {row} of {spans}")));
+        let known = self.joined.columns.len();
+        if let Some(row) = spans.iter().find(|&&row| row as usize >= known) {
+            return Err(PyIndexError::new_err(format!("span {row} of {known}")));
         }
+        if spans.len() != begin.len() || spans.len() != end.len() {
+            return Err(PyValueError::new_err("a begin and an end for each span"));
+        }
+        let windows: Vec<_> =
+            spans.into_iter().zip(begin).zip(end).map(|((row, from), to)| (row, from, to)).collect();
         let (ns, held) =
             py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
         Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))

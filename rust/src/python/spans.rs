@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyIndexError, PyKeyError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -12,6 +12,8 @@ use super::table::{Column, Table};
 use crate::arrow::{self, Builder};
 use crate::columns::processes::Processes;
 use crate::columns::{Columns, IdField, roomy};
+use crate::decode::write::Out;
+use crate::encode;
 
 /// A process: service name, instance id, attributes of the first resource that it sent.
 type Process = (String, Option<String>, Vec<(String, Option<String>)>);
@@ -91,9 +93,45 @@ impl SpanColumns {
         py.detach(|| arrow::attribute_column(&self.0, key)).map(Column::from).map_err(arrow_err)
     }
 
+    /// The `Span` messages of these rows, as wire bytes.
+    fn span_wires<'py>(&self, py: Python<'py>, rows: Vec<usize>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.wires(py, &rows, self.0.len(), encode::span)
+    }
+
+    /// The `ScopeSpans` messages of these rows of "scopes", as wire bytes, without their spans.
+    fn scope_wires<'py>(&self, py: Python<'py>, rows: Vec<usize>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.wires(py, &rows, self.0.scopes.name.len(), encode::scope)
+    }
+
+    /// The `ResourceSpans` messages of these rows of "resources", as wire bytes, without their scopes.
+    fn resource_wires<'py>(&self, py: Python<'py>, rows: Vec<usize>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        self.wires(py, &rows, self.0.resources.batch.len(), encode::resource)
+    }
+
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
     fn processes(&self) -> Vec<Process> {
         processes(&self.0)
+    }
+}
+
+impl SpanColumns {
+    fn wires<'py>(
+        &self,
+        py: Python<'py>,
+        rows: &[usize],
+        len: usize,
+        encode: fn(&Columns, usize, &mut Out),
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let mut out = Out::default();
+        let mut wire = |&row: &usize| {
+            if row >= len {
+                return Err(PyIndexError::new_err(format!("expected a row below {len}, got {row}")));
+            }
+            out.0.clear();
+            encode(&self.0, row, &mut out);
+            Ok(PyBytes::new(py, &out.0))
+        };
+        rows.iter().map(&mut wire).collect()
     }
 }
 

@@ -70,9 +70,10 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
         alone.then_some(EtcdCall { client: NONE, server: row })
     };
     let mut calls: Vec<EtcdCall> = joined.forest.order.iter().filter_map(call).collect();
-    calls.sort_by_key(|call| {
-        let row = call.row() as usize;
-        (joined.start[row], c.spans.trace_id[row], c.spans.span_id[row])
+    let start = |call: &EtcdCall| joined.start[call.row() as usize];
+    let id = |call: &EtcdCall| (c.spans.trace_id[call.row() as usize], c.spans.span_id[call.row() as usize]);
+    calls.sort_unstable_by(|a, b| {
+        start(a).cmp(&start(b)).then_with(|| id(a).cmp(&id(b))).then_with(|| a.row().cmp(&b.row()))
     });
     calls
 }
@@ -168,7 +169,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let request = |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE);
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| c.names.text(c.spans.name[row(call)]).trim_start_matches("etcdserverpb.");
+    let name = |call: &EtcdCall| method(c, call);
     let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
@@ -214,11 +215,12 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-/// More of the same calls, for findings: their spans, and what they asked for where that is told.
+/// The same calls for findings: their spans, and what they asked for where that is told. Lean: no ids, no text twice.
 pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
     let above = |call: &EtcdCall| Some(joined.parent[call.row() as usize]).filter(|&row| row != NONE);
+    let name = |call: &EtcdCall| method(c, call);
     let key = |name: &str| c.keys.find(name.as_bytes());
     let (asked, revision, continued) = (key("resourceVersion"), key("rev"), key("continue"));
     let revision = |call: &EtcdCall| {
@@ -229,11 +231,24 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let continued = |call: &EtcdCall| {
         above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
     };
+    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
+    let start = |call: &EtcdCall| joined.start[call.row() as usize];
     arrow::named(vec![
         ("span", Arc::new(UInt32Array::from_iter_values(calls.iter().map(|call| call.row()))) as ArrayRef),
         ("above", Arc::new(UInt32Array::from_iter(calls.iter().map(above)))),
+        ("method", text(calls.iter().map(name).collect())),
+        ("operation", text(calls.iter().map(operation).collect())),
+        ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
+        ("start_unix_nano", Arc::new(Int64Array::from_iter_values(calls.iter().map(start)))),
+        ("ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(|call| length(joined, call.row()))))),
         ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
         ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
         ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
     ])
+}
+
+/// Service and method of a call.
+fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
+    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
 }

@@ -2,7 +2,7 @@
 
 /// How a JSON value becomes wire bytes.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// An embedded message.
     Message(&'static [Field]),
     /// An object that only wraps: its fields belong to the message around it.
@@ -32,13 +32,13 @@ pub(super) enum Kind {
 }
 
 /// One row of a message's table.
-pub(super) struct Field {
-    pub(super) key: &'static str,
-    pub(super) number: u32,
-    pub(super) kind: Kind,
-    pub(super) many: bool,
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
+    pub(crate) number: u32,
+    pub(crate) kind: Kind,
+    pub(crate) many: bool,
     /// Spans are in it: a message that has another key instead is not what it should be.
-    pub(super) carries: bool,
+    pub(crate) carries: bool,
 }
 
 const fn one(key: &'static str, number: u32, kind: Kind) -> Field {
@@ -74,10 +74,10 @@ static TRACE: [Field; 2] = [
     many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS)),
     many("batches", 1, Kind::Message(&RESOURCE_SPANS)),
 ];
-pub(super) static JAEGER_TRACE: [Field; 2] =
+pub(crate) static JAEGER_TRACE: [Field; 2] =
     [many("spans", 0, Kind::JaegerSpan), one("processes", 0, Kind::JaegerProcesses)];
 /// What a message can be that was carried: everything that is not itself carrying one.
-pub(super) static CARRIED: [Field; 7] = [
+pub(crate) static CARRIED: [Field; 7] = [
     many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS)),
     one("result", 0, Kind::Wrapper(&REQUEST)),
     one("trace", 0, Kind::Wrapper(&TRACE)),
@@ -86,7 +86,7 @@ pub(super) static CARRIED: [Field; 7] = [
     many("spans", 0, Kind::JaegerSpan),
     one("processes", 0, Kind::JaegerProcesses),
 ];
-pub(super) static REQUEST: [Field; 1] = [many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
+pub(crate) static REQUEST: [Field; 1] = [many("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))];
 static RESOURCE_SPANS: [Field; 4] = [
     one("resource", 1, Kind::Message(&RESOURCE)),
     carrier("scopeSpans", 2, Kind::Message(&SCOPE_SPANS)),
@@ -168,5 +168,5 @@ static ANY_VALUE: [Field; 8] = [
 static ARRAY_VALUE: [Field; 1] = [many("values", 1, Kind::Message(&ANY_VALUE))];
 static KEY_VALUE_LIST: [Field; 1] = [many("values", 1, Kind::Message(&KEY_VALUE))];
 
-pub(super) static TOP: Field = one("", 0, Kind::Wrapper(&DOCUMENT));
-pub(super) static TOP_CARRIED: Field = one("", 0, Kind::Wrapper(&CARRIED));
+pub(crate) static TOP: Field = one("", 0, Kind::Wrapper(&DOCUMENT));
+pub(crate) static TOP_CARRIED: Field = one("", 0, Kind::Wrapper(&CARRIED));

@@ -13,7 +13,7 @@
 //! `null` is absent (as an array's element: the default, so that positions stay), unknown keys are ignored at any depth,
 //! of a key given twice the later scalar wins and messages merge, as everywhere in protobuf.
 
-mod fields;
+pub(crate) mod fields;
 mod foreign;
 mod jaeger;
 mod loose;

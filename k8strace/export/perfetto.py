@@ -1,0 +1,162 @@
+"""
+A trace for Perfetto: protobuf TrackEvents, times in ns.
+
+    critical path   lane 1  |== list pods ==================|   |== get …
+                            |decode|…|etcd.transport|…|write|          slices of category "critical"
+    apiserver       lane 1  |== List ======================|           slices of category "span"
+                    lane 2     |== SerializeObject ==|                 overlapping siblings have lanes of their own
+
+The slices of category "critical" with a phase's name sum to what `Attribution.totals` says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from k8strace.components import component_of
+from k8strace.export.protobuf import data, number
+from k8strace.export.told import explained
+from k8strace.requests import Requests
+
+__all__ = ["perfetto"]
+
+_SEQUENCE = 1
+_BEGIN, _END = 1, 2
+_CLEARED = 1
+
+
+class Slice(NamedTuple):
+    """One interval with a name."""
+
+    start: int
+    end: int
+    name: str
+    category: str
+    notes: tuple[tuple[str, str | int], ...] = ()
+
+
+def perfetto(requests: Requests) -> Iterator[bytes]:
+    """Packets of a `Trace`, each a field of it."""
+    writer = _Writer()
+    yield writer.first()
+    yield from writer.process("critical path", _critical(requests))
+    for process, slices in _processes(requests).items():
+        yield from writer.process(process, _nested(slices))
+
+
+def _critical(requests: Requests) -> Iterator[list[Slice]]:
+    """Lanes of requests, each with the parts of its critical path inside."""
+    joined = requests._joined
+    names = joined.phase_table.names
+    around = []
+    parts: dict[Slice, list[Slice]] = {}
+    for request in requests.outermost():
+        tree = joined.core.explain(request.request, joined.phase_table.answers)
+        start, end, *_ = tree.time[0]
+        notes = (("trace_id", request.trace_id), ("request", request.request))
+        whole = Slice(start, max(start, end), request.what, "request", notes)
+        around.append(whole)
+        parts[whole] = [
+            Slice(a, b, names[phase], "critical", (("component", component_of(names[phase])),))
+            for _, a, b, phase in tree.segments
+            if b > a
+        ]
+    for lane in _apart(around):
+        yield [slice_ for whole in lane for slice_ in (whole, *parts[whole])]
+
+
+def _processes(requests: Requests) -> dict[str, list[Slice]]:
+    names = requests._joined.phase_table.names
+    found: dict[str, list[Slice]] = {}
+    for _, tree in explained(requests):
+        for view, phase, (_, _, critical_ns, _) in zip(tree.span, tree.phase, tree.time, strict=True):
+            process = f"{view.service} {view.instance}" if view.instance else view.service
+            notes: list[tuple[str, str | int]] = [
+                ("k8strace.component", component_of(names[phase])),
+                ("k8strace.critical_ns", critical_ns),
+                ("trace_id", view.trace_id),
+                ("span_id", view.span_id),
+            ]
+            notes += [(key, text) for key, text in view.attributes if text is not None]
+            one = Slice(view.start, max(view.start, view.end), view.name, "span", tuple(notes))
+            found.setdefault(process or "unnamed", []).append(one)
+    return found
+
+
+def _apart(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Lanes in which no slice overlaps another one."""
+    lanes: list[list[Slice]] = []
+    for each in sorted(slices, key=lambda one: (one.start, -one.end)):
+        lane = next((lane for lane in lanes if lane[-1].end <= each.start), None)
+        if lane is None:
+            lanes.append([each])
+        else:
+            lane.append(each)
+    return lanes
+
+
+def _nested(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
+    """Lanes in which each slice is inside or beside every other one."""
+    lanes: list[list[Slice]] = []
+    open_ends: list[list[int]] = []
+    for each in sorted(slices, key=lambda one: (one.start, -one.end)):
+        at = len(lanes)
+        for place, ends in enumerate(open_ends):
+            while ends and ends[-1] <= each.start:
+                ends.pop()
+            if not ends or ends[-1] >= each.end:
+                at = place
+                break
+        else:
+            lanes.append([])
+            open_ends.append([])
+        lanes[at].append(each)
+        open_ends[at].append(each.end)
+    yield from lanes
+
+
+class _Writer:
+    """Numbers tracks, and writes packets."""
+
+    def __init__(self) -> None:
+        self._tracks = 0
+
+    def first(self) -> bytes:
+        return data(1, number(10, _SEQUENCE) + number(13, _CLEARED))
+
+    def process(self, name: str, lanes: Iterable[list[Slice]]) -> Iterator[bytes]:
+        process = self._track()
+        described = data(3, number(1, process) + data(6, name))
+        yield data(1, data(60, number(1, process) + described) + number(10, _SEQUENCE))
+        for at, lane in enumerate(lanes, 1):
+            track = self._track()
+            about = number(1, track) + data(2, f"lane {at}") + number(5, process)
+            yield data(1, data(60, about) + number(10, _SEQUENCE))
+            yield from _events(track, lane)
+
+    def _track(self) -> int:
+        self._tracks += 1
+        return self._tracks
+
+
+def _events(track: int, lane: Iterable[Slice]) -> Iterator[bytes]:
+    """Beginnings and ends in the order of time, ends first."""
+    open_ends: list[int] = []
+    for each in lane:
+        while open_ends and open_ends[-1] <= each.start:
+            yield _packet(open_ends.pop(), number(9, _END) + number(11, track))
+        notes = b"".join(data(4, _note(key, value)) for key, value in each.notes)
+        event = number(9, _BEGIN) + number(11, track) + data(22, each.category) + data(23, each.name) + notes
+        yield _packet(each.start, event)
+        open_ends.append(each.end)
+    while open_ends:
+        yield _packet(open_ends.pop(), number(9, _END) + number(11, track))
+
+
+def _note(key: str, value: Any) -> bytes:
+    return data(10, key) + (number(4, value) if isinstance(value, int) else data(6, value))
+
+
+def _packet(time: int, event: bytes) -> bytes:
+    return data(1, number(8, time) + data(11, event) + number(10, _SEQUENCE))

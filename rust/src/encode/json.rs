@@ -1,0 +1,115 @@
+//! Wire bytes → OTLP JSON, by the table that JSON is read with.
+
+use crate::columns::hex;
+use crate::decode::json::fields::{Field, Kind, REQUEST};
+use crate::decode::wire::{Cursor, MAX_DEPTH, WireType, too_deep};
+use crate::error::Result;
+
+/// One `ExportTraceServiceRequest` as a line of OTLP JSON, without the line's end.
+///
+/// Errors: malformed wire, as the decoder's.
+pub fn to_json(wire: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(2 * wire.len());
+    message(wire, &REQUEST, 0, &mut out)?;
+    Ok(out)
+}
+
+/// A value as it is on the wire.
+enum Raw<'a> {
+    Bits(u64),
+    Bytes(&'a [u8]),
+}
+
+fn message(wire: &[u8], fields: &'static [Field], depth: u32, out: &mut Vec<u8>) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(too_deep(0));
+    }
+    let mut found: Vec<(usize, Raw<'_>)> = Vec::new();
+    let mut cursor = Cursor::new(wire, 0);
+    while !cursor.is_done() {
+        let (number, wire_type) = cursor.tag()?;
+        let Some(at) = fields.iter().position(|field| field.number == number) else {
+            cursor.skip(number, wire_type, depth)?;
+            continue;
+        };
+        let raw = match wire_type {
+            WireType::Varint => Raw::Bits(cursor.varint()?),
+            WireType::Fixed64 => Raw::Bits(cursor.fixed64()?),
+            WireType::Fixed32 => Raw::Bits(cursor.fixed32()?.into()),
+            WireType::Len => Raw::Bytes(cursor.payload()?),
+            _ => {
+                cursor.skip(number, wire_type, depth)?;
+                continue;
+            }
+        };
+        found.push((at, raw));
+    }
+    found.sort_by_key(|(at, _)| *at);
+    out.push(b'{');
+    for (index, same) in found.chunk_by(|a, b| a.0 == b.0).enumerate() {
+        let field = &fields[same[0].0];
+        if index > 0 {
+            out.push(b',');
+        }
+        text(field.key, out);
+        out.push(b':');
+        if field.many {
+            out.push(b'[');
+        }
+        // Of a single value that came twice the last one counts.
+        let values = if field.many { same } else { &same[same.len() - 1..] };
+        for (index, (_, raw)) in values.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            value(field, raw, depth, out)?;
+        }
+        if field.many {
+            out.push(b']');
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn value(field: &Field, raw: &Raw<'_>, depth: u32, out: &mut Vec<u8>) -> Result<()> {
+    match (field.kind, raw) {
+        (Kind::Message(fields), Raw::Bytes(bytes)) => message(bytes, fields, depth + 1, out)?,
+        (Kind::Text, Raw::Bytes(bytes)) => text(&String::from_utf8_lossy(bytes), out),
+        (Kind::Id, Raw::Bytes(bytes)) => text(&hex(bytes), out),
+        (_, Raw::Bytes(bytes)) => text(&base64(bytes), out),
+        (Kind::Bool, Raw::Bits(bits)) => out.extend_from_slice(if *bits != 0 { b"true" } else { b"false" }),
+        (Kind::Double, Raw::Bits(bits)) => double(f64::from_bits(*bits), out),
+        (Kind::Int64, Raw::Bits(bits)) => text(&(*bits as i64).to_string(), out),
+        (Kind::Fixed64, Raw::Bits(bits)) => text(&bits.to_string(), out),
+        (Kind::Enum(..) | Kind::Int32, Raw::Bits(bits)) => {
+            out.extend_from_slice((*bits as i32).to_string().as_bytes());
+        }
+        (_, Raw::Bits(bits)) => out.extend_from_slice((*bits as u32).to_string().as_bytes()),
+    }
+    Ok(())
+}
+
+fn double(value: f64, out: &mut Vec<u8>) {
+    match value {
+        _ if value.is_nan() => text("NaN", out),
+        f64::INFINITY => text("Infinity", out),
+        f64::NEG_INFINITY => text("-Infinity", out),
+        _ => out.extend_from_slice(serde_json::to_string(&value).unwrap_or_default().as_bytes()),
+    }
+}
+
+fn text(value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(serde_json::to_string(value).unwrap_or_default().as_bytes());
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |bits: u32, shift: u32| char::from(DIGITS[(bits >> shift & 63) as usize]);
+    let three = |three: &[u8]| {
+        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let all = [digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)];
+        (0..4).map(move |at| if at > three.len() { '=' } else { all[at] }).collect::<String>()
+    };
+    bytes.chunks(3).map(three).collect()
+}
