@@ -36,7 +36,7 @@ from k8strace.tables import require
 
 __all__ = ["Comparison", "Difference", "Row", "compare", "compare_populations"]
 
-SAMPLE: Final = 32_768
+SAMPLE: Final = 16_384
 """Of so many requests of each population the errors of a quantile's parts are found; of more, an even sample."""
 
 
