@@ -120,6 +120,7 @@ def check_shares(requests: k8strace.Requests, expected: oracle.Joined) -> None:
         assert found[root.trace_id.hex(), root.span_id.hex()] == dict(+shares)
 
 
+@pytest.mark.slow
 def test_paths_and_own_times_of_a_capture_are_the_oracles(capture: Path) -> None:
     check(k8strace.join(k8strace.read(capture)), oracle.joined_capture(capture))
 
@@ -140,6 +141,7 @@ def test_paths_shares_and_own_times_of_dirty_trees_are_the_oracles(sent: Request
     check_shares(joined(sent, BY_NAME), expected)
 
 
+@pytest.mark.slow
 @given(dirty_batches(full=True))
 def test_sums_are_exact_whatever_was_sent(sent: Requests) -> None:
     check_sums(joined(sent))
@@ -192,6 +194,7 @@ def found_phases(requests: k8strace.Requests) -> dict[tuple[str, str], dict[str,
     return {(r.trace_id, r.span_id): attribution.phases(r.request) for r in requests}
 
 
+@pytest.mark.slow
 def test_the_phases_of_a_capture_are_the_baselines(capture: Path) -> None:
     read = [span for message in baseline().load(capture) for span in baseline().spans(message)]
     requests = k8strace.join(k8strace.read(capture))

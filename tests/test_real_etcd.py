@@ -162,6 +162,7 @@ def etcd_spans(receiver: Receiver, wanted: int) -> list[bytes]:
     return list(receiver.batches)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], etcd: str) -> None:
     """Every call finds its SERVER span; transport time is not negative; the parts sum to the wall time."""

@@ -101,6 +101,7 @@ def test_each_range_and_txn_that_etcd_served_is_joined_to_its_call(capture: Path
     assert all(call["server_ns"] is not None for call in calls)
 
 
+@pytest.mark.slow
 def test_the_join_of_a_capture_is_the_oracles(capture: Path) -> None:
     check_join(k8strace.join(k8strace.read(capture)), oracle.joined_capture(capture))
 
@@ -285,6 +286,7 @@ def nested_too_deep(expected: oracle.Joined) -> bool:
     return max(around.values(), default=0) > NESTING
 
 
+@pytest.mark.slow
 @given(dirty_batches())
 def test_the_join_of_dirty_spans_is_the_oracles(sent: Requests) -> None:
     expected = oracle.join(oracle.spans(sent))
@@ -292,11 +294,13 @@ def test_the_join_of_dirty_spans_is_the_oracles(sent: Requests) -> None:
     check_join(joined(sent), expected)
 
 
+@pytest.mark.slow
 @given(clean_trees())
 def test_the_join_of_a_clean_tree_is_the_oracles(sent: Requests) -> None:
     check_join(joined(sent), oracle.join(oracle.spans(sent)))
 
 
+@pytest.mark.slow
 @given(dirty_batches(full=True))
 def test_every_span_has_one_place_in_the_ledger(sent: Requests) -> None:
     """Whatever its ids, times and attributes. To us all times after 2116 are one, and an odd parent id is none."""
@@ -363,6 +367,7 @@ def everything(requests: k8strace.Requests) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @given(dirty_batches(), st.randoms(use_true_random=False))
 def test_order_split_and_repetition_change_only_the_count_of_repeats(sent: Requests, random: Random) -> None:
     once = joined(sent)

@@ -47,11 +47,13 @@ from k8strace.exceptions import MissingExtraError
 # ── Nothing is lost ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_every_batch_of_a_capture_can_be_made_again_from_the_columns(capture: Path):
     batches = oracle.load(capture)
     assert same(batches, from_columns(k8strace.decode(batches)))
 
 
+@pytest.mark.slow
 @given(dirty_batches(full=True))
 def test_defects_are_kept_as_they_came(batches: Requests):
     assert same(batches, from_columns(k8strace.decode(batches)))
@@ -177,6 +179,7 @@ def test_repeats_strangers_and_order_mean_what_they_mean_to_the_official_classes
     assert same([expected], from_columns(k8strace.decode(RULES[rule])))
 
 
+@pytest.mark.slow
 @given(wires())
 def test_any_valid_wire_means_what_it_means_to_the_official_classes(wire: bytes):
     expected = official(wire)
