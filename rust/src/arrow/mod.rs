@@ -126,8 +126,7 @@ fn presence(bits: &[u8], bit: u8) -> Option<NullBuffer> {
 }
 
 fn id_column<const N: usize>(ids: &[[u8; N]], bits: &[u8], bit: u8) -> Result<ArrayRef, ArrowError> {
-    let there = ids.iter().zip(bits).map(|(id, bits)| (bits & bit != 0).then_some(&id[..]));
-    Ok(hex_column(there))
+    arrays::hex_ids(ids, presence(bits, bit))
 }
 
 fn unsigned(values: &[u32]) -> ArrayRef {
