@@ -23,7 +23,7 @@ import numpy as np
 from k8strace.budgets.metrics import metric_of
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.budgets.verdicts import _measured
-from k8strace.compare import compare_populations
+from k8strace.compare.comparing import compare_populations
 from k8strace.statistics.errors import LEVEL, Errors, load_of
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import quantile, quantiles_without

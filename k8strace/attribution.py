@@ -21,10 +21,10 @@ from k8strace.components import component_of
 from k8strace.requests import Request, Requests
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
-from k8strace.whatif import Change, Projection, project
 
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
+    from k8strace.whatif import Change, Projection
 
 __all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
@@ -270,6 +270,8 @@ class Attribution(ArrowExport):
             >>> group.after["mean_ns"].verdict
             'faster'
         """
+        from k8strace.whatif import project  # only who asks for it waits for it
+
         return project(self._requests, changes)
 
     def _errors(self, rows: list[int]) -> dict[str, Errors]:

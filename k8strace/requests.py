@@ -15,7 +15,6 @@ from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.files import FileExport
-from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
@@ -25,6 +24,7 @@ from k8strace.tables import ArrowExport, Shown, Table
 if TYPE_CHECKING:
     import networkx as nx
 
+    from k8strace.formats.client_times import ClientTime
     from k8strace.formats.content import Readable
 
 RESOURCE: Final = "resource."

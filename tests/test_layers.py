@@ -313,4 +313,4 @@ def test_the_menu():
 
 def test_everything_public_says_what_it_is():
     """Each public name has a docstring of its own."""
-    assert [name for name in PUBLIC if not vars(k8strace)[name].__doc__] == []
+    assert [name for name in PUBLIC if not getattr(k8strace, name).__doc__] == []

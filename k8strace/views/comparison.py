@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from k8strace.compare import Comparison, Difference, Row
+from k8strace.compare.result import Comparison, Difference, Row
 from k8strace.components import component_of
 from k8strace.statistics.errors import NOT_ENOUGH
 from k8strace.views.markup import FAINT, Html, element, page, table
@@ -31,7 +31,7 @@ def sentence(difference: Difference) -> str:
     One statistic in words.
 
     Examples:
-        >>> from k8strace.compare import Difference, Row
+        >>> from k8strace.compare.result import Difference, Row
         >>> more = Row((), "etcd", 190_000_000, 150_000_000, 230_000_000, "rose", 0.001)
         >>> sentence(Difference("p99", 0.99, 10**9, 1_212_000_000, 212_000_000, 172_000_000, 252_000_000, "rose",
         ...                     66_000_000, (more,), ()))
