@@ -24,11 +24,8 @@ from k8strace.exceptions import (
     SamplingError,
 )
 from k8strace.formats import read, scan
-from k8strace.formats.client_times import ClientTime, read_client_times
 from k8strace.requests import Request, Requests, join
-from k8strace.rules import read_rules
 from k8strace.spans import Spans, decode
-from k8strace.stream import RequestStream, StreamSettings
 from k8strace.tables import Table
 
 if _TYPE_CHECKING:
@@ -36,6 +33,9 @@ if _TYPE_CHECKING:
     from k8strace.budgets import Budget, Checked, check, read_budgets
     from k8strace.compare.result import Comparison
     from k8strace.findings import Finding, Findings
+    from k8strace.formats.client_times import ClientTime, read_client_times
+    from k8strace.rules import read_rules
+    from k8strace.stream import RequestStream, StreamSettings
     from k8strace.whatif import Change, Projection
 
 # What only some ask for is imported when they do: the import of the package stays quick.
@@ -44,12 +44,17 @@ _LATER = {
     "Budget": "budgets",
     "Change": "whatif",
     "Checked": "budgets",
+    "ClientTime": "formats.client_times",
     "Comparison": "compare.result",
     "Finding": "findings",
     "Findings": "findings",
     "Projection": "whatif",
+    "RequestStream": "stream",
+    "StreamSettings": "stream",
     "check": "budgets",
     "read_budgets": "budgets",
+    "read_client_times": "formats.client_times",
+    "read_rules": "rules",
 }
 
 __all__ = [
