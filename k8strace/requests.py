@@ -450,7 +450,7 @@ class Requests(ArrowExport, FileExport):
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> teams = [f"team-{(namespace or '?')[-1]}" for namespace in requests.column("namespace")]
             >>> requests.with_column("team", teams).where("team=team-3")
-            Requests(115 of 1411 requests)
+            Requests(167 of 1411 requests)
         """
         joined = self._joined
         if len(values) != len(joined.core):

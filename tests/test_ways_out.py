@@ -123,7 +123,7 @@ def check_every_way_out(spans: k8strace.Spans, trees: int = 3) -> None:
         assert not CONTROLS.search(text)
     check_records(requests, trees)
     for table in (requests.issues, requests.repairs, requests.etcd_calls, requests.clock_offsets):
-        json.dumps(list(table))
+        json.dumps(list(table), default=str)
 
 
 @pytest.mark.slow
