@@ -23,7 +23,6 @@ from k8strace.exceptions import (
     RulesError,
     SamplingError,
 )
-from k8strace.formats import read, scan
 from k8strace.requests import Request, Requests, join
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
@@ -33,6 +32,7 @@ if _TYPE_CHECKING:
     from k8strace.budgets import Budget, Checked, check, read_budgets
     from k8strace.compare.result import Comparison
     from k8strace.findings import Finding, Findings
+    from k8strace.formats import read, scan
     from k8strace.formats.client_times import ClientTime, read_client_times
     from k8strace.rules import read_rules
     from k8strace.stream import RequestStream, StreamSettings
@@ -52,9 +52,11 @@ _LATER = {
     "RequestStream": "stream",
     "StreamSettings": "stream",
     "check": "budgets",
+    "read": "formats",
     "read_budgets": "budgets",
     "read_client_times": "formats.client_times",
     "read_rules": "rules",
+    "scan": "formats",
 }
 
 __all__ = [
