@@ -8,7 +8,7 @@ from typing import Final
 
 from k8strace import Requests, check, read_budgets
 from k8strace.budgets import BROKEN, CANNOT_TELL, Checked, worst_of
-from k8strace.cli.exits import OK, UsageError
+from k8strace.cli.exits import FAILED, OK, UsageError
 from k8strace.cli.inputs import joined
 from k8strace.cli.options import Commands, add_command, add_files, add_joining, add_reading, add_showing
 from k8strace.cli.outputs import look_of, write_json, write_text
@@ -16,7 +16,6 @@ from k8strace.exceptions import BudgetsError
 
 __all__ = ["add_check"]
 
-FAILED: Final = 1
 UNSURE: Final = 75
 """What `sysexits.h` has for "try again later": with more time one could tell."""
 

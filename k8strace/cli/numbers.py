@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from k8strace.exceptions import ConditionError
-from k8strace.selecting import condition_of, moment_of
+from k8strace.selecting import UNITS, condition_of, moment_of
 
 __all__ = [
     "LEAST_WIDTH",
@@ -16,7 +16,9 @@ __all__ = [
     "condition",
     "from_zero",
     "moment",
+    "names",
     "positive",
+    "quantiles",
     "size",
     "time_ns",
     "width",
@@ -32,17 +34,7 @@ _LARGEST: Final = 1 << 60
 """Of sizes, in bytes: no disk is larger."""
 _YEARS: Final = 100
 """The longest time."""
-_TIMES: Final[dict[str, int]] = {
-    "": 1,
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "μs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "min": 60 * 10**9,
-    "m": 60 * 10**9,
-}
+_TIMES: Final = {"": 1, **{unit: ns for unit, ns in UNITS.items() if unit not in ("h", "d")}}
 _AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -161,6 +153,17 @@ def time_ns(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected a time such as 10ms, 1.5s or 250us, got {text!r}")
     fraction = found[2] or "0"
     return int(found[1]) * unit + int(int(fraction) * unit // 10 ** len(fraction))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """
+    Names with commas between them.
+
+    Examples:
+        >>> names("verb, resource,")
+        ('verb', 'resource')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def quantiles(text: str) -> tuple[float, ...]:

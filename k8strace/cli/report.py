@@ -10,12 +10,14 @@ from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
     Commands,
+    add_by,
     add_command,
     add_joining,
     add_reading,
     add_selecting,
     add_showing,
     add_sources,
+    add_top,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
 from k8strace.cli.pages import add_page, write_page
@@ -45,12 +47,10 @@ def add_report(commands: Commands) -> None:
         metavar="N",
         help="call trees of the N slowest requests (default 3)",
     )
-    command.add_argument(
-        "--by",
-        default="verb,resource",
-        metavar="COLUMNS",
-        help="what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY "
-        "(default verb,resource)",
+    add_by(
+        command,
+        "verb,resource",
+        "what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY",
     )
     command.add_argument(
         "--sort",
@@ -70,9 +70,7 @@ def add_report(commands: Commands) -> None:
         action="store_true",
         help="all findings, all that was read, and what became of every span",
     )
-    command.add_argument(
-        "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
-    )
+    add_top(command)
     command.add_argument(
         "--estimate-totals",
         nargs="?",
@@ -92,15 +90,14 @@ def add_report(commands: Commands) -> None:
 
 def _report(asked: argparse.Namespace) -> None:
     requests = joined(asked)
-    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(requests, by)
+    check_columns(requests, asked.by)
     attribution = attribute(selected(requests, asked), method=asked.method)
     if asked.html:
         return write_page(attribution.requests, asked)
     from k8strace.views.breakdown import Wanted
 
     wanted = Wanted(
-        by=by,
+        by=asked.by,
         top=asked.top or None,
         slowest=asked.slowest,
         quantiles=asked.quantiles,

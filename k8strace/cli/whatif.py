@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from k8strace import Change, ConditionError, Projection, attribute
 from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import check_columns, joined, selected
-from k8strace.cli.numbers import condition, from_zero, time_ns
+from k8strace.cli.numbers import condition, names, time_ns
 from k8strace.cli.options import (
     Commands,
+    add_by,
     add_command,
     add_files,
     add_joining,
     add_reading,
     add_showing,
+    add_top,
     add_where,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
@@ -37,15 +39,8 @@ def add_whatif(commands: Commands) -> None:
     )
     add_files(command)
     _add_changes(command)
-    command.add_argument(
-        "--by",
-        default="verb,resource",
-        metavar="COLUMNS",
-        help="what the table groups by (default verb,resource)",
-    )
-    command.add_argument(
-        "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
-    )
+    add_by(command, "verb,resource", "what the table groups by")
+    add_top(command)
     add_where(command)
     add_reading(command)
     add_joining(command)
@@ -111,28 +106,27 @@ def _pair(change: Callable[[str, Any], Change], value: Callable[[str], Any]) -> 
 
 
 def _cached(text: str) -> Change:
-    pieces = [piece for piece in (piece.strip() for piece in text.split(",")) if piece]
+    pieces = names(text)
     return Change.cached(*(condition(f"verb={piece}" if piece.isalpha() else piece) for piece in pieces))
 
 
 def _whatif(asked: argparse.Namespace) -> None:
-    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
     if not asked.changes:
         raise UsageError("expected a change, such as --faster etcd=2")
-    projection = _projected(asked, by)
+    projection = _projected(asked)
     if asked.json:
         from k8strace.views.records import projection_record
 
-        return write_json([projection_record(projection, by)])
+        return write_json([projection_record(projection, asked.by)])
     from k8strace.views.whatif import projection_lines
 
     look = look_of(asked)
-    return write_text(projection_lines(projection, look, by, asked.top or None), look)
+    return write_text(projection_lines(projection, look, asked.by, asked.top or None), look)
 
 
-def _projected(asked: argparse.Namespace, by: Sequence[str]) -> Projection:
+def _projected(asked: argparse.Namespace) -> Projection:
     requests = joined(asked)
-    check_columns(requests, by)
+    check_columns(requests, asked.by)
     try:
         return attribute(selected(requests, asked)).what_if(*asked.changes)
     except (ValueError, KeyError, ConditionError) as error:
