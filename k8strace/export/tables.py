@@ -42,14 +42,12 @@ def table_of(requests: Requests, name: str) -> pa.Table:
     Raises:
         KeyError: There is none of this name.
     """
-    pyarrow = require("pyarrow", "arrow")
-    table = _plain(TABLES[name](requests), pyarrow)
     about = {
         "k8strace.schema_version": SCHEMA_VERSION,
         "k8strace.table": name,
         "k8strace.version": _core.__version__,
     }
-    return table.replace_schema_metadata(about)
+    return TABLES[name](requests).replace_schema_metadata(about)
 
 
 def parquet(requests: Requests, name: str, path: Path) -> None:
@@ -93,18 +91,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(_GUARDED) else value
-
-
-def _plain(table: pa.Table, pyarrow: Any) -> pa.Table:
-    """With types that every reader of Parquet has: no views, no dictionaries, signed integers."""
-    types = {
-        pyarrow.string_view(): pyarrow.string(),
-        pyarrow.binary_view(): pyarrow.binary(),
-        pyarrow.uint32(): pyarrow.int64(),
-        pyarrow.uint64(): pyarrow.int64(),
-    }
-    schema = pyarrow.schema([field.with_type(types.get(field.type, field.type)) for field in table.schema])
-    return table.cast(schema)
 
 
 # ---- the table of spans ---------------------------------------------------------------------------

@@ -194,17 +194,11 @@ class Projection(ArrowExport):
         Raises:
             KeyError: There is no such column.
         """
-        kept = self._requests.where(timed=True, **({} if long_running else {"long_running": False}))
-        requests = kept.outermost()
-        rows = list(requests._rows)
-        columns = [requests._joined.column(key) for key in keys]
-        members: dict[tuple[Any, ...], list[int]] = {}
-        for row in rows:
-            members.setdefault(tuple(column[row] for column in columns), []).append(row)
-        blocks = requests._joined.core.blocks(rows, BLOCKS)
+        requests = self._requests._judged(long_running=long_running)
+        blocks = requests._joined.core.blocks(list(requests._rows), BLOCKS)
         groups = [
             self._group(dict(zip(keys, values, strict=True)), group, blocks)
-            for values, group in members.items()
+            for values, group in requests._grouped(keys).items()
         ]
         return tuple(
             sorted(groups, key=lambda group: (-group.before.mean_ns * group.requests, str(group.keys)))
@@ -231,12 +225,12 @@ class Projection(ArrowExport):
         ]
         return _core.make_table(
             [
-                ("request", "uint", rows),
+                ("request", "int", rows),
                 *texts,
-                ("before_ns", "uint", [self._before[row] for row in rows]),
-                ("after_ns", "uint", [self._readings[0][row] for row in rows]),
-                ("low_ns", "uint", [ends[0] for ends in bounds]),
-                ("high_ns", "uint", [ends[-1] for ends in bounds]),
+                ("before_ns", "int", [self._before[row] for row in rows]),
+                ("after_ns", "int", [self._readings[0][row] for row in rows]),
+                ("low_ns", "int", [ends[0] for ends in bounds]),
+                ("high_ns", "int", [ends[-1] for ends in bounds]),
             ]
         )
 

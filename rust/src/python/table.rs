@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::types::{Float64Type, Int8Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
+use arrow_array::types::{Float64Type, Int8Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
     RecordBatchIterator,
@@ -176,8 +176,6 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
     match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).into_bound_py_any(py),
         DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into_bound_py_any(py),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into_bound_py_any(py),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into_bound_py_any(py),
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into_bound_py_any(py),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into_bound_py_any(py),
         DataType::Timestamp(..) => instant(py, array.as_primitive::<TimestampNanosecondType>().value(row)),
@@ -231,7 +229,7 @@ pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult
 fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     Ok(match kind {
         "text" => Arc::new(LargeStringArray::from(values.extract::<Vec<Option<String>>>()?)),
-        "int" | "uint" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
+        "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
         "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),

@@ -176,6 +176,3 @@ impl Schedule {
         ended.now + (own(end) - own(ended.at))
     }
 }
-
-#[cfg(test)]
-mod tests;
