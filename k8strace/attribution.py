@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from k8strace import _core
-from k8strace.components import component_of
+from k8strace.components import by_component, component_of
 from k8strace.requests import Request, Requests
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
@@ -181,12 +181,7 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        kept = self._requests.where(timed=True, **({} if long_running else {"long_running": False}))
-        requests = kept.outermost()
-        columns = [requests._joined.column(key) for key in keys]
-        members: dict[tuple[Any, ...], list[int]] = {}
-        for row in requests._rows:
-            members.setdefault(tuple(column[row] for column in columns), []).append(row)
+        members = self._requests._judged(long_running=long_running)._grouped(keys)
         groups = [
             self._group(dict(zip(keys, values, strict=True)), rows, quantiles)
             for values, rows in members.items()
@@ -296,14 +291,7 @@ class Parts:
     @property
     def components(self) -> dict[str, int]:
         """Component → ns."""
-        return _by_component(self.phases)
-
-
-def _by_component(phases: dict[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        components[component_of(phase)] = components.get(component_of(phase), 0) + ns
-    return components
+        return by_component(self.phases)
 
 
 class Errors(NamedTuple):
@@ -335,7 +323,7 @@ class Band:
     @property
     def components(self) -> dict[str, int]:
         """Component → sum of ns."""
-        return _by_component(self.phases)
+        return by_component(self.phases)
 
     @property
     def mean_wall_ns(self) -> float:

@@ -528,6 +528,19 @@ class Requests(ArrowExport, FileExport):
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
         return Requests(self._joined, rows)
 
+    def _judged(self, *, long_running: bool = False) -> Requests:
+        """Those that latency statistics are about: with possible times, not open by their nature, outermost."""
+        kept = self.where(timed=True, **({} if long_running else {"long_running": False}))
+        return kept.outermost()
+
+    def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
+        """Values of columns → indices of the requests that have them, in order."""
+        columns = [self._joined.column(key) for key in keys]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row in self._rows:
+            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
+        return groups
+
     @property
     def column_names(self) -> Sequence[str]:
         """Names of the columns, in order: the fields of `Request`, and its start and end as times."""

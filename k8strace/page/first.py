@@ -152,7 +152,7 @@ def composition(band: Band) -> Html:
 def _errors(requests: Requests) -> dict[tuple[Any, Any], Counter[int]]:
     """Answers of 400 and above, per verb and resource, of the requests that are in the table."""
     told: dict[tuple[Any, Any], Counter[int]] = {}
-    shown = requests.where(timed=True, long_running=False).outermost()
+    shown = requests._judged()
     for verb, resource, status in zip(*map(shown.column, ("verb", "resource", "http_status")), strict=True):
         if status is not None and status >= 400:
             told.setdefault((verb, resource), Counter())[status] += 1

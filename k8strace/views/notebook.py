@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.attribution import Attribution, Breakdown, attribute
 from k8strace.calltree import KINDS
-from k8strace.components import component_of
+from k8strace.components import by_component
 from k8strace.requests import Request, Requests
 from k8strace.spans import Spans
 from k8strace.tables import Table
@@ -172,7 +172,7 @@ def _request_row(request: Request, components: Mapping[str, int]) -> tuple[Conte
 def _compositions(slowest: Requests) -> list[dict[str, int]]:
     """Component → ns of each. Small trees are quick; for others the core divides the time of all requests at once."""
     if max(slowest.column("spans"), default=0) <= MOST_DRAWN // MOST_ROWS:
-        return [_components(_critical(request.tree.graph["critical_path"])) for request in slowest]
+        return [by_component(_critical(request.tree.graph["critical_path"])) for request in slowest]
     attribution = attribute(slowest)
     return [attribution.components(request.request) for request in slowest]
 
@@ -231,13 +231,6 @@ def _critical(path: Iterable[tuple[str, int, int, str]]) -> dict[str, int]:
     for _, start, end, phase in path:
         phases[phase] = phases.get(phase, 0) + end - start
     return phases
-
-
-def _components(phases: Mapping[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        components[component_of(phase)] = components.get(component_of(phase), 0) + ns
-    return components
 
 
 # ── Attribution ───────────────────────────────────────────────────────────────────────────────────

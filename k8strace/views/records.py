@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
-from k8strace.components import component_of
+from k8strace.components import by_component
 from k8strace.requests import Request, Requests
 from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
@@ -76,20 +76,12 @@ def request_records(attribution: Attribution) -> Iterator[dict[str, Any]]:
     for row, head, tail in zip(requests.column("request"), first, last, strict=True):
         record = dict(zip(_FIRST, head, strict=True))
         phases = attribution.phases(row)
-        record["components"] = _by_component(phases)
+        record["components"] = by_component(phases)
         record["phases"] = phases
         record["etcd_calls"] = calls.get(row, [])
         record["repairs"] = repairs.get(row, [])
         record.update(zip(_LAST, tail, strict=True))
         yield record
-
-
-def _by_component(phases: dict[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        component = component_of(phase)
-        components[component] = components.get(component, 0) + ns
-    return components
 
 
 def _calls(requests: Requests) -> dict[int | None, list[dict[str, Any]]]:
