@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from k8strace import Audit
 from k8strace.cli.exits import NotFoundError
 from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.options import (
@@ -48,6 +47,8 @@ def add_audit(commands: Commands) -> None:
 
 
 def _audit(asked: argparse.Namespace) -> None:
+    from k8strace import Audit
+
     requests = joined(asked)
     # conditions may be about the user, whom only the log knows
     audit = Audit(requests, asked.audit_log)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from k8strace import Requests, check, read_budgets
-from k8strace.budgets import BROKEN, CANNOT_TELL, Checked, worst_of
+from k8strace import Requests
 from k8strace.cli.exits import FAILED, OK, UsageError
 from k8strace.cli.inputs import joined
 from k8strace.cli.options import Commands, add_command, add_files, add_joining, add_reading, add_showing
 from k8strace.cli.outputs import look_of, write_json, write_text
 from k8strace.exceptions import BudgetsError
+
+if TYPE_CHECKING:
+    from k8strace.budgets import Checked
 
 __all__ = ["add_check"]
 
@@ -56,6 +58,8 @@ def add_check(commands: Commands) -> None:
 
 
 def _check(asked: argparse.Namespace) -> int:
+    from k8strace.budgets import BROKEN, CANNOT_TELL, check, read_budgets, worst_of
+
     try:
         budgets = read_budgets(asked.budgets)
         checked = check(joined(asked), budgets, _baseline(asked))

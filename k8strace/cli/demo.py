@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import webbrowser
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +34,9 @@ def add_demo(commands: Commands) -> None:
 
 
 def _demo(asked: argparse.Namespace) -> None:
+    import webbrowser
+    from importlib.resources import as_file, files
+
     with as_file(files("k8strace.page") / RECORDING) as recording:
         join(read(recording)).to_html(asked.html, title="A recording of Kubernetes 1.36 and etcd 3.6")
     say([f"written: {asked.html}"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from k8strace import Change, ConditionError, Projection, attribute
+from k8strace import ConditionError, attribute
 from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.numbers import condition, names, time_ns
@@ -22,6 +22,9 @@ from k8strace.cli.options import (
     add_where,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+
+if TYPE_CHECKING:
+    from k8strace import Change, Projection
 
 __all__ = ["add_whatif"]
 
@@ -54,64 +57,67 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
         "(etcd:get). All changes happen together; each can be repeated.",
     )
 
-    def add(option: str, metavar: str, change: Callable[[str], Change], text: str) -> None:
+    def add(option: str, metavar: str, kind: str, read: Callable[[str], tuple[Any, ...]], text: str) -> None:
         group.add_argument(
             option,
             metavar=metavar,
             action="append",
             dest="changes",
-            type=_typed(change),
+            type=_change(kind, read),
             default=[],
             help=text,
         )
 
-    add("--faster", "PART=K", _pair(Change.faster, str), "K times as fast; below 1, slower")
-    add("--without", "PART", Change.without, "takes no time; a named call is not made")
-    add("--latency", "PART=10ms", _pair(Change.latency, time_ns), "every call takes that long")
-    add("--plus", "PART=1ms", _pair(Change.plus, time_ns), "every call takes that much longer")
+    add("--faster", "PART=K", "faster", _pair(str), "K times as fast; below 1, slower")
+    add("--without", "PART", "without", _part, "takes no time; a named call is not made")
+    add("--latency", "PART=10ms", "latency", _pair(time_ns), "every call takes that long")
+    add("--plus", "PART=1ms", "plus", _pair(time_ns), "every call takes that much longer")
     add(
         "--cached",
         "SELECTION",
-        _cached,
+        "cached",
+        _selection,
         "served from the watch cache: a verb (list), or conditions with commas between them",
     )
-    add("--single", "PART", Change.single, "only the first call of each request is made")
-    group.add_argument(
-        "--same-node",
-        action="append_const",
-        dest="changes",
-        const=Change.same_node(),
-        help="etcd on the API server's node",
-    )
+    add("--single", "PART", "single", _part, "only the first call of each request is made")
+    group.add_argument("--same-node", action="store_true", help="etcd on the API server's node")
 
 
-def _typed(change: Callable[[str], Change]) -> Callable[[str], Change]:
-    def read(text: str) -> Change:
+def _change(kind: str, read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], Change]:
+    """Makes one kind of change of an option's text."""
+
+    def made(text: str) -> Change:
+        from k8strace import Change  # only who asks for it waits for it
+
         try:
-            return change(text)
+            change: Change = getattr(Change, kind)(*read(text))
         except (ValueError, UsageError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
+        return change
 
-    return read
+    return made
 
 
-def _pair(change: Callable[[str, Any], Change], value: Callable[[str], Any]) -> Callable[[str], Change]:
-    def read(text: str) -> Change:
+def _part(text: str) -> tuple[str]:
+    return (text,)
+
+
+def _pair(value: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    def read(text: str) -> tuple[str, Any]:
         part, equals, rest = text.rpartition("=")
         if not equals or not part:
             raise argparse.ArgumentTypeError(f"expected PART=VALUE, got {text!r}")
-        return change(part.strip(), value(rest))
+        return part.strip(), value(rest)
 
     return read
 
 
-def _cached(text: str) -> Change:
-    pieces = names(text)
-    return Change.cached(*(condition(f"verb={piece}" if piece.isalpha() else piece) for piece in pieces))
+def _selection(text: str) -> tuple[str, ...]:
+    return tuple(condition(f"verb={piece}" if piece.isalpha() else piece) for piece in names(text))
 
 
 def _whatif(asked: argparse.Namespace) -> None:
-    if not asked.changes:
+    if not asked.changes and not asked.same_node:
         raise UsageError("expected a change, such as --faster etcd=2")
     projection = _projected(asked)
     if asked.json:
@@ -125,9 +131,12 @@ def _whatif(asked: argparse.Namespace) -> None:
 
 
 def _projected(asked: argparse.Namespace) -> Projection:
+    from k8strace import Change
+
     requests = joined(asked)
     check_columns(requests, asked.by)
+    changes = [*asked.changes, *([Change.same_node()] if asked.same_node else [])]
     try:
-        return attribute(selected(requests, asked)).what_if(*asked.changes)
+        return attribute(selected(requests, asked)).what_if(*changes)
     except (ValueError, KeyError, ConditionError) as error:
         raise UsageError(error.args[0]) from None
