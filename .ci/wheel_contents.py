@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 WHEEL = re.compile(
-    r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.-]+"
+    r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|page/page\.(js|css)|page/demo\.otlp\.zst|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.-]+"
 )
 WHEEL_NEEDS = {"k8strace/__init__.py", "k8strace/_core.abi3.so", "k8strace/_core.pyi", "k8strace/py.typed"}
 LICENSES = re.compile(r"licenses/LICENSE(-THIRD-PARTY)?$")

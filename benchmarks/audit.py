@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import k8strace
+import k8strace.audit
 from k8strace.audit import Beside, quantile
 from k8strace.audit.comparing import LONGEST, PARTS
 

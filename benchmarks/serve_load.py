@@ -67,7 +67,9 @@ class Batch:
         spans = k8strace.decode(wire)
         self.spans = len(spans)
         self._traces = [
-            place for trace in set(spans.column("trace_id").to_pylist()) for place in _all(wire, trace)
+            place
+            for trace in set(spans.column("trace_id").to_pylist())
+            for place in _all(wire, bytes.fromhex(trace))
         ]
         known = {start >> 40 for start in spans.column("start_time_unix_nano").to_pylist()}
         self._times: dict[int, list[int]] = {top: [] for top in known | {top + 1 for top in known}}

@@ -20,6 +20,7 @@ __all__ = [
     "JoinedSpans",
     "JsonReader",
     "RequestBuffer",
+    "RetimedRequests",
     "Run",
     "SpanColumns",
     "SpanStream",
@@ -35,6 +36,7 @@ __all__ = [
     "make_table",
     "screen",
     "split_frames",
+    "varints",
     "wire_to_json",
 ]
 
@@ -52,6 +54,9 @@ class Table:
     def column_names(self) -> list[str]: ...
     def column(self, name: str) -> Column:
         """One column. Raises KeyError."""
+    def with_columns(self, columns: Sequence[tuple[str, Column]]) -> Table:
+        """These columns behind its own. Raises ValueError if one is of another length."""
+
     def take(self, rows: Sequence[int]) -> Table:
         """The rows at these places, in this order. Raises IndexError."""
     def __arrow_c_schema__(self) -> object: ...
@@ -117,6 +122,25 @@ about calls: kind of every signature (0 for none), whether its phases stay, the 
 context, and phase by context and phase.
 """
 
+_Edits: TypeAlias = tuple[
+    int,
+    Sequence[int],
+    Sequence[Sequence[tuple[int, int]]],
+    Sequence[Sequence[int]],
+    Sequence[int],
+    Sequence[tuple[str, int, int, Sequence[bool] | None]],
+    Sequence[int],
+]
+"""
+What is otherwise: units in a ns; the set of every named call, 0 of none; by set and phase the units that a ns of own
+time takes, at most and at least, and the bits of the changes of calls that it is part of; by set the bits of those
+that the named call is itself; the changes of calls (what happens, ns, ns more if its other side is not here, request →
+whether there); and the number of each signature's group of siblings that run together, 0 for none.
+"""
+
+_Figures: TypeAlias = list[tuple[int, int, int, int, int, int]]
+"""Count, sum, median, 99th percentile, least and most, in ns: of all of a group, then without each block."""
+
 @final
 class JoinedSpans:
     """Spans joined into call trees, with their signatures."""
@@ -157,6 +181,12 @@ class JoinedSpans:
 
         Raises ValueError.
         """
+    def named_calls(self) -> list[tuple[str, str]]:
+        """Calls that have a name: ("webhook" or "etcd", name), numbered from 1 on."""
+    def retime(self, answers: _Answers, edits: _Edits, requests: Sequence[int]) -> RetimedRequests:
+        """How long these requests take if some parts take another time. Raises IndexError, ValueError."""
+    def blocks(self, requests: Sequence[int], count: int) -> bytes:
+        """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
     def explain_sync(self, sync: int, answers: _Answers) -> Explained:
@@ -175,6 +205,10 @@ class JoinedSpans:
         Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
         ValueError.
         """
+    def trees(self, requests: Sequence[int], answers: _Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """The trees of these requests as columns of varints by name, and span names. Raises IndexError, ValueError."""
+    def processes(self) -> list[tuple[str, str | None]]:
+        """Service and instance id of every process."""
     def calls(
         self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
@@ -267,6 +301,16 @@ class AttributedRequests:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
+
+@final
+class RetimedRequests:
+    """How long requests took, and how long they take now."""
+
+    def __len__(self) -> int: ...
+    def ns(self, of: str) -> list[int]:
+        """Of every request: "before", "all" or "last"; 0 for those that were not chosen. Raises ValueError."""
+    def figures(self, blocks: bytes, count: int, group: Sequence[int]) -> tuple[_Figures, _Figures, _Figures]:
+        """Of a group: before, and in both readings. Raises IndexError."""
 
 _Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
 """Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""
@@ -387,7 +431,10 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
     """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
-    """A table of (name, "text" | "int" | "uint" | "float" | "bool", values or None). Raises TypeError."""
+    """A table of (name, "text" | "int" | "float" | "bool", values or None). Raises TypeError."""
+
+def varints(values: Sequence[int], signed: bool) -> bytes:
+    """Numbers as LEB128 varints, zigzag if they are signed."""
 
 def json_to_wire(data: ReadableBuffer, /) -> bytes:
     """One OTLP JSON document as wire bytes. Raises DecodeError."""

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from k8strace import _core
-from k8strace.components import component_of
+from k8strace.components import by_component, component_of
 from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
@@ -26,6 +26,7 @@ from k8strace.tables import ArrowExport
 
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
+    from k8strace.whatif import Change, Projection
 
 __all__ = ["Attribution", "Band", "Breakdown", "Errors", "Group", "Parts", "attribute"]
 
@@ -149,11 +150,11 @@ class Attribution(ArrowExport):
         names = [self._names[phase] for _, phase, _ in parts]
         return _core.make_table(
             [
-                (self._divided.TABLE[:-1], "uint", [row for row, *_ in parts]),
+                (self._divided.TABLE[:-1], "int", [row for row, *_ in parts]),
                 *texts,
                 ("component", "text", [component_of(name) for name in names]),
                 ("phase", "text", names),
-                ("ns", "uint", [ns for *_, ns in parts]),
+                ("ns", "int", [ns for *_, ns in parts]),
             ]
         )
 
@@ -194,11 +195,7 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        requests = self._divided._measured(long_running=long_running).outermost()
-        columns = [requests._all(key) for key in keys]
-        members: dict[tuple[Any, ...], list[int]] = {}
-        for row in requests._rows:
-            members.setdefault(tuple(column[row] for column in columns), []).append(row)
+        members = self._divided._judged(long_running=long_running)._grouped(keys)
         groups = [
             self._group(dict(zip(keys, values, strict=True)), rows, quantiles)
             for values, rows in members.items()
@@ -260,6 +257,32 @@ class Attribution(ArrowExport):
             errors=self._errors(rows),
         )
 
+    def what_if(self, *changes: Change) -> Projection:
+        """
+        How long these requests would take if some of their parts took another time.
+
+        Every request is timed anew: a span starts after the siblings that had ended before it, and ends after its
+        children and its own last gap. What the times cannot tell of dependences is in the answer's bounds.
+
+        Args:
+            changes: All of them together. None: nothing changes, to the nanosecond.
+
+        Raises:
+            ValueError: A part is not there, or the changes are too many or too fine.
+
+        Examples:
+            >>> import k8strace
+            >>> from k8strace import Change
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> attribution = k8strace.attribute(requests.where(verb="create", resource="pods"))
+            >>> group, = attribution.what_if(Change.latency("webhook", 1_000_000)).by()
+            >>> group.after["mean_ns"].verdict
+            'faster'
+        """
+        from k8strace.whatif import project  # only who asks for it waits for it
+
+        return project(self.requests, changes)
+
     def _errors(self, rows: list[int]) -> dict[str, Errors]:
         if self._divided.TABLE != "requests":
             return {}
@@ -273,11 +296,6 @@ class Attribution(ArrowExport):
     def __repr__(self) -> str:
         return f"Attribution({len(self)} {self._divided.TABLE} by {self._method}: {', '.join(self.component_names)})"
 
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import attribution_html
-
-        return attribution_html(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -289,14 +307,7 @@ class Parts:
     @property
     def components(self) -> dict[str, int]:
         """Component → ns."""
-        return _by_component(self.phases)
-
-
-def _by_component(phases: dict[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        components[component_of(phase)] = components.get(component_of(phase), 0) + ns
-    return components
+        return by_component(self.phases)
 
 
 class Errors(NamedTuple):
@@ -328,7 +339,7 @@ class Band:
     @property
     def components(self) -> dict[str, int]:
         """Component → sum of ns."""
-        return _by_component(self.phases)
+        return by_component(self.phases)
 
     @property
     def mean_wall_ns(self) -> float:
@@ -425,21 +436,16 @@ class Breakdown(ArrowExport):
             [
                 *((key, *_typed([group.keys[key] for group, *_ in rows])) for key in self.keys),
                 ("band", "text", [name for _, name, _ in rows]),
-                ("requests", "uint", [band.requests for *_, band in rows]),
-                ("wall_ns", "uint", [band.wall_ns for *_, band in rows]),
-                ("exemplar_wall_ns", "uint", [band.exemplar_wall_ns for *_, band in rows]),
+                ("requests", "int", [band.requests for *_, band in rows]),
+                ("wall_ns", "int", [band.wall_ns for *_, band in rows]),
+                ("exemplar_wall_ns", "int", [band.exemplar_wall_ns for *_, band in rows]),
                 ("exemplar_trace_id", "text", [band.exemplar for *_, band in rows]),
-                *((phase, "uint", [band.phases.get(phase, 0) for *_, band in rows]) for phase in phases),
+                *((phase, "int", [band.phases.get(phase, 0) for *_, band in rows]) for phase in phases),
             ]
         )
 
     def __repr__(self) -> str:
         return f"Breakdown({len(self)} groups by {', '.join(self.keys) or 'nothing'})"
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import breakdown_html
-
-        return breakdown_html(self)
 
 
 def _typed(values: list[Any]) -> tuple[str, list[Any]]:

@@ -29,6 +29,7 @@ __all__ = [
     "Signature",
     "Taxonomy",
     "below",
+    "by_component",
     "component_of",
     "takes_over",
 ]
@@ -161,6 +162,21 @@ def component_of(phase: str) -> str:
 
 _TAKES_OVER: Final = frozenset({"aggregator", "webhook"})
 """Components whose calls answer for everything below them."""
+
+
+def by_component(phases: Mapping[str, int]) -> dict[str, int]:
+    """
+    Parts by phase → parts by component, with the same sum.
+
+    Examples:
+        >>> by_component({"etcd.raft": 2, "apiserver.audit": 1, "etcd": 3})
+        {'etcd': 5, 'apiserver': 1}
+    """
+    components: dict[str, int] = {}
+    for phase, ns in phases.items():
+        component = component_of(phase)
+        components[component] = components.get(component, 0) + ns
+    return components
 
 
 def below(call: str, phase: str) -> str:

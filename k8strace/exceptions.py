@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "OUT_OF_MEMORY",
+    "BudgetsError",
     "ConditionError",
     "DecodeError",
     "FormatError",
@@ -79,6 +80,10 @@ class RulesError(K8straceError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.source}, line {self.line}, column {self.column}: {self.message}"
+
+
+class BudgetsError(K8straceError, ValueError):
+    """A file of budgets is not what it should be, or asks for what is not there. The message says which budget."""
 
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):

@@ -5,28 +5,33 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.files import FileExport
-from k8strace.formats.client_times import ClientTime
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
 from k8strace.selection import Selection
 from k8strace.spans import Issue, Spans
-from k8strace.tables import Table
+from k8strace.tables import Shown, Table
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from k8strace.formats.client_times import ClientTime
     from k8strace.formats.content import Readable
 
 RESOURCE: Final = "resource."
 """Columns that begin so are attributes of the resource that sent the root span."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 __all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
 
@@ -83,7 +88,7 @@ class EtcdCall(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Request:
+class Request(Shown):
     """One API request: a SERVER span of the apiserver and everything below it."""
 
     request: int
@@ -186,6 +191,16 @@ class Request:
         return self._requests._repairs.get(self.request, [])
 
     @property
+    def start_time(self) -> datetime:
+        """`start_unix_nano` as a time with the zone UTC, to the microsecond."""
+        return _instant(self.start_unix_nano)
+
+    @property
+    def end_time(self) -> datetime:
+        """When it ended, in the same way."""
+        return _instant(self.start_unix_nano + self.wall_ns)
+
+    @property
     def what(self) -> str:
         """What it asked for, in a few words: "list pods -n kube-system"."""
         parts = [self.verb or self.name, self.resource or (self.target or "").partition("?")[0]]
@@ -201,11 +216,6 @@ class Request:
     def __repr__(self) -> str:
         ms = self.wall_ns / 1e6
         return f"Request({self.what}, {ms:.3f} ms, {self.spans} spans, {self.etcd_call_count} etcd calls)"
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import request_html
-
-        return request_html(self)
 
 
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
@@ -338,8 +348,8 @@ class _Joined:
     @cached_property
     def calls(self) -> dict[int | None, list[EtcdCall]]:
         grouped: dict[int | None, list[EtcdCall]] = {}
-        for row in Table(self.named("etcd_calls")):
-            call = EtcdCall(**row)
+        table = self.named("etcd_calls")
+        for call in map(EtcdCall, *(table.column(name).to_pylist() for name in EtcdCall._fields)):
             grouped.setdefault(call.request, []).append(call)
         return grouped
 
@@ -459,13 +469,13 @@ class Requests(Selection[Request], FileExport):
             >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
             >>> teams = [f"team-{(namespace or '?')[-1]}" for namespace in requests.column("namespace")]
             >>> requests.with_column("team", teams).where("team=team-3")
-            Requests(115 of 1411 requests)
+            Requests(167 of 1411 requests)
         """
         joined = self._joined
         if len(values) != len(joined.core):
             raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
         copy = _Joined(joined.spans, joined.taxonomy, joined.core)
-        copy.columns = {**joined.columns, name: list(values)}
+        copy.columns = {**joined.columns, ("requests", name): list(values)}
         return Requests(copy, self._rows)
 
     @property
@@ -536,6 +546,11 @@ class Requests(Selection[Request], FileExport):
         return self._with(rows)
 
     @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, in order: the fields of `Request`, and its start and end as times."""
+        return self._joined.table.column_names
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many traces, requests and so on were joined, selected or not.
 
@@ -600,7 +615,7 @@ class Requests(Selection[Request], FileExport):
             for issue in torn
         ]
         columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        kinds = {"request": "uint", "count": "uint"}
+        kinds = {"request": "int", "count": "int"}
         return Table(
             _core.make_table(
                 [
@@ -628,7 +643,7 @@ class Requests(Selection[Request], FileExport):
     @property
     def etcd_calls(self) -> Table:
         """
-        The etcd calls that these requests made themselves. See `EtcdCall` for the columns.
+        The etcd calls that these requests made themselves. The columns are the fields of `EtcdCall`, and `start_time`.
 
         If nothing was selected, every etcd call of the apiserver, those in the background too: their `request` is null.
 
@@ -774,6 +789,46 @@ class Requests(Selection[Request], FileExport):
 
         return cost_of(self, keys, long_running=long_running)
 
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        title: str | None = None,
+        redact: bool = False,
+        max_mb: float = 10.0,
+    ) -> str | None:
+        """
+        The page of these requests: one HTML file that needs no network and no server. Equal input, equal bytes.
+
+        Its first screen is readable with scripts off. The explanation, "The page", says what it shows.
+
+        Args:
+            path: Where it is written; None: it is returned.
+            title: Its title; None: the names of the files that were read.
+            redact: Names of objects, namespaces, hosts, clients and webhooks as hashes, to show it to others.
+            max_mb: Megabytes that the file has at most, about: as many call trees are in it. Sums are of all.
+
+        Returns:
+            The page, or None if it was written.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> html = requests.where(verb="delete").to_html()
+            >>> html.startswith("<!doctype html>"), "default-src 'none'" in html
+            (True, True)
+        """
+        from k8strace.page import Options, page_of
+
+        text = page_of(self, Options(title=title, redact=redact, max_mb=max_mb))
+        if path is None:
+            return text
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+        return None
+
     def etcd_usage(self, *keys: str) -> Table:
         """
         How these requests use etcd: calls and their latency, per group of requests and operation.
@@ -806,11 +861,11 @@ class Requests(Selection[Request], FileExport):
                 [
                     *((key, "text", [_text(group[at]) for group, _ in rows]) for at, key in enumerate(keys)),
                     ("operation", "text", [group[-1] for group, _ in rows]),
-                    ("requests", "uint", [len({call.request for call in calls}) for _, calls in rows]),
-                    ("calls", "uint", [len(calls) for _, calls in rows]),
-                    ("total_ns", "uint", [sum(ns) for ns in latency]),
-                    ("p50_ns", "uint", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
-                    ("p99_ns", "uint", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
+                    ("requests", "int", [len({call.request for call in calls}) for _, calls in rows]),
+                    ("calls", "int", [len(calls) for _, calls in rows]),
+                    ("total_ns", "int", [sum(ns) for ns in latency]),
+                    ("p50_ns", "int", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
+                    ("p99_ns", "int", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
                 ]
             )
         )
@@ -862,10 +917,9 @@ class Requests(Selection[Request], FileExport):
             f"{counts['background_calls']} of them in the background)"
         )
 
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import requests_html
 
-        return requests_html(self)
+def _instant(unix_nano: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=unix_nano // 1_000)
 
 
 def _call_ns(call: EtcdCall) -> int:

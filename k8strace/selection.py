@@ -64,6 +64,18 @@ class Selection(ArrowExport, Generic[Row]):
         """Those that are in latency statistics."""
         return self._where(timed=True)
 
+    def _judged(self, *, long_running: bool = False) -> Self:
+        """Those that latency statistics are about, none inside another one of these."""
+        return self._measured(long_running=long_running).outermost()
+
+    def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
+        """Values of columns → the rows that have them, in order."""
+        columns = [self._all(key) for key in keys]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row in self._rows:
+            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
+        return groups
+
     def outermost(self) -> Self:
         """Those whose time is not in that of another one of these."""
         return self

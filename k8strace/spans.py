@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from array import array
     from mmap import mmap
 
-__all__ = ["Issue", "Source", "Spans", "decode", "id_in_hex"]
+__all__ = ["Issue", "Source", "Spans", "decode"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | array[int] | mmap"
 
@@ -176,6 +176,9 @@ class Spans(ArrowExport):
         """
         return self._columns.column(name)
 
+    def __getitem__(self, name: str) -> _core.Column:
+        return self.column(name)
+
     def attributes(self, key: str) -> _core.Column:
         """
         The values of one attribute key, one per span.
@@ -184,6 +187,21 @@ class Spans(ArrowExport):
         Null where a span has no such attribute. Of a key that a span repeats the last value counts.
         """
         return self._columns.attribute(key)
+
+    def with_attributes(self, *keys: str) -> Table:
+        """
+        The span table with a column more for each key, called `attributes.KEY`, as `attributes` gives it.
+
+        For SQL and frames, which do not look into lists easily.
+
+        Examples:
+            >>> import k8strace
+            >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
+            >>> spans.with_attributes("http.target").column_names[-1]
+            'attributes.http.target'
+        """
+        columns = [(f"attributes.{key}", self.attributes(key)) for key in keys]
+        return Table(self._arrow().with_columns(columns))
 
     @property
     def scopes(self) -> Table:
@@ -211,11 +229,6 @@ class Spans(ArrowExport):
             f"Spans({len(self)} spans in {self.counts['batches']} batches, {len(processes)} processes"
             f"{': ' if services else ''}{services})"
         )
-
-    def _repr_html_(self) -> str:
-        from k8strace.views.notebook import spans_html
-
-        return spans_html(self)
 
 
 def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
@@ -269,14 +282,3 @@ def _wire(data: Any) -> bytes | memoryview:
         raise TypeError(message)
     view = memoryview(data)
     return view if view.format == "B" else view.cast("B")
-
-
-def id_in_hex(identifier: bytes | None) -> str | None:
-    """
-    A trace or span id as requests, logs and other tools write it; null stays None.
-
-    Examples:
-        >>> id_in_hex(bytes.fromhex("97ad0b1df8c59098"))
-        '97ad0b1df8c59098'
-    """
-    return None if identifier is None else identifier.hex()

@@ -204,7 +204,7 @@ def _replaced(rows: Sequence[tuple[str, str, int]]) -> Table:
     columns: list[tuple[str, str, list[Any]]] = [
         ("trace_id", "text", traces),
         ("span_id", "text", spans),
-        ("revision", "uint", revisions),
+        ("revision", "int", revisions),
     ]
     return Table(_core.make_table(columns))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from k8strace import _core
 from k8strace.exceptions import extra
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ArrowExport", "Table", "require"]
+__all__ = ["ArrowExport", "Shown", "Table", "require"]
 
 
 def require(module: str, name: str) -> Any:
@@ -34,7 +34,18 @@ def require(module: str, name: str) -> Any:
         return importlib.import_module(module)
 
 
-class ArrowExport(ABC):
+class Shown:
+    """What notebooks show as HTML: `k8strace.views.notebook.html_of` says how each kind looks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from k8strace.views.notebook import html_of
+
+        return html_of(self)
+
+
+class ArrowExport(Shown, ABC):
     """What an object needs to be read by Arrow libraries: one table of the core."""
 
     __slots__ = ()
@@ -50,9 +61,12 @@ class ArrowExport(ABC):
         return self._arrow().__arrow_c_stream__(requested_schema)
 
     def to_arrow(self) -> pa.Table:
-        """The rows as a `pyarrow.Table`. Needs the extra `k8strace[arrow]`."""
-        table: pa.Table = require("pyarrow", "arrow").table(self)
-        return table
+        """
+        The rows as a `pyarrow.Table`, in types that pyarrow's own functions take. Needs the extra `k8strace[arrow]`.
+
+        Texts are copied; `pyarrow.table(x)` has them as views, which pyarrow cannot sort or filter yet.
+        """
+        return _without_views(require("pyarrow", "arrow"), self)
 
     def to_polars(self) -> pl.DataFrame:
         """The rows as a `polars.DataFrame`. Needs the extra `k8strace[polars]`."""
@@ -60,25 +74,44 @@ class ArrowExport(ABC):
         return frame
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows as a `pandas.DataFrame`. Needs the extra `k8strace[pandas]`."""
-        require("pandas", "pandas")
-        frame: pd.DataFrame = require("pyarrow", "pandas").table(self).to_pandas()
+        """The rows as a `pandas.DataFrame`, integers as `Int64`. Needs the extra `k8strace[pandas]`."""
+        pandas, pyarrow = require("pandas", "pandas"), require("pyarrow", "pandas")
+        integers = {pyarrow.int64(): pandas.Int64Dtype()}
+        frame: pd.DataFrame = _without_views(pyarrow, self).to_pandas(types_mapper=integers.get)
         return frame
+
+
+def _without_views(pyarrow: Any, rows: ArrowExport) -> pa.Table:
+    def plain(kind: Any) -> Any:
+        types = pyarrow.types
+        if types.is_string_view(kind):
+            return pyarrow.large_string()
+        if types.is_binary_view(kind):
+            return pyarrow.large_binary()
+        if types.is_large_list(kind):
+            return pyarrow.large_list(plain(kind.value_type))
+        return pyarrow.struct([named(each) for each in kind]) if types.is_struct(kind) else kind
+
+    def named(field: Any) -> Any:
+        return pyarrow.field(field.name, plain(field.type))
+
+    table: pa.Table = pyarrow.table(rows)
+    return table.cast(pyarrow.schema([named(field) for field in table.schema]))
 
 
 class Table(ArrowExport):
     """
     Named columns of equal length, frozen.
 
-    Iterating gives one dictionary per row; `column` gives one column without making the others.
+    By name it gives a column, by index a row as a dictionary, by slice a table. Iterating gives the rows.
 
     Examples:
         >>> import k8strace
         >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
         >>> spans.resources
         Table(39 rows: batch, resource_present, attributes, dropped_attributes_count, entity_refs, schema_url)
-        >>> spans.resources.column("batch")[-1]
-        38
+        >>> spans.resources["batch"][-1], spans.resources[-1]["resource_present"], len(spans.resources[3:5])
+        (38, True, 2)
     """
 
     __slots__ = ("_table",)
@@ -97,6 +130,19 @@ class Table(ArrowExport):
         columns = [self.column(name).to_pylist() for name in names]
         return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Table: ...
+    def __getitem__(self, at: str | int | slice) -> _core.Column | dict[str, Any] | Table:
+        if isinstance(at, str):
+            return self.column(at)
+        if isinstance(at, slice):
+            return Table(self._table.take(range(len(self))[at]))
+        return {name: self._table.column(name)[at] for name in self.column_names}
+
     @property
     def column_names(self) -> Sequence[str]:
         """Names of the columns, in order."""
@@ -107,8 +153,10 @@ class Table(ArrowExport):
         One column.
 
         Raises:
-            KeyError: There is none of this name.
+            KeyError: There is none of this name; the message has those that there are.
         """
+        if name not in self.column_names:
+            raise KeyError(f"there is no column {name!r}, but {', '.join(self.column_names)}")
         return self._table.column(name)
 
     def __repr__(self) -> str:

@@ -273,7 +273,8 @@ def from_columns(decoded: Spans) -> list[ExportTraceServiceRequest]:
         (row["span"], row["link"], row["field"]): row["value"]
         for row in pa.table(decoded.odd_ids).to_pylist()
     }
-    for number, row in enumerate(pa.table(decoded).to_pylist()):
+    spans = pa.table(decoded).drop_columns(["start_time", "end_time"])
+    for number, row in enumerate(spans.to_pylist()):
         _fill_span(of_scope[row["scope_spans"]].spans.add(), number, row, odd)
     for request in requests:
         request.DiscardUnknownFields()  # nested values are kept as they came
@@ -295,7 +296,7 @@ def _scope(row: dict[str, Any]) -> InstrumentationScope:
 
 def _fill_span(span: Span, number: int, row: dict[str, Any], odd: dict[Any, bytes]) -> None:
     for field in ("trace_id", "span_id", "parent_span_id"):
-        setattr(span, field, row[field] or odd.get((number, None, field), b""))
+        setattr(span, field, _id(row[field]) or odd.get((number, None, field), b""))
     for field in (
         "trace_state",
         "flags",
@@ -307,19 +308,29 @@ def _fill_span(span: Span, number: int, row: dict[str, Any], odd: dict[Any, byte
         "dropped_events_count",
         "dropped_links_count",
     ):
-        setattr(span, field, row[field])
+        setattr(span, field, _sent(field, row[field]))
     span.attributes.extend(_pairs(row))
     for event in row["events"]:
         fields = ("time_unix_nano", "name", "dropped_attributes_count")
-        span.events.add(attributes=_pairs(event), **{field: event[field] for field in fields})
+        span.events.add(attributes=_pairs(event), **{field: _sent(field, event[field]) for field in fields})
     for position, link in enumerate(row["links"]):
         ids = {
-            field: link[field] or odd.get((number, position, field), b"") for field in ("trace_id", "span_id")
+            field: _id(link[field]) or odd.get((number, position, field), b"")
+            for field in ("trace_id", "span_id")
         }
         fields = ("trace_state", "dropped_attributes_count", "flags")
         span.links.add(attributes=_pairs(link), **ids, **{field: link[field] for field in fields})
     if row["status_code"] is not None:
         span.status.CopyFrom(Status(code=row["status_code"], message=row["status_message"]))
+
+
+def _id(text: str | None) -> bytes:
+    return bytes.fromhex(text or "")
+
+
+def _sent(field: str, value: Any) -> Any:
+    """Times are signed in the columns, with the bits that were sent."""
+    return value % 2**64 if field.endswith("_unix_nano") else value
 
 
 def _pairs(row: dict[str, Any]) -> list[KeyValue]:

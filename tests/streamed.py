@@ -9,7 +9,7 @@ from typing import Any
 import k8strace
 
 METHODS = ("critical_path", "active_share", "self_time")
-NUMBERED = ("request", "outer_request", "linked_from")
+NUMBERED = ("request", "outer_request", "linked_from", "counted_in")
 """Columns that hold the numbers of requests, which ids replace here."""
 
 Said = dict[str, Any]
@@ -46,7 +46,7 @@ def said(requests: k8strace.Requests) -> Said:
 def traces(requests: k8strace.Requests) -> set[str]:
     """The traces that have spans among these."""
     ids = zip(*(requests.spans.column(name).to_pylist() for name in ("trace_id", "span_id")), strict=True)
-    return {trace.hex() for trace, span in ids if trace and span and any(trace) and any(span)}
+    return {trace for trace, span in ids if trace and span and trace.strip("0") and span.strip("0")}
 
 
 def put_together(takes: Iterable[k8strace.stream.StreamedRequests]) -> Said:

@@ -106,6 +106,7 @@ def test_any_bytes_in_any_message_have_the_official_verdict(path: str, data: byt
     check(inside(data, *MESSAGES[path]))
 
 
+@pytest.mark.slow
 @given(damaged_bytes(st.one_of(wires(), full_requests.map(ExportTraceServiceRequest.SerializeToString))))
 def test_damaged_messages_have_the_official_verdict(data: bytes):
     check(data)
@@ -116,6 +117,7 @@ def test_damaged_batches_have_the_official_verdict(data: bytes):
     check(data)
 
 
+@pytest.mark.slow
 @given(wires(), st.data())
 def test_a_message_cut_anywhere_has_the_official_verdict(wire: bytes, data: st.DataObject):
     check(wire[: data.draw(st.integers(0, len(wire)))])
@@ -152,6 +154,7 @@ def test_long_batches_cut_here_and_there_have_the_official_verdict(capture: Path
             check(data[:end])
 
 
+@pytest.mark.slow
 def test_a_batch_with_any_bit_flipped_has_the_official_verdict(capture: Path):
     """Each bit of the first 64 bytes, and one bit of every byte up to 1,200, which is all of the 1.36 batch."""
     data = batches(capture)[0]

@@ -120,6 +120,7 @@ def check_shares(requests: k8strace.Requests, expected: oracle.Joined) -> None:
         assert found[root.trace_id.hex(), root.span_id.hex()] == dict(+shares)
 
 
+@pytest.mark.slow
 def test_paths_and_own_times_of_a_capture_are_the_oracles(capture: Path) -> None:
     check(k8strace.join(k8strace.read(capture)), oracle.joined_capture(capture))
 
@@ -140,6 +141,7 @@ def test_paths_shares_and_own_times_of_dirty_trees_are_the_oracles(sent: Request
     check_shares(joined(sent, BY_NAME), expected)
 
 
+@pytest.mark.slow
 @given(dirty_batches(full=True))
 def test_sums_are_exact_whatever_was_sent(sent: Requests) -> None:
     check_sums(joined(sent))
@@ -192,6 +194,7 @@ def found_phases(requests: k8strace.Requests) -> dict[tuple[str, str], dict[str,
     return {(r.trace_id, r.span_id): attribution.phases(r.request) for r in requests}
 
 
+@pytest.mark.slow
 def test_the_phases_of_a_capture_are_the_baselines(capture: Path) -> None:
     read = [span for message in baseline().load(capture) for span in baseline().spans(message)]
     requests = k8strace.join(k8strace.read(capture))
@@ -552,8 +555,8 @@ def schema(table: Any) -> dict[str, str]:
 def test_an_attribution_is_a_table_of_request_and_phase(capture_127: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_127)).where(verb="create")
     attribution = k8strace.attribute(requests)
-    texts = dict.fromkeys(("trace_id", "span_id", "verb", "resource", "component", "phase"), "Utf8")
-    assert schema(attribution) == {"request": "UInt64", **texts, "ns": "UInt64"}
+    texts = dict.fromkeys(("trace_id", "span_id", "verb", "resource", "component", "phase"), "LargeUtf8")
+    assert schema(attribution) == {"request": "Int64", **texts, "ns": "Int64"}
     rows = list(k8strace.Table(attribution._arrow()))
     sums: Counter[str] = Counter()
     for row in rows:
@@ -568,14 +571,14 @@ def test_a_breakdown_is_a_table_of_group_and_band(capture_127: Path) -> None:
     rows = list(k8strace.Table(groups._arrow()))
     found = schema(groups)
     assert dict(list(found.items())[:8]) == {
-        "verb": "Utf8",
+        "verb": "LargeUtf8",
         "http_status": "Int64",
         "complete": "Boolean",
-        "band": "Utf8",
-        "requests": "UInt64",
-        "wall_ns": "UInt64",
-        "exemplar_wall_ns": "UInt64",
-        "exemplar_trace_id": "Utf8",
+        "band": "LargeUtf8",
+        "requests": "Int64",
+        "wall_ns": "Int64",
+        "exemplar_wall_ns": "Int64",
+        "exemplar_trace_id": "LargeUtf8",
     }
     phases = list(found)[8:]
     assert phases == sorted(phases)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import k8strace
+import k8strace.audit
 from k8strace.audit import Beside, quantile, read_log
 from k8strace.audit.log import duration_ns
 from k8strace.audit.scanning import EVENT_BYTES, Scanner

@@ -105,6 +105,7 @@ def test_children_are_within_their_parents(messages):
     assert all(parent.start <= span.start <= span.end <= parent.end for span, parent in inside)
 
 
+@pytest.mark.slow
 def test_the_workload_has_the_shape_of_the_capture(many, capture_136):
     """Everything that makes spans cheap or dear is within a tenth of the real thing, but names and keys."""
     made, real = workloads.shape(many), workloads.shape(baseline.load(capture_136))
@@ -153,6 +154,7 @@ def test_the_serializer_gives_back_the_bytes_of_a_capture(capture):
 # ---- the run --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_release
 def test_the_contenders_agree_on_a_workload(tmp_path, messages):
     """Every request's wall time and phases are equal, else `measure` raises."""
@@ -178,6 +180,7 @@ def test_different_answers_are_refused(theirs):
         rounds.check_equal("small", first)
 
 
+@pytest.mark.slow
 @needs_release
 def test_a_quick_run_prints_and_stores_what_it_measured(tmp_path, capsys):
     """From the command line to the file."""
@@ -204,6 +207,7 @@ def test_a_goal_is_met_from_its_floor_on(ratio, met, verdict, capsys):
     assert capsys.readouterr().out.startswith(verdict)
 
 
+@pytest.mark.slow
 @needs_release
 def test_those_who_start_from_memory_have_read_the_same(tmp_path, messages):
     """Every name, time, event, key and text, else `measure_decoders` raises."""

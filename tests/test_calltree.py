@@ -77,6 +77,7 @@ def test_every_request_of_a_capture_has_a_call_tree(capture: Path) -> None:
         check_tree(request)
 
 
+@pytest.mark.slow
 @given(dirty_batches())
 def test_every_request_of_dirty_spans_has_a_call_tree(sent: Requests) -> None:
     for request in k8strace.join(k8strace.decode(sent)):

@@ -103,6 +103,7 @@ def records(output: str) -> list[dict]:
 # ── report ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", CAPTURES)
 def test_the_report_has_the_published_counts(version):
     (report,) = records(run("report", str(CAPTURES[version]), "--json").stdout)
@@ -128,6 +129,7 @@ def test_the_report_adds_up(version):
         assert group["p50_ns"] <= group["p90_ns"] <= group["p99_ns"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", CAPTURES)
 def test_the_report_says_it_in_plain_words(version):
     text, expected = run("report", str(CAPTURES[version]), "--verbose").stdout, published(version)
@@ -200,6 +202,7 @@ def test_slowest_top_and_by_are_obeyed():
     assert len([line for line in table[1:] if line.strip()]) == 1 + 1 + 2 + 1
 
 
+@pytest.mark.slow
 def test_where_selects_by_value_and_by_pattern():
     every = records(run("requests", CAPTURE, "--json").stdout)
     some = records(
@@ -214,6 +217,7 @@ def test_where_selects_by_value_and_by_pattern():
     assert watches == [each for each in every if each["long_running"]]
 
 
+@pytest.mark.slow
 def test_the_methods_are_obeyed():
     """Only self time counts parallel webhooks twice."""
     path, share, own = (
@@ -229,6 +233,7 @@ def test_the_methods_are_obeyed():
 # ── requests ──────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", CAPTURES)
 def test_every_request_is_a_line_that_sums(version):
     lines = records(run("requests", str(CAPTURES[version]), "--json").stdout)
@@ -249,6 +254,7 @@ def test_every_etcd_call_below_a_request_is_in_its_line(version):
     assert all(call["client_ns"] - call["server_ns"] == call["transport_ns"] for call in calls)
 
 
+@pytest.mark.slow
 def test_the_table_is_slowest_first_and_bounded():
     lines = run("requests", CAPTURE, "--limit", "5").stdout.splitlines()
     slowest = records(run("requests", CAPTURE, "--json", "--slowest", "5").stdout)
@@ -262,6 +268,7 @@ def test_the_table_is_slowest_first_and_bounded():
     assert not any(each["long_running"] for each in slowest)
 
 
+@pytest.mark.slow
 def test_json_has_all_requests_or_as_many_as_asked_for():
     assert len(records(run("requests", CAPTURE, "--json", "--limit", "7").stdout)) == 7
     assert len(records(run("requests", CAPTURE, "--json").stdout)) == 1411
@@ -270,6 +277,7 @@ def test_json_has_all_requests_or_as_many_as_asked_for():
 # ── tree ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_a_tree_shows_every_span_of_the_trace():
     (slowest,) = records(run("requests", CAPTURE, "--json", "--slowest", "1").stdout)
     text = run("tree", CAPTURE, slowest["trace_id"][:10].upper()).stdout
@@ -323,6 +331,7 @@ def test_standard_input_is_read_like_a_file():
     assert piped.stdout == run("requests", CAPTURE, "--json").stdout
 
 
+@pytest.mark.slow
 def test_patterns_and_several_files_are_read_together():
     (quoted,) = records(run("report", "tests/data/*.otlp.zst", "--json").stdout)
     (named,) = records(
@@ -335,6 +344,7 @@ def test_patterns_and_several_files_are_read_together():
     ]
 
 
+@pytest.mark.slow
 def test_a_torn_file_is_read_and_named_or_refused():
     torn = CAPTURES["1.36"].read_bytes()[:200_000]
     kept = run_with(["report", "-"], stdin=torn)
@@ -354,6 +364,7 @@ def test_nothing_at_all_is_a_report_too():
 # ── Errors ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -362,7 +373,7 @@ def test_nothing_at_all_is_a_report_too():
         (["report", "README.md"], 1, "fits no format"),
         (["report", CAPTURE, "--format", "xml"], 1, "got 'xml'"),
         ([], 2, "required: COMMAND"),
-        (["report"], 2, "required: FILE"),
+        (["report"], 2, "expected FILE"),
         (["report", CAPTURE, "--slowest", "-1"], 2, "expected a whole number"),
         (["report", CAPTURE, "--width", "5"], 2, "from 40 to 1000"),
         (["report", CAPTURE, "--by", "colour"], 2, "no column 'colour'"),
@@ -380,6 +391,7 @@ def test_an_error_is_one_line_and_a_code(arguments, code, message):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_ambiguous_prefix_names_what_it_fits():
     """Up to twenty: the official count of traces that begin so is in the message, too."""
     traces = {each["trace_id"] for each in records(run("requests", CAPTURE, "--json").stdout)}
@@ -390,6 +402,7 @@ def test_an_ambiguous_prefix_names_what_it_fits():
         assert set(told) <= set(fitting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 50])
 def test_narrow_output_drops_columns_and_says_which(width):
     for command in ("report", "requests"):
@@ -400,6 +413,7 @@ def test_narrow_output_drops_columns_and_says_which(width):
         assert "configmaps" in table
 
 
+@pytest.mark.slow
 def test_help_and_version_need_no_file():
     assert re.fullmatch(r"k8strace \d+\.\d+\.\d+\S*\n", run("--version").stdout)
     for command in ([], ["report"], ["requests"], ["tree"]):
@@ -446,6 +460,7 @@ def hostile(tmp_path_factory) -> str:
     return write(tmp_path_factory.mktemp("hostile"), trace(request), lost, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -479,6 +494,7 @@ def test_an_error_repeats_no_control():
     assert done.stderr == "k8strace: no\\x1b(B\\nsuch: No such file or directory\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", CAPTURES)
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 def test_no_line_is_wider_than_asked(version, width):
@@ -488,6 +504,7 @@ def test_no_line_is_wider_than_asked(version, width):
     assert not [line for line in lines if line != line.rstrip()]
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_text_of_100_columns_whatever_the_terminal():
     narrow, wide = run("report", CAPTURE, COLUMNS="70"), run("report", CAPTURE, COLUMNS="200")
     assert narrow.stdout == wide.stdout
@@ -503,11 +520,13 @@ def test_a_terminal_gets_colours_and_its_own_width():
     assert max(map(len, plain.splitlines())) == 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_terminal_without_colours_gets_none(environment):
     assert "\x1b[" not in at_terminal("report", CAPTURE, **environment)
 
 
+@pytest.mark.slow
 def test_never_and_always_are_obeyed():
     assert "\x1b[" not in at_terminal("report", CAPTURE, "--color", "never")
     assert "\x1b[" in run("report", CAPTURE, "--color", "always", NO_COLOR="1").stdout

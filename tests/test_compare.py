@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from populations import CALLED, PHASES, population
 
 import k8strace
-from k8strace.compare import compare_populations, mean, quantile
+from k8strace.compare import mean, quantile
+from k8strace.compare.comparing import compare_populations
 from k8strace.compare.pairs import Pair
 from k8strace.statistics.population import Population
 

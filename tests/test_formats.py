@@ -141,6 +141,7 @@ def columns(spans):
 # ---- the same spans from every format -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("name", CONTENTS)
 def test_every_format_holds_the_same_requests(name, wrapping, contents, requests):
@@ -170,6 +171,7 @@ def test_a_format_that_is_named_is_not_guessed(name, contents, requests):
         assert source.format == name.split()[0] + wrapping
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTENTS)
 @pytest.mark.parametrize("batch_bytes", [1, 300_000, 1 << 30])
 def test_scan_and_read_come_to_the_same_answer(name, batch_bytes, contents, tmp_path):
@@ -184,6 +186,7 @@ def test_scan_and_read_come_to_the_same_answer(name, batch_bytes, contents, tmp_
     assert all(len(part) for part in parts)
 
 
+@pytest.mark.slow
 @given(strategies.dirty_batches(full=True))
 def test_json_means_what_protobuf_means(batches):
     """Any request, through OTLP JSON and our reader, is the same message for the official classes."""
@@ -381,6 +384,7 @@ def test_a_torn_compressed_stream_keeps_what_came_out(name, wrapping, contents, 
         k8strace.read(stored[:cut], strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("name", CONTENTS)
 def test_any_cut_is_survived(name, wrapping, contents):
@@ -474,6 +478,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_bomb_is_refused_within_memory(kind, tmp_path):
     """1 GiB of zeros never becomes 1 GiB of memory: a process of its own says how many KiB it took."""
@@ -521,6 +526,7 @@ def test_content_is_handed_out_whole_whatever_its_chunks(chunks, sizes):
     assert content.offset == len(whole)
 
 
+@pytest.mark.slow
 @given(strategies.damaged_bytes())
 def test_any_bytes_are_survived(data):
     """Nothing but our own errors comes out, whatever goes in and whatever it is called."""

@@ -179,6 +179,7 @@ def test_the_corpus_has_forty_files_and_more():
     assert len(CORPUS) >= 40
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("name", CORPUS)
 def test_a_hostile_file_takes_four_times_its_size_and_64_mib(name, tmp_path):
@@ -192,6 +193,7 @@ def test_a_hostile_file_takes_four_times_its_size_and_64_mib(name, tmp_path):
     assert seconds < 15 + size / MIB
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("name", ["empty documents in lines", *BOMBS])
 def test_report_on_a_hostile_file_keeps_the_same_bound(name, tmp_path):

@@ -377,6 +377,7 @@ def test_a_disk_that_fails_at_the_start_is_told_and_left_alone():
         journal.append(b"batch")
 
 
+@pytest.mark.slow
 def test_a_start_takes_no_more_than_two_seconds_a_gibibyte(tmp_path, wire):
     """Best of five, on 128 MiB of one open segment."""
     path = leave_open(tmp_path, *wire)

@@ -80,6 +80,7 @@ def test_each_group_has_a_checksum_for_zstd_readers_too(wire):
     assert zstandard.get_frame_parameters(content[16:]).has_checksum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_a_segment_reads_like_the_recording(compression, wire, capture_136, tmp_path):
     """The same spans, requests and ledger, whether a batch was recorded or went through the journal."""

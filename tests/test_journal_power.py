@@ -92,6 +92,7 @@ def crash_points(layout: str, rules: Rules, seed: int) -> Iterator[int]:
     return iter(range(len(whole.steps) + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rules", [KEEP, REMOVE], ids=["keep", "remove"])
 def test_a_power_cut_at_any_step_loses_nothing_that_was_acknowledged(layout, rules):

@@ -87,12 +87,14 @@ def check_sums(requests: k8strace.Requests) -> None:
 # ── Dirty input ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(full=True))
 def test_nothing_is_lost_and_time_is_divided_without_a_rest(messages: Requests) -> None:
     check_sums(joined(messages))
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(), st.randoms(use_true_random=False))
 def test_order_and_split_do_not_matter(messages: Requests, random: Random) -> None:
@@ -104,6 +106,7 @@ def test_order_and_split_do_not_matter(messages: Requests, random: Random) -> No
         assert rows_of(again, second, "none of these") == rows_of(once, first, "none of these")
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(), st.randoms(use_true_random=False))
 def test_what_is_sent_twice_counts_once(messages: Requests, random: Random) -> None:
@@ -122,6 +125,7 @@ def test_what_is_sent_twice_counts_once(messages: Requests, random: Random) -> N
 ALONE = [drawn(joined(sent(*shape(1, 0)))[0]) for shape in SHAPES]
 
 
+@pytest.mark.slow
 @law
 @given(st.lists(st.sampled_from(range(len(SHAPES))), max_size=6), st.randoms(use_true_random=False))
 def test_shapes_of_all_versions_in_one_file_are_each_as_if_alone(which: list[int], random: Random) -> None:
@@ -148,6 +152,7 @@ def thinned(path: Path, share: float, seed: int) -> Requests:
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.3])
 def test_lost_spans_are_missed_and_nothing_is_put_in_their_place(capture: Path, share: float) -> None:
     """The parent of an orphan is lost, so wherever it is put is wrong: at most 1 of 200 is put anywhere."""
@@ -160,6 +165,7 @@ def test_lost_spans_are_missed_and_nothing_is_put_in_their_place(capture: Path, 
     assert all(not requests[at].complete for at in lost if at is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.3])
 def test_calls_through_a_hop_that_was_not_recorded_find_their_caller(capture: Path, share: float) -> None:
     """Parent ids of etcd's spans are those of an unknown proxy: at least 95 % find back, at least 99.5 % rightly."""

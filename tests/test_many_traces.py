@@ -126,6 +126,7 @@ def expected(spans: list[Sent]) -> Answers:
     return answers(k8strace.join(k8strace.decode(batches(spans, 512))))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_time_is_conserved_on_every_trace(spans: list[Sent], expected: Answers) -> None:
     """Critical path and active share sum to the wall time in integers, self time to no less; every span is placed."""
@@ -138,6 +139,7 @@ def test_time_is_conserved_on_every_trace(spans: list[Sent], expected: Answers) 
         assert all(ns > 0 for ns in critical_path.values())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_order_split_and_repetition_change_nothing(spans: list[Sent], expected: Answers) -> None:
     """The spans in any order, in batches of any size, a tenth of them twice: the same answers, to the nanosecond."""

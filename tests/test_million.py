@@ -86,6 +86,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_million_spans_in_one_request_take_seconds(shape: str) -> None:
     parents, times = SHAPES[shape]

@@ -46,6 +46,7 @@ def test_reading_and_joining_raise_memory_error(mib):
     assert done.stdout.strip() in ("done", "MemoryError")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [0, 1, 3, 6, 9, 12, 16, 24])
 def test_report_ends_with_one_line_and_exit_code_1(mib):
     """A report is written whole or not at all."""

@@ -181,6 +181,7 @@ def test_notebooks_look_for_no_formulas():
         assert {"tex2jax_ignore", "mathjax_ignore"} <= set(Page(html).elements[0][1]["class"].split())
 
 
+@pytest.mark.slow
 def test_a_browser_runs_nothing_and_shows_every_payload(tmp_path):
     """All payloads in one page in a real browser: no script runs, and each can be read."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -228,6 +229,7 @@ def test_the_bars_of_a_capture_add_up_to_the_wall(capture):
         assert list(Page(request._repr_html_()).bars()) == [request.wall_ns]
 
 
+@pytest.mark.slow
 @given(clean_trees() | dirty_batches())
 def test_the_bars_of_any_request_add_up_to_the_wall(sent):
     """Whatever the tree, and every view of it can be made."""

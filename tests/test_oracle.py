@@ -71,6 +71,7 @@ def joined(requests: Requests) -> oracle.Joined:
 # ── Captures ──────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @capture
 def test_counts_are_those_published_with_the_capture(version: str) -> None:
     versions, *lines = (line.split() for line in COUNTS.strip().splitlines())
@@ -79,6 +80,7 @@ def test_counts_are_those_published_with_the_capture(version: str) -> None:
     assert {name: actual[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 @capture
 def test_the_ledger_of_a_capture_agrees_with_its_counts(version: str) -> None:
     result, counts = joined_capture(version), oracle.counts(oracle.load(CAPTURES[version]))
@@ -121,6 +123,7 @@ def test_every_span_has_one_role_and_sums_hold(requests: Requests) -> None:
     check_sums(result)
 
 
+@pytest.mark.slow
 @given(dirty_batches())
 def test_order_and_repetition_change_only_the_count_of_duplicates(requests: Requests) -> None:
     once, again = joined(requests), joined([*reversed(requests), *requests])
@@ -149,6 +152,7 @@ def test_a_clean_tree_is_one_request_and_nothing_is_cut_off(requests: Requests) 
     assert intervals == {node: (start[node], end[node]) for node in request.tree} or result.repairs
 
 
+@pytest.mark.slow
 @given(damaged_bytes())
 def test_damaged_bytes_are_read_or_refused(data: bytes) -> None:
     with suppress(DecodeError):
@@ -452,11 +456,13 @@ def test_the_baseline_describes_a_span_to_the_rules() -> None:
     }
 
 
+@pytest.mark.slow
 @capture
 def test_the_baseline_agrees_on_every_request_of_a_capture(version: str) -> None:
     check_baseline(oracle.load(CAPTURES[version]))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(dirty_batches())
 def test_the_baseline_agrees_on_dirty_requests(requests: Requests) -> None:

@@ -158,8 +158,8 @@ def test_jaegers_fields_become_otlps():
     }
     spans = k8strace.read(jaeger(one))
     row = {name: spans.column(name)[0] for name in spans.column_names}
-    assert row["trace_id"] == bytes(15) + b"\x07"
-    assert (row["span_id"], row["parent_span_id"]) == (bytes(7) + b"\x1f", bytes(7) + b"\x02")
+    assert row["trace_id"] == "7".rjust(32, "0")
+    assert (row["span_id"], row["parent_span_id"]) == ("1f".rjust(16, "0"), "2".rjust(16, "0"))
     assert (row["kind"], row["status_code"], row["status_message"], row["scope_name"]) == (2, 2, "no", "lib")
     assert (row["start_time_unix_nano"], row["end_time_unix_nano"]) == (5000, 9000)
     values = {key: spans.attributes(key)[0] for key in ("n", "x", "b", "raw")}
@@ -167,7 +167,7 @@ def test_jaegers_fields_become_otlps():
     (event,) = row["events"]
     assert (event["time_unix_nano"], event["name"], event["attributes"][0]["key"]) == (6500, "e", "k")
     (link,) = row["links"]
-    assert (link["trace_id"], link["span_id"]) == (bytes(15) + b"\x09", bytes(7) + b"\x03")
+    assert (link["trace_id"], link["span_id"]) == ("9".rjust(32, "0"), "3".rjust(16, "0"))
 
 
 def test_a_trace_of_jaegers_that_is_broken_costs_no_other():

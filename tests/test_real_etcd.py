@@ -156,12 +156,13 @@ def etcd_spans(receiver: Receiver, wanted: int) -> list[bytes]:
     while time.monotonic() < deadline:
         spans = k8strace.decode(list(receiver.batches))
         parents = set(spans.column("parent_span_id").to_pylist())
-        if sum((2000 + number).to_bytes(8, "big") in parents for number in range(wanted)) == wanted:
+        if sum((2000 + number).to_bytes(8, "big").hex() in parents for number in range(wanted)) == wanted:
             break
         time.sleep(0.2)
     return list(receiver.batches)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], etcd: str) -> None:
     """Every call finds its SERVER span; transport time is not negative; the parts sum to the wall time."""

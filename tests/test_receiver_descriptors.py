@@ -82,6 +82,7 @@ def short_of_files():
             process.communicate(timeout=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_probes_are_answered_while_connections_are_exhausted(short_of_files, kind):
     """By more requests that have begun than there are places; none of them can be closed to make room."""

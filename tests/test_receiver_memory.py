@@ -112,6 +112,7 @@ def measured(tmp_path: Path, body: bytes, encoding: str = "", kind: str = "wire"
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIRES)
 def test_memory_of_a_hostile_request(name: str, tmp_path: Path):
     """Decoded by the sink too."""
@@ -124,6 +125,7 @@ def test_memory_of_a_hostile_request(name: str, tmp_path: Path):
     assert budget == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 @pytest.mark.parametrize("members", [1, 1_000])
 def test_a_bomb_is_refused_at_the_limit(encoding: str, members: int, tmp_path: Path):
@@ -140,6 +142,7 @@ def test_a_bomb_is_refused_at_the_limit(encoding: str, members: int, tmp_path: P
     assert budget == 0
 
 
+@pytest.mark.slow
 def test_compressed_spans_of_two_bytes(tmp_path: Path):
     """Thirty million spans in thirty kilobytes."""
     wire = in_one_scope(padded(inside(b"", 2), 60 * MIB))
@@ -149,6 +152,7 @@ def test_compressed_spans_of_two_bytes(tmp_path: Path):
     assert seconds < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["spans", "attributes", "text"])
 def test_memory_of_hostile_json(name: str, tmp_path: Path):
     inner = {

@@ -105,6 +105,7 @@ def client_of(transport, authority, *, tls):
     return lambda port: HttpSender(port, context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("transport", ["grpc", "http/protobuf"])
 def test_an_overload_loses_nothing(transport, tls, authority, tmp_path):

@@ -152,16 +152,19 @@ def check(request: ExportTraceServiceRequest, limits: Limits) -> None:
 # ── Laws ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @given(full_requests.map(with_ids))
 def test_what_is_over_a_limit_is_cut_and_the_rest_is_kept(request_):
     check(request_, TIGHT)
 
 
+@pytest.mark.slow
 @given(full_requests.map(with_ids))
 def test_at_the_defaults_only_spans_without_ids_are_cut(request_):
     check(request_, Limits())
 
 
+@pytest.mark.slow
 @given(st.lists(full_requests, min_size=2, max_size=4), st.sampled_from([TIGHT, Limits()]))
 def test_requests_behind_one_another_are_one(requests, limits):
     """Concatenated requests are one request to protobuf, and to us."""
@@ -169,6 +172,7 @@ def test_requests_behind_one_another_are_one(requests, limits):
     check(with_ids(joined), limits)
 
 
+@pytest.mark.slow
 @given(st.one_of(wires(), damaged_bytes(st.one_of(wires(), payloads))), st.sampled_from([TIGHT, Limits()]))
 def test_whatever_is_let_through_the_decoder_takes(wire, limits):
     """It holds the spans that were counted; nothing more is cut the second time; what is untouched reads the same."""
@@ -479,6 +483,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_columns_never_need_more_than_was_reckoned(kind):
     """A flood of distinct texts, and every kind of row that is longer in columns than on the wire."""

@@ -101,6 +101,7 @@ def test_each_range_and_txn_that_etcd_served_is_joined_to_its_call(capture: Path
     assert all(call["server_ns"] is not None for call in calls)
 
 
+@pytest.mark.slow
 def test_the_join_of_a_capture_is_the_oracles(capture: Path) -> None:
     check_join(k8strace.join(k8strace.read(capture)), oracle.joined_capture(capture))
 
@@ -192,7 +193,9 @@ def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
             server.end - server.start,
             (row.end - row.start) - (server.end - server.start),
         )
-    calls = [k8strace.requests.EtcdCall(**call) for call in k8strace.join(k8strace.read(capture)).etcd_calls]
+    table = k8strace.join(k8strace.read(capture)).etcd_calls
+    fields = k8strace.requests.EtcdCall._fields
+    calls = [k8strace.requests.EtcdCall(*(call[name] for name in fields)) for call in table]
     assert told == {
         ids(call): (call.method, call.key, call.status, call.client_ns, call.server_ns, call.transport_ns)
         for call in calls
@@ -285,6 +288,7 @@ def nested_too_deep(expected: oracle.Joined) -> bool:
     return max(around.values(), default=0) > NESTING
 
 
+@pytest.mark.slow
 @given(dirty_batches())
 def test_the_join_of_dirty_spans_is_the_oracles(sent: Requests) -> None:
     expected = oracle.join(oracle.spans(sent))
@@ -292,11 +296,13 @@ def test_the_join_of_dirty_spans_is_the_oracles(sent: Requests) -> None:
     check_join(joined(sent), expected)
 
 
+@pytest.mark.slow
 @given(clean_trees())
 def test_the_join_of_a_clean_tree_is_the_oracles(sent: Requests) -> None:
     check_join(joined(sent), oracle.join(oracle.spans(sent)))
 
 
+@pytest.mark.slow
 @given(dirty_batches(full=True))
 def test_every_span_has_one_place_in_the_ledger(sent: Requests) -> None:
     """Whatever its ids, times and attributes. To us all times after 2116 are one, and an odd parent id is none."""
@@ -363,6 +369,7 @@ def everything(requests: k8strace.Requests) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @given(dirty_batches(), st.randoms(use_true_random=False))
 def test_order_split_and_repetition_change_only_the_count_of_repeats(sent: Requests, random: Random) -> None:
     once = joined(sent)

@@ -21,6 +21,7 @@ FLOW = [
     "attribute",
     "stream",
     "tables",
+    "retime",
     "findings",
     "python",
 ]

@@ -78,6 +78,7 @@ def stored(folder):
 # ── Recordings ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", [(), ("--store",), ("--store", "--store-zstd")], ids=["memory", "store", "zstd"]
 )
@@ -97,6 +98,7 @@ def test_a_recording_that_is_sent_gives_what_reading_it_gives(capture, mode, tmp
         assert without_numbers(records_of(stored(tmp_path))) == without_numbers(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_recordings_at_their_own_speed_give_the_same(capture_127, capture_131, capture_136):
     """
@@ -130,6 +132,7 @@ def test_recordings_at_their_own_speed_give_the_same(capture_127, capture_131, c
             assert {request["verb"] for request in different} == (set() if window else {"watch"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["application/x-protobuf", "application/json"])
 def test_a_recording_over_http_gives_the_same(capture_131, content):
     """Protobuf and JSON; the JSON is written by the official classes."""
@@ -179,6 +182,7 @@ def exporter(process, transport, compressed):
     return HttpExporter(url, compression=compression, timeout=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("transport", ["grpc", "http"])
 def test_the_sdk_exports_to_it(transport, compressed, tmp_path):
@@ -200,6 +204,7 @@ def test_the_sdk_exports_to_it(transport, compressed, tmp_path):
     assert Counter(stored(tmp_path).column("name").to_pylist()) == {"HTTP GET": 300, "List": 300}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("way", ["tcp", "tcp with a token", "unix", "unix with a token"])
 def test_a_real_etcd_exports_to_it(way, tmp_path):
@@ -237,6 +242,7 @@ def test_a_real_etcd_exports_to_it(way, tmp_path):
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_everything_acknowledged_before_a_signal_is_stored_and_joined(capture_136, tmp_path):
     """Four senders at full speed, SIGTERM in the middle: what they were told is in the store and in the last line."""
     batches = batches_of(capture_136)
@@ -313,6 +319,7 @@ def test_a_signal_may_come_at_any_moment():
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(number):
     """Exit code 0, and a last line."""
@@ -363,6 +370,7 @@ def test_without_any_option_it_listens_on_this_machine_only():
     assert set(listening["http"][1:]) <= {"[::1]:4318"}
 
 
+@pytest.mark.slow
 def test_the_mode_is_told_in_words(tmp_path):
     """What acknowledged means, on the first line and in the metrics."""
     with serving() as process:
@@ -377,6 +385,7 @@ def test_the_mode_is_told_in_words(tmp_path):
         assert process.metric("k8strace_mode_info", mode="durable") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -450,6 +459,7 @@ def test_an_error_about_a_limit_names_its_option(setting, told):
     assert str(refused.value) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grpc", "http", "metrics"])
 def test_a_port_in_use_is_told_and_ends_with_1(kind):
     """And which it is."""
@@ -476,6 +486,7 @@ def test_the_network_is_open_only_if_it_was_asked_for_and_then_it_is_told(tmp_pa
         assert TOKEN not in json.dumps(process.log)
 
 
+@pytest.mark.slow
 def test_a_unix_socket_is_for_its_owner_and_a_dead_one_is_replaced(tmp_path, capture_127):
     """Mode 0600, for gRPC and HTTP; after a kill the path can be used again, but not beside a living process."""
     paths = [tmp_path / "grpc.sock", tmp_path / "http.sock"]
@@ -508,6 +519,7 @@ def test_what_is_no_socket_is_not_replaced(tmp_path):
     assert "there is something else than a socket" in said
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_use_one_store(tmp_path):
     """The second one says so and ends."""
     with serving("--store", str(tmp_path)):
@@ -516,6 +528,7 @@ def test_two_processes_cannot_use_one_store(tmp_path):
     assert str(tmp_path) in said
 
 
+@pytest.mark.slow
 def test_a_torn_end_in_the_store_is_told_at_the_start(tmp_path, capture_127):
     """What a crash left behind is cut, and somebody hears of it."""
     with serving("--store", str(tmp_path)) as process:
@@ -594,6 +607,7 @@ def http_with(files, who, port, batch):
 # ── What it says of itself ────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_health_readiness_and_metrics_are_there(capture_136, tmp_path):
     """And the metrics agree with the answers: requests, time by component, spans, batches stored."""
     expected = k8strace.attribute(k8strace.join(k8strace.read(str(capture_136))))

@@ -125,6 +125,7 @@ def test_every_command_on_the_pages_is_one():
         arguments_are_known(shlex.split(line)[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_caller_of_the_first_page_calls_a_real_etcd(tmp_path):
     """Its requests come out complete, each with one etcd call."""

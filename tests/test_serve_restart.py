@@ -70,6 +70,7 @@ def as_a_stream(records: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]
     return without_numbers(records)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("layout", [(), ("--store-zstd",)], ids=["plain", "zstd"])
 def test_over_any_number_of_kills_the_lines_are_those_of_the_store(layout, tmp_path, capture_131):
@@ -91,6 +92,7 @@ def test_over_any_number_of_kills_the_lines_are_those_of_the_store(layout, tmp_p
     assert as_a_stream(last_lines(lines)) == expected
 
 
+@pytest.mark.slow
 def test_what_was_handed_on_is_not_counted_again(tmp_path, capture_131):
     """Requests of the last run are written again, and are none of this one's."""
     batches = batches_of(capture_131)

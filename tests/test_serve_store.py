@@ -64,6 +64,7 @@ def replace_store(store: Path) -> None:
     store.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [shutil.rmtree, remove_segment, replace_segment, move_store, replace_store],
@@ -93,6 +94,7 @@ def test_a_store_that_goes_while_it_serves_acknowledges_nothing_into_nowhere(har
     assert spans_in(store) == acknowledged * len(k8strace.decode(batch))
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_while_nothing_comes_is_told_too(tmp_path, capture_127):
     store, batch = tmp_path / "store", batches_of(capture_127)[0]
     with serving("--store", str(store)) as process:
@@ -103,6 +105,7 @@ def test_a_store_that_goes_while_nothing_comes_is_told_too(tmp_path, capture_127
         assert store.is_dir()
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_full_disk_is_told_with_reason_and_path_and_a_freed_one_is_ready_by_itself(tmp_path, capture_127):
     """By `/readyz`, the log and the gauge; nobody has to send for it to be ready again."""
@@ -184,6 +187,7 @@ COMBINED: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [
@@ -219,6 +223,7 @@ def test_metrics_are_there_with_every_combination_of_options(names, tmp_path):
     assert ("k8strace_journal_batches_total" in found) == bool({"store", "zstd"} & set(names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--token-file", "--tls-key"])
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
 def test_secrets_that_others_can_read_are_warned_of(option, mode, warned, tmp_path):

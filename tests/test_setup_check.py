@@ -279,6 +279,7 @@ def test_the_articles_static_pod_is_caught():
     assert (finding.code, finding.line) == ("file-not-mounted", 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_found_in_what_render_wrote(target):
     """Every cell of the matrix, with one member and with three, with and without environment."""

@@ -261,6 +261,7 @@ def test_a_member_of_system_masters_is_not_called_unprivileged(tmp_path, capsys)
     assert "neither in system:masters" not in out
 
 
+@pytest.mark.slow
 def test_a_late_first_span_and_a_lost_one_are_waited_for(tmp_path, capsys):
     """The stand-in's queue loses the first two requests' spans, and the third's come two seconds late."""
     with Apiserver(tmp_path, lost=2, delay=2) as apiserver:
@@ -271,6 +272,7 @@ def test_a_late_first_span_and_a_lost_one_are_waited_for(tmp_path, capsys):
     assert 2 <= len(said.err.splitlines()) <= 3  # what is waited for, each once
 
 
+@pytest.mark.slow
 def test_an_etcd_that_is_late_is_not_called_missing(tmp_path, capsys):
     """Etcd's part comes 2.5 s after kube-apiserver's, where a real one in backoff takes up to 18 s."""
     with Apiserver(tmp_path, etcd_delay=2.5) as apiserver:
@@ -626,6 +628,7 @@ def record_headers(monkeypatch):
     return heard
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{}, {"compression": "gzip", "token": "s3cret"}], ids=["plain", "compressed"]
 )

@@ -119,6 +119,7 @@ def test_every_cell_is_as_the_golden_text_says(target):
         assert set(make_golden.pieces(target, cell)) == expected[cell], cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_cell_keeps_to_the_facts(target):
     """Gate, version, form and flag names of each cell, against the facts above; each file strict."""

@@ -66,6 +66,7 @@ def check_same(messages: Requests, random: Random, times: int = 1) -> None:
 # ── The same as the batch ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(), st.randoms(use_true_random=False), st.sampled_from([1, 1, 2]))
 def test_any_order_split_and_repetition_ends_where_join_ends(
@@ -74,12 +75,14 @@ def test_any_order_split_and_repetition_ends_where_join_ends(
     check_same(messages, random, times)
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(full=True), st.randoms(use_true_random=False))
 def test_spans_with_all_details_end_where_join_ends(messages: Requests, random: Random) -> None:
     check_same(messages, random)
 
 
+@pytest.mark.slow
 @law
 @given(st.lists(st.sampled_from(range(len(SHAPES))), max_size=6), st.randoms(use_true_random=False))
 def test_shapes_of_all_versions_end_where_join_ends(which: list[int], random: Random) -> None:
@@ -95,6 +98,7 @@ def test_shapes_of_all_versions_end_where_join_ends(which: list[int], random: Ra
     check_same(messages, random, random.choice([1, 2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_capture_shuffled_ends_where_join_ends(capture: Path, seed: int) -> None:
     messages, random = oracle.load(capture), Random(seed)
@@ -456,6 +460,7 @@ print(peak(), stream.counts["held"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_ten_times_the_input_takes_no_more_memory() -> None:
     """Peak of a process of its own: at most a tenth more than with 1x, both long past the window."""

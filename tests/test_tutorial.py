@@ -70,6 +70,7 @@ def clean(notebook):
     return nbformat.from_dict(notebook)
 
 
+@pytest.mark.slow
 def test_the_tutorial_shows_what_its_cells_say():
     """Executed again, every cell gives the text and the pictures that are stored."""
     assert shown(execute(stored())) == shown(stored())

@@ -123,15 +123,17 @@ def check_every_way_out(spans: k8strace.Spans, trees: int = 3) -> None:
         assert not CONTROLS.search(text)
     check_records(requests, trees)
     for table in (requests.issues, requests.repairs, requests.etcd_calls, requests.clock_offsets):
-        json.dumps(list(table))
+        json.dumps(list(table), default=str)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(dirty_batches(full=True))
 def test_any_dirty_trace_goes_every_way_out(messages) -> None:
     check_every_way_out(k8strace.decode([message.SerializeToString() for message in messages]))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_many_dirty_traces_go_every_way_out() -> None:
     """In recordings of one trace to two hundred."""
@@ -143,6 +145,7 @@ def test_many_dirty_traces_go_every_way_out() -> None:
         left -= size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.zst")), ids=lambda path: path.name)
 def test_every_capture_goes_every_way_out(path: Path) -> None:
     check_every_way_out(k8strace.read(path))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from k8strace import Audit
 from k8strace.cli.exits import NotFoundError
 from k8strace.cli.inputs import check_columns, joined, selected
-from k8strace.cli.numbers import from_zero
 from k8strace.cli.options import (
     Commands,
+    add_by,
     add_command,
     add_files,
     add_joining,
     add_reading,
     add_selecting,
     add_showing,
+    add_top,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
 
@@ -38,15 +38,8 @@ def add_audit(commands: Commands) -> None:
         metavar="AUDIT_LOG",
         help="JSON lines or EventList, plain, gzip or zstd; a quoted pattern",
     )
-    command.add_argument(
-        "--by",
-        default="user,namespace",
-        metavar="COLUMNS",
-        help="what costs are summed by: user, and what report takes (default user,namespace)",
-    )
-    command.add_argument(
-        "--top", type=from_zero, default=12, metavar="N", help="rows of costs; 0 for all (default 12)"
-    )
+    add_by(command, "user,namespace", "what costs are summed by: user, and what report takes")
+    add_top(command, "rows of costs")
     add_selecting(command)
     add_reading(command)
     add_joining(command)
@@ -54,6 +47,8 @@ def add_audit(commands: Commands) -> None:
 
 
 def _audit(asked: argparse.Namespace) -> None:
+    from k8strace import Audit
+
     requests = joined(asked)
     # conditions may be about the user, whom only the log knows
     audit = Audit(requests, asked.audit_log)
@@ -63,9 +58,8 @@ def _audit(asked: argparse.Namespace) -> None:
             "are both of the same time? Spans tell the audit id from Kubernetes 1.26 on"
         )
     chosen = selected(audit.requests, asked)
-    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(audit.requests, by)
-    table, cost = audit.table_of(chosen), chosen.cost(*by)
+    check_columns(audit.requests, asked.by)
+    table, cost = audit.table_of(chosen), chosen.cost(*asked.by)
     if asked.json:
         from k8strace.views.audit import audit_record
 
@@ -73,4 +67,4 @@ def _audit(asked: argparse.Namespace) -> None:
     from k8strace.views.audit import audit_lines
 
     look = look_of(asked)
-    return write_text(audit_lines(audit, table, cost, by, look, asked.top or None), look)
+    return write_text(audit_lines(audit, table, cost, asked.by, look, asked.top or None), look)

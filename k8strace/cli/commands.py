@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 from k8strace import K8straceError, __version__
 from k8strace.cli.audit import add_audit
+from k8strace.cli.check import add_check
 from k8strace.cli.compare import add_compare
 from k8strace.cli.completion import add_completion
+from k8strace.cli.demo import add_demo
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
 from k8strace.cli.export import add_export
 from k8strace.cli.options import Parser, with_times
@@ -23,11 +25,24 @@ from k8strace.cli.requests import add_requests
 from k8strace.cli.serve import add_serve
 from k8strace.cli.setup import add_setup
 from k8strace.cli.tree import add_tree
+from k8strace.cli.whatif import add_whatif
 from k8strace.exceptions import is_out_of_memory
 
 __all__ = ["main", "parser"]
 
-COMMANDS = (add_report, add_requests, add_tree, add_compare, add_audit, add_export, add_serve, add_setup)
+COMMANDS = (
+    add_demo,
+    add_report,
+    add_requests,
+    add_tree,
+    add_compare,
+    add_whatif,
+    add_check,
+    add_audit,
+    add_export,
+    add_serve,
+    add_setup,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,16 @@ from k8strace import attribute
 from k8strace.attribution import Attribution
 from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import check_columns, joined, selected
-from k8strace.cli.options import Commands, add_command, add_joining, add_reading, add_selecting, add_showing
+from k8strace.cli.numbers import names
+from k8strace.cli.options import (
+    Commands,
+    add_by,
+    add_command,
+    add_joining,
+    add_reading,
+    add_selecting,
+    add_showing,
+)
 from k8strace.cli.outputs import look_of, write_json, write_text
 from k8strace.statistics.population import LOAD
 
@@ -30,11 +39,10 @@ def add_compare(commands: Commands) -> None:
     )
     command.add_argument("before", metavar="BEFORE", help="path or quoted pattern, or - for standard input")
     command.add_argument("after", metavar="AFTER", help="likewise")
-    command.add_argument(
-        "--by",
-        default="verb,resource",
-        metavar="COLUMNS",
-        help="what is alike by these is compared with each other, the rest is mix (default verb,resource); "
+    add_by(
+        command,
+        "verb,resource",
+        "what is alike by these is compared with each other, the rest is mix; "
         f"{LOAD} is how many requests were open",
     )
     command.add_argument(
@@ -56,12 +64,11 @@ def _compare(asked: argparse.Namespace) -> None:
 
     if asked.before == asked.after == "-":
         raise UsageError("standard input (-) can be read only once")
-    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
     at = _statistics(asked.at)
     before, after = _side(asked, asked.before), _side(asked, asked.after)
-    check_columns(before.requests, [column for column in by if column != LOAD])
+    check_columns(before.requests, [column for column in asked.by if column != LOAD])
     try:
-        comparison = compare(before, after, by=by, at=at)
+        comparison = compare(before, after, by=asked.by, at=at)
     except ValueError as error:
         raise UsageError(str(error)) from error
     if asked.json:
@@ -79,7 +86,7 @@ def _side(asked: argparse.Namespace, name: str) -> Attribution:
 
 
 def _statistics(text: str) -> list[str | float]:
-    return [_statistic(each.strip()) for each in text.split(",") if each.strip()]
+    return [_statistic(each) for each in names(text)]
 
 
 def _statistic(text: str) -> str | float:

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, TypeAlias
 from k8strace import ConditionError, Requests, join, read, read_rules
 from k8strace.cli.exits import UsageError, complain
 from k8strace.selecting import as_text, condition_of, moment_of, text_of
-from k8strace.views.text import count, duration
+from k8strace.words import count, duration
 
 __all__ = ["check_columns", "joined", "selected"]
 

@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from k8strace.exceptions import ConditionError
-from k8strace.selecting import condition_of, moment_of
+from k8strace.selecting import UNITS, condition_of, moment_of
 
 __all__ = [
     "LEAST_WIDTH",
@@ -16,8 +16,11 @@ __all__ = [
     "condition",
     "from_zero",
     "moment",
+    "names",
     "positive",
+    "quantiles",
     "size",
+    "time_ns",
     "width",
 ]
 
@@ -31,6 +34,7 @@ _LARGEST: Final = 1 << 60
 """Of sizes, in bytes: no disk is larger."""
 _YEARS: Final = 100
 """The longest time."""
+_TIMES: Final = {"": 1, **{unit: ns for unit, ns in UNITS.items() if unit not in ("h", "d")}}
 _AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -130,6 +134,36 @@ def positive(text: str) -> float:
     if not 0 < value <= 1e9:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value
+
+
+def time_ns(text: str) -> int:
+    """
+    A time in ns, with its unit; only 0 needs none.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+
+    Examples:
+        >>> time_ns("10ms"), time_ns("1.5s"), time_ns("250us"), time_ns("0")
+        (10000000, 1500000000, 250000, 0)
+    """
+    found = re.fullmatch(r"([0-9]{1,15})(?:\.([0-9]{1,9}))? ?([a-zµμ]{0,3})", text.strip().lower())
+    unit = _TIMES.get(found[3]) if found else None
+    if not found or unit is None or (not found[3] and int(found[1]) + int(found[2] or 0)):
+        raise argparse.ArgumentTypeError(f"expected a time such as 10ms, 1.5s or 250us, got {text!r}")
+    fraction = found[2] or "0"
+    return int(found[1]) * unit + int(int(fraction) * unit // 10 ** len(fraction))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """
+    Names with commas between them.
+
+    Examples:
+        >>> names("verb, resource,")
+        ('verb', 'resource')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def quantiles(text: str) -> tuple[float, ...]:

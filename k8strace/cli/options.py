@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 from k8strace.cli.exits import USAGE, complain, exit_codes
-from k8strace.cli.numbers import above_zero, condition, moment, width
+from k8strace.cli.numbers import above_zero, condition, from_zero, moment, names, width
 
 __all__ = [
     "PIPED_WIDTH",
     "Commands",
     "Parser",
+    "add_by",
     "add_command",
     "add_files",
     "add_joining",
@@ -23,6 +24,7 @@ __all__ = [
     "add_selecting",
     "add_showing",
     "add_sources",
+    "add_top",
     "add_where",
     "with_times",
 ]
@@ -121,6 +123,20 @@ def add_sources(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fetch-seconds", type=above_zero, default=60, metavar="N", help="for at most so long (default 60)"
+    )
+
+
+def add_by(command: argparse.ArgumentParser, default: str, help_text: str) -> None:
+    """What is grouped by."""
+    command.add_argument(
+        "--by", type=names, default=default, metavar="COLUMNS", help=f"{help_text} (default {default})"
+    )
+
+
+def add_top(command: argparse.ArgumentParser, rows: str = "rows of the table") -> None:
+    """How much of a table is shown."""
+    command.add_argument(
+        "--top", type=from_zero, default=12, metavar="N", help=f"{rows}; 0 for all (default 12)"
     )
 
 

@@ -10,14 +10,17 @@ from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
     Commands,
+    add_by,
     add_command,
     add_joining,
     add_reading,
     add_selecting,
     add_showing,
     add_sources,
+    add_top,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.cli.pages import add_page, write_page
 
 __all__ = ["add_report"]
 
@@ -33,6 +36,7 @@ def add_report(commands: Commands) -> None:
         "  k8strace report 'day-*.otlp.zst' --by client --sort errors\n"
         "  k8strace report traces.json --by 10s --since 14:05 --until 14:10\n"
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
+        "  k8strace report traces.json --html report.html\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
     add_sources(command)
@@ -43,12 +47,10 @@ def add_report(commands: Commands) -> None:
         metavar="N",
         help="call trees of the N slowest requests (default 3)",
     )
-    command.add_argument(
-        "--by",
-        default="verb,resource",
-        metavar="COLUMNS",
-        help="what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY "
-        "(default verb,resource)",
+    add_by(
+        command,
+        "verb,resource",
+        "what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY",
     )
     command.add_argument(
         "--sort",
@@ -68,9 +70,7 @@ def add_report(commands: Commands) -> None:
         action="store_true",
         help="all findings, all that was read, and what became of every span",
     )
-    command.add_argument(
-        "--top", type=from_zero, default=12, metavar="N", help="rows of the table; 0 for all (default 12)"
-    )
+    add_top(command)
     command.add_argument(
         "--estimate-totals",
         nargs="?",
@@ -81,6 +81,7 @@ def add_report(commands: Commands) -> None:
         help="what all requests came to, of which these were sampled; without a RATE (such as 0.01) it is told by "
         "tracestate or trace ids",
     )
+    add_page(command)
     add_selecting(command)
     add_reading(command)
     add_joining(command)
@@ -89,13 +90,14 @@ def add_report(commands: Commands) -> None:
 
 def _report(asked: argparse.Namespace) -> None:
     requests = joined(asked)
-    by = tuple(column.strip() for column in asked.by.split(",") if column.strip())
-    check_columns(requests, by)
+    check_columns(requests, asked.by)
     attribution = attribute(selected(requests, asked), method=asked.method)
+    if asked.html:
+        return write_page(attribution.requests, asked)
     from k8strace.views.breakdown import Wanted
 
     wanted = Wanted(
-        by=by,
+        by=asked.by,
         top=asked.top or None,
         slowest=asked.slowest,
         quantiles=asked.quantiles,

@@ -103,7 +103,8 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
     walls = [each.values.sum(1) for each in both]
     moved = [_moved(before, after, cells), _moved(after, before, cells)]
     result: Floats = np.empty((len(at), before.values.shape[1] + 2))
-    orders = _Orders(before.values.shape[1])
+    moving = [at for at, pair in enumerate(zip(*moved, strict=True)) if any(each.any() for each in pair)]
+    orders = _Orders(len(moving))
     for place, q in enumerate(at):
         (aa, ab), (ba, bb) = (
             [weighted_quantile(wall, each[side], q) for side in (0, 1)]
@@ -111,10 +112,11 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
         )
         mix = ((ab - aa) + (bb - ba)) / 2
         forth, back = (
-            orders.shapley(_Quantiles(wall, moves, each[2], q))
+            orders.shapley(_Quantiles(wall, [moves[at] for at in moving], each[2], q))
             for wall, moves, each in zip(walls, moved, weight, strict=True)
         )
-        components = (forth - back) / 2
+        components = np.zeros(before.values.shape[1])
+        components[moving] = (forth - back) / 2
         result[place] = [mix, *components, (bb - aa) - mix - components.sum()]
     return result
 

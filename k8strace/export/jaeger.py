@@ -53,7 +53,7 @@ def traces(requests: Requests) -> Iterator[dict[str, Any]]:
     known = told(requests)
     spans = requests.spans
     columns = {name: spans.column(name) for name in _COLUMNS}
-    rows_of: dict[bytes | None, list[int]] = {}
+    rows_of: dict[str | None, list[int]] = {}
     ids = columns["trace_id"].to_pylist()
     for row in chosen_rows(requests, known):
         rows_of.setdefault(ids[row], []).append(row)
@@ -71,7 +71,7 @@ class _Writer:
         self._resources = spans.resources.column("attributes")
         self._processes: dict[int, tuple[str, dict[str, Any]]] = {}
 
-    def trace(self, trace_id: bytes, rows: Sequence[int]) -> dict[str, Any]:
+    def trace(self, trace_id: str, rows: Sequence[int]) -> dict[str, Any]:
         processes: dict[str, Any] = {}
         keys: dict[str, str] = {}
         found = []
@@ -83,7 +83,7 @@ class _Writer:
             processes[key] = process
             if self._columns["span_id"][row] is not None:
                 found.append(self._span(trace_id, row, key))
-        return {"traceID": trace_id.hex(), "spans": found, "processes": processes, "warnings": None}
+        return {"traceID": trace_id, "spans": found, "processes": processes, "warnings": None}
 
     def _process(self, resource: int) -> tuple[str, dict[str, Any]]:
         if resource not in self._processes:
@@ -94,7 +94,7 @@ class _Writer:
             self._processes[resource] = (json.dumps(process), process)
         return self._processes[resource]
 
-    def _span(self, trace_id: bytes, row: int, process: str) -> dict[str, Any]:
+    def _span(self, trace_id: str, row: int, process: str) -> dict[str, Any]:
         value = {name: column[row] for name, column in self._columns.items()}
         start_us, end_us = (value[f"{edge}_time_unix_nano"] // 1000 for edge in ("start", "end"))
         known = self._known.get(row, NOTHING)
@@ -105,12 +105,11 @@ class _Writer:
             if link["trace_id"] and link["span_id"]
         ]
         return {
-            "traceID": trace_id.hex(),
-            "spanID": value["span_id"].hex(),
+            "traceID": trace_id,
+            "spanID": value["span_id"],
             "operationName": value["name"],
             "references": [
-                {"refType": kind, "traceID": trace.hex(), "spanID": span.hex()}
-                for kind, trace, span in references
+                {"refType": kind, "traceID": trace, "spanID": span} for kind, trace, span in references
             ],
             "startTime": start_us,
             "duration": max(end_us - start_us, 0),

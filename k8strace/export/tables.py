@@ -19,7 +19,6 @@ from k8strace.attribution import attribute
 from k8strace.calltree import KINDS
 from k8strace.export.told import NOTHING, chosen_rows, told
 from k8strace.requests import Requests
-from k8strace.spans import id_in_hex
 from k8strace.tables import ArrowExport, require
 
 if TYPE_CHECKING:
@@ -43,14 +42,12 @@ def table_of(requests: Requests, name: str) -> pa.Table:
     Raises:
         KeyError: There is none of this name.
     """
-    pyarrow = require("pyarrow", "arrow")
-    table = _plain(TABLES[name](requests), pyarrow)
     about = {
         "k8strace.schema_version": SCHEMA_VERSION,
         "k8strace.table": name,
         "k8strace.version": _core.__version__,
     }
-    return table.replace_schema_metadata(about)
+    return TABLES[name](requests).replace_schema_metadata(about)
 
 
 def parquet(requests: Requests, name: str, path: Path) -> None:
@@ -96,18 +93,6 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_GUARDED) else value
 
 
-def _plain(table: pa.Table, pyarrow: Any) -> pa.Table:
-    """With types that every reader of Parquet has: no views, no dictionaries, signed integers."""
-    types = {
-        pyarrow.string_view(): pyarrow.string(),
-        pyarrow.binary_view(): pyarrow.binary(),
-        pyarrow.uint32(): pyarrow.int64(),
-        pyarrow.uint64(): pyarrow.int64(),
-    }
-    schema = pyarrow.schema([field.with_type(types.get(field.type, field.type)) for field in table.schema])
-    return table.cast(schema)
-
-
 # ---- the table of spans ---------------------------------------------------------------------------
 
 _INTEGERS: Final = (
@@ -142,19 +127,20 @@ def _span_rows(requests: Requests, *, raw: bool) -> Iterator[list[Any]]:
         value = {name: column[row] for name, column in sent.items()}
         scope, seen = scope_of[row], known.get(row, NOTHING)
         resource = resource_of[scope]
-        start, end, kind = value["start_time_unix_nano"], value["end_time_unix_nano"], value["kind"]
+        start, end = (_nano(value[name]) for name in ("start_time_unix_nano", "end_time_unix_nano"))
+        kind = value["kind"]
         line = [
-            *(id_in_hex(value[name]) for name in ("trace_id", "span_id", "parent_span_id")),
+            *(value[name] for name in ("trace_id", "span_id", "parent_span_id")),
             value["name"],
             KINDS[kind] if 0 <= kind < len(KINDS) else str(kind),
             value["service_name"],
             about[resource].get("service.instance.id"),
             names[0][scope],
             names[1][scope],
-            min(start, _LATEST),
-            min(start, _LATEST),
-            min(end, _LATEST),
-            min(max(end - start, 0), _LATEST),
+            start,
+            start,
+            end,
+            max(end - start, 0),
             value["status_code"],
             value["status_message"],
             _as_text(value["attributes"]),
@@ -173,6 +159,13 @@ def _span_rows(requests: Requests, *, raw: bool) -> Iterator[list[Any]]:
 
 
 _LATEST: Final = (1 << 63) - 1
+
+
+def _nano(unix_nano: int) -> int:
+    """The latest instant there is, for one after the year 2262, which the columns have as a negative number."""
+    return _LATEST if unix_nano < 0 else unix_nano
+
+
 _SENT: Final = (
     "trace_id",
     "span_id",

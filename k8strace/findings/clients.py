@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Final
 
 from k8strace.findings.finding import Finding
-from k8strace.findings.ranks import nearest_rank
 from k8strace.findings.selection import Selection
+from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count
 
 __all__ = ["list_then_get", "relist_storm"]
@@ -107,7 +107,7 @@ def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
     if len(run) < FEWEST_GETS:
         return []
     gaps = [start[after] - start[before] for before, after in pairwise(run)]
-    most = PAUSE * nearest_rank(sorted(gaps), 0.5)
+    most = PAUSE * at_rank(sorted(gaps), 0.5)
     if start[run[0]] - end > most:
         return []
     length = next((at for at, gap in enumerate(gaps, 1) if gap > most), len(run))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
-from k8strace.attribution import Attribution, attribute
-from k8strace.components import component_of
+from k8strace.attribution import attribute
+from k8strace.components import by_component
 from k8strace.tables import Table
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ ALWAYS: Final = ("apiserver", "etcd")
 
 def cost_of(requests: Requests, keys: Sequence[str], *, long_running: bool = False) -> Table:
     """See `Requests.cost`."""
-    kept = requests.where(timed=True, **({} if long_running else {"long_running": False})).outermost()
+    kept = requests._judged(long_running=long_running)
     attribution = attribute(kept)
-    groups = _groups(kept, keys)
+    groups = kept._grouped(keys)
     names = sorted({*ALWAYS, *attribution.component_names})
-    parts = {values: _components(attribution, rows) for values, rows in groups.items()}
+    parts = {
+        values: by_component(attribution._named(attribution._sum(rows))) for values, rows in groups.items()
+    }
     wall = kept._joined.column("wall_ns")
     total = {values: sum(wall[row] for row in rows) for values, rows in groups.items()}
     order = sorted(groups, key=lambda values: (-total[values], str(values)))
@@ -46,21 +48,6 @@ def cost_of(requests: Requests, keys: Sequence[str], *, long_running: bool = Fal
             ]
         )
     )
-
-
-def _groups(requests: Requests, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
-    columns = [requests._joined.column(key) for key in keys]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for row in requests._rows:
-        groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
-    return groups
-
-
-def _components(attribution: Attribution, rows: list[int]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for phase, ns in attribution._named(attribution._sum(rows)).items():
-        sums[component_of(phase)] = sums.get(component_of(phase), 0) + ns
-    return sums
 
 
 def _text(value: Any) -> str | None:

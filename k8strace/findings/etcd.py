@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from k8strace.findings.finding import Finding
-from k8strace.findings.ranks import nearest_rank
 from k8strace.findings.selection import Selection
+from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count, duration
 
 __all__ = ["etcd_opaque", "etcd_raft_share", "etcd_stream"]
@@ -27,7 +27,7 @@ def etcd_raft_share(selection: Selection) -> Iterator[Finding]:
     share = selection.share(outlay.total_ns)
     if share >= RAFT_TELL:
         lengths = sorted(outlay.ns)
-        median, p99 = nearest_rank(lengths, 0.5), nearest_rank(lengths, 0.99)
+        median, p99 = at_rank(lengths, 0.5), at_rank(lengths, 0.99)
         yield selection.finding(
             "etcd_raft_share",
             "warning" if share >= RAFT_TOO_MUCH and median >= RAFT_MEDIAN_NS else "info",

@@ -92,7 +92,7 @@ class Selection:
         self.requests = requests
         self.client_times = client_times
         """What clients saw, where it is given."""
-        kept = requests.where(timed=True, long_running=False).outermost()
+        kept = requests._judged()
         self.kept = type(requests)(requests._joined, sorted(kept._rows))
         self.rows: Sequence[int] = self.kept._rows
         """By start."""
@@ -110,11 +110,8 @@ class Selection:
 
     def groups(self, *names: str, rows: Iterable[int] | None = None) -> dict[tuple[Any, ...], list[int]]:
         """Values of columns → rows, in order."""
-        columns = [self.of_all(name) for name in names]
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for row in self.rows if rows is None else rows:
-            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
-        return groups
+        chosen = self.kept if rows is None else type(self.kept)(self._joined, list(rows))
+        return chosen._grouped(names)
 
     @cached_property
     def total_ns(self) -> int:

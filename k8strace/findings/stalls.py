@@ -160,8 +160,9 @@ def process_stall(selection: Selection) -> Iterator[Finding]:
 
 
 def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
-    core = selection.requests._joined.core
-    found = sorted(_first_awake(_stood_still(core.table("silences"), error_rate)))
+    joined = selection.requests._joined
+    core = joined.core
+    found = sorted(_first_awake(_stood_still(joined.named("silences"), error_rate)))
     held: list[list[tuple[int, int]]] = [[] for _ in found]
     windows = core.held([(one.process, one.start, one.end) for one in found])
     ns, rows = selection.critical_within([(row, start, end) for _, row, start, end in windows])

@@ -25,7 +25,7 @@ _THRESHOLD: Final = re.compile(r"(?:^|,)\s*ot=[^,]*?th:([0-9a-f]{1,14})")
 
 def estimated_totals(requests: Requests, rate: float | None) -> Table:
     """See `Requests.estimate_totals`."""
-    kept = requests.where(timed=True, long_running=False).outermost()
+    kept = requests._judged()
     used = _rate(kept, rate)
     trace_id = kept.column("trace_id")
     quantities = {

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from k8strace.findings.finding import Finding
-from k8strace.findings.ranks import nearest_rank
 from k8strace.findings.selection import Outlay, Selection
+from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count, duration
 
 __all__ = ["cache_wait", "flowcontrol_queue"]
@@ -32,7 +32,7 @@ def cache_wait(selection: Selection) -> Iterator[Finding]:
     outlay = _at_least(selection.phase("apiserver.watchcache.wait"), CACHE_WAITED_NS)
     if selection.share(outlay.total_ns) >= CACHE_TELL:
         lengths = sorted(outlay.ns)
-        median, longest = nearest_rank(lengths, 0.5), lengths[-1]
+        median, longest = at_rank(lengths, 0.5), lengths[-1]
         yield selection.finding(
             "cache_wait",
             "warning" if selection.share(outlay.total_ns) >= CACHE_TOO_MUCH else "info",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from k8strace.findings.finding import Finding
-from k8strace.findings.ranks import nearest_rank
 from k8strace.findings.selection import Calls, Selection
+from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count, duration
 
 __all__ = ["webhook_fails_open", "webhook_slow", "webhook_timeout"]
@@ -37,7 +37,7 @@ def webhook_slow(selection: Selection) -> Iterator[Finding]:
         outlay = calls.outlay(places)
         share = selection.share(outlay.total_ns)
         lengths = sorted(calls["client_ns"][at] for at in places)
-        median, p99 = nearest_rank(lengths, 0.5), nearest_rank(lengths, 0.99)
+        median, p99 = at_rank(lengths, 0.5), at_rank(lengths, 0.99)
         for_all = share >= SLOW_SHARE and median >= SLOW_MEDIAN_NS
         for_some = share >= SLOW_P99_SHARE and p99 >= SLOW_P99_NS
         if share >= WORTH_TELLING:

@@ -24,7 +24,7 @@ from k8strace.receiver.journal.backlog import StoredBatch
 from k8strace.receiver.metrics.exposition import Reading, Values, one
 from k8strace.receiver.metrics.stream import stream_readings
 from k8strace.requests import Requests
-from k8strace.spans import Spans, decode, id_in_hex
+from k8strace.spans import Spans, decode
 from k8strace.stream import StreamedRequests
 
 __all__ = ["BatchStore", "Listener", "Pipeline", "PipelineCounts", "SpanStream"]
@@ -404,7 +404,7 @@ class Pipeline:
 
 def trace_ids_of(spans: Spans) -> set[str]:
     """The ids of its traces, as requests have them. Spans without one are in no request."""
-    return {told for each in spans.column("trace_id").to_pylist() if (told := id_in_hex(each))}
+    return {each for each in spans.column("trace_id").to_pylist() if each}
 
 
 def _told(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class _Hunt:
         self._whole: tuple[Answer, k8strace.Requests] | None = None
         self._last: Answer | None = None
         self._apiserver = self._etcd = False
-        self._trace = b""
+        self._trace = ""
         self._of_trace: list[k8strace.Spans] = []
 
     def look(self, now: float) -> None:
@@ -112,7 +112,7 @@ class _Hunt:
         self._etcd |= "etcd" in services
         if self._arrived_at is None and (found := self._ours(joined)):
             self._arrived_at = now
-            self._trace = bytes.fromhex(found[1][0].trace_id)
+            self._trace = found[1][0].trace_id
             self._of_trace = [part for part in self._parts[:-1] if self._belongs(part)]
         if self._arrived_at is not None and self._belongs(spans):
             self._of_trace.append(spans)

@@ -140,7 +140,7 @@ def compositions(population: Population, q: float, by: Sequence[str]) -> Quantil
         raise ValueError(f"expected a quantile in (0, 1], got {q!r}")
     np = require("numpy", "analysis")
     groups = [
-        _composition(population, np.flatnonzero(population.cell == cell), q, dict(zip(by, key, strict=True)))
+        _composition(population, np.flatnonzero(population.cell == cell), q, dict(zip(by, key, strict=False)))
         for cell, key in enumerate(population.keys)
     ]
     total = np.bincount(population.cell, population.wall, len(population.keys))

@@ -20,8 +20,9 @@ from k8strace.tables import require
 
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats
+    from k8strace.statistics.population import Population
 
-__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
+__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "load_of", "verdict_of"]
 
 LEVEL: Final = 0.05
 """How often a difference may be told where there is none."""
@@ -166,6 +167,16 @@ class Errors:
             variance = variance + count / (count - 1) * ((share**2).sum(0) - count * mean**2)
             moved = moved + count * mean
         return abs(self._t(moved, np.sqrt(np.maximum(variance, 0.0))))
+
+
+def load_of(*populations: Population) -> float:
+    """How much neighbouring blocks' mean wall times go together: what queues remember, all numbers do."""
+    np = require("numpy", "analysis")
+    left = []
+    for each in populations:
+        ns, count = (np.bincount(each.block, of, each.blocks) for of in (each.wall, None))
+        left.append(((ns.sum() - ns) / np.maximum(count.sum() - count, 1))[:, None])
+    return float(Errors(np.zeros(1), tuple(left)).memory[0])
 
 
 def false_discoveries(p: Floats) -> Floats:

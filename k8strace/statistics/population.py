@@ -97,7 +97,7 @@ def population_of(requests: Requests, divided: _core.AttributedRequests, by: Seq
         MissingExtraError: numpy is not installed.
     """
     np = require("numpy", "analysis")
-    kept = requests.where(timed=True, long_running=False).outermost()
+    kept = requests._judged()
     rows = list(kept._rows)
     table = kept._joined.phase_table
     components = sorted({component_of(phase) for phase in table.names})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from k8strace.tables import require
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
 
-__all__ = ["nearest_rank", "quantile", "quantiles_without", "weighted_quantile"]
+__all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without", "weighted_quantile"]
 
 _SMALL: Final = 1024
 """So few values are sorted without looking for those that matter first."""
@@ -33,6 +34,17 @@ def nearest_rank(q: float, count: int) -> int:
         (6, 2)
     """
     return math.ceil(Fraction(str(q)) * count) - 1
+
+
+def at_rank(ascending: Sequence[int], q: float) -> int:
+    """
+    A quantile of sorted values, at least one, by nearest rank: a value that really came.
+
+    Examples:
+        >>> at_rank([1, 2, 3, 4], 0.5), at_rank([1, 2, 3, 4], 0.99), at_rank([7], 0.5)
+        (2, 4, 7)
+    """
+    return ascending[nearest_rank(q, len(ascending))]
 
 
 def quantile(values: Ints, q: float) -> int:

@@ -7,14 +7,14 @@ from typing import Final
 
 from rich.text import Text
 
-from k8strace.compare import Comparison, Difference, Row
+from k8strace.compare.result import Comparison, Difference, Row
 from k8strace.components import component_of
 from k8strace.statistics.errors import NOT_ENOUGH
 from k8strace.views.markup import FAINT, Html, element, page, table
 from k8strace.views.palette import component_colour
 from k8strace.views.text import Look, clean, columns, count, duration, wrapped
 
-__all__ = ["comparison_html", "comparison_lines", "comparison_markdown", "sentence"]
+__all__ = ["comparison_html", "comparison_lines", "comparison_markdown", "escaped", "sentence"]
 
 MOST_ROWS: Final = 12
 """Rows of a table that stands for more."""
@@ -31,7 +31,7 @@ def sentence(difference: Difference) -> str:
     One statistic in words.
 
     Examples:
-        >>> from k8strace.compare import Difference, Row
+        >>> from k8strace.compare.result import Difference, Row
         >>> more = Row((), "etcd", 190_000_000, 150_000_000, 230_000_000, "rose", 0.001)
         >>> sentence(Difference("p99", 0.99, 10**9, 1_212_000_000, 212_000_000, 172_000_000, 252_000_000, "rose",
         ...                     66_000_000, (more,), ()))
@@ -163,25 +163,25 @@ def _place_lines(
 
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison for a comment on a pull request."""
-    lines = [f"**{_escaped(sentence(difference))}**  " for difference in comparison]
-    lines += ["", _escaped(_counts(comparison))]
+    lines = [f"**{escaped(sentence(difference))}**  " for difference in comparison]
+    lines += ["", escaped(_counts(comparison))]
     for difference in comparison:
         lines += ["", f"| Part of the {difference.name} | Change | 95 % interval | |", "|---|---:|---:|---|"]
         lines += [
-            f"| {_escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} | {row.verdict} |"
+            f"| {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} | {row.verdict} |"
             for row in difference.summary
         ]
         places = _places(difference)[:MOST_ROWS]
         if places:
             lines += ["", "| Where | Part | Change | 95 % interval |", "|---|---|---:|---:|"]
         lines += [
-            f"| {_escaped(_where(row))} | {_escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} |"
+            f"| {escaped(_where(row))} | {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} |"
             for row in places
         ]
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text from spans as Markdown that means nothing more."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in text)
 
@@ -224,7 +224,7 @@ def _html_bar(row: Row, most: int) -> Html:
 
 def _example(comparison: Comparison, difference: Difference) -> Html | None:
     """The two requests that show the largest row, side by side when opened."""
-    from k8strace.views.notebook import request_html
+    from k8strace.views.notebook import html_of
 
     rows = difference.told
     found = comparison.exemplars(difference.at, rows[0]) if rows else None
@@ -232,7 +232,7 @@ def _example(comparison: Comparison, difference: Difference) -> Html | None:
         return None
     title = f"{_where(rows[0])}: {rows[0].part}, one request before and one after"
     sides = [
-        element("div", element("b", side), Html(request_html(request)), style="flex:1;min-width:420px")
+        element("div", element("b", side), Html(html_of(request)), style="flex:1;min-width:420px")
         for side, request in zip(("before", "after"), found, strict=True)
     ]
     return element(

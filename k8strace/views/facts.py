@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from k8strace.components import SERVER
 from k8strace.requests import Requests
-from k8strace.spans import Spans, id_in_hex
+from k8strace.spans import Spans
 from k8strace.views.text import clean, count, duration
 
 __all__ = [
@@ -285,7 +285,7 @@ def roles_in_trace(requests: Requests, prefix: str) -> Counter[str]:
     return Counter(
         names[place]
         for trace, place in zip(traces, core.roles(), strict=True)
-        if (id_in_hex(trace) or "").startswith(prefix)
+        if (trace or "").startswith(prefix)
     )
 
 

@@ -7,13 +7,16 @@ Few rows and totals, whatever the size; see `markup` for what it is made of and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import singledispatch
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from k8strace.attribution import attribute
+from k8strace.attribution import Attribution, Breakdown, attribute
 from k8strace.calltree import KINDS
-from k8strace.components import component_of
-from k8strace.spans import id_in_hex
+from k8strace.components import by_component
+from k8strace.requests import Request, Requests
+from k8strace.spans import Spans
+from k8strace.tables import Table
 from k8strace.views.markup import (
     FAINT,
     Content,
@@ -33,25 +36,33 @@ from k8strace.views.text import count, duration
 from k8strace.views.waterfall import waterfall
 
 if TYPE_CHECKING:
-    from k8strace.attribution import Attribution, Band, Breakdown, Group
-    from k8strace.requests import Request, Requests
-    from k8strace.spans import Spans
+    from k8strace.attribution import Band, Group
 
-__all__ = ["attribution_html", "breakdown_html", "request_html", "requests_html", "spans_html"]
+__all__ = ["html_of"]
 
 MOST_ROWS: Final = 10
 """Rows of a table that stands for more."""
 
 MOST_GROUPS: Final = 15
 
+MOST_CELL: Final = 80
+"""Characters of a value that is no text."""
+
 MOST_DRAWN: Final = 20_000
 """Spans of a request whose tree is drawn; of a larger one the composition is shown."""
+
+
+@singledispatch
+def html_of(shown: object) -> str:
+    """The body of `_repr_html_` of a result."""
+    raise TypeError(f"expected a result of k8strace, got {type(shown).__name__}")
 
 
 # ── Spans ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spans_html(spans: Spans) -> str:
+@html_of.register
+def _spans(spans: Spans) -> str:
     """How many spans from which processes and files, what is damaged, and the first few."""
     counts = spans.counts
     kinds = [count(counts[name], name[:-1]) for name in ("attributes", "events", "links") if name in counts]
@@ -100,9 +111,20 @@ def _first_spans(spans: Spans) -> Html:
     rows: list[tuple[Content, ...]] = []
     for at in range(min(len(spans), 5)):
         name, service, kind, start, end, trace_id = (column[at] for column in columns)
-        rows.append((name, service, _kind(kind), _time((end or 0) - (start or 0)), id_in_hex(trace_id)))
+        rows.append((name, service, _kind(kind), _time((end or 0) - (start or 0)), trace_id))
     shown = table(("first spans", "service", "kind", "duration", "trace"), rows, "lllrl")
     return join(shown, _more(len(spans) - len(rows), "span")) if rows else shown
+
+
+@html_of.register
+def _table(rows: Table) -> str:
+    """The first few rows, texts as they are and the rest as Python writes it."""
+    shown = [tuple(_cell(value) for value in row.values()) for row in rows[:MOST_ROWS]]
+    return str(join(table(tuple(rows.column_names), shown), _more(len(rows) - len(shown), "row")))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else repr(value)[:MOST_CELL]
 
 
 def _kind(kind: int | None) -> str:
@@ -112,7 +134,8 @@ def _kind(kind: int | None) -> str:
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def requests_html(requests: Requests) -> str:
+@html_of.register
+def _requests(requests: Requests) -> str:
     """The slowest few with their compositions, and the ledger of all spans."""
     counts, ledger = requests.counts, requests.ledger
     short = requests.where(long_running=False)
@@ -149,7 +172,7 @@ def _request_row(request: Request, components: Mapping[str, int]) -> tuple[Conte
 def _compositions(slowest: Requests) -> list[dict[str, int]]:
     """Component → ns of each. Small trees are quick; for others the core divides the time of all requests at once."""
     if max(slowest.column("spans"), default=0) <= MOST_DRAWN // MOST_ROWS:
-        return [_components(_critical(request.tree.graph["critical_path"])) for request in slowest]
+        return [by_component(_critical(request.tree.graph["critical_path"])) for request in slowest]
     attribution = attribute(slowest)
     return [attribution.components(request.request) for request in slowest]
 
@@ -162,7 +185,8 @@ def _ledger(title: str, counts: Mapping[str, int]) -> Html:
 # ── One request ───────────────────────────────────────────────────────────────────────────────────
 
 
-def request_html(request: Request) -> str:
+@html_of.register
+def _request(request: Request) -> str:
     """Its facts in one line, the composition of its wall time, and its spans over time."""
     if request.spans > MOST_DRAWN:
         note = f"Its {request.spans:,} spans are too many to draw here."
@@ -209,17 +233,11 @@ def _critical(path: Iterable[tuple[str, int, int, str]]) -> dict[str, int]:
     return phases
 
 
-def _components(phases: Mapping[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        components[component_of(phase)] = components.get(component_of(phase), 0) + ns
-    return components
-
-
 # ── Attribution ───────────────────────────────────────────────────────────────────────────────────
 
 
-def attribution_html(attribution: Attribution) -> str:
+@html_of.register
+def _attribution(attribution: Attribution) -> str:
     """What the time of all requests was made of, and that of the slow ones among them. Watches are left out."""
     long_running = len(attribution.requests.where(long_running=True))
     method = f"by {attribution.method.replace('_', ' ')}"
@@ -263,7 +281,8 @@ def _bands(breakdown: Breakdown) -> list[tuple[Content, ...]]:
     ]
 
 
-def breakdown_html(breakdown: Breakdown) -> str:
+@html_of.register
+def _breakdown(breakdown: Breakdown) -> str:
     """One row per group: its quantiles, and under each what that band of requests was made of."""
     heads = [*(breakdown.keys or ("group",)), "requests", "wall", "all", *map(_quantile, breakdown.quantiles)]
     rows = [_group_row(group, breakdown) for group in islice(breakdown, MOST_GROUPS)]

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from k8strace.attribution import attribute
 from k8strace.components import component_of
-from k8strace.pods import Pod, Pods, Sync, Syncs
+from k8strace.pods.result import Pod, Pods
+from k8strace.pods.syncs import Sync, Syncs
 from k8strace.views.branches import rooted_lines
 from k8strace.views.markup import Html, element, facts, legend, page, parts_of, swatches, table
 from k8strace.views.palette import component_colour

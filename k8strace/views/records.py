@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
-from k8strace.components import component_of
-from k8strace.pods import Syncs, pods
+from k8strace.components import by_component
+from k8strace.pods import pods
+from k8strace.pods.syncs import Syncs
 from k8strace.requests import Request, Requests
 from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
 from k8strace.views.pods import pods_record, sync_records
+from k8strace.whatif import Projection
 
-__all__ = ["report_record", "request_records", "tree_record"]
+__all__ = ["projection_record", "report_record", "request_records", "tree_record"]
 
 _FIRST: Final = (
     "trace_id",
@@ -76,20 +79,12 @@ def request_records(attribution: Attribution) -> Iterator[dict[str, Any]]:
     for row, head, tail in zip(requests.column("request"), first, last, strict=True):
         record = dict(zip(_FIRST, head, strict=True))
         phases = attribution.phases(row)
-        record["components"] = _by_component(phases)
+        record["components"] = by_component(phases)
         record["phases"] = phases
         record["etcd_calls"] = calls.get(row, [])
         record["repairs"] = repairs.get(row, [])
         record.update(zip(_LAST, tail, strict=True))
         yield record
-
-
-def _by_component(phases: dict[str, int]) -> dict[str, int]:
-    components: dict[str, int] = {}
-    for phase, ns in phases.items():
-        component = component_of(phase)
-        components[component] = components.get(component, 0) + ns
-    return components
 
 
 def _calls(requests: Requests) -> dict[int | None, list[dict[str, Any]]]:
@@ -232,3 +227,30 @@ def _tree(request: Request) -> dict[str, Any]:
         for span_id, start, end, phase in tree.graph["critical_path"]
     ]
     return {"spans": spans, "critical_path": path}
+
+
+# ── What if ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def projection_record(projection: Projection, by: tuple[str, ...]) -> dict[str, Any]:
+    """
+    A projection as one object: `changes` in words, `groups` and `not_modelled`.
+
+    Each group has its `by` columns, `requests`, `blocks`, `before` and `after`: `mean_ns`, `p50_ns` and `p99_ns`; in
+    `after` each with `value`, `low`, `high` and `verdict`.
+    """
+    return {
+        "changes": [change.text for change in projection.changes],
+        "by": list(by),
+        "groups": [
+            {
+                **group.keys,
+                "requests": group.requests,
+                "blocks": group.blocks,
+                "before": asdict(group.before),
+                "after": {name: asdict(estimate) for name, estimate in group.after.items()},
+            }
+            for group in projection.by(*by)
+        ],
+        "not_modelled": list(projection.not_modelled),
+    }

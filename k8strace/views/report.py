@@ -15,6 +15,7 @@ from k8strace.views.breakdown import Wanted, breakdown_lines, heading, open_by_n
 from k8strace.views.facts import (
     REASONS,
     USES,
+    Finding,
     Process,
     findings,
     longest,
@@ -59,17 +60,23 @@ def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted:
         look: Width and colours.
         wanted: What to show.
     """
-    wrong = any(finding.wrong for finding in findings(joined.spans, joined))
-    read = [_what_was_read(joined, look), _ledger(joined, look), _what_is_wrong(joined, look)]
+    found = findings(joined.spans, joined)
     sections = [
         _answers(attribution, look, wanted),
         _headline(attribution, joined, look),
         breakdown_lines(attribution, look, wanted),
         *_slowest(attribution, look, wanted.slowest),
         pods_lines(pods(joined), look) if joined.counts["syncs"] else [],
-        *(read if wrong or wanted.verbose else [_in_short(joined, look)]),
+        *_data(joined, found, look, in_full=wanted.verbose or any(each.wrong for each in found)),
     ]
     return [line for section in sections if section for line in (*section, Text())][:-1]
+
+
+def _data(joined: Requests, found: list[Finding], look: Look, *, in_full: bool) -> list[list[Text]]:
+    """What was read, what became of it, and what is wrong with it."""
+    if not in_full:
+        return [_in_short(joined, look)]
+    return [_what_was_read(joined, look), _ledger(joined, look), _what_is_wrong(found, look)]
 
 
 # ── The answer ────────────────────────────────────────────────────────────────────────────────────
@@ -315,8 +322,7 @@ def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
 # ── What is wrong ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _what_is_wrong(joined: Requests, look: Look) -> list[Text]:
-    found = findings(joined.spans, joined)
+def _what_is_wrong(found: list[Finding], look: Look) -> list[Text]:
     lines = [*heading(look, "What is wrong with the data")]
     if not found:
         lines.append(Text("  Nothing."))

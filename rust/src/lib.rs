@@ -3,7 +3,7 @@
 //! The rooms, in the order in which they may use each other:
 //!
 //! ```text
-//! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ python
+//! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ retime ─ python
 //!           └ screen: what a receiver takes      └ stream: the same join, a part at a time
 //!                      columns ─ arrow: tables that other libraries read
 //! ```
@@ -40,6 +40,9 @@ mod stream;
 
 /// What is told of joined spans, as tables.
 mod tables;
+
+/// Requests → how long they would have taken.
+mod retime;
 
 /// What is wrong, as far as every span must be looked at.
 mod findings;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, LargeListArray, RecordBatch, StringArray, StructArray, UInt32Array,
+    Array, ArrayRef, DictionaryArray, Int64Array, LargeListArray, LargeStringArray, RecordBatch, StringArray,
+    StructArray, TimestampNanosecondArray, UInt32Array,
 };
-use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field, Schema};
 
 use super::views;
@@ -71,9 +72,41 @@ pub fn structs(children: Vec<(&'static str, ArrayRef)>) -> Result<StructArray, A
     StructArray::try_new(fields.into(), children.into_iter().map(|(_, array)| array).collect(), None)
 }
 
-/// Ids as lower-case hex, the way every tracing tool writes them.
-pub fn hex_column<'a>(ids: impl Iterator<Item = &'a [u8]>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(ids.map(hex)))
+/// Byte → its two digits.
+const DIGITS: [[u8; 2]; 256] = {
+    let (digits, mut pairs, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+/// Ids as lower-case hex, the way every tracing tool writes them; one type in every table.
+pub fn hex_column<'a>(ids: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    Arc::new(LargeStringArray::from_iter(ids.map(|id| id.map(hex))))
+}
+
+/// The same of a whole column; what stands at a null does not matter.
+pub fn hex_ids<const N: usize>(ids: &[[u8; N]], nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
+    let mut text = vec![[0; 2]; N * ids.len()];
+    for (pair, &byte) in text.iter_mut().zip(ids.as_flattened()) {
+        *pair = DIGITS[usize::from(byte)];
+    }
+    let ends = (0..=ids.len()).map(|row| (2 * N * row) as i64).collect();
+    let text = Buffer::from_vec(text.into_flattened());
+    Ok(Arc::new(LargeStringArray::try_new(OffsetBuffer::new(ends), text, nulls)?))
+}
+
+/// Whole numbers, signed so that differences do not wrap: the bits of a number over `i64::MAX` are kept.
+pub fn integers<T: Copy>(values: &[T], signed: impl Fn(T) -> i64) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(values.iter().map(|&value| signed(value))))
+}
+
+/// ns since 1970 as instants; null where there is none, or it is after the year 2262.
+pub fn instants(nanos: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let instants = nanos.map(|at| at.filter(|&at| at > 0));
+    Arc::new(TimestampNanosecondArray::from_iter(instants).with_timezone("UTC"))
 }
 
 /// Words of an interner as a dictionary column; `null` tells which words stand for nothing.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type};
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int64Type};
 use arrow_array::{
-    ArrayRef, BinaryViewArray, BooleanArray, Float64Array, Int32Array, Int64Array, PrimitiveArray,
-    StringArray, UInt8Array,
+    ArrayRef, BinaryViewArray, BooleanArray, Float64Array, Int8Array, Int64Array, PrimitiveArray, StringArray,
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
@@ -19,7 +18,7 @@ pub(super) fn attributes_column(c: &Columns, table: &Attributes) -> Result<Array
     let zeros = &Zeros::new(table.key.len());
     let items = structs(vec![
         ("key", name_column(&c.keys, &table.key)?),
-        ("type", Arc::new(UInt8Array::from_iter_values(table.kind.iter().map(|&kind| kind as u8)))),
+        ("type", Arc::new(Int8Array::from_iter_values(table.kind.iter().map(|&kind| kind as i8)))),
         ("string_value", string_values(c, table, zeros)?),
         ("bool_value", bool_values(table, zeros)),
         ("int_value", numbers::<Int64Type>(table, zeros, ValueKind::Int, |bits| bits as i64)),
@@ -27,7 +26,7 @@ pub(super) fn attributes_column(c: &Columns, table: &Attributes) -> Result<Array
         ("bytes_value", bytes_values(c, table, zeros)?),
         (
             "string_value_strindex",
-            numbers::<Int32Type>(table, zeros, ValueKind::Strindex, |bits| bits as i32),
+            numbers::<Int64Type>(table, zeros, ValueKind::Strindex, |bits| i64::from(bits as i32)),
         ),
         ("key_strindex", key_strindex(table, zeros)),
     ])?;
@@ -109,13 +108,13 @@ fn bytes_values(c: &Columns, table: &Attributes, zeros: &Zeros) -> Result<ArrayR
 
 fn key_strindex(table: &Attributes, zeros: &Zeros) -> ArrayRef {
     if table.key_strindex.is_empty() {
-        return zeros.numbers::<Int32Type>();
+        return zeros.numbers::<Int64Type>();
     }
     let mut values = vec![None; table.key.len()];
     for &(row, value) in &table.key_strindex {
-        values[row as usize] = Some(value);
+        values[row as usize] = Some(i64::from(value));
     }
-    Arc::new(Int32Array::from(values))
+    Arc::new(Int64Array::from(values))
 }
 
 /// The column of one attribute key over all spans: the type that its values have, text when they are mixed.

@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, LargeListArray,
-    RecordBatch, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Int64Array, LargeListArray, RecordBatch, StringArray,
+    UInt32Array,
 };
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field};
 
 use crate::columns::interner::Interner;
 use crate::columns::{Columns, OddId, TextRef, present, run};
 
 use arrays::{bytes_column, list, name_column, nulls_where, structs};
-pub use arrays::{hex_column, named, strings_column, word_column};
+pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column};
 use attributes::attributes_column;
 pub use attributes::{attribute_column, texts};
 
@@ -34,22 +34,23 @@ pub const SPANS: &[Builder] = &[
     ("span_id", |c| id_column(&c.spans.span_id, &c.spans.present, present::SPAN_ID)),
     ("parent_span_id", |c| id_column(&c.spans.parent_span_id, &c.spans.present, present::PARENT)),
     ("trace_state", |c| text_column(c, &c.spans.trace_state)),
-    ("flags", |c| Ok(Arc::new(UInt32Array::from(c.spans.flags.clone())))),
+    ("flags", |c| Ok(unsigned(&c.spans.flags))),
     ("name", |c| name_column(&c.names, &c.spans.name)),
-    ("kind", |c| Ok(Arc::new(Int32Array::from(c.spans.kind.clone())))),
-    ("start_time_unix_nano", |c| Ok(Arc::new(UInt64Array::from(c.spans.start_time_unix_nano.clone())))),
-    ("end_time_unix_nano", |c| Ok(Arc::new(UInt64Array::from(c.spans.end_time_unix_nano.clone())))),
+    ("kind", |c| Ok(arrays::integers(&c.spans.kind, i64::from))),
+    ("start_time_unix_nano", |c| Ok(bits(&c.spans.start_time_unix_nano))),
+    ("end_time_unix_nano", |c| Ok(bits(&c.spans.end_time_unix_nano))),
+    ("start_time", |c| Ok(instants(&c.spans.start_time_unix_nano))),
+    ("end_time", |c| Ok(instants(&c.spans.end_time_unix_nano))),
     ("attributes", |c| attributes_column(c, &c.span_attributes)),
-    ("dropped_attributes_count", |c| {
-        Ok(Arc::new(UInt32Array::from(c.spans.dropped_attributes_count.clone())))
-    }),
+    ("dropped_attributes_count", |c| Ok(unsigned(&c.spans.dropped_attributes_count))),
     ("events", events_column),
-    ("dropped_events_count", |c| Ok(Arc::new(UInt32Array::from(c.spans.dropped_events_count.clone())))),
+    ("dropped_events_count", |c| Ok(unsigned(&c.spans.dropped_events_count))),
     ("links", links_column),
-    ("dropped_links_count", |c| Ok(Arc::new(UInt32Array::from(c.spans.dropped_links_count.clone())))),
+    ("dropped_links_count", |c| Ok(unsigned(&c.spans.dropped_links_count))),
     ("status_code", |c| {
         let nulls = presence(&c.spans.present, present::STATUS);
-        Ok(Arc::new(Int32Array::new(c.spans.status_code.clone().into(), nulls)))
+        let codes = c.spans.status_code.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
+        Ok(Arc::new(Int64Array::new(codes.into(), nulls)))
     }),
     ("status_message", |c| text_column(c, &c.spans.status_message)),
     ("service_name", |c| per_span_text(c, "service.name")),
@@ -57,30 +58,26 @@ pub const SPANS: &[Builder] = &[
         let names: Vec<u32> = (0..c.len()).map(|row| c.scope_name(row)).collect();
         name_column(&c.names, &names)
     }),
-    ("scope_spans", |c| Ok(Arc::new(UInt32Array::from(c.spans.scope_spans.clone())))),
+    ("scope_spans", |c| Ok(unsigned(&c.spans.scope_spans))),
 ];
 
 /// The scope table: one row per `ScopeSpans` message.
 pub const SCOPES: &[Builder] = &[
-    ("resource_spans", |c| Ok(Arc::new(UInt32Array::from(c.scopes.resource_spans.clone())))),
+    ("resource_spans", |c| Ok(unsigned(&c.scopes.resource_spans))),
     ("scope_present", |c| Ok(Arc::new(BooleanArray::from(c.scopes.present.clone())))),
     ("name", |c| name_column(&c.names, &c.scopes.name)),
     ("version", |c| text_column(c, &c.scopes.version)),
     ("attributes", |c| attributes_column(c, &c.scope_attributes)),
-    ("dropped_attributes_count", |c| {
-        Ok(Arc::new(UInt32Array::from(c.scopes.dropped_attributes_count.clone())))
-    }),
+    ("dropped_attributes_count", |c| Ok(unsigned(&c.scopes.dropped_attributes_count))),
     ("schema_url", |c| text_column(c, &c.scopes.schema_url)),
 ];
 
 /// The resource table: one row per `ResourceSpans` message.
 pub const RESOURCES: &[Builder] = &[
-    ("batch", |c| Ok(Arc::new(UInt32Array::from(c.resources.batch.clone())))),
+    ("batch", |c| Ok(unsigned(&c.resources.batch))),
     ("resource_present", |c| Ok(Arc::new(BooleanArray::from(c.resources.present.clone())))),
     ("attributes", |c| attributes_column(c, &c.resource_attributes)),
-    ("dropped_attributes_count", |c| {
-        Ok(Arc::new(UInt32Array::from(c.resources.dropped_attributes_count.clone())))
-    }),
+    ("dropped_attributes_count", |c| Ok(unsigned(&c.resources.dropped_attributes_count))),
     ("entity_refs", entity_refs_column),
     ("schema_url", |c| text_column(c, &c.resources.schema_url)),
 ];
@@ -90,13 +87,13 @@ pub const ODD_IDS: &[Builder] = &[
     ("span", |c| {
         let of_links = c.links.odd_ids.iter().map(|odd| span_of_link(c, odd.row));
         let of_spans = c.spans.odd_ids.iter().map(|odd| odd.row);
-        Ok(Arc::new(UInt32Array::from_iter_values(of_spans.chain(of_links))))
+        Ok(Arc::new(Int64Array::from_iter_values(of_spans.chain(of_links).map(i64::from))))
     }),
     ("link", |c| {
         let position =
             |link: u32| link - run(&c.spans.links_end, span_of_link(c, link) as usize).start as u32;
-        let of_links = c.links.odd_ids.iter().map(|odd| Some(position(odd.row)));
-        Ok(Arc::new(UInt32Array::from_iter(c.spans.odd_ids.iter().map(|_| None).chain(of_links))))
+        let of_links = c.links.odd_ids.iter().map(|odd| Some(i64::from(position(odd.row))));
+        Ok(Arc::new(Int64Array::from_iter(c.spans.odd_ids.iter().map(|_| None).chain(of_links))))
     }),
     ("field", |c| {
         let name = |field| match field {
@@ -129,8 +126,19 @@ fn presence(bits: &[u8], bit: u8) -> Option<NullBuffer> {
 }
 
 fn id_column<const N: usize>(ids: &[[u8; N]], bits: &[u8], bit: u8) -> Result<ArrayRef, ArrowError> {
-    let values = Buffer::from_slice_ref(ids.as_flattened());
-    Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, values, presence(bits, bit))?))
+    arrays::hex_ids(ids, presence(bits, bit))
+}
+
+fn unsigned(values: &[u32]) -> ArrayRef {
+    arrays::integers(values, i64::from)
+}
+
+fn bits(values: &[u64]) -> ArrayRef {
+    arrays::integers(values, u64::cast_signed)
+}
+
+fn instants(nanos: &[u64]) -> ArrayRef {
+    arrays::instants(nanos.iter().map(|&at| i64::try_from(at).ok()))
 }
 
 fn text_column(c: &Columns, texts: &[TextRef]) -> Result<ArrayRef, ArrowError> {
@@ -152,10 +160,10 @@ fn per_span_text(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> {
 
 fn events_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
     let items = structs(vec![
-        ("time_unix_nano", Arc::new(UInt64Array::from(c.events.time_unix_nano.clone()))),
+        ("time_unix_nano", bits(&c.events.time_unix_nano)),
         ("name", name_column(&c.names, &c.events.name)?),
         ("attributes", attributes_column(c, &c.event_attributes)?),
-        ("dropped_attributes_count", Arc::new(UInt32Array::from(c.events.dropped_attributes_count.clone()))),
+        ("dropped_attributes_count", unsigned(&c.events.dropped_attributes_count)),
     ])?;
     list(&c.spans.events_end, items)
 }
@@ -167,8 +175,8 @@ fn links_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
         ("span_id", id_column(&links.span_id, &links.present, present::SPAN_ID)?),
         ("trace_state", text_column(c, &links.trace_state)?),
         ("attributes", attributes_column(c, &c.link_attributes)?),
-        ("dropped_attributes_count", Arc::new(UInt32Array::from(links.dropped_attributes_count.clone()))),
-        ("flags", Arc::new(UInt32Array::from(links.flags.clone()))),
+        ("dropped_attributes_count", unsigned(&links.dropped_attributes_count)),
+        ("flags", unsigned(&links.flags)),
     ])?;
     list(&c.spans.links_end, items)
 }

@@ -322,9 +322,50 @@ pub fn explain(
     table: &PhaseTable,
     request: usize,
 ) -> (Vec<Node>, Vec<Segment>) {
+    let mut found = (Vec::new(), Vec::new());
+    explain_each(joined, signatures, table, &[request], |nodes, segments| {
+        found = (nodes.to_vec(), segments.to_vec());
+    });
+    found
+}
+
+/// The same of many requests, one after the other.
+pub fn explain_each(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    requests: &[usize],
+    mut take: impl FnMut(&[Node], &[Segment]),
+) {
     let mut walker = Walker::new(joined, signatures, table);
-    walker.load(request);
-    walker.explain()
+    let (mut nodes, mut segments) = (Vec::new(), Vec::new());
+    for &request in requests {
+        walker.load(request);
+        nodes.clear();
+        segments.clear();
+        walker.explain(&mut nodes, &mut segments);
+        take(&nodes, &segments);
+    }
+}
+
+impl Walker<'_> {
+    /// The loaded request.
+    fn explain(&mut self, nodes: &mut Vec<Node>, segments: &mut Vec<Segment>) {
+        nodes.extend((0..self.rows.len()).map(|node| {
+            let (start, end) = self.sweep.effective(node as u32);
+            let (row, phase) = (self.rows[node], self.own_phase(node));
+            Node { row, start, end, critical_ns: 0, self_ns: 0, phase }
+        }));
+        self.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
+        let labels = &self.labels;
+        self.sweep.critical_path(Overlap::Clip, |node, from, to| {
+            nodes[node as usize].critical_ns += (to - from) as u64;
+            let first = segments.len();
+            labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
+            segments[first..].reverse();
+        });
+        segments.reverse();
+    }
 }
 
 /// The same of a sync.
@@ -335,13 +376,17 @@ pub fn explain_sync(
     sync: usize,
 ) -> (Vec<Node>, Vec<Segment>) {
     let mut walker = Walker::new(joined, signatures, table);
+    let (mut nodes, mut segments) = (Vec::new(), Vec::new());
     walker.load_sync(sync);
-    walker.explain()
+    walker.explain(&mut nodes, &mut segments);
+    (nodes, segments)
 }
+
 /// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
 #[derive(Debug, Default)]
-struct Labels {
-    initial: Vec<Phase>,
+pub struct Labels {
+    /// Before the first mark.
+    pub initial: Vec<Phase>,
     end: Vec<u32>,
     marks: Vec<(i64, Phase)>,
 }
@@ -353,13 +398,14 @@ impl Labels {
         self.marks.clear();
     }
 
-    fn marks(&self, node: u32) -> &[(i64, Phase)] {
+    /// Where the label of a node changes, in order of time, and to what.
+    pub fn marks(&self, node: u32) -> &[(i64, Phase)] {
         &self.marks[run(&self.end, node as usize)]
     }
 
     /// Cuts an own segment of `node` at the marks.
     #[inline]
-    fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
+    pub fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
         let marks = self.marks(node);
         if marks.is_empty() {
             return emit(self.initial[node as usize], from, to);
@@ -409,7 +455,7 @@ impl Totals {
 }
 
 /// Goes from request to request, with memory that is used again.
-struct Walker<'a> {
+pub struct Walker<'a> {
     joined: &'a Joined,
     signatures: &'a Signatures,
     table: &'a PhaseTable,
@@ -417,23 +463,31 @@ struct Walker<'a> {
     has_rules: Vec<bool>,
     /// Place in [`Signatures::events`] → the rule.
     rules: Vec<Option<EventRule>>,
-    sweep: Sweep,
-    rows: Vec<u32>,
+    /// The kernels, and effective intervals.
+    pub sweep: Sweep,
+    /// Node → row.
+    pub rows: Vec<u32>,
     node_of_place: Vec<u32>,
-    parent: Vec<u32>,
+    /// Node → node of its parent; the root's is 0.
+    pub parent: Vec<u32>,
     /// Node → context of what is below it.
     below: Vec<u16>,
-    start: Vec<i64>,
-    end: Vec<i64>,
-    id: Vec<u64>,
-    labels: Labels,
+    /// Node → start, before clipping.
+    pub start: Vec<i64>,
+    /// Node → end, before clipping; its start where nobody waits for it.
+    pub end: Vec<i64>,
+    /// Node → span id.
+    pub id: Vec<u64>,
+    /// Phases of own time.
+    pub labels: Labels,
     totals: Totals,
     cuts: Vec<(Cut, Phase)>,
     shares: Vec<u64>,
 }
 
 impl<'a> Walker<'a> {
-    fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
+    /// Knows the rules, and no request yet.
+    pub fn new(joined: &'a Joined, signatures: &'a Signatures, table: &'a PhaseTable) -> Self {
         let rules: Vec<_> = signatures.events.iter().map(|pair| table.events.get(pair).copied()).collect();
         let mut has_rules = vec![false; signatures.list.len()];
         for (&(signature, _), rule) in signatures.events.iter().zip(&rules) {
@@ -461,7 +515,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Takes one request's tree, in preorder. Requests nested too deep are left out; their time stays with the caller.
-    fn load(&mut self, request: usize) {
+    pub fn load(&mut self, request: usize) {
         let requests = &self.joined.requests;
         let deepest = requests.level[request] + NESTING;
         let is_too_deep = |row: usize| requests.level[requests.of_row[row] as usize] > deepest;
@@ -589,33 +643,6 @@ impl<'a> Walker<'a> {
         {
             *initial = phase(before);
         }
-    }
-
-    fn explain(&mut self) -> (Vec<Node>, Vec<Segment>) {
-        let mut nodes: Vec<Node> = (0..self.rows.len())
-            .map(|node| {
-                let (start, end) = self.sweep.effective(node as u32);
-                Node {
-                    row: self.rows[node],
-                    start,
-                    end,
-                    critical_ns: 0,
-                    self_ns: 0,
-                    phase: self.own_phase(node),
-                }
-            })
-            .collect();
-        self.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
-        let mut segments = Vec::new();
-        let labels = &self.labels;
-        self.sweep.critical_path(Overlap::Clip, |node, from, to| {
-            nodes[node as usize].critical_ns += (to - from) as u64;
-            let first = segments.len();
-            labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
-            segments[first..].reverse();
-        });
-        segments.reverse();
-        (nodes, segments)
     }
 
     fn own_phase(&self, node: usize) -> Phase {

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -259,7 +259,7 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
     let rows: Vec<(usize, Due)> = due(j).into_iter().enumerate().flat_map(of).collect();
     let name = |&(process, _): &(usize, Due)| &j.processes.names[process];
     let number = |of: fn(&Due) -> u32| {
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|(_, due)| of(due)))) as ArrayRef
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, due)| i64::from(of(due))))) as ArrayRef
     };
     let ns = |of: fn(&Due) -> i64| {
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, due)| of(due)))) as ArrayRef
@@ -267,7 +267,7 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
     arrow::named(vec![
         (
             "process",
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|&(process, _)| process as u32)))
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|&(process, _)| process as i64)))
                 as ArrayRef,
         ),
         ("service", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &name(row).0)))),

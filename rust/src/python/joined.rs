@@ -1,12 +1,13 @@
 //! Joined spans and their attribution, as Python sees them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::{arrow_err, to_py_err};
+use super::retimed::{EditsRow, RetimedRequests, edits_of};
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::Columns;
@@ -22,7 +23,10 @@ use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::SYNCS;
 use crate::join::role::Role;
+use crate::retime::named::Named;
+use crate::retime::{self};
 use crate::tables::call_counts::call_counts;
+use crate::tables::trees::{self, Trees};
 use crate::tables::{self, conflicts, etcd_calls, issues, syncs, webhook_calls};
 
 type Text = Option<String>;
@@ -33,11 +37,16 @@ type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 /// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
 type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
 
+/// A column by name.
+type NamedBytes<'py> = (&'static str, Bound<'py, PyBytes>);
+
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct JoinedSpans {
     joined: Joined,
     signatures: Signatures,
+    /// Made when asked for.
+    named: OnceLock<Named>,
 }
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
@@ -230,6 +239,44 @@ impl JoinedSpans {
         Ok(self.explained(attribute::explain_sync(&self.joined, &self.signatures, &table, sync)))
     }
 
+    /// Calls that have a name: (kind, name), numbered from 1 on.
+    fn named_calls(&self) -> Vec<(&'static str, String)> {
+        self.named().names.iter().map(|(kind, name)| (kind.name(), name.clone())).collect()
+    }
+
+    /// How long these requests take if some parts of them take another time.
+    fn retime(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        edits: EditsRow,
+        requests: Vec<usize>,
+    ) -> PyResult<RetimedRequests> {
+        let table = self.phase_table(answers)?;
+        self.check(&requests)?;
+        let edits = edits_of(edits)?;
+        let all = self.joined.requests.len();
+        let named = if edits.set.is_empty() { &Named::default() } else { self.named() };
+        if !edits.fits(self.signatures.list.len(), table.phases, all, named.names.len()) {
+            return Err(PyValueError::new_err(
+                "expected known numbers, and times and factors from 0 to 2**60",
+            ));
+        }
+        room(self.joined.columns.len(), "re-timed requests")?;
+        let mut chosen = vec![false; all];
+        requests.iter().for_each(|&request| chosen[request] = true);
+        let retimed = py.detach(|| {
+            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), |request| chosen[request])
+        });
+        Ok(RetimedRequests(retimed))
+    }
+
+    /// Request → its block of time; 0 for those that are not among these.
+    fn blocks(&self, requests: Vec<usize>, count: u8) -> PyResult<Vec<u8>> {
+        self.check(&requests)?;
+        Ok(retime::summary::blocks(&self.joined, &requests, count))
+    }
+
     /// Per span, between begin and end: ns of these requests' critical paths below it and within the
     /// times; and one of the requests that holds it.
     fn critical_within(
@@ -262,6 +309,28 @@ impl JoinedSpans {
         self.check(&[request])?;
         let table = self.phase_table(answers)?;
         Ok(self.explained(attribute::explain(&self.joined, &self.signatures, &table, request)))
+    }
+
+    /// The trees of these requests as columns of varints by name, and the names that they number.
+    fn trees<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        answers: Answers,
+    ) -> PyResult<(Vec<NamedBytes<'py>>, Vec<String>)> {
+        self.check(&requests)?;
+        let table = self.phase_table(answers)?;
+        let found = py.detach(|| trees::trees(&self.joined, &self.signatures, &table, &requests));
+        let names = found.names.iter().map(|&name| self.joined.columns.names.text(name).to_owned());
+        let names = names.collect();
+        let columns = columns_of(found).into_iter().map(|(name, bytes)| (name, PyBytes::new(py, &bytes)));
+        Ok((columns.collect(), names))
+    }
+
+    /// Service and instance id of every process.
+    fn processes(&self) -> Vec<(String, Option<String>)> {
+        let known = self.joined.processes.names.iter();
+        known.map(|(service, instance)| (service.clone(), instance.clone())).collect()
     }
 
     /// Who called whom between groups of phases: (from, to, calls, ns).
@@ -304,7 +373,11 @@ impl JoinedSpans {
     /// With the signatures of the used spans.
     pub fn new(joined: Joined) -> Self {
         let signatures = Signatures::new(&joined);
-        Self { joined, signatures }
+        Self { joined, signatures, named: OnceLock::new() }
+    }
+
+    fn named(&self) -> &Named {
+        self.named.get_or_init(|| Named::new(&self.joined))
     }
 
     fn explained(&self, (nodes, segments): (Vec<attribute::Node>, Vec<attribute::Segment>)) -> Explained {
@@ -394,6 +467,35 @@ fn error_of(c: &Columns, row: usize) -> Text {
         texts.into_iter().find(|(key, _)| ERROR_TEXTS.contains(&key.as_str())).and_then(|(_, text)| text)
     };
     run(&c.spans.events_end, row).rev().find_map(told)
+}
+
+fn columns_of(trees: Trees) -> [(&'static str, Vec<u8>); 14] {
+    [
+        ("up", trees.up),
+        ("name", trees.name),
+        ("process", trees.process),
+        ("kind", trees.kind),
+        ("phase", trees.phase),
+        ("start", trees.start),
+        ("duration", trees.duration),
+        ("cut_start", trees.cut_start),
+        ("cut_end", trees.cut_end),
+        ("self_ns", trees.self_ns),
+        ("counts", trees.counts),
+        ("waited", trees.waited),
+        ("length", trees.length),
+        ("spent", trees.spent),
+    ]
+}
+
+/// Numbers as varints, zigzag where they can be negative.
+#[pyfunction]
+fn varints<'py>(py: Python<'py>, values: Vec<i64>, signed: bool) -> Bound<'py, PyBytes> {
+    let mut out = Vec::with_capacity(values.len() * 2);
+    for value in values {
+        if signed { trees::zigzag(&mut out, value) } else { trees::varint(&mut out, value as u64) }
+    }
+    PyBytes::new(py, &out)
 }
 
 fn method_of(name: &str) -> PyResult<Method> {
@@ -515,5 +617,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AttributedRequests>()?;
     module.add_class::<Explained>()?;
     module.add_class::<SpanView>()?;
+    module.add_function(wrap_pyfunction!(varints, module)?)?;
     module.add_function(wrap_pyfunction!(join, module)?)
 }

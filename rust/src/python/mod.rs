@@ -3,6 +3,7 @@
 mod errors;
 mod formats;
 mod joined;
+mod retimed;
 mod screen;
 mod spans;
 mod stream;
@@ -20,5 +21,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     formats::register(module)?;
     screen::register(module)?;
     joined::register(module)?;
+    retimed::register(module)?;
     stream::register(module)
 }

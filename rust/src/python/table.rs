@@ -6,16 +6,16 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type, UInt64Type};
+use arrow_array::types::{Float64Type, Int8Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchIterator, StringArray,
-    UInt64Array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
+    RecordBatchIterator,
 };
 use arrow_schema::{ArrowError, DataType, Field};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
+use pyo3::types::{PyBytes, PyCapsule, PyDateTime, PyDelta, PyDict, PyList, PyTzInfo};
 
 use super::errors::arrow_err;
 
@@ -51,6 +51,14 @@ impl Table {
     fn column(&self, name: &str) -> PyResult<Column> {
         let column = self.0.column_by_name(name);
         column.map(|array| Column(array.clone())).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+    }
+
+    /// These columns behind its own.
+    fn with_columns(&self, columns: Vec<(String, PyRef<'_, Column>)>) -> PyResult<Self> {
+        let own = self.0.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let own = own.into_iter().zip(self.0.columns().iter().cloned());
+        let more = columns.into_iter().map(|(name, column)| (name, column.0.clone()));
+        crate::arrow::named(own.chain(more).collect()).map(Self).map_err(arrow_err)
     }
 
     /// The rows at these places, in this order.
@@ -167,18 +175,14 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
     }
     match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).into_bound_py_any(py),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into_bound_py_any(py),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into_bound_py_any(py),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into_bound_py_any(py),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into_bound_py_any(py),
+        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into_bound_py_any(py),
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into_bound_py_any(py),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into_bound_py_any(py),
+        DataType::Timestamp(..) => instant(py, array.as_primitive::<TimestampNanosecondType>().value(row)),
+        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into_bound_py_any(py),
         DataType::Utf8 => array.as_string::<i32>().value(row).into_bound_py_any(py),
         DataType::Utf8View => array.as_string_view().value(row).into_bound_py_any(py),
         DataType::BinaryView => Ok(PyBytes::new(py, array.as_binary_view().value(row)).into_any()),
-        DataType::FixedSizeBinary(_) => {
-            Ok(PyBytes::new(py, array.as_fixed_size_binary().value(row)).into_any())
-        }
         DataType::Dictionary(..) => {
             let dictionary = array.as_dictionary::<UInt32Type>();
             value(py, dictionary.values(), dictionary.keys().value(row) as usize)
@@ -195,7 +199,23 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
     }
 }
 
-/// A table of Python lists: (name, "text" | "int" | "uint" | "float" | "bool", values or None).
+/// A `datetime` with the zone UTC, to the microsecond: it has no nanoseconds.
+fn instant(py: Python<'_>, nanos: i64) -> PyResult<Bound<'_, PyAny>> {
+    const EPOCH: (i32, u8, u8) = (1970, 1, 1);
+    let (micros, days) = (nanos / 1_000, 86_400_000_000);
+    let utc = PyTzInfo::utc(py)?;
+    let epoch = PyDateTime::new(py, EPOCH.0, EPOCH.1, EPOCH.2, 0, 0, 0, 0, Some(&utc))?;
+    let since = PyDelta::new(
+        py,
+        (micros / days) as i32,
+        (micros % days / 1_000_000) as i32,
+        (micros % 1_000_000) as i32,
+        false,
+    )?;
+    epoch.add(since)
+}
+
+/// A table of Python lists: (name, "text" | "int" | "float" | "bool", values or None).
 #[pyfunction]
 pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult<Table> {
     let arrays = columns.into_iter().map(|(name, kind, values)| Ok((name, array(&kind, &values)?)));
@@ -208,9 +228,8 @@ pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult
 
 fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     Ok(match kind {
-        "text" => Arc::new(StringArray::from(values.extract::<Vec<Option<String>>>()?)),
+        "text" => Arc::new(LargeStringArray::from(values.extract::<Vec<Option<String>>>()?)),
         "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
-        "uint" => Arc::new(UInt64Array::from(values.extract::<Vec<Option<u64>>>()?)),
         "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -100,11 +100,18 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let request = |of: &Conflicts| Some(joined.requests.of_row[of.row as usize]).filter(|&at| at != NONE);
     let texts = found.iter().map(|of| c.span_attributes.string(of.row as usize, key));
     arrow::named(vec![
-        ("request", Arc::new(UInt32Array::from_iter(found.iter().map(request))) as ArrayRef),
+        (
+            "request",
+            Arc::new(Int64Array::from_iter(found.iter().map(request).map(|at| at.map(i64::from))))
+                as ArrayRef,
+        ),
         ("key", arrow::strings_column(c, texts)?),
-        ("conflicts", Arc::new(UInt64Array::from_iter_values(found.iter().map(|of| of.attempts)))),
+        (
+            "conflicts",
+            Arc::new(Int64Array::from_iter_values(found.iter().map(|of| of.attempts.cast_signed()))),
+        ),
         ("from_unix_nano", Arc::new(Int64Array::from_iter_values(found.iter().map(|of| of.from)))),
         ("to_unix_nano", Arc::new(Int64Array::from_iter_values(found.iter().map(|of| of.to)))),
-        ("span", Arc::new(UInt32Array::from_iter_values(found.iter().map(|of| of.row)))),
+        ("span", Arc::new(Int64Array::from_iter_values(found.iter().map(|of| i64::from(of.row))))),
     ])
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -157,6 +157,16 @@ fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
     both.into_iter().map(|(own, whole)| own.or_else(|| whole.map(stripped))).collect()
 }
 
+/// Service and method, such as `KV/Txn`.
+fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
+    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
+}
+
+/// What a call was for.
+pub fn operation_of<'a>(joined: &'a Joined, call: &EtcdCall) -> &'a str {
+    operation(joined, call.row(), call.server, method(&joined.columns, call))
+}
+
 fn length(joined: &Joined, row: u32) -> u64 {
     (joined.end[row as usize] - joined.start[row as usize]).max(0) as u64
 }
@@ -166,11 +176,12 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
     let row = |call: &EtcdCall| call.row() as usize;
-    let request = |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE);
+    let request =
+        |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE).map(i64::from);
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
     let name = |call: &EtcdCall| method(c, call);
-    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let operation = |call: &EtcdCall| operation_of(joined, call);
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
     let between =
@@ -185,10 +196,10 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         |call: &EtcdCall| between(call, |j, client, server| j.end[client as usize] - j.end[server as usize]);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     arrow::named(vec![
-        ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
+        ("request", Arc::new(Int64Array::from_iter(calls.iter().map(request))) as ArrayRef),
         ("role", text(calls.iter().map(role).collect())),
-        ("trace_id", arrow::hex_column(calls.iter().map(|call| &c.spans.trace_id[row(call)][..]))),
-        ("span_id", arrow::hex_column(calls.iter().map(|call| &c.spans.span_id[row(call)][..]))),
+        ("trace_id", arrow::hex_column(calls.iter().map(|call| Some(&c.spans.trace_id[row(call)][..])))),
+        ("span_id", arrow::hex_column(calls.iter().map(|call| Some(&c.spans.span_id[row(call)][..])))),
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
         ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
@@ -197,16 +208,17 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
             "start_unix_nano",
             Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[row(call)]))),
         ),
+        ("start_time", arrow::instant_column(calls.iter().map(|call| Some(joined.start[row(call)])))),
         (
             "client_ns",
-            Arc::new(UInt64Array::from_iter(
-                calls.iter().map(|call| client(call).map(|row| length(joined, row))),
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| client(call).map(|row| length(joined, row).cast_signed())),
             )),
         ),
         (
             "server_ns",
-            Arc::new(UInt64Array::from_iter(
-                calls.iter().map(|call| server(call).map(|row| length(joined, row))),
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| server(call).map(|row| length(joined, row).cast_signed())),
             )),
         ),
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
@@ -231,24 +243,28 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let continued = |call: &EtcdCall| {
         above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
     };
-    let operation = |call: &EtcdCall| operation(joined, call.row(), call.server, name(call));
+    let operation = |call: &EtcdCall| operation_of(joined, call);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let start = |call: &EtcdCall| joined.start[call.row() as usize];
     arrow::named(vec![
-        ("span", Arc::new(UInt32Array::from_iter_values(calls.iter().map(|call| call.row()))) as ArrayRef),
-        ("above", Arc::new(UInt32Array::from_iter(calls.iter().map(above)))),
+        (
+            "span",
+            Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| i64::from(call.row()))))
+                as ArrayRef,
+        ),
+        ("above", Arc::new(Int64Array::from_iter(calls.iter().map(above).map(|row| row.map(i64::from))))),
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
         ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
         ("start_unix_nano", Arc::new(Int64Array::from_iter_values(calls.iter().map(start)))),
-        ("ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(|call| length(joined, call.row()))))),
+        (
+            "ns",
+            Arc::new(Int64Array::from_iter_values(
+                calls.iter().map(|call| length(joined, call.row()).cast_signed()),
+            )),
+        ),
         ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
         ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
         ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
     ])
-}
-
-/// Service and method of a call.
-fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
-    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
 }

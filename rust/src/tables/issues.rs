@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
-use crate::arrow::named;
+use crate::arrow::{hex_column, named};
 use crate::columns::{IdField, NONE, hex, present};
 use crate::join::Joined;
 use crate::join::completeness;
@@ -48,23 +48,23 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     issues.sort_by(|a, b| (a.code, id(a), &a.detail).cmp(&(b.code, id(b), &b.detail)));
     let text =
         |of: fn(&Issue) -> &str| Arc::new(StringArray::from_iter_values(issues.iter().map(of))) as ArrayRef;
-    let known = |field: u8, ids: fn(&Joined, usize) -> String| {
-        let id = |issue: &Issue| {
-            let row = issue.row as usize;
-            (c.spans.present[row] & field != 0).then(|| ids(joined, row))
-        };
-        Arc::new(StringArray::from_iter(issues.iter().map(id))) as ArrayRef
-    };
+    let known = |field: u8, row: usize| c.spans.present[row] & field != 0;
+    let rows = || issues.iter().map(|issue| issue.row as usize);
+    let trace_id = |row: usize| known(present::TRACE_ID, row).then_some(&c.spans.trace_id[row][..]);
+    let span_id = |row: usize| known(present::SPAN_ID, row).then_some(&c.spans.span_id[row][..]);
     let request = |issue: &Issue| {
-        Some(joined.requests.of_row[issue.seen_in as usize]).filter(|&request| request != NONE)
+        Some(joined.requests.of_row[issue.seen_in as usize]).filter(|&request| request != NONE).map(i64::from)
     };
     named(vec![
         ("code", text(|issue| issue.code)),
         ("severity", text(|issue| issue.severity)),
-        ("request", Arc::new(UInt32Array::from_iter(issues.iter().map(request)))),
-        ("trace_id", known(present::TRACE_ID, |j, row| hex(&j.columns.spans.trace_id[row]))),
-        ("span_id", known(present::SPAN_ID, |j, row| hex(&j.columns.spans.span_id[row]))),
-        ("count", Arc::new(UInt64Array::from_iter_values(issues.iter().map(|issue| issue.count)))),
+        ("request", Arc::new(Int64Array::from_iter(issues.iter().map(request)))),
+        ("trace_id", hex_column(rows().map(trace_id))),
+        ("span_id", hex_column(rows().map(span_id))),
+        (
+            "count",
+            Arc::new(Int64Array::from_iter_values(issues.iter().map(|issue| issue.count.cast_signed()))),
+        ),
         ("detail", text(|issue| &issue.detail)),
     ])
 }

@@ -6,19 +6,18 @@ pub mod etcd_calls;
 mod etcd_operations;
 pub mod issues;
 pub mod syncs;
+pub mod trees;
 pub mod webhook_calls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
-};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
-use crate::arrow::{hex_column, named, strings_column, word_column};
+use crate::arrow::{hex_column, instant_column, named, strings_column, word_column};
 use crate::attribute::{PhaseTable, Signatures};
-use crate::columns::{Columns, NONE, TextRef, hex};
+use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
 use crate::join::clock::{ClockOffset, Verdict};
 use crate::join::completeness;
@@ -27,11 +26,11 @@ use crate::join::role::Role;
 use crate::join::times::bad_time;
 
 fn index_or_null(values: &[u32]) -> ArrayRef {
-    Arc::new(UInt32Array::from_iter(values.iter().map(|&at| Some(at).filter(|&at| at != NONE))))
+    Arc::new(Int64Array::from_iter(values.iter().map(|&at| (at != NONE).then_some(i64::from(at)))))
 }
 
 fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(values))
+    Arc::new(Int64Array::from_iter_values(values.map(u64::cast_signed)))
 }
 
 /// One row per request.
@@ -50,27 +49,22 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         let process = (row != NONE).then(|| joined.processes.of(c, row as usize) as usize);
         process.map(|process| joined.processes.names[process].0.as_str())
     };
-    let caller_id = |of: fn(&Columns, usize) -> String| {
-        let id = move |&row: &u32| (row != NONE).then(|| of(c, row as usize));
-        Arc::new(StringArray::from_iter(r.caller.iter().map(id))) as ArrayRef
-    };
-    let caller_ns = |&row: &u32| {
-        let at = row as usize;
-        (row != NONE).then(|| c.spans.end_time_unix_nano[at].saturating_sub(raw[at]))
-    };
+    let callers = || r.caller.iter().map(|&row| (row != NONE).then_some(row as usize));
+    let caller_ns = |row: usize| (c.spans.end_time_unix_nano[row].saturating_sub(raw[row])).cast_signed();
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
         // Both are of one process, whose clock is its own whatever the trees were moved to.
-        (above != NONE).then(|| raw[r.root[at] as usize].saturating_sub(raw[above as usize]))
+        let ns = || raw[r.root[at] as usize].saturating_sub(raw[above as usize]);
+        (above != NONE).then(|| ns().cast_signed())
     };
     let counted_in: Vec<u32> = (0..r.len()).map(|at| r.counted_in(&joined.start, &joined.end, at)).collect();
     let some = |texts: &[TextRef]| {
         strings_column(c, texts.iter().map(|&text| Some(text).filter(|text| !text.is_empty())))
     };
     named(vec![
-        ("request", Arc::new(UInt32Array::from_iter_values(0..r.len() as u32)) as ArrayRef),
-        ("trace_id", hex_column(roots().map(|row| &c.spans.trace_id[row][..]))),
-        ("span_id", hex_column(roots().map(|row| &c.spans.span_id[row][..]))),
+        ("request", numbers(0..r.len() as u64)),
+        ("trace_id", hex_column(roots().map(|row| Some(&c.spans.trace_id[row][..])))),
+        ("span_id", hex_column(roots().map(|row| Some(&c.spans.span_id[row][..])))),
         ("name", word_column(&c.names, &names, |_| false)?),
         ("verb", word(&r.verb)?),
         ("api_group", word(&r.api_group)?),
@@ -90,8 +84,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("response_bytes", Arc::new(Int64Array::from_iter(roots().map(|row| response_bytes(c, row))))),
         ("instance", Arc::new(StringArray::from_iter(roots().map(instance)))),
         ("start_unix_nano", numbers(roots().map(|row| joined.start[row] as u64))),
+        ("start_time", instant_column(roots().map(|row| Some(joined.start[row])))),
+        ("end_time", instant_column(roots().map(|row| Some(joined.end[row])))),
         ("wall_ns", numbers(roots().map(|row| (joined.end[row] - joined.start[row]).max(0) as u64))),
-        ("prelude_ns", Arc::new(UInt64Array::from_iter((0..r.len()).map(prelude_ns)))),
+        ("prelude_ns", Arc::new(Int64Array::from_iter((0..r.len()).map(prelude_ns)))),
         ("pre_start_ns", numbers(pre.into_iter())),
         ("async_tail_ns", numbers(tail.into_iter())),
         ("spans", numbers(r.root.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
@@ -101,9 +97,9 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
         ("caller_service", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
-        ("caller_trace_id", caller_id(|c, row| hex(&c.spans.trace_id[row]))),
-        ("caller_span_id", caller_id(|c, row| hex(&c.spans.span_id[row]))),
-        ("caller_ns", Arc::new(UInt64Array::from_iter(r.caller.iter().map(caller_ns)))),
+        ("caller_trace_id", hex_column(callers().map(|row| row.map(|row| &c.spans.trace_id[row][..])))),
+        ("caller_span_id", hex_column(callers().map(|row| row.map(|row| &c.spans.span_id[row][..])))),
+        ("caller_ns", Arc::new(Int64Array::from_iter(callers().map(|row| row.map(caller_ns))))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
@@ -222,8 +218,8 @@ pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     named(vec![
         ("kind", Arc::new(StringArray::from_iter_values(kinds)) as ArrayRef),
         ("request", index_or_null(&requests)),
-        ("trace_id", hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
-        ("span_id", hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
+        ("trace_id", hex_column(rows().map(|row| Some(&c.spans.trace_id[row][..])))),
+        ("span_id", hex_column(rows().map(|row| Some(&c.spans.span_id[row][..])))),
         ("name", word_column(&c.names, &names, |_| false)?),
         ("field", Arc::new(StringArray::from(fields))),
         ("before", Arc::new(StringArray::from(before))),

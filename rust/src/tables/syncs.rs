@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::arrow::{hex_column, named, word_column};
+use crate::arrow::{hex_column, instant_column, named, word_column};
 use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
@@ -25,6 +25,14 @@ struct Texts<'a>(&'a Joined);
 impl Texts<'_> {
     fn of<'a>(&'a self, rows: &[u32], find: impl Fn(usize) -> Option<&'a str>) -> ArrayRef {
         Arc::new(StringArray::from_iter(rows.iter().map(|&row| find(row as usize)).map(some)))
+    }
+
+    fn trace_ids(&self, rows: &[u32]) -> ArrayRef {
+        hex_column(rows.iter().map(|&row| Some(&self.0.columns.spans.trace_id[row as usize][..])))
+    }
+
+    fn span_ids(&self, rows: &[u32]) -> ArrayRef {
+        hex_column(rows.iter().map(|&row| Some(&self.0.columns.spans.span_id[row as usize][..])))
     }
 
     fn attribute(&self, rows: &[u32], key: &str) -> ArrayRef {
@@ -72,6 +80,10 @@ fn starts(joined: &Joined, rows: &[u32]) -> ArrayRef {
     numbers(rows.iter().map(|&row| joined.start[row as usize] as u64))
 }
 
+fn times(rows: &[u32], at: &[i64]) -> ArrayRef {
+    instant_column(rows.iter().map(|&row| Some(at[row as usize])))
+}
+
 fn is_timed(joined: &Joined, row: u32) -> bool {
     let s = &joined.columns.spans;
     bad_time(s.start_time_unix_nano[row as usize], s.end_time_unix_nano[row as usize]).is_none()
@@ -96,9 +108,9 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     };
     let complete = |&root: &u32| Some(!joined.evicted.contains(&c.spans.trace_id[root as usize]));
     named(vec![
-        ("sync", Arc::new(UInt32Array::from_iter_values(0..rows.len() as u32)) as ArrayRef),
-        ("trace_id", hex_column(rows.iter().map(|&row| &c.spans.trace_id[row as usize][..]))),
-        ("span_id", hex_column(rows.iter().map(|&row| &c.spans.span_id[row as usize][..]))),
+        ("sync", numbers(0..rows.len() as u64)),
+        ("trace_id", texts.trace_ids(rows)),
+        ("span_id", texts.span_ids(rows)),
         ("name", word_column(&c.names, &names, |_| false)?),
         ("pod_uid", texts.attribute(rows, "k8s.pod.uid")),
         ("namespace", texts.attribute(rows, "k8s.namespace.name")),
@@ -106,6 +118,8 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("node", texts.node(rows)),
         ("update_type", texts.attribute(rows, "k8s.pod.update_type")),
         ("start_unix_nano", starts(joined, rows)),
+        ("start_time", times(rows, &joined.start)),
+        ("end_time", times(rows, &joined.end)),
         ("wall_ns", numbers(rows.iter().map(|&row| length(joined, row)))),
         ("spans", numbers(rows.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
         ("cri_call_count", numbers(calls.into_iter())),
@@ -142,7 +156,7 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let syncs: Vec<u32> = calls.iter().map(|call| call.sync).collect();
     let side = |side: fn(&CriCall) -> u32| {
         let ns = calls.iter().map(move |call| Some(side(call)).filter(|&row| row != NONE));
-        Arc::new(UInt64Array::from_iter(ns.map(|row| row.map(|row| length(joined, row))))) as ArrayRef
+        Arc::new(Int64Array::from_iter(ns.map(|row| row.map(|row| length(joined, row) as i64)))) as ArrayRef
     };
     let transport = calls.iter().map(|call| {
         let both = call.client != NONE && call.server != NONE;
@@ -154,8 +168,8 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     named(vec![
         ("sync", index_or_null(&syncs)),
         ("purpose", Arc::new(StringArray::from_iter_values(purposes)) as ArrayRef),
-        ("trace_id", hex_column(rows.iter().map(|&row| &c.spans.trace_id[row as usize][..]))),
-        ("span_id", hex_column(rows.iter().map(|&row| &c.spans.span_id[row as usize][..]))),
+        ("trace_id", texts.trace_ids(rows)),
+        ("span_id", texts.span_ids(rows)),
         ("method", word_column(&c.names, &names, |_| false)?),
         ("operation", Arc::new(StringArray::from_iter_values(names.iter().map(operation)))),
         ("node", texts.of(rows, |row| node_of(joined, row))),
@@ -164,6 +178,8 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("status", texts.of(rows, |row| status(c, row))),
         ("error", texts.error(rows)),
         ("start_unix_nano", starts(joined, rows)),
+        ("start_time", times(rows, &joined.start)),
+        ("end_time", times(rows, &joined.end)),
         ("client_ns", side(|call| call.client)),
         ("server_ns", side(|call| call.server)),
         ("transport_ns", Arc::new(Int64Array::from_iter(transport))),
@@ -232,8 +248,8 @@ pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let directions: Vec<&str> = rows.iter().map(direction).collect();
     named(vec![
         ("direction", Arc::new(StringArray::from(directions)) as ArrayRef),
-        ("trace_id", hex_column(rows.iter().map(|&row| &c.spans.trace_id[row as usize][..]))),
-        ("span_id", hex_column(rows.iter().map(|&row| &c.spans.span_id[row as usize][..]))),
+        ("trace_id", texts.trace_ids(rows)),
+        ("span_id", texts.span_ids(rows)),
         ("node", texts.node(rows)),
         ("method", texts.of(rows, |row| Some(method(row)))),
         ("path", texts.of(rows, |row| target(row).map(|target| split_target(target).0))),
@@ -245,6 +261,8 @@ pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("http_status", Arc::new(Int64Array::from_iter(rows.iter().map(status)))),
         ("error", texts.error(rows)),
         ("start_unix_nano", starts(joined, rows)),
+        ("start_time", times(rows, &joined.start)),
+        ("end_time", times(rows, &joined.end)),
         ("wall_ns", numbers(rows.iter().map(|&row| length(joined, row)))),
         ("request", index_or_null(&answer)),
         ("sync", index_or_null(&rows.iter().map(sync).collect::<Vec<_>>())),

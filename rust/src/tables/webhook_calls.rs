@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
@@ -101,18 +101,25 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let length = |call: &Call| (joined.end[call.row] - joined.start[call.row]).max(0) as u64;
     let rows = || calls.iter().map(|call| call.row);
     arrow::named(vec![
-        ("request", Arc::new(UInt32Array::from_iter(calls.iter().map(request))) as ArrayRef),
-        ("trace_id", arrow::hex_column(rows().map(|row| &c.spans.trace_id[row][..]))),
-        ("span_id", arrow::hex_column(rows().map(|row| &c.spans.span_id[row][..]))),
+        (
+            "request",
+            Arc::new(Int64Array::from_iter(calls.iter().map(request).map(|at| at.map(i64::from))))
+                as ArrayRef,
+        ),
+        ("trace_id", arrow::hex_column(rows().map(|row| Some(&c.spans.trace_id[row][..])))),
+        ("span_id", arrow::hex_column(rows().map(|row| Some(&c.spans.span_id[row][..])))),
         ("kind", Arc::new(StringArray::from_iter_values(calls.iter().map(|call| call.kind)))),
         ("webhook", around("webhook")?),
         ("configuration", around("configuration")?),
         ("operation", around("operation")?),
         ("start_unix_nano", Arc::new(Int64Array::from_iter_values(rows().map(|row| joined.start[row])))),
-        ("client_ns", Arc::new(UInt64Array::from_iter_values(calls.iter().map(length)))),
-        ("timeout_ns", Arc::new(UInt64Array::from_iter(calls.iter().map(timeout)))),
+        ("client_ns", Arc::new(Int64Array::from_iter_values(calls.iter().map(length).map(u64::cast_signed)))),
+        (
+            "timeout_ns",
+            Arc::new(Int64Array::from_iter(calls.iter().map(timeout).map(|ns| ns.map(u64::cast_signed)))),
+        ),
         ("http_status", Arc::new(Int64Array::from_iter(calls.iter().map(int)))),
         ("error", Arc::new(StringArray::from_iter(calls.iter().map(wrong)))),
-        ("span", Arc::new(UInt32Array::from_iter_values(rows().map(|row| row as u32)))),
+        ("span", Arc::new(Int64Array::from_iter_values(rows().map(|row| row as i64)))),
     ])
 }

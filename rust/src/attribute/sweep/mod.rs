@@ -154,10 +154,15 @@ impl Sweep {
     ///   start, which clipping put at or after a. So E.end > a holds for every child that is not empty;
     /// - a child passed over because E.start ≥ t stays out, as t only falls, and the one taken joins them,
     ///   as it sets t = E.start. `HappensBefore` passes over E.end > t as well: out for good too.
-    pub fn critical_path(&mut self, overlap: Overlap, mut emit: impl FnMut(u32, i64, i64)) {
+    pub fn critical_path(&mut self, overlap: Overlap, emit: impl FnMut(u32, i64, i64)) {
+        self.critical_path_of(0, overlap, emit);
+    }
+
+    /// The same of one span and what is below it, as if it were the root. An unknown node has none.
+    pub fn critical_path_of(&mut self, node: u32, overlap: Overlap, mut emit: impl FnMut(u32, i64, i64)) {
         self.sort_children();
         let mut stack = std::mem::take(&mut self.stack);
-        stack.extend(self.spans.first().map(|root| self.visit(0, root.start, root.end)));
+        stack.extend(self.spans.get(node as usize).map(|top| self.visit(node, top.start, top.end)));
         while let Some(mut visit) = stack.pop() {
             let child = visit.next_child(&self.children, overlap);
             let below = child.map_or(visit.from, |child| child.end.min(visit.to));

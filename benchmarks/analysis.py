@@ -1,0 +1,268 @@
+"""How far comparisons and budgets can be trusted: simulations whose truth is known.
+
+    python benchmarks/analysis.py                  # all of it, at the size of the documentation: some minutes
+    python benchmarks/analysis.py bootstrap --pairs 200
+    python benchmarks/analysis.py alarms --requests 5000 --memory 50 --pairs 1000
+    python benchmarks/analysis.py found --runs 500
+    python benchmarks/analysis.py budgets --pairs 200
+    python benchmarks/analysis.py speed --requests 1000000
+
+Requests follow each other under a load that remembers: the logarithm of the time in etcd goes up and down with an
+autoregressive process whose correlation falls to 1/e within `--memory` requests, as a queue's does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from k8strace.budgets.metrics import metric_of
+from k8strace.budgets.reading import Budget, Limit
+from k8strace.budgets.verdicts import _measured
+from k8strace.compare.comparing import compare_populations
+from k8strace.statistics.errors import LEVEL, Errors, load_of
+from k8strace.statistics.population import Population
+from k8strace.statistics.quantiles import quantile, quantiles_without
+
+PHASES: Final = (
+    "apiserver.decode",
+    "apiserver.handler",
+    "apiserver.storage.encode",
+    "etcd.raft",
+    "etcd.read",
+    "etcd.transport",
+    "webhook.mutating",
+    "webhook.validating",
+    "aggregator.server",
+    "unattributed",
+)
+MEAN_NS: Final = np.array([2e5, 6e5, 1e5, 1.5e6, 8e5, 3e5, 8e5, 4e5, 0, 5e4])
+CALLED: Final = ("etcd", "webhook")
+KEYS: Final = (("get", "pods"), ("list", "pods"), ("create", "pods"), ("patch", "configmaps"))
+SHARES: Final = (0.5, 0.1, 0.25, 0.15)
+SIZE: Final = (0.5, 2.0, 1.5, 1.2)
+INJECTED: Final = ("apiserver", "etcd", "webhook", "etcd calls", "mix")
+
+
+def load(rng: np.random.Generator, requests: int, memory: float) -> Any:
+    """How busy the cluster is as each request begins: mean 0, variance 1, remembered for so many requests."""
+    from scipy.signal import lfilter
+
+    keep = np.exp(-1 / memory)
+    steps = rng.standard_normal(requests) * np.sqrt(1 - keep**2)
+    steps[0] = rng.standard_normal()
+    return lfilter([1.0], [1.0, -keep], steps)
+
+
+def simulated(
+    rng: np.random.Generator, requests: int, memory: float, change: str = "", by: float = 1.0
+) -> Population:
+    """
+    Requests under load, each an independent draw of everything.
+
+    Args:
+        rng: Where chance comes from.
+        requests: How many.
+        memory: Of the load, in requests.
+        change: A component whose times are `by` times as long, "etcd calls" (so many times more), or "mix" (lists).
+        by: The factor.
+    """
+    shares = np.array(SHARES)
+    if change == "mix":
+        shares[1] *= by
+    cell = rng.choice(len(KEYS), requests, p=shares / shares.sum())
+    parts = (
+        MEAN_NS
+        * np.array(SIZE)[cell][:, None]
+        * np.exp(0.5 * rng.standard_normal((requests, len(PHASES))) - 0.125)
+    )
+    etcd, webhook = (np.array([phase.startswith(name) for phase in PHASES]) for name in CALLED)
+    parts[:, etcd] *= np.exp(0.5 * load(rng, requests, memory))[:, None]
+    parts[:, webhook] *= (cell >= 2)[:, None]
+    calls = np.column_stack([1 + (cell == 1) * rng.integers(0, 3, requests), 2 * (cell >= 2)])
+    parts[:, etcd] *= calls[:, :1]
+    if change == "etcd calls":
+        more = rng.poisson(by - 1, requests) if by > 1 else np.zeros(requests)
+        parts[:, etcd] *= ((calls[:, 0] + more) / calls[:, 0])[:, None]
+        calls[:, 0] += more.astype(int)
+    elif change != "mix" and change:
+        parts[:, [phase.startswith(change) for phase in PHASES]] *= by
+    start = np.cumsum(rng.exponential(1e6, requests)).astype(np.int64)
+    return Population(parts.astype(np.int64), PHASES, calls.astype(np.int64), CALLED, KEYS, cell, start)
+
+
+# ── False alarms ──────────────────────────────────────────────────────────────────────────────────
+
+
+def p_values(before: Population, after: Population, q: float = 0.99) -> tuple[float, float]:
+    """How likely the differences of the mean and of a quantile are by chance, as `compare` says."""
+    load_memory = load_of(before, after)
+    means, quantiles = [], []
+    for side, sign in ((before, -1), (after, 1)):
+        ns, count = (np.bincount(side.block, of, side.blocks) for of in (side.wall, None))
+        means.append(sign * ((ns.sum() - ns) / (count.sum() - count))[:, None])
+        quantiles.append(sign * quantiles_without(side.wall, side.block, side.blocks, (q,)))
+    of_means = np.array([after.wall.mean() - before.wall.mean()])
+    of_quantiles = np.array([float(quantile(after.wall, q) - quantile(before.wall, q))])
+    mean = Errors(of_means, tuple(means), load_memory)
+    return float(mean.p[0]), float(Errors(of_quantiles, tuple(quantiles), load_memory).p[0])
+
+
+def bootstrapped(rng: np.random.Generator, before: Population, after: Population) -> tuple[float, float]:
+    """The same by the usual bootstrap, which draws requests one by one; 200 draws."""
+    moved: list[list[float]] = [[], []]
+    for _ in range(200):
+        a, b = (side.wall[rng.integers(0, len(side), len(side))] for side in (before, after))
+        moved[0].append(b.mean() - a.mean())
+        moved[1].append(float(np.quantile(b, 0.99) - np.quantile(a, 0.99)))
+    return tuple(2 * min(np.mean(np.array(each) > 0), np.mean(np.array(each) < 0)) for each in moved)  # type: ignore[return-value]
+
+
+def alarms(
+    rng: np.random.Generator, requests: int, memory: float, pairs: int, test: Callable[..., Any]
+) -> list[float]:
+    """Shares of pairs without any difference that are told apart, by mean and by p99."""
+    found = np.array([test(*(simulated(rng, requests, memory) for _ in range(2))) for _ in range(pairs)])
+    return (found < LEVEL).mean(0).tolist()
+
+
+# ── What is found ─────────────────────────────────────────────────────────────────────────────────
+
+
+def found(rng: np.random.Generator, runs: int, errors: float, requests: int = 5000) -> dict[str, list[float]]:
+    """
+    Per injected change: how often its row has at least 95 % of the true difference, the sign, and is told apart.
+
+    The size of the change is so many standard errors of its row, found from pairs without any difference.
+    """
+    result = {}
+    for change in INJECTED:
+        by = _size(rng, change, errors, requests)
+        truth = _truth(rng, change, by)
+        hits = np.array([_hit(rng, change, by, truth, requests) for _ in range(runs)], float)
+        result[change] = [by, *hits.mean(0).tolist()]
+    return result
+
+
+def _row(comparison: Any, change: str) -> Any:
+    return next(row for row in comparison.mean.summary if row.part == change)
+
+
+def _size(rng: np.random.Generator, change: str, errors: float, requests: int) -> float:
+    """A factor that moves the row by so many of its standard errors."""
+    null = [
+        _row(
+            compare_populations(*(simulated(rng, requests, 50) for _ in range(2)), (), ("mean",)), change
+        ).delta_ns
+        for _ in range(40)
+    ]
+    slope = _truth(rng, change, 1.2) / 0.2
+    return 1 + errors * float(np.std(null)) / slope
+
+
+def _truth(rng: np.random.Generator, change: str, by: float) -> float:
+    """The difference of the mean that a change makes, from many requests that share everything else."""
+    seed = int(rng.integers(1 << 40))
+    before, after = (simulated(np.random.default_rng(seed), 400_000, 50, change, each) for each in (1.0, by))
+    return float(after.wall.mean() - before.wall.mean())
+
+
+def _hit(rng: np.random.Generator, change: str, by: float, truth: float, requests: int) -> list[bool]:
+    independent = compare_populations(
+        simulated(rng, requests, 50), simulated(rng, requests, 50, change, by), (), ("mean",)
+    )
+    row = _row(independent, change)
+    told = row.low_ns is not None and not row.low_ns <= 0 <= row.high_ns
+    seed = int(rng.integers(1 << 40))
+    paired = compare_populations(  # the same requests with and without the change: the difference is the change alone
+        *(
+            simulated(np.random.default_rng(seed), 10 * requests, 50, *each)
+            for each in (("", 1.0), (change, by))
+        ),
+        (),
+        ("mean",),
+    )
+    share = _row(paired, change).delta_ns / paired.mean.delta_ns if paired.mean.delta_ns else 0.0
+    return [share >= 0.95, (row.delta_ns > 0) == (truth > 0), told]
+
+
+def false_fails(rng: np.random.Generator, pairs: int) -> float:
+    """How often one of two budgets fails that allow no rise at all, where there is none: per pair and budget."""
+    limit = Limit(0.0, relative=True, most=True, text="+0%")
+    budgets = [Budget("b", metric_of(metric), (limit,)) for metric in ("delta.mean", "delta.p99")]
+    failed = 0
+    for _ in range(pairs):
+        sides = [simulated(rng, 3000, 50) for _ in range(2)]
+        failed += sum(_measured(budget, sides).verdict == "fail" for budget in budgets)
+    return failed / (pairs * len(budgets))
+
+
+# ── Commands ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints tables in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", nargs="?", choices=("all", "bootstrap", "alarms", "found", "budgets", "speed"), default="all"
+    )
+    parser.add_argument("--requests", type=int)
+    parser.add_argument("--memory", type=float)
+    parser.add_argument("--pairs", type=int)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=20261126)
+    asked = parser.parse_args(arguments)
+    rng = np.random.default_rng(asked.seed)
+    if asked.what in ("all", "bootstrap", "alarms"):
+        _alarms(asked, rng)
+    if asked.what in ("all", "found"):
+        _found(asked, rng)
+    if asked.what in ("all", "budgets"):
+        print(f"\nFalse fails of budgets that allow no rise: {false_fails(rng, asked.pairs or 200):.1%}")
+    if asked.what in ("all", "speed"):
+        _speed(asked, rng)
+
+
+def _alarms(asked: argparse.Namespace, rng: np.random.Generator) -> None:
+    both = [(asked.requests or 5000, asked.memory or 50.0), (asked.requests or 50_000, asked.memory or 500.0)]
+    tests: dict[str, Callable[..., Any]] = {"blocks (k8strace)": p_values}
+    if asked.what != "alarms":
+        tests = {"requests one by one (bootstrap)": lambda a, b: bootstrapped(rng, a, b), **tests}
+    if asked.what == "bootstrap":
+        both = both[:1]
+    print("| Resampled | Requests | Memory | Pairs | False alarms, mean | p99 |\n|---|---|---|---|---|---|")
+    for name, test in tests.items():
+        for requests, memory in both[: 1 if "bootstrap" in name or asked.memory else 2]:
+            pairs = asked.pairs or (200 if "bootstrap" in name else 1000)
+            mean, high = alarms(rng, requests, memory, pairs, test)
+            print(f"| {name} | {requests:,} | {memory:g} | {pairs:,} | {mean:.1%} | {high:.1%} |", flush=True)
+
+
+def _found(asked: argparse.Namespace, rng: np.random.Generator) -> None:
+    print(
+        "\n| Changed | s.e. | Factor | Row ≥ 95 % of it | Right sign | Told apart |\n|---|---|---|---|---|---|"
+    )
+    for errors in (2.8, 3.5):
+        for change, (by, *shares) in found(rng, asked.runs, errors).items():
+            told = " | ".join(f"{share:.1%}" for share in shares)
+            print(f"| {change} | {errors} | {by:.3f} | {told} |", flush=True)
+
+
+def _speed(asked: argparse.Namespace, rng: np.random.Generator) -> None:
+    requests = asked.requests or 1_000_000
+    sides = [simulated(rng, requests // 2, 50) for _ in range(2)]
+    compare_populations(*(simulated(rng, 1000, 50) for _ in range(2)), ("verb", "resource"))
+    began = time.process_time()
+    compare_populations(*sides, ("verb", "resource"))
+    took = time.process_time() - began
+    print(f"\n{requests:,} requests × {len(PHASES)} parts, mean, p50 and p99: {took:.2f} s of one core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Budgets: conditions on the metrics of some requests, in a file, with three verdicts."""
+
+from k8strace.budgets.reading import Budget, Limit, read_budgets
+from k8strace.budgets.verdicts import BROKEN, CANNOT_TELL, KEPT, Checked, Verdict, check, worst_of
+
+__all__ = [
+    "BROKEN",
+    "CANNOT_TELL",
+    "KEPT",
+    "Budget",
+    "Checked",
+    "Limit",
+    "Verdict",
+    "check",
+    "read_budgets",
+    "worst_of",
+]

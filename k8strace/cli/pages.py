@@ -1,0 +1,43 @@
+"""The page as a file: options of it, and its writing."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from k8strace import Requests
+
+__all__ = ["add_page", "write_page"]
+
+
+def add_page(command: argparse.ArgumentParser) -> None:
+    """Options of the page."""
+    group = command.add_argument_group("page")
+    group.add_argument(
+        "--html", metavar="OUT", help="write the page there: one file, for any browser, offline"
+    )
+    group.add_argument(
+        "--redact", action="store_true", help="names of objects, hosts, clients and webhooks as hashes"
+    )
+    group.add_argument(
+        "--max-mb",
+        type=_megabytes,
+        default=10.0,
+        metavar="N",
+        help="megabytes of the page, about: as many call trees are in it (default 10)",
+    )
+
+
+def _megabytes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1_000:
+        raise argparse.ArgumentTypeError(f"expected megabytes, above 0 and at most 1000, got {text!r}")
+    return number
+
+
+def write_page(requests: Requests, asked: argparse.Namespace) -> None:
+    """Writes the page of these requests to `--html`."""
+    requests.to_html(asked.html, redact=asked.redact, max_mb=asked.max_mb)

@@ -1,0 +1,54 @@
+"""What the page's script reads: columns of numbers, behind a head in JSON, gzipped."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from k8strace import _core
+
+__all__ = ["Columns"]
+
+
+class Columns:
+    """
+    Columns by name. A number is a LEB128 varint; in a signed column it is zigzag.
+
+    Written as: length of the head (4 bytes, little endian), head, and the columns, one after the other. The head is
+    JSON: whatever the page must know, and `columns`, name → [bytes, signed, numbers].
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[bytes, bool]] = {}
+        self.head: dict[str, Any] = {}
+
+    def add(self, name: str, values: Sequence[int], *, signed: bool = False) -> None:
+        """Numbers below 2**63."""
+        self._columns[name] = _core.varints(values, signed), signed
+
+    def add_bytes(self, name: str, data: bytes, *, signed: bool = False) -> None:
+        """Varints as they are."""
+        self._columns[name] = data, signed
+
+    def add_ascending(self, name: str, values: Sequence[int]) -> None:
+        """Numbers as differences from the one before; most of them small."""
+        steps = [after - before for before, after in pairwise([0, *values])]
+        self.add(name, steps, signed=True)
+
+    def add_texts(self, name: str, values: Iterable[Any]) -> None:
+        """Texts as places in a list of the head, which begins with null."""
+        known: dict[Any, int] = {None: 0}
+        self.add(name, [known.setdefault(value, len(known)) for value in values])
+        self.head.setdefault("texts", {})[name] = list(known)
+
+    def packed(self, more: Mapping[str, Any]) -> str:
+        """All of it, in base64."""
+        sizes = {name: [len(data), signed] for name, (data, signed) in self._columns.items()}
+        head = json.dumps({**self.head, **more, "columns": sizes}, separators=(",", ":")).encode()
+        body = b"".join(data for data, _ in self._columns.values())
+        whole = len(head).to_bytes(4, "little") + head + body
+        return base64.b64encode(gzip.compress(whole, 6, mtime=0)).decode()

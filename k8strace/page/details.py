@@ -1,0 +1,78 @@
+"""What is known of single spans beside their times: attributes, events, links, errors, repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from k8strace import _core
+from k8strace.page.redaction import PlainNames
+from k8strace.requests import Requests
+from k8strace.views.text import clean
+
+__all__ = ["details_of"]
+
+MOST_TEXT: Final = 2_000
+"""Characters of one text."""
+
+MOST_ROWS: Final = 64
+"""Attributes, events or links of one span."""
+
+
+def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_spans: int) -> dict[int, Any]:
+    """
+    Of each request until there are `most_spans`: its spans in preorder, and its repairs.
+
+    A span is [span id, trace id if it is another, raw start, raw end, status message, error, attributes, events,
+    links]; times are from the request's start, those of events too.
+    """
+    joined = requests._joined
+    answers = joined.phase_table.answers
+    links = requests.spans.column("links")
+    found: dict[int, Any] = {}
+    room = most_spans
+    sizes, starts = joined.column("spans"), joined.column("start_unix_nano")
+    for row in rows:
+        if sizes[row] > room:
+            continue
+        room -= sizes[row]
+        views = joined.core.explain(row, answers).span
+        found[row] = {
+            "spans": [_span(view, views[0], starts[row], links[view.row], names) for view in views],
+            "repairs": [_repair(each, names) for each in joined.repairs.get(row, ())],
+        }
+    return found
+
+
+def _span(
+    view: _core.SpanView,
+    root: _core.SpanView,
+    start: int,
+    links: list[dict[str, Any]] | None,
+    names: PlainNames,
+) -> list[Any]:
+    return [
+        view.span_id,
+        None if view.trace_id == root.trace_id else view.trace_id,
+        view.raw_start - start,
+        view.raw_end - start,
+        _text(names, view.status_message or None),
+        _text(names, view.error),
+        [[clean(key, 200), _value(names, key, value)] for key, value in view.attributes[:MOST_ROWS]],
+        [[at - start, _text(names, name)] for at, name in view.events[:MOST_ROWS]],
+        [[each["trace_id"], each["span_id"]] for each in (links or [])[:MOST_ROWS]],
+    ]
+
+
+def _text(names: PlainNames, text: str | None) -> str | None:
+    return None if text is None else clean(names.text(text), MOST_TEXT)
+
+
+def _value(names: PlainNames, key: str, text: str | None) -> str | None:
+    shown = names.value(key, text)
+    return None if shown is None else clean(shown, MOST_TEXT)
+
+
+def _repair(row: dict[str, Any], names: PlainNames) -> list[Any]:
+    told = [row["span_id"], row["kind"], row.get("field"), row.get("before"), row.get("after")]
+    return [each if each is None else clean(names.text(str(each)), 200) for each in told]

@@ -1,0 +1,205 @@
+"""Changes in words → what the core does: factors of own time by phase, and changes of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from typing import Any, Final
+
+from k8strace import _core
+from k8strace.components import Signature, component_of
+from k8strace.requests import Requests
+from k8strace.whatif.changes import Change
+from k8strace.whatif.concurrency import STREAMED, together
+
+__all__ = ["Edits"]
+
+_FINE: Final = 1 << 30
+"""Parts of a ns, where times are set: what they become is exact to the ns for calls of up to a second."""
+_LARGEST: Final = 1 << 58
+"""Of factors, in units."""
+_MOST: Final = 32
+"""Changes of calls at once."""
+_FACTORS: Final = ("faster", "without")
+_SERVED_FROM_CACHE: Final = ("get", "list")
+_OPS: Final = {
+    "latency": "takes",
+    "plus": "plus",
+    "cached": "gone",
+    "single": "once",
+    "same_node": "at_most",
+    "without": "gone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a part means in these requests."""
+
+    phases: frozenset[str]
+    names: frozenset[int]
+    """Numbers of named calls; empty: whatever the call."""
+
+
+class Edits:
+    """
+    Some changes, for the core.
+
+    Raises:
+        ValueError: A part is not there, there are too many changes, or their factors have no common measure.
+    """
+
+    def __init__(self, requests: Requests, changes: Sequence[Change]) -> None:
+        self._requests = requests
+        self._core = requests._joined.core
+        self._phases = requests._joined.phase_table.names
+        self._changes = tuple(changes)
+        self._parts = [self._part(change) for change in self._changes]
+        self._on_calls = [
+            at
+            for at, (change, part) in enumerate(zip(self._changes, self._parts, strict=True))
+            if change.kind not in _FACTORS or (change.kind == "without" and part.names)
+        ]
+        if len(self._on_calls) > _MOST:
+            raise ValueError(f"expected at most {_MOST} changes of calls at once, got {len(self._on_calls)}")
+        self._classes = self._classed()
+
+    @property
+    def transport_ns(self) -> int | None:
+        """Mean transport time of the calls to etcd that were seen from both sides; None if there are none."""
+        seen = self._transports()
+        return sum(seen) // len(seen) if seen else None
+
+    def row(self, unseen_ns: int = 0) -> _core._Edits:
+        """As the core takes them. `unseen_ns`: what calls whose other side sent no span take beside their latency."""
+        kinds = sorted(
+            {*self._classes, frozenset(range(len(self._changes)))} if not self._named else {*self._classes},
+            key=sorted,
+        )
+        unit, factors = self._factors(kinds)
+        return (
+            unit,
+            [kinds.index(kind) for kind in self._classes] if self._named else [],
+            factors,
+            [[self._bits(kind, phase) for phase in self._phases] for kind in kinds],
+            [self._whole(kind) for kind in kinds],
+            [self._call(self._changes[at], unseen_ns) for at in self._on_calls],
+            together([Signature._make(row) for row in self._core.signatures()]),
+        )
+
+    # ── Parts ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _part(self, change: Change) -> _Part:
+        if change.kind == "cached":
+            return _Part(frozenset(self._those(_is_read_of_etcd)), frozenset())
+        return self._phase_part(change.part) or self._named_part(change.part) or self._unknown(change.part)
+
+    def _those(self, fits: Callable[[str], bool]) -> list[str]:
+        return [phase for phase in self._phases if fits(phase)]
+
+    def _phase_part(self, part: str) -> _Part | None:
+        phases = self._those(lambda phase: phase == part or component_of(phase) == part)
+        phases = phases or self._those(lambda phase: phase.startswith(f"{part}."))
+        return _Part(frozenset(phases), frozenset()) if phases else None
+
+    def _named_part(self, part: str) -> _Part | None:
+        numbered = list(enumerate(self._core.named_calls(), 1))
+        for text in (part, f"webhook:{part}", f"etcd:{part}"):
+            found = [(number, kind) for number, (kind, name) in numbered if f"{kind}:{name}" == text]
+            if found:
+                phases = self._those(lambda phase, kind=found[0][1]: component_of(phase) == kind)  # type: ignore[misc]
+                return _Part(frozenset(phases), frozenset(number for number, _ in found))
+        return None
+
+    def _unknown(self, part: str) -> _Part:
+        calls = [f"{kind}:{name}" for kind, name in self._core.named_calls()]
+        components = sorted({component_of(phase) for phase in self._phases})
+        shown = [*components, *sorted(calls)[:20]]
+        raise ValueError(
+            f"expected a part of these requests, one of {', '.join(shown)}, or a phase such as etcd.server; "
+            f"got {part!r}"
+        )
+
+    # ── Sets: which changes there are below a named call ──────────────────────────────────────────
+
+    @property
+    def _named(self) -> bool:
+        return any(part.names for part in self._parts)
+
+    def _classed(self) -> list[frozenset[int]]:
+        """Number of a named call, 0 for none → the changes that are there."""
+        if not self._named:
+            return []
+        return [
+            frozenset(at for at, part in enumerate(self._parts) if not part.names or number in part.names)
+            for number in range(len(self._core.named_calls()) + 1)
+        ]
+
+    def _factors(self, kinds: Sequence[frozenset[int]]) -> tuple[int, list[list[tuple[int, int]]]]:
+        """Units in a ns, and by set and phase how many of them a ns becomes."""
+        table = [[self._factor(kind, phase) for phase in self._phases] for kind in kinds]
+        unit = lcm(*(factor.denominator for row in table for factor in row))
+        unit *= (
+            _FINE if any(self._changes[at].kind in ("latency", "same_node") for at in self._on_calls) else 1
+        )
+        if max((unit, *(int(factor * unit) for row in table for factor in row))) > _LARGEST:
+            raise ValueError(
+                "expected factors with smaller numerators and denominators, for all changes together"
+            )
+        return unit, [
+            [
+                (_slow(phase, factor, unit), int(factor * unit))
+                for phase, factor in zip(self._phases, row, strict=True)
+            ]
+            for row in table
+        ]
+
+    def _factor(self, kind: Collection[int], phase: str) -> Fraction:
+        factor = Fraction(1)
+        for at in sorted(kind):
+            if phase in self._parts[at].phases and at not in self._on_calls:
+                change = self._changes[at]
+                factor *= 0 if change.kind == "without" else 1 / change.factor
+        return factor
+
+    # ── Changes of calls ──────────────────────────────────────────────────────────────────────────
+
+    def _bits(self, kind: Collection[int], phase: str) -> int:
+        on = (bit for bit, at in enumerate(self._on_calls) if at in kind and phase in self._parts[at].phases)
+        return sum(1 << bit for bit in on)
+
+    def _whole(self, kind: Collection[int]) -> int:
+        """Changes that end the call with the span around it."""
+        on = enumerate(self._on_calls)
+        return sum(1 << bit for bit, at in on if at in kind and self._changes[at].kind == "without")
+
+    def _call(self, change: Change, unseen_ns: int) -> tuple[str, int, int, list[bool] | None]:
+        ns = self._floor_ns() if change.kind == "same_node" else change.ns
+        chosen = self._chosen(change) if change.kind == "cached" else None
+        return _OPS[change.kind], ns, unseen_ns if change.kind == "latency" else 0, chosen
+
+    def _chosen(self, change: Change) -> list[bool]:
+        fitting = self._requests.where(*change.conditions, **change.where).where(verb=_SERVED_FROM_CACHE)
+        chosen = [False] * len(self._core)
+        for row in fitting._rows:
+            chosen[row] = True
+        return chosen
+
+    def _floor_ns(self) -> int:
+        seen = sorted(self._transports())
+        return seen[-(-len(seen) // 20) - 1] if seen else 0
+
+    def _transports(self) -> list[int]:
+        column: list[Any] = self._requests._joined.named("etcd_calls").column("transport_ns").to_pylist()
+        return [max(ns, 0) for ns in column if ns is not None]
+
+
+def _is_read_of_etcd(phase: str) -> bool:
+    return component_of(phase) == "etcd" or f"{phase}.".startswith("apiserver.storage.")
+
+
+def _slow(phase: str, factor: Fraction, unit: int) -> int:
+    """In the reading that saves least: a sender that is faster saves nothing to those who work on what it sends."""
+    return unit if phase in STREAMED and factor < 1 else int(factor * unit)

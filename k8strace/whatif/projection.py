@@ -1,0 +1,282 @@
+"""`Projection`: how long requests would take after some changes, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal, TypeAlias
+
+from k8strace import _core
+from k8strace.requests import Request, Requests
+from k8strace.tables import ArrowExport
+from k8strace.whatif.changes import Change
+from k8strace.whatif.edits import Edits
+
+__all__ = ["Estimate", "Figures", "Projected", "Projection", "project"]
+
+Verdict: TypeAlias = Literal["faster", "slower", "same", "cannot tell"]
+
+BLOCKS: Final = 16
+"""Stretches of time that a recording is cut into: requests of one are not independent, those of two nearly are."""
+FEWEST_BLOCKS: Final = 8
+"""A group that was seen in fewer of them tells too little of how much it varies."""
+STUDENT: Final = 2.131
+"""97.5 % of Student's t with 15 degrees of freedom."""
+
+NOT_MODELLED: Final = (
+    "queues that ease or grow: calls that wait for each other in etcd, in a webhook or for a processor",
+    "retries, conflicts and timeouts that would happen or not happen",
+    "what clients do when they are answered sooner or later",
+)
+_MORE: Final = {
+    "cached": "what reading from the watch cache takes, and that it may be older than etcd",
+    "same_node": "etcd and the API server sharing the processors and disks of one node",
+}
+_STREAMED: Final = (
+    "how much of a stream from etcd is its own time, and how much the API server's work on its pages: "
+    "both ends are given"
+)
+_UNSEEN: Final = (
+    "transport of calls whose other side sent no spans: a latency is that of the whole call; the far end of the "
+    "interval is for a latency that is the callee's own, with the mean transport of calls seen from both sides added"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of some wall times."""
+
+    mean_ns: int
+    """Rounded."""
+    p50_ns: int
+    """By nearest rank: of a real request."""
+    p99_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure after the changes."""
+
+    value: int
+    """If a span waits for all siblings that had ended before it began, ns."""
+    low: int
+    """
+    `low` to `high` holds, 19 times out of 20, what another recording as long as this one would show: chance, and what
+    is not known of the dependences among spans.
+    """
+    high: int
+    verdict: Verdict
+    """Against before; "cannot tell" if what is not known of the dependences moves it further than the changes do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Requests with equal keys, before and after."""
+
+    keys: dict[str, Any]
+    """Column → value."""
+    requests: int
+    """How many."""
+    before: Figures
+    after: dict[str, Estimate]
+    """Name of a figure, such as "mean_ns" → what it becomes."""
+    blocks: int
+    """
+    In how many of the 16 stretches of time there are such requests. Below 8 they cannot tell how much they vary: then
+    `low` and `high` are the least and the most that any of them takes.
+    """
+
+
+class Projection(ArrowExport):
+    """
+    How long some requests would take after some changes. Frozen.
+
+    An Arrow table by itself, one row per request: `request`, `trace_id`, `verb`, `resource`, `before_ns`, `after_ns`,
+    and `low_ns` and `high_ns`, which hold what the dependences among spans leave open.
+
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> projection = k8strace.attribute(requests).what_if(k8strace.Change.faster("webhook", 2))
+        >>> projection
+        Projection(1411 requests: webhook 2 times as fast)
+        >>> slow = projection.by("verb", "resource")[0]
+        >>> slow.keys, slow.before.mean_ns > slow.after["mean_ns"].value
+        ({'verb': 'update', 'resource': 'configmaps'}, True)
+    """
+
+    def __init__(self, requests: Requests, changes: Sequence[Change]) -> None:
+        self._requests = requests
+        self._changes = tuple(changes)
+        edits = Edits(requests, changes)
+        core, table = requests._joined.core, requests._joined.phase_table
+        rows = list(requests._rows)
+        self._runs = [core.retime(table.answers, edits.row(), rows)]
+        self._unseen = (
+            edits.transport_ns if any(change.kind == "latency" for change in self._changes) else None
+        )
+        if self._unseen:
+            self._runs.append(core.retime(table.answers, edits.row(self._unseen), rows))
+
+    @property
+    def requests(self) -> Requests:
+        """The requests that were timed anew."""
+        return self._requests
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is otherwise."""
+        return self._changes
+
+    @property
+    def not_modelled(self) -> tuple[str, ...]:
+        """What the figures know nothing of."""
+        kinds = {change.kind for change in self._changes}
+        more = [text for kind, text in _MORE.items() if kind in kinds]
+        streamed = [_STREAMED] if "etcd.stream" in self._requests._joined.phase_table.names else []
+        unseen = [_UNSEEN] if self._unseen else []
+        return (*NOT_MODELLED, *more, *streamed, *unseen)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __getitem__(self, request: Request | int) -> Estimate:
+        """
+        What one request would take, and the bounds that the dependences among its spans leave open.
+
+        Args:
+            request: The request, or its index among all joined ones.
+
+        Raises:
+            KeyError: It is not among those that were timed anew.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> slow = requests.slowest(1)
+            >>> k8strace.attribute(slow).what_if(k8strace.Change.faster("etcd", 1))[slow[0]].value == slow[0].wall_ns
+            True
+        """
+        index = request if isinstance(request, int) else request.request
+        if index not in self._members:
+            raise KeyError(f"request {index} is not one of the {len(self):,} that were timed anew here")
+        before = self._before[index]
+        readings = [of[index] for of in self._readings]
+        return _estimate(before, readings, readings)
+
+    @cached_property
+    def _members(self) -> frozenset[int]:
+        return frozenset(self._requests._rows)
+
+    @cached_property
+    def _before(self) -> list[int]:
+        return self._runs[0].ns("before")
+
+    @cached_property
+    def _readings(self) -> list[list[int]]:
+        return [run.ns(of) for run in self._runs for of in ("all", "last")]
+
+    def by(self, *keys: str, long_running: bool = False) -> tuple[Projected, ...]:
+        """
+        Groups the requests, and says how long each group would take.
+
+        Left out, as in `Attribution.by`: requests whose times cannot be true, and those inside another one of these.
+
+        Args:
+            keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
+            long_running: Keep watches and other requests that stay open by their nature.
+
+        Returns:
+            The groups, most time before first.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        requests = self._requests._judged(long_running=long_running)
+        blocks = requests._joined.core.blocks(list(requests._rows), BLOCKS)
+        groups = [
+            self._group(dict(zip(keys, values, strict=True)), group, blocks)
+            for values, group in requests._grouped(keys).items()
+        ]
+        return tuple(
+            sorted(groups, key=lambda group: (-group.before.mean_ns * group.requests, str(group.keys)))
+        )
+
+    def _group(self, keys: dict[str, Any], rows: list[int], blocks: bytes) -> Projected:
+        runs = [run.figures(blocks, BLOCKS, rows) for run in self._runs]
+        before, *readings = [_Sample(runs[0][0]), *(_Sample(one) for run in runs for one in run[1:])]
+        figures = before.figures(0)
+        seen = len({blocks[row] for row in rows})
+        after = {}
+        for name in ("mean_ns", "p50_ns", "p99_ns"):
+            values = [getattr(sample.figures(0), name) for sample in readings]
+            ends = [end for sample in readings for end in sample.interval(name, seen)]
+            after[name] = _estimate(getattr(figures, name), values, ends)
+        return Projected(keys, len(rows), figures, after, seen)
+
+    def _arrow(self) -> _core.Table:
+        rows = list(self._requests._rows)
+        column = self._requests._joined.column
+        bounds = [sorted(of[row] for of in self._readings) for row in rows]
+        texts = [
+            (key, "text", [column(key)[row] for row in rows]) for key in ("trace_id", "verb", "resource")
+        ]
+        return _core.make_table(
+            [
+                ("request", "int", rows),
+                *texts,
+                ("before_ns", "int", [self._before[row] for row in rows]),
+                ("after_ns", "int", [self._readings[0][row] for row in rows]),
+                ("low_ns", "int", [ends[0] for ends in bounds]),
+                ("high_ns", "int", [ends[-1] for ends in bounds]),
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return f"Projection({len(self)} requests: {'; '.join(change.text for change in self._changes) or 'as it is'})"
+
+
+class _Sample:
+    """Figures of a group in one reading: of all of it, and without each block."""
+
+    def __init__(self, rows: Sequence[tuple[int, int, int, int, int, int]]) -> None:
+        self._rows = rows
+
+    def figures(self, at: int) -> Figures:
+        count, total, p50, p99, *_ = self._rows[at]
+        return Figures(_rounded(total, count), p50, p99)
+
+    def interval(self, name: str, seen: int) -> Iterator[int]:
+        """
+        What another recording would show: a delete-one-block jackknife, and the other recording's chance as well.
+
+        With too few blocks: the least and the most.
+        """
+        if seen < FEWEST_BLOCKS:
+            yield from self._rows[0][-2:]
+            return
+        value = getattr(self.figures(0), name)
+        without = [getattr(self.figures(at), name) for at in range(1, len(self._rows)) if self._rows[at][0]]
+        middle = sum(without) / len(without)
+        squares = math.fsum((each - middle) ** 2 for each in without)
+        spread = STUDENT * math.sqrt(2 * squares * (len(without) - 1) / len(without))
+        yield max(0, math.floor(value - spread))
+        yield math.ceil(value + spread)
+
+
+def _rounded(total: int, count: int) -> int:
+    return (2 * total + count) // (2 * count) if count else 0
+
+
+def _estimate(before: int, readings: Sequence[int], ends: Sequence[int]) -> Estimate:
+    value = readings[0]
+    open_ns = max(readings) - min(readings)
+    verdict: Verdict = "faster" if value < before else "slower" if value > before else "same"
+    return Estimate(value, min(ends), max(ends), "cannot tell" if open_ns > abs(value - before) else verdict)
+
+
+def project(requests: Requests, changes: Sequence[Change]) -> Projection:
+    """How long requests would take after some changes. See `Attribution.what_if`."""
+    return Projection(requests, changes)

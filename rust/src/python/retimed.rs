@@ -1,0 +1,84 @@
+//! Requests timed anew, as Python sees them.
+
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::retime::Retimed;
+use crate::retime::edits::{CallEdit, Edits, Factor, Op};
+use crate::retime::summary::{Figures, figures};
+
+/// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, and request → whether there.
+type CallRow = (String, i64, i64, Option<Vec<bool>>);
+/// The members of [`Edits`], in their order.
+pub type EditsRow = (i64, Vec<u16>, Vec<Vec<(i64, i64)>>, Vec<Vec<u32>>, Vec<u32>, Vec<CallRow>, Vec<u16>);
+/// The members of [`Figures`].
+type FiguresRow = (u64, u128, u64, u64, u64, u64);
+
+/// The edits that a row of Python's means.
+pub fn edits_of((unit, set, factors, part_of, whole, calls, together): EditsRow) -> PyResult<Edits> {
+    let factor = |(all, last)| Factor { all, last };
+    let rows = factors.into_iter().map(|row| row.into_iter().map(factor).collect());
+    let call = |(op, ns, unseen, chosen): CallRow| {
+        let op = match op.as_str() {
+            "takes" => Op::Takes { ns, unseen },
+            "at_most" => Op::AtMost(ns),
+            "plus" => Op::Plus(ns),
+            "once" => Op::Once,
+            "gone" => Op::Gone,
+            _ => return Err(PyValueError::new_err(format!("no change {op:?}"))),
+        };
+        Ok(CallEdit { op, chosen: chosen.unwrap_or_default() })
+    };
+    let calls = calls.into_iter().map(call).collect::<PyResult<_>>()?;
+    Ok(Edits { unit, set, factors: rows.collect(), part_of, whole, calls, together })
+}
+
+/// How long requests took, and how long they take now.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct RetimedRequests(pub Retimed);
+
+#[pymethods]
+impl RetimedRequests {
+    fn __len__(&self) -> usize {
+        self.0.before.len()
+    }
+
+    /// Of every request, ns: "before", "all" or "last"; 0 for those that were not chosen.
+    fn ns(&self, of: &str) -> PyResult<Vec<u64>> {
+        self.of(of).cloned()
+    }
+
+    /// Of a group, before and in both readings: count, sum, median, 99th percentile, least and most of all of it, then
+    /// without each block.
+    fn figures(
+        &self,
+        py: Python<'_>,
+        blocks: &[u8],
+        count: u8,
+        group: Vec<usize>,
+    ) -> PyResult<[Vec<FiguresRow>; 3]> {
+        let known = self.0.before.len();
+        if blocks.len() != known || group.iter().any(|&request| request >= known) {
+            return Err(PyIndexError::new_err("expected a block for each request, and known requests"));
+        }
+        let row = |f: Figures| (f.count, f.sum, f.p50, f.p99, f.least, f.most);
+        let rows = |values: &Vec<u64>| figures(values, blocks, count, &group).into_iter().map(row).collect();
+        Ok(py.detach(|| [&self.0.before, &self.0.all, &self.0.last].map(rows)))
+    }
+}
+
+impl RetimedRequests {
+    fn of(&self, of: &str) -> PyResult<&Vec<u64>> {
+        match of {
+            "before" => Ok(&self.0.before),
+            "all" => Ok(&self.0.all),
+            "last" => Ok(&self.0.last),
+            _ => Err(PyValueError::new_err(format!("no time {of:?}"))),
+        }
+    }
+}
+
+/// Adds the class.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<RetimedRequests>()
+}

@@ -1,0 +1,244 @@
+"""Budgets: what the file may hold, when one passes, fails or cannot be told, and what CI is given."""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from populations import PHASES, population
+
+import k8strace
+from k8strace.budgets import verdicts
+from k8strace.budgets.metrics import metric_of
+from k8strace.budgets.reading import Budget, Limit
+from k8strace.cli import main
+
+RECORDING = "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
+OLD = "tests/data/k8s-1.31_etcd-3.5.otlp.zst"
+
+
+def budgets_of(tmp_path, text: str):
+    path = tmp_path / "budgets.toml"
+    path.write_text(text)
+    return k8strace.read_budgets(path)
+
+
+def simulated(rng, factor: float = 1.0, requests: int = 2000):
+    ns = rng.exponential(2e6, (requests, len(PHASES)))
+    ns[:, PHASES.index("etcd.raft")] *= factor
+    return population(ns)
+
+
+def verdict(metric: str, limit: Limit, *sides) -> str:
+    return verdicts._measured(Budget("b", metric_of(metric), (limit,)), list(sides)).verdict
+
+
+def most(value: float, *, relative: bool = False) -> Limit:
+    return Limit(value, relative, most=True, text=str(value))
+
+
+# ---- verdicts ----
+
+
+def test_far_from_the_limit_it_is_known_and_near_it_is_not():
+    now = simulated(np.random.default_rng(1))
+    true_mean = 2e6 * len(PHASES)
+    assert verdict("mean", most(2 * true_mean), now) == "pass"
+    assert verdict("mean", most(true_mean / 2), now) == "fail"
+    assert verdict("mean", most(float(now.wall.mean())), now) == "cannot tell"
+    assert verdict("mean", Limit(2 * true_mean, relative=False, most=False, text="x"), now) == "fail"
+
+
+def test_a_share_is_a_sum_by_a_sum():
+    now = population([[100, 0, 300, 0, 0], [500, 0, 100, 0, 0]] * 50)
+    value = verdicts._measured(Budget("b", metric_of("share.etcd"), (most(1.0),)), [now])
+    assert value.value == 0.4
+    assert value.part == "etcd.raft"
+
+
+def test_a_change_that_is_there_fails_and_names_the_part():
+    rng = np.random.default_rng(2)
+    budget = Budget("b", metric_of("delta.p99"), (most(0.1, relative=True),))
+    found = verdicts._measured(budget, [simulated(rng, 4.0), simulated(rng)])
+    assert (found.verdict, found.part) == ("fail", "etcd")
+
+
+def test_too_little_time_is_not_told():
+    short = population(np.full((5, 5), 10**6))
+    assert verdict("mean", most(1.0), short) == "cannot tell"
+
+
+def test_equal_recordings_seldom_fail():
+    """The strictest budget there is, no rise at all: at most 2 of 100 pairs fail, in the long run."""
+    rng = np.random.default_rng(3)
+    failed = sum(
+        verdict(metric, most(0.0, relative=True), simulated(rng, requests=800), simulated(rng, requests=800))
+        == "fail"
+        for metric in ("delta.mean", "delta.p99")
+        for _ in range(100)
+    )
+    assert failed <= 8  # 2 in the mean at 1 %; 9 or more come once in 4,000 times
+
+
+# ---- the file ----
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", r"expected \[\[budget\]\]"),
+        ("[[budget]]\nmax = 1", "budget 1: expected a metric"),
+        ('[[budget]]\nmetric = "p99"', "budget 1: expected max or min"),
+        ('[[budget]]\nmetric = "p99"\nmax = "soon"', 'expected a time such as "800ms"'),
+        ('[[budget]]\nmetric = "p99"\nmax = "10%"', "expected a time"),
+        ('[[budget]]\nmetric = "p99"\nmax = 1\nlimit = 2', "'limit'"),
+        ('[[budget]]\nmetric = "p99"\nmax = true', "expected a number or text"),
+        ('[[budget]]\nmetric = "p99"\nmax = 1\nwhere = 3', "expected where"),
+        ("[[budget", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, message):
+    with pytest.raises(k8strace.BudgetsError, match=message):
+        budgets_of(tmp_path, text)
+
+
+def test_limits_as_they_are_written(tmp_path):
+    texts = [
+        '"p99"\nmax = "800ms"',
+        '"share.etcd"\nmax = "40%"',
+        '"delta.p99"\nmax = "+10%"',
+        '"etcd_calls"\nmin = 1',
+    ]
+    found = budgets_of(tmp_path, "".join(f"[[budget]]\nmetric = {text}\n" for text in texts))
+    limits = [(limit.value, limit.relative, limit.most) for budget in found for limit in budget.limits]
+    assert limits == [(8e8, False, True), (0.4, False, True), (0.1, True, True), (1.0, False, False)]
+    assert [budget.line for budget in found] == [1, 4, 7, 10]
+
+
+def test_a_column_that_is_not_there_is_an_error(tmp_path):
+    requests = k8strace.join(k8strace.read(RECORDING))
+    with pytest.raises(k8strace.BudgetsError, match="no column"):
+        k8strace.check(
+            requests, budgets_of(tmp_path, '[[budget]]\nmetric="p99"\nmax="1s"\nwhere={colour="red"}')
+        )
+    with pytest.raises(k8strace.BudgetsError, match="needs a baseline"):
+        k8strace.check(requests, budgets_of(tmp_path, '[[budget]]\nmetric="delta.p99"\nmax="+1%"'))
+
+
+# ---- CI ----
+
+THREE = """
+[[budget]]
+name = "kept"
+metric = "p50"
+max = "10s"
+[[budget]]
+name = "broken <&>"
+where = { verb = "create", resource = "pods" }
+metric = "mean"
+max = "1ns"
+[[budget]]
+name = "of nothing"
+where = "verb=nothing"
+metric = "p99"
+max = "1s"
+"""
+
+
+@pytest.fixture
+def three(tmp_path):
+    path = tmp_path / "budgets.toml"
+    path.write_text(THREE)
+    return str(path)
+
+
+@pytest.mark.parametrize(("keep", "code"), [((0,), 0), ((0, 1, 2), 1), ((0, 2), 75)])
+def test_exit_codes(tmp_path, capsys, keep, code):
+    path = tmp_path / "some.toml"
+    path.write_text("".join(f"[[budget]]{THREE.split('[[budget]]')[at + 1]}" for at in keep))
+    assert main(["check", RECORDING, "--budgets", str(path)]) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_is_wrong_is_wrong_usage(tmp_path, capsys):
+    path = tmp_path / "wrong.toml"
+    path.write_text("[[budget]]\n")
+    assert main(["check", RECORDING, "--budgets", str(path)]) == 2
+    assert "expected a metric" in capsys.readouterr().err
+
+
+def test_what_ci_is_given_says_the_same(three, capsys):
+    main(["check", RECORDING, "--budgets", three, "--json"])
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "fail"
+    assert [each["verdict"] for each in record["budgets"]] == ["pass", "fail", "cannot tell"]
+    broken = record["budgets"][1]
+    assert broken["part"]
+    requests = k8strace.join(k8strace.read(RECORDING))
+    (shown,) = requests.find(broken["example_trace_id"]).where(resource="pods")
+    assert shown.verb == "create"
+
+    main(["check", RECORDING, "--budgets", three, "--junit"])
+    suite = ET.fromstring(capsys.readouterr().out).find("testsuite")
+    assert [[child.tag for child in case] for case in suite] == [[], ["failure"], ["skipped"]]
+    assert suite[1].get("name") == "broken <&>"
+
+    main(["check", RECORDING, "--budgets", three, "--sarif"])
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert [(each["level"], each["kind"]) for each in run["results"]] == [
+        ("error", "fail"),
+        ("none", "review"),
+    ]
+    place = run["results"][0]["locations"][0]["physicalLocation"]
+    assert THREE.splitlines()[place["region"]["startLine"] - 1] == "[[budget]]"
+    assert run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"]]["id"] == "mean"
+
+    main(["check", RECORDING, "--budgets", three, "--markdown"])
+    assert "1 pass, 1 fail, 1 cannot tell" in capsys.readouterr().out
+
+
+def test_findings_are_counted(tmp_path):
+    requests = k8strace.join(k8strace.read(RECORDING))
+    code = next(iter(requests.findings()))["code"]
+    some, none = budgets_of(
+        tmp_path,
+        f'[[budget]]\nmetric="findings.{code}"\nmax=0\n[[budget]]\nmetric="findings.no_such"\nmax=0\n',
+    )
+    found = k8strace.check(requests, [some, none])
+    assert [each.verdict for each in found] == ["fail", "pass"]
+    assert found[0].part == code
+    assert found[0].example_trace_id
+
+
+@pytest.mark.slow
+def test_each_budget_is_a_test_of_pytest(three, tmp_path):
+    own = tmp_path / "test_own.py"
+    own.write_text(
+        f"def test_it(check_budgets):\n    check_budgets({RECORDING!r}, 'tests/data/budgets.toml')\n"
+    )
+    asked = [
+        three,
+        str(own),
+        "--k8strace-recording",
+        RECORDING,
+        "--rootdir",
+        str(tmp_path),
+        "-p",
+        "no:cacheprovider",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "k8strace.pytest_plugin",
+        "-q",
+        "-c",
+        "/dev/null",
+        *asked,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "1 failed, 2 passed, 1 skipped" in done.stdout, done.stdout
+    assert "broken <&>: mean is" in done.stdout

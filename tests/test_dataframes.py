@@ -1,0 +1,112 @@
+"""Tables meet in the libraries that people use: by ids, by times, by attributes; each library against plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import k8strace
+
+
+@pytest.fixture(scope="module")
+def requests(capture_136):
+    return k8strace.join(k8strace.read(capture_136))
+
+
+@pytest.fixture(scope="module")
+def spans(requests):
+    return requests.spans.with_attributes("http.target")
+
+
+@pytest.fixture(scope="module")
+def in_traces(requests):
+    """Rows of the join of spans and requests by trace id."""
+    traces = Counter(requests.spans["trace_id"].to_pylist())
+    return sum(traces[trace] for trace in requests.column("trace_id"))
+
+
+@pytest.fixture(scope="module")
+def targets(requests):
+    """Value of an attribute → spans; None is one of them."""
+    return Counter(requests.spans.attributes("http.target").to_pylist())
+
+
+def test_polars(requests, spans, in_traces, targets):
+    left, right = spans.to_polars(), requests.to_polars()
+    assert left.join(right, on="trace_id").height == in_traces
+    lasted = (right["end_time"] - right["start_time"]).dt.total_nanoseconds()
+    assert lasted.to_list() == requests.column("wall_ns")
+    assert (left["end_time_unix_nano"] - left["start_time_unix_nano"]).min() >= 0
+    assert (right["prelude_ns"] - right["wall_ns"]).min() < 0, "they do not wrap"
+    assert dict(left.group_by("attributes.http.target").len().iter_rows()) == targets
+
+
+def test_pandas(requests, spans, in_traces, targets):
+    left, right = spans.to_pandas(), requests.to_pandas()
+    assert len(left.merge(right, on="trace_id")) == in_traces
+    lasted = (right["end_time"] - right["start_time"]).astype("int64")
+    assert lasted.tolist() == requests.column("wall_ns")
+    assert right["outer_request"].dtype == right["wall_ns"].dtype == "Int64", "nulls make no floats"
+    assert left["attributes.http.target"].value_counts(dropna=False).sum() == sum(targets.values())
+
+
+def test_pyarrow(requests, spans, in_traces, targets, tmp_path):
+    left, right = spans.to_arrow(), requests.to_arrow()
+    flat = left.select(["trace_id", "attributes.http.target", "start_time"])
+    assert (
+        flat.join(right.select(["trace_id", "request"]), "trace_id", join_type="inner").num_rows == in_traces
+    )
+    lasted = pc.subtract(right["end_time"], right["start_time"]).cast(pa.int64())
+    assert lasted.to_pylist() == requests.column("wall_ns")
+    grouped = flat.group_by("attributes.http.target").aggregate([([], "count_all")])
+    assert dict(zip(*(column.to_pylist() for column in grouped.columns), strict=True)) == targets
+    assert left.filter(pc.equal(left["kind"], 2)).num_rows == spans["kind"].to_pylist().count(2)
+    assert left.sort_by([("trace_state", "ascending"), ("start_time", "ascending")]).num_rows == len(spans)
+    assert left.take([3, 1])["span_id"].to_pylist() == [spans[3]["span_id"], spans[1]["span_id"]]
+    pq.write_table(left, tmp_path / "spans.parquet")
+    assert pq.read_table(tmp_path / "spans.parquet").equals(left)
+
+
+def test_duckdb(requests, spans, in_traces, targets):  # noqa: ARG001 - DuckDB finds spans by its name
+    calls = requests.etcd_calls
+    assert duckdb.sql("select count(*) from spans join requests using (trace_id)").fetchall() == [
+        (in_traces,)
+    ]
+    lasted = duckdb.sql("select epoch_ns(end_time) - epoch_ns(start_time) from requests").fetchall()
+    assert [ns for (ns,) in lasted] == requests.column("wall_ns")
+    grouped = duckdb.sql('select "attributes.http.target", count(*) from spans group by all').fetchall()
+    assert dict(grouped) == targets
+    joined = duckdb.sql("select count(*) from calls join spans using (trace_id, span_id)").fetchall()
+    assert joined == [(len(calls),)]
+
+
+def test_integers_are_signed_and_ids_and_times_have_one_type(requests, spans):
+    """In every table that there is."""
+    tables = [spans, requests.spans.scopes, requests.spans.resources, requests.spans.odd_ids, requests]
+    tables += [requests.etcd_calls, requests.repairs, requests.issues, requests.clock_offsets]
+    tables += [k8strace.attribute(requests), k8strace.attribute(requests).by("verb")]
+    for table in tables:
+        for field in pa.table(table).schema:
+            assert not pa.types.is_unsigned_integer(field.type), field
+            if field.name in ("trace_id", "span_id", "parent_span_id", "caller_trace_id", "caller_span_id"):
+                assert field.type == pa.large_string(), field
+            if field.name in ("start_time", "end_time"):
+                assert field.type == pa.timestamp("ns", "UTC")
+
+
+def test_a_table_has_columns_rows_and_slices(requests):
+    calls = requests.etcd_calls
+    assert calls["method"][0] == calls[0]["method"] == next(iter(calls))["method"]
+    assert [row["span_id"] for row in calls[5:8]] == calls["span_id"].to_pylist()[5:8]
+    with pytest.raises(KeyError, match=r"no column 'methods', but request, role, trace_id"):
+        calls["methods"]
+    with pytest.raises(IndexError):
+        calls[len(calls)]
+    assert "<table" in calls._repr_html_()
+    assert pl.DataFrame(calls[:0]).height == 0

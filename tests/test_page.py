@@ -1,0 +1,250 @@
+"""The page in a real browser: its sums are the library's, and text from spans stays text."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+import k8strace
+
+ROOT = Path(__file__).parent.parent
+CAPTURE = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def requests():
+    return k8strace.join(k8strace.read(CAPTURE))
+
+
+@pytest.fixture(scope="module")
+def file(requests, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    requests.to_html(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def opened(browser, path, hash_="", **how):
+    context = browser.new_context(**how)
+    page = context.new_page()
+    page.said = []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.goto(path.as_uri() + hash_)
+    if how.get("java_script_enabled", True):
+        page.wait_for_selector("[data-ready]", timeout=30_000)
+    return page
+
+
+def number(page, selector):
+    return int(page.locator(selector).first.get_attribute("value"))
+
+
+def legend(page):
+    items = page.locator("#answer .legend li")
+    return {
+        item.locator(".name").inner_text(): int(item.locator("data").get_attribute("value"))
+        for item in items.all()
+    }
+
+
+def test_equal_input_gives_equal_bytes_and_the_page_itself_is_small(requests, file):
+    assert requests.to_html() == file.read_text()
+    assert len(requests[:0].to_html()) < 400_000
+
+
+def test_nothing_but_its_own_script_and_style_may_run(file):
+    text = file.read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1].replace("&#x27;", "'")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert "http://" not in re.sub(r'<script type="app.*?</script>', "", text, flags=re.DOTALL).replace(
+        "http://www.w3.org/2000/svg", ""
+    )
+
+
+@pytest.mark.slow
+def test_with_scripts_off_the_first_screen_is_there(browser, file, requests):
+    page = opened(browser, file, java_script_enabled=False)
+    total = sum(k8strace.attribute(requests).by()[0].all.phases.values())
+    assert number(page, "#total") == total
+    assert page.locator("#groups tbody tr").count() == 15
+    assert page.locator("#findings li").count() == len(requests.findings())
+
+
+@pytest.mark.slow
+def test_sums_are_the_librarys_whatever_is_chosen(browser, file, requests):
+    page = opened(browser, file)
+    for hash_, chosen in (
+        ("", requests),
+        ("#verb=list", requests.where(verb="list")),
+        ("#verb=update&resource=configmaps", requests.where(verb="update", resource="configmaps")),
+        ("#w0=100000000", requests.where(wall_ns=lambda ns: ns >= 100_000_000)),
+    ):
+        page.goto(file.as_uri() + (hash_ or "#"))
+        page.wait_for_timeout(150)
+        for method in ("critical_path", "active_share", "self_time"):
+            group = k8strace.attribute(chosen, method=method).by()[0].all
+            page.locator("#flame .tools button").nth(
+                ["critical_path", "self_time", "active_share"].index(method)
+            ).click()
+            assert number(page, "#total") == group.wall_ns
+            assert legend(page) == group.phases
+            assert number(page, "#flame-total") == sum(group.phases.values())
+    assert page.said == []
+
+
+@pytest.mark.slow
+def test_the_brush_chooses_and_the_address_brings_it_back(browser, file):
+    page = opened(browser, file, viewport={"width": 1280, "height": 900})
+    everything = number(page, "#total")
+    canvas = page.locator("#timeline canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 700, box["y"] + 24, steps=4)
+    page.mouse.up()
+    brushed = number(page, "#total")
+    assert 0 < brushed < everything
+    again = opened(browser, file, page.evaluate("location.hash"))
+    assert number(again, "#total") == brushed
+
+
+@pytest.mark.slow
+def test_a_waterfall_is_walked_with_the_keyboard(browser, file, requests):
+    slow = requests.slowest(1)[0]
+    page = opened(browser, file, f"#r={slow.trace_id}")
+    tree = page.get_by_role("tree")
+    tree.focus()
+    spans = page.get_by_role("treeitem")
+    assert spans.count() == slow.spans
+    page.keyboard.press("ArrowDown")
+    assert spans.nth(1).get_attribute("aria-selected") == "true"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert spans.count() == 1
+    page.keyboard.press("ArrowRight")
+    for key in "wwd":
+        page.keyboard.press(key)
+    assert "z0=" in page.evaluate("location.hash")
+    assert page.said == []
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing(browser, file, requests):
+    axe = ROOT / "page/node_modules/axe-core/axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed (cd page && npm ci)")
+    for theme in ("light", "dark"):
+        page = opened(
+            browser, file, f"#r={requests.slowest(1)[0].trace_id}", bypass_csp=True, color_scheme=theme
+        )
+        page.evaluate(axe.read_text())
+        assert [
+            (each["id"], each["nodes"][0]["html"]) for each in page.evaluate("axe.run()")["violations"]
+        ] == []
+
+
+def hostile(number_of):
+    parts = [
+        "</script><script>x()</script>",
+        "<img src=x onerror=x()>",
+        "\u202etxt.exe",
+        "\x1b[2J",
+        "'\"&amp;",
+        "]]>",
+        "${x}",
+    ]
+    batch = ExportTraceServiceRequest()
+    resource = batch.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "apiserver"
+    scope = resource.scope_spans.add()
+    scope.scope.name = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+    for at in range(number_of):
+        name = f"{parts[at % len(parts)]}{at}"
+        span = scope.spans.add(
+            name=name, kind=2, trace_id=(at + 1).to_bytes(16), span_id=(at + 1).to_bytes(8),
+            start_time_unix_nano=10**18 + at * 1000, end_time_unix_nano=10**18 + at * 2000 + 500,
+        )  # fmt: skip
+        span.attributes.add(key=name).value.string_value = name
+        span.attributes.add(key="http.target").value.string_value = f"/{name}"
+    return k8strace.join(k8strace.decode(batch))
+
+
+@pytest.mark.slow
+def test_ten_thousand_hostile_names_stay_text(browser, tmp_path):
+    requests = hostile(10_000)
+    assert len(requests) == 10_000
+    requests.to_html(tmp_path / "hostile.html")
+    page = opened(browser, tmp_path / "hostile.html")
+    page.locator("#requests button.link").first.click()
+    assert page.locator("script").count() == 2
+    assert page.locator("img, iframe, object").count() == 0
+    assert page.said == []
+
+
+def test_redaction_leaves_no_name(requests):
+    text = requests.to_html(redact=True)
+    import base64
+    import gzip
+
+    packed = re.search(r'id="k8strace-data">([^<]+)<', text)[1]
+    data = gzip.decompress(base64.b64decode(packed))
+    whole = text.encode() + data
+    names = {
+        name for column in ("object_name", "namespace", "user_agent") for name in requests.column(column)
+    }
+    names |= set(requests.webhook_calls.column("webhook").to_pylist())
+    names -= {"kubernetes"}  # a Service of every cluster, and a word of media types
+    assert [name for name in names - {None} if len(name) > 8 and name.encode() in whole] == []
+
+
+def test_the_budget_is_kept_and_what_was_left_out_is_said(requests):
+    small = requests.to_html(max_mb=0.2)
+    assert len(small) < len(requests.to_html())
+    assert re.search(r"The call trees of [\d,]+ of 1,411 requests are in this page", small)
+
+
+def test_the_script_is_what_its_source_makes(tmp_path):
+    esbuild = ROOT / "page/node_modules/.bin/esbuild"
+    if not esbuild.exists():
+        pytest.skip("esbuild is not installed (cd page && npm ci)")
+    made = json.loads((ROOT / "page/package.json").read_text())["scripts"]["build"]
+    command = made.replace("../k8strace/page", str(tmp_path)).replace("esbuild ", f"{esbuild} ")
+    subprocess.run(command, shell=True, cwd=ROOT / "page", check=True, capture_output=True)
+    for name in ("page.js", "page.css"):
+        assert (tmp_path / name).read_bytes() == (ROOT / "k8strace/page" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_pictures_for_people(browser, file, requests):
+    """Written where K8STRACE_PICTURES says; what is tested is that nothing is wider than the window."""
+    folder = os.environ.get("K8STRACE_PICTURES")
+    for width in (400, 1280, 3840):
+        for theme in ("light", "dark"):
+            page = opened(
+                browser, file, f"#r={requests.slowest(1)[0].trace_id}",
+                viewport={"width": width, "height": 900}, color_scheme=theme,
+            )  # fmt: skip
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if folder:
+                page.screenshot(path=Path(folder) / f"{width}-{theme}.png")
+            page.context.close()
