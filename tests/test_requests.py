@@ -46,6 +46,8 @@ background_calls              143     156     161
 etcd_servers                 1358    1354    1472
 rpc_pairs                    1308    1302    1413
 orphans                        50      52      59
+cri_pairs                       0       0       0
+syncs                           0       0       0
 """
 LATEST = 1 << 62  # ns since the epoch
 NESTING = 8  # a request counts in the trees of at most this many requests around it

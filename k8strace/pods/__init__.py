@@ -32,7 +32,7 @@ def pods(source: Spans | Requests) -> Pods:
         >>> import k8strace
         >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
         >>> [pod.name for pod in pods.where(started=True).slowest()][:1]
-        ['pull-0']
+        ['init-0']
     """
     from k8strace.pods.facts import Facts  # only who asks for pods waits for what they need
     from k8strace.pods.result import Pods

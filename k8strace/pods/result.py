@@ -269,8 +269,8 @@ class Pods(ArrowExport):
         Examples:
             >>> import k8strace
             >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
-            >>> {pod.started for pod in pods.where(errors=lambda errors: errors > 0)}
-            {False}
+            >>> pods.where(started=False, errors=lambda errors: errors > 0).column("name")
+            ['nopull-0', 'nocm-0']
         """
         tests = [(self._all(name), fits(wanted)) for name, wanted in conditions.items()]
         return Pods(

@@ -55,9 +55,9 @@ impl Texts<'_> {
             if c.spans.status_code[row] != STATUS_ERROR || !text.is_empty() {
                 return (c.spans.status_code[row] == STATUS_ERROR).then_some(text);
             }
-            let told = run(&c.spans.events_end, row)
+            let mut told = run(&c.spans.events_end, row)
                 .filter_map(|event| c.event_attributes.string(event, message).map(|text| c.text(text)));
-            told.last().or(Some("error"))
+            told.next_back().or(Some("error"))
         })
     }
 }
