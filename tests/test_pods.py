@@ -14,6 +14,7 @@ from streamed import METHODS
 from test_requests import _each_span, _single, resent
 
 import k8strace
+from k8strace import cli
 from k8strace.pods.serving import Asked, requests_served
 
 CAPTURE = Path(__file__).parent / "data" / "node" / "k8s-1.37_kubelet.otlp.zst"
@@ -371,3 +372,11 @@ def test_a_sync_is_given_out_when_it_is_whole_and_later_probes_are_updates() -> 
     second = k8strace.pods(stream.take(now_ns=SECOND))
     assert len(second.probes) > len(first.probes)
     assert second.where(name="exec-0").column("start_ns") == first.where(name="exec-0").column("start_ns")
+
+
+def test_the_page_shows_what_report_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "howto" / "pods.md").read_text("utf-8")
+    shown = page.partition("\n…\n")[2].partition("\n…\n```")[0]
+    assert "Why these pods started slowly" in shown
+    assert cli.main(["report", "tests/data/node/k8s-1.37_kubelet.otlp.zst"]) == 0
+    assert shown in capsys.readouterr().out
