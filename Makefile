@@ -23,7 +23,7 @@ demo: $(CORE) ## where did the time go? the report on a real capture (CAPTURE=fi
 	$(BIN)/k8strace report $(CAPTURE)
 
 test: dev ## all Python tests, and every example in README, docs and docstrings (ARGS='-k join')
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 dev: $(VENV)/.dev $(CORE) ## editable set-up: .venv with everything, and a release build of the core
 
