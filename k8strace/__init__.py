@@ -23,6 +23,7 @@ from k8strace.exceptions import (
     RulesError,
     SamplingError,
 )
+from k8strace.pods import pods
 from k8strace.requests import Request, Requests, join
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
@@ -34,6 +35,8 @@ if _TYPE_CHECKING:
     from k8strace.findings import Finding, Findings
     from k8strace.formats import read, scan
     from k8strace.formats.client_times import ClientTime, read_client_times
+    from k8strace.pods.result import Pod, Pods
+    from k8strace.pods.syncs import Sync, Syncs
     from k8strace.rules import read_rules
     from k8strace.stream import RequestStream, StreamSettings
     from k8strace.whatif import Change, Projection
@@ -48,9 +51,13 @@ _LATER = {
     "Comparison": "compare.result",
     "Finding": "findings",
     "Findings": "findings",
+    "Pod": "pods.result",
+    "Pods": "pods.result",
     "Projection": "whatif",
     "RequestStream": "stream",
     "StreamSettings": "stream",
+    "Sync": "pods.syncs",
+    "Syncs": "pods.syncs",
     "check": "budgets",
     "read": "formats",
     "read_budgets": "budgets",
@@ -74,6 +81,8 @@ __all__ = [
     "Findings",
     "FormatError",
     "K8straceError",
+    "Pod",
+    "Pods",
     "Projection",
     "Request",
     "RequestStream",
@@ -84,6 +93,8 @@ __all__ = [
     "Signature",
     "Spans",
     "StreamSettings",
+    "Sync",
+    "Syncs",
     "Table",
     "Taxonomy",
     "attribute",
@@ -91,6 +102,7 @@ __all__ = [
     "compare",
     "decode",
     "join",
+    "pods",
     "read",
     "read_budgets",
     "read_client_times",

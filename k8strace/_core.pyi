@@ -154,10 +154,10 @@ class JoinedSpans:
     def __len__(self) -> int: ...
     def is_apiserver(self, service: str) -> bool:
         """Whether a service is an API server here."""
-    def resource(self, key: str) -> list[str | None]:
-        """An attribute of the resource of each request's SERVER span, as text."""
+    def resource(self, key: str, table: str) -> list[str | None]:
+        """An attribute of the resource of each request's SERVER span, or each sync's span, as text."""
     def counts(self) -> list[tuple[str, int]]:
-        """Counts by name: traces, requests, rpc_pairs, background_calls."""
+        """Counts by name: traces, requests, rpc_pairs, cri_pairs, background_calls, syncs."""
     def ledger(self) -> list[tuple[str, bool, int]]:
         """(role, is a use, spans), in the ledger's order."""
     def roles(self) -> Sequence[int]:
@@ -167,7 +167,7 @@ class JoinedSpans:
         One of the tables.
 
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
-        "webhook_calls", "conflicts" or "silences". Raises ValueError.
+        "webhook_calls", "conflicts", "silences", "syncs", "cri_calls" or "kubelet_requests". Raises ValueError.
         """
     def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
         """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
@@ -179,6 +179,14 @@ class JoinedSpans:
         self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
     ) -> AttributedRequests:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
+    def attribute_syncs(
+        self, answers: _Answers, method: str, overlap: str, until: Sequence[int | None] | None
+    ) -> AttributedRequests:
+        """
+        Divides the wall time of syncs: of each up to an instant, or not at all where it is None; without any, of all.
+
+        Raises ValueError.
+        """
     def named_calls(self) -> list[tuple[str, str]]:
         """Calls that have a name: ("webhook" or "etcd", name), numbered from 1 on."""
     def retime(self, answers: _Answers, edits: _Edits, requests: Sequence[int]) -> RetimedRequests:
@@ -187,6 +195,8 @@ class JoinedSpans:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def explain_sync(self, sync: int, answers: _Answers) -> Explained:
+        """The tree of one sync. Raises IndexError, ValueError."""
     def critical_within(
         self,
         answers: _Answers,

@@ -10,15 +10,17 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 from k8strace import _core
 from k8strace.components import by_component, component_of
-from k8strace.requests import Request, Requests
+from k8strace.requests import Requests
+from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport
 
@@ -51,17 +53,29 @@ class Attribution(ArrowExport):
         True
     """
 
-    def __init__(self, requests: Requests, method: Method, overlap: Overlap) -> None:
-        table = requests._joined.phase_table
-        self._requests = requests
+    def __init__(self, divided: Selection[Any], method: Method, overlap: Overlap) -> None:
+        table = divided._joined.phase_table
+        self._divided = divided
         self._method = method
         self._names = table.names
-        self._core = requests._joined.core.attribute(table.answers, method, overlap, requests._chosen)
+        self._core = divided._divide(table.answers, method, overlap)
 
     @property
     def requests(self) -> Requests:
-        """The requests whose time was divided."""
-        return self._requests
+        """
+        The requests whose time was divided.
+
+        Raises:
+            TypeError: It was that of something else: see `divided`.
+        """
+        if not isinstance(self._divided, Requests):
+            raise TypeError(f"this is about {self._divided.TABLE}, not requests")
+        return self._divided
+
+    @property
+    def divided(self) -> Selection[Any]:
+        """What was divided: requests, or syncs of pods."""
+        return self._divided
 
     @property
     def method(self) -> Method:
@@ -71,18 +85,16 @@ class Attribution(ArrowExport):
     @cached_property
     def phase_names(self) -> tuple[str, ...]:
         """All phases that took time in these requests, in alphabetical order."""
-        return tuple(
-            name for name, ns in zip(self._names, self._sum(self._requests._rows), strict=True) if ns
-        )
+        return tuple(name for name, ns in zip(self._names, self._sum(self._divided._rows), strict=True) if ns)
 
     @cached_property
     def component_names(self) -> tuple[str, ...]:
         """All components that took time in these requests, in alphabetical order."""
         return tuple(sorted({component_of(name) for name in self.phase_names}))
 
-    def __getitem__(self, request: Request | int) -> Parts:
+    def __getitem__(self, request: SupportsIndex) -> Parts:
         """
-        What one request's time was made of.
+        What one request's time was made of, or one sync's.
 
         Args:
             request: The request, or its index among all joined ones.
@@ -97,14 +109,16 @@ class Attribution(ArrowExport):
             >>> sum(k8strace.attribute(slow)[slow[0]].phases.values()) == slow[0].wall_ns
             True
         """
-        index = request if isinstance(request, int) else request.request
+        index = operator.index(request)
         if index not in self._members:
-            raise KeyError(f"request {index} is not one of the {len(self):,} whose time was divided here")
+            raise KeyError(
+                f"{self._divided.TABLE[:-1]} {index} is not one of the {len(self):,} whose time was divided here"
+            )
         return Parts({self._names[phase]: ns for phase, ns in self._core.parts(index)})
 
     @cached_property
     def _members(self) -> Collection[int]:
-        rows = self._requests._rows
+        rows = self._divided._rows
         return rows if isinstance(rows, range) else frozenset(rows)
 
     def phases(self, request: int) -> dict[str, int]:
@@ -117,7 +131,7 @@ class Attribution(ArrowExport):
 
     def totals(self) -> dict[str, int]:
         """Phase → ns, over these requests; one inside another one of them is counted there, not twice."""
-        return self._named(self._sum(self._requests.outermost()._rows))
+        return self._named(self._sum(self._divided.outermost()._rows))
 
     def _sum(self, rows: Sequence[int]) -> list[int]:
         return self._core.totals(list(rows), len(self._names))
@@ -126,17 +140,17 @@ class Attribution(ArrowExport):
         return {name: ns for name, ns in zip(self._names, sums, strict=True) if ns}
 
     def __len__(self) -> int:
-        return len(self._requests)
+        return len(self._divided)
 
     def _arrow(self) -> _core.Table:
-        keys = ("trace_id", "span_id", "verb", "resource")
-        known = {key: self._requests._joined.column(key) for key in keys}
-        parts = [(row, phase, ns) for row in self._requests._rows for phase, ns in self._core.parts(row)]
+        keys = self._divided.IDENTITY
+        known = {key: self._divided._all(key) for key in keys}
+        parts = [(row, phase, ns) for row in self._divided._rows for phase, ns in self._core.parts(row)]
         texts = [(key, "text", [known[key][row] for row, *_ in parts]) for key in keys]
         names = [self._names[phase] for _, phase, _ in parts]
         return _core.make_table(
             [
-                ("request", "int", [row for row, *_ in parts]),
+                (self._divided.TABLE[:-1], "int", [row for row, *_ in parts]),
                 *texts,
                 ("component", "text", [component_of(name) for name in names]),
                 ("phase", "text", names),
@@ -181,7 +195,7 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        members = self._requests._judged(long_running=long_running)._grouped(keys)
+        members = self._divided._judged(long_running=long_running)._grouped(keys)
         groups = [
             self._group(dict(zip(keys, values, strict=True)), rows, quantiles)
             for values, rows in members.items()
@@ -219,10 +233,10 @@ class Attribution(ArrowExport):
             raise ValueError(
                 "self times do not sum to the wall time: attribute by critical_path or active_share"
             )
-        return compositions(population_of(self._requests, self._core, by), q, by)
+        return compositions(population_of(self.requests, self._core, by), q, by)
 
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
-        wall = self._requests._joined.column("wall_ns")
+        wall = self._divided._all("wall_ns")
         ranked = sorted(rows, key=lambda row: (wall[row], row))
         first = [nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
@@ -232,7 +246,7 @@ class Attribution(ArrowExport):
         return Group(keys, self._band(ranked, ranked[-1]), bands)
 
     def _band(self, rows: list[int], exemplar: int) -> Band:
-        column = self._requests._joined.column
+        column = self._divided._all
         phases = self._named(self._sum(rows))
         return Band(
             requests=len(rows),
@@ -267,10 +281,12 @@ class Attribution(ArrowExport):
         """
         from k8strace.whatif import project  # only who asks for it waits for it
 
-        return project(self._requests, changes)
+        return project(self.requests, changes)
 
     def _errors(self, rows: list[int]) -> dict[str, Errors]:
-        code, wall = (self._requests._joined.column(name) for name in ("http_status", "wall_ns"))
+        if self._divided.TABLE != "requests":
+            return {}
+        code, wall = (self._divided._all(name) for name in ("http_status", "wall_ns"))
         found: dict[str, list[int]] = {}
         for row in rows:
             if (code[row] or 0) >= 400:
@@ -278,7 +294,7 @@ class Attribution(ArrowExport):
         return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:
-        return f"Attribution({len(self)} requests by {self._method}: {', '.join(self.component_names)})"
+        return f"Attribution({len(self)} {self._divided.TABLE} by {self._method}: {', '.join(self.component_names)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,13 +456,13 @@ def _typed(values: list[Any]) -> tuple[str, list[Any]]:
 
 
 def attribute(
-    requests: Requests, *, method: Method = "critical_path", overlap: Overlap = "clip"
+    requests: Selection[Any], *, method: Method = "critical_path", overlap: Overlap = "clip"
 ) -> Attribution:
     """
     Divides the wall time of every request among components and phases, in integer nanoseconds.
 
     Args:
-        requests: Joined requests. Not changed.
+        requests: Joined requests, or syncs of pods. Not changed.
         method: "critical_path", "active_share" or "self_time".
         overlap: What the critical path does with a child that overlaps a later sibling: "clip" counts its part
             before it, "happens_before" ignores it, as Jaeger and CRISP do.

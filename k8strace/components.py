@@ -69,7 +69,10 @@ class Signature(NamedTuple):
     What attributes and events tell, where a rule of k8strace's needs it. Of an HTTP call of the apiserver that is not
     below `Call … webhook`, whom it is for: "webhook", "aggregator" (the request itself is sent on), "api" (another
     request of the API) or "webhook_or_aggregator" (nothing tells). Of `SerializeObject`: "interleaved" if it was
-    encoded or compressed while it was written. Otherwise None.
+    encoded or compressed while it was written. Of `syncPod`: "volumes" if it failed for want of them. Of a container
+    runtime's HTTP call: "resolve" if it asks what an image is, and fetches nothing of it. Of `authorization` and `Get`
+    in a request that is answered beyond the apiserver: "kubelet" (exec, attach, port-forward, log, a node's proxy) or
+    "upstream" (the proxy of a pod or a service). Otherwise None.
     """
 
 
@@ -184,16 +187,18 @@ def below(call: str, phase: str) -> str:
     answer for all that they cause, and the rest of the name says who did it.
 
     Args:
-        call: Component of the call.
+        call: Component of the call; the phase of one that a container runtime does in parts.
         phase: Phase of a span somewhere below it, by k8strace's own rules.
 
     Examples:
         >>> below("webhook", "unattributed"), below("aggregator", "etcd.raft"), below("etcd", "etcd.raft")
         ('webhook.server', 'aggregator.etcd', 'etcd.raft')
+        >>> below("runtime.sandbox", "unattributed"), below("runtime.sandbox", "cni.setup")
+        ('runtime.sandbox', 'cni.setup')
     """
     component = component_of(phase)
     if component == UNATTRIBUTED:
-        return f"{call}.server"
+        return call if "." in call else f"{call}.server"
     return f"{call}.{component}" if call in _TAKES_OVER and call != component else phase
 
 
@@ -266,13 +271,74 @@ def _write(phase: str) -> dict[str, Mark]:
     return dict.fromkeys(names, _from(f"serialize.{phase}"))
 
 
+def _beyond(phase: str, detail: str) -> tuple[Rule, ...]:
+    """
+    The wait for whoever answers beyond the apiserver.
+
+    It is in the innermost filter, authorization, since connecting has no span; of a log, in writing the response.
+    """
+    inner: dict[str, Any] = {"service": "apiserver", "kind": INTERNAL, "detail": detail}
+    writing = {"About to write a response": Mark(after=phase), "Writing http response done": _from(None)}
+    return (
+        Rule(phase, name="authorization", **inner),
+        Rule("apiserver.unattributed", name="Get", events=_WATCH_CACHE | writing, **inner),
+    )
+
+
 _KMS = {
     "About to decrypt DEK using remote service": Mark(after="kms.decrypt"),
     "DEK decryption succeeded": _from("storage.transform"),
     "DEK decryption failed": _from("storage.transform"),
 }
 
+_KUBELET: Final = "k8s.io/kubernetes/pkg/kubelet"
+_CRI: Final = {
+    "RunPodSandbox": "sandbox",
+    "StopPodSandbox": "sandbox.stop",
+    "PullImage": "image",
+    "CreateContainer": "container.create",
+    "StartContainer": "container.start",
+    "StopContainer": "container.stop",
+    "RemoveContainer": "container.remove",
+    "ExecSync": "exec",
+    "*": "status",
+}
+"""Call to a container runtime → what it does. What is below a call is the call's, but for what has a rule."""
+
+
+def _node(phase: str, name: str, **conditions: Any) -> Rule:
+    """A rule for a span of a kubelet or a container runtime."""
+    return Rule(phase, name=name, **{"kind": INTERNAL, **conditions})
+
+
+def _in_sandbox(phase: str, name: str) -> tuple[Rule, ...]:
+    """The same below the call that makes a sandbox: before containerd 2.1 without a span between."""
+    return tuple(_node(phase, name, parent=parent) for parent in ("cri.sandbox.*", "*/RunPodSandbox"))
+
+
+_NODE_RULES: Final[tuple[Rule, ...]] = (
+    # A pod's sync. Up to its first call the kubelet makes directories and waits for volumes, which is nearly all of it.
+    _node("kubelet.volumes", "syncPod", scope=_KUBELET, detail="volumes"),
+    _node("kubelet.sync", "syncPod", scope=_KUBELET, events={"first call": Mark("kubelet.volumes")}),
+    _node("kubelet.terminate", "syncTerminat*Pod", scope=_KUBELET),
+    Rule("apiserver.call", service="kubelet", kind=CLIENT, scope=_ROOT),
+    # What the runtime does for it.
+    *(
+        Rule(f"runtime.{does}", name=f"runtime.v1*.*/{call}", kind=CLIENT, scope=_GRPC)
+        for call, does in _CRI.items()
+    ),
+    *_in_sandbox("runtime.sandbox.create_task", "container.NewTask"),
+    *_in_sandbox("runtime.sandbox.start_task", "*task.Start"),
+    _node("cni.remove", "cni.Remove"),
+    _node("cni.setup", "cni.*"),
+    Rule("registry.resolve", name="remotes.docker.resolver.HTTPRequest", kind=CLIENT, detail="resolve"),
+    Rule("registry.fetch", name="remotes.docker.resolver.HTTPRequest", kind=CLIENT),
+    _node("registry.fetch", "pkg.unpack.unpacker.fetchLayer"),
+    _node("runtime.image.unpack", "pkg.unpack.unpacker.unpack*"),
+)
+
 _RULES: Final[tuple[RuleFunction, ...]] = (
+    *_NODE_RULES,
     # The request's SERVER span: the filter chain around the handler, and the handler itself where it has no span.
     Rule("apiserver.watch", service="apiserver", scope=_ROOT, kind=SERVER, request_verb="watch"),
     Rule("apiserver.handler", service="apiserver", scope=_ROOT, kind=SERVER, request_verb="nonresource"),
@@ -284,6 +350,8 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     _api("flowcontrol.to_authorization", "priorityandfairness"),
     _api("watch", "authorization", request_verb="watch"),
     _api("handler", "authorization", request_verb="nonresource"),
+    *_beyond("upstream.kubelet", "kubelet"),
+    *_beyond("upstream", "upstream"),
     _api("authorization.to_handler", "authorization"),
     # Handlers.
     _api(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from k8strace import _core
 from k8strace.components import (
@@ -66,10 +66,20 @@ def phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
 
 
 def _calls(signatures: Sequence[Signature], phases: Sequence[str]) -> list[str]:
-    """The component of every signature that is a call out of the process; empty for the others."""
-    pairs = zip(signatures, map(component_of, phases), strict=True)
-    own = ("apiserver", UNATTRIBUTED)
-    return [component if s.kind == CLIENT and component not in own else "" for s, component in pairs]
+    """The component of every signature that is a call out of the process, or what a node does; empty for the others."""
+    return [_call(signature, phase) for signature, phase in zip(signatures, phases, strict=True)]
+
+
+def _call(signature: Signature, phase: str) -> str:
+    component = component_of(phase)
+    if component in _IN_PARTS:
+        return phase
+    return component if signature.kind == CLIENT and component not in _OWN else ""
+
+
+_OWN: Final = ("apiserver", UNATTRIBUTED)
+_IN_PARTS: Final = ("runtime", "cni", "registry")
+"""Components of a node, whose phases go on to what is below them, where that has no rule of its own."""
 
 
 def _contexts(calls: Sequence[str]) -> list[Context]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,8 +18,9 @@ from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
+from k8strace.selection import Selection
 from k8strace.spans import Issue, Spans
-from k8strace.tables import ArrowExport, Shown, Table
+from k8strace.tables import Shown, Table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from k8strace.formats.content import Readable
 
 RESOURCE: Final = "resource."
-"""Columns that begin so are attributes of the resource that sent the SERVER span."""
+"""Columns that begin so are attributes of the resource that sent the root span."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -142,7 +143,7 @@ class Request(Shown):
     Index of the request that caused this one, by a span link. It is not in that one's tree, nor in its sums:
     kube-apiserver begins a new trace for callers it does not trust, such as a webhook that calls back.
     """
-    caller: str | None
+    caller_service: str | None
     """
     `service.name` of a traced client that made it, such as "kubelet": of the CLIENT span that is its parent, or that
     one of its links names, outside requests.
@@ -150,6 +151,8 @@ class Request(Shown):
     caller_trace_id: str | None
     caller_span_id: str | None
     """Of that span, in hex."""
+    caller_ns: int | None
+    """How long that span lasted. Minus `wall_ns`: the time beyond the request, on the way and before its span."""
     counted_in: int | None
     """
     Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
@@ -207,6 +210,9 @@ class Request(Shown):
             parts.append(f"-n {self.namespace}")
         return " ".join(part for part in parts if part)
 
+    def __index__(self) -> int:
+        return self.request
+
     def __repr__(self) -> str:
         ms = self.wall_ns / 1e6
         return f"Request({self.what}, {ms:.3f} ms, {self.spans} spans, {self.etcd_call_count} etcd calls)"
@@ -222,7 +228,7 @@ class _Joined:
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
-        self.columns: dict[str, list[Any]] = {}
+        self.columns: dict[tuple[str, str], list[Any]] = {}
         self._several: dict[str, list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
@@ -231,13 +237,17 @@ class _Joined:
     def table(self) -> _core.Table:
         return self.named("requests")
 
-    def column(self, name: str) -> list[Any]:
-        if name not in self.columns:
+    def column(self, name: str, table: str = "requests") -> list[Any]:
+        if (table, name) not in self.columns:
             key = name.removeprefix(RESOURCE)
-            self.columns[name] = self._column(name) if key == name else self.core.resource(key)
-        return self.columns[name]
+            self.columns[table, name] = (
+                self._column(name, table) if key == name else self.core.resource(key, table)
+            )
+        return self.columns[table, name]
 
-    def _column(self, name: str) -> list[Any]:
+    def _column(self, name: str, table: str) -> list[Any]:
+        if table != "requests":
+            return self._plain(name, table)
         if name in self.table.column_names:
             return self.table.column(name).to_pylist()
         values = column_of(name, self)
@@ -248,6 +258,14 @@ class _Joined:
                 f"and {RESOURCE}KEY"
             )
         return values
+
+    def _plain(self, name: str, table: str) -> list[Any]:
+        names = self.named(table).column_names
+        if name not in names:
+            raise KeyError(
+                f"there is no column {name!r} of {table}, but {', '.join(names)}, and {RESOURCE}KEY"
+            )
+        return self.named(table).column(name).to_pylist()
 
     def row_names(self, rows: Iterable[int | None]) -> list[str | None]:
         """Names of spans."""
@@ -343,7 +361,7 @@ class _Joined:
         return grouped
 
 
-class Requests(ArrowExport, FileExport):
+class Requests(Selection[Request], FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
@@ -360,15 +378,15 @@ class Requests(ArrowExport, FileExport):
         Requests(1 of 1411 requests)
     """
 
-    __slots__ = ("_joined", "_rows")
+    TABLE = "requests"
+    IDENTITY = ("trace_id", "span_id", "verb", "resource")
 
-    def __init__(self, joined: _Joined, rows: Sequence[int] | None = None) -> None:
-        self._joined = joined
-        self._rows = range(len(joined.core)) if rows is None else rows
+    __slots__ = ()
 
-    def _arrow(self) -> _core.Table:
-        table = self._joined.table
-        return table if self._rows == range(len(table)) else table.take(self._rows)
+    _joined: _Joined
+
+    def _with(self, rows: Sequence[int]) -> Requests:
+        return Requests(self._joined, rows)
 
     @property
     def spans(self) -> Spans:
@@ -380,24 +398,25 @@ class Requests(ArrowExport, FileExport):
         """Who spent the time: the rules that `tree`, `graph` and `attribute` go by."""
         return self._joined.taxonomy
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Request]:
-        return (self._request(row) for row in self._rows)
-
     @overload
     def __getitem__(self, index: int) -> Request: ...
     @overload
     def __getitem__(self, index: slice) -> Requests: ...
     def __getitem__(self, index: int | slice) -> Request | Requests:
         if isinstance(index, slice):
-            return Requests(self._joined, self._rows[index])
-        return self._request(self._rows[index])
+            return self._with(self._rows[index])
+        return self._row(self._rows[index])
 
-    def _request(self, row: int) -> Request:
+    def _row(self, row: int) -> Request:
         values = {name: self._joined.column(name)[row] for name in _FIELDS}
         return Request(**values, _requests=self)
+
+    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+        return self._joined.core.attribute(answers, method, overlap, self._chosen)
+
+    def _measured(self, *, long_running: bool) -> Requests:
+        """Those whose times can be true, and that do not stay open by nature."""
+        return self._where(timed=True, **({} if long_running else {"long_running": False}))
 
     def find(self, trace_id: str) -> Requests:
         """The requests of a trace, by its id in hex or the beginning of it."""
@@ -456,7 +475,7 @@ class Requests(ArrowExport, FileExport):
         if len(values) != len(joined.core):
             raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
         copy = _Joined(joined.spans, joined.taxonomy, joined.core)
-        copy.columns = {**joined.columns, name: list(values)}
+        copy.columns = {**joined.columns, ("requests", name): list(values)}
         return Requests(copy, self._rows)
 
     @property
@@ -506,9 +525,7 @@ class Requests(ArrowExport, FileExport):
             count: At most so many; None for all.
             long_running: Keep watches and other requests that stay open by their nature.
         """
-        wall = self._joined.column("wall_ns")
-        rows = self.where(timed=True, **({} if long_running else {"long_running": False}))._rows
-        return Requests(self._joined, sorted(rows, key=lambda row: (-wall[row], row))[:count])
+        return self._measured(long_running=long_running)._by_length(count)
 
     def outermost(self) -> Requests:
         """
@@ -520,45 +537,26 @@ class Requests(ArrowExport, FileExport):
             >>> requests.outermost()
             Requests(1 of 2 requests)
         """
-        around = self._joined.column("counted_in")
+        around = self._all("counted_in")
         if not any(around[row] is not None for row in self._rows):
             return self
         chosen = set(self._rows)
         inside: dict[int | None, bool] = {None: False}
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
-        return Requests(self._joined, rows)
-
-    def _judged(self, *, long_running: bool = False) -> Requests:
-        """Those that latency statistics are about: with possible times, not open by their nature, outermost."""
-        kept = self.where(timed=True, **({} if long_running else {"long_running": False}))
-        return kept.outermost()
-
-    def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
-        """Values of columns → indices of the requests that have them, in order."""
-        columns = [self._joined.column(key) for key in keys]
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for row in self._rows:
-            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
-        return groups
+        return self._with(rows)
 
     @property
     def column_names(self) -> Sequence[str]:
         """Names of the columns, in order: the fields of `Request`, and its start and end as times."""
         return self._joined.table.column_names
 
-    def column(self, name: str) -> list[Any]:
-        """
-        One column as a list, in the order of these requests; `resource.KEY` as in `where`.
-
-        Raises:
-            KeyError: There is no such column.
-        """
-        values = self._joined.column(name)
-        return [values[row] for row in self._rows]
-
     @property
     def counts(self) -> dict[str, int]:
-        """How many traces, requests, rpc_pairs and background_calls were joined, selected or not."""
+        """How many traces, requests and so on were joined, selected or not.
+
+        `rpc_pairs`: gRPC CLIENT spans with their SERVER span, of the apiserver and etcd; `cri_pairs`: the same of
+        kubelets and container runtimes. `background_calls`, and `syncs` of pods.
+        """
         return dict(self._joined.core.counts())
 
     @property
@@ -894,16 +892,6 @@ class Requests(ArrowExport, FileExport):
         for caller, called, calls, total_ns in self._joined.core.calls(table.answers, group, self._chosen):
             graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
         return graph
-
-    @property
-    def _is_everything(self) -> bool:
-        """Nothing was selected: the requests are all that there are, in their order."""
-        return self._rows == range(len(self._joined.core))
-
-    @property
-    def _chosen(self) -> list[int] | None:
-        """The indices of these requests; None for all."""
-        return None if self._is_everything else list(self._rows)
 
     @property
     def _calls(self) -> dict[int | None, list[EtcdCall]]:

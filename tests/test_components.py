@@ -175,18 +175,70 @@ def test_what_captures_cannot_show_is_shown_by_what_a_sender_would_send(shown: s
     assert phases(*make())[phase] > 0
 
 
+NODE = Path(__file__).parent / "data" / "node" / "k8s-1.37_kubelet.otlp.zst"
+
+# Spans of kubelets and container runtimes that the capture has not, and their phases.
+ON_A_NODE = [
+    (Signature("kubelet", HTTP, CLIENT, "HTTP POST", "syncPod", True, None), "apiserver.call"),
+    (
+        Signature(
+            "kubelet", GRPC, CLIENT, "runtime.v1.RuntimeService/RemoveContainer", "syncPod", True, None
+        ),
+        "runtime.container.remove",
+    ),
+    (
+        Signature(
+            "containerd",
+            "t",
+            INTERNAL,
+            "container.NewTask",
+            "runtime.v1.RuntimeService/RunPodSandbox",
+            True,
+            None,
+        ),
+        "runtime.sandbox.create_task",
+    ),
+    (
+        Signature(
+            "containerd", "t", INTERNAL, "task.Start", "runtime.v1.RuntimeService/RunPodSandbox", True, None
+        ),
+        "runtime.sandbox.start_task",
+    ),
+    (
+        Signature("containerd", "t", INTERNAL, "pkg.unpack.unpacker.fetchLayer", "unpack", True, None),
+        "registry.fetch",
+    ),
+    (
+        Signature("apiserver", "t", INTERNAL, "authorization", "audit", True, "connect", "upstream"),
+        "upstream",
+    ),
+    (
+        Signature("apiserver", "t", INTERNAL, "Get", "authorization", True, "get", "upstream"),
+        "apiserver.unattributed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("signature", "phase"), ON_A_NODE)
+def test_what_the_capture_of_a_node_has_not_has_rules_too(signature: Signature, phase: str) -> None:
+    assert TAXONOMY.phase(signature) == phase
+
+
 def test_every_rule_fires(capture_127: Path, capture_131: Path, capture_136: Path) -> None:
-    real = set().union(
-        *(fired(k8strace.join(k8strace.read(capture))) for capture in (capture_127, capture_131, capture_136))
-    )
+    captures = (capture_127, capture_131, capture_136)
+    real = set().union(*(fired(k8strace.join(k8strace.read(capture))) for capture in captures))
+    node = real | fired(k8strace.join(k8strace.read(NODE)))
+    asked = {next(at for at, rule in enumerate(TAXONOMY.rules) if rule(s)) for s, _ in ON_A_NODE}
+    assert not asked & node, "a capture shows it"
     made = {shown: fired(joined(request(*make()))) for shown, (_, make) in BEYOND_CAPTURES.items()}
-    assert real | set().union(*made.values()) == set(range(len(TAXONOMY.rules)))
+    assert node | asked | set().union(*made.values()) == set(range(len(TAXONOMY.rules)))
     for shown, (phase, _) in BEYOND_CAPTURES.items():
         assert phase in {RULES[at].phase for at in made[shown] - real}, "a capture shows it"
 
 
 def test_every_phase_has_a_component_of_the_closed_list() -> None:
     components = {"apiserver", "etcd", "webhook", "kms", "aggregator", "egress", "unattributed"}
+    components |= {"kubelet", "runtime", "cni", "registry", "upstream"}
     assert {component_of(phase) for phase in PHASES} == components
 
 

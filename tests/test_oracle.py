@@ -356,6 +356,9 @@ def test_each_span_set_aside_says_why() -> None:
         "request": 2,
         "prelude": 0,
         "background": 2,
+        "sync": 0,
+        "kubelet": 0,
+        "runtime": 0,
         "duplicate": 3,  # one of Watch, Range and Txn each
         "invalid_id": 0,
         "orphan": 1,

@@ -46,6 +46,8 @@ background_calls              143     156     161
 etcd_servers                 1358    1354    1472
 rpc_pairs                    1308    1302    1413
 orphans                        50      52      59
+cri_pairs                       0       0       0
+syncs                           0       0       0
 """
 LATEST = 1 << 62  # ns since the epoch
 NESTING = 8  # a request counts in the trees of at most this many requests around it
@@ -233,7 +235,9 @@ def by_root(requests: k8strace.Requests) -> dict[oracle.Id, k8strace.Request]:
 
 def check_join(requests: k8strace.Requests, expected: oracle.Joined) -> None:
     assert roles(requests) == expected.roles
-    assert requests.counts["rpc_pairs"] == len(expected.pairs)
+    assert requests.counts["rpc_pairs"] + requests.counts["cri_pairs"] == len(expected.pairs)
+    both_sides = {end: expected.rows[end].is_cri for pair in expected.pairs for end in pair}
+    assert requests.counts["cri_pairs"] == sum(both_sides[a] and both_sides[b] for a, b in expected.pairs)
     background = [row for row in expected.rows if row.is_etcd_client]
     assert requests.counts["background_calls"] == sum(
         expected.roles[row.number] == "background" for row in background

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Final
 
-from k8strace import Requests, attribute
+from k8strace import Requests, Syncs, attribute, pods
 from k8strace.cli.exits import NotFoundError, UsageError
 from k8strace.cli.inputs import joined
 from k8strace.cli.numbers import from_zero
@@ -34,7 +34,7 @@ def add_tree(commands: Commands) -> None:
         commands,
         "tree",
         _tree,
-        "the call trees of one trace",
+        "the call trees of one trace: API requests, and syncs of pods",
         "  k8strace tree traces.json 599a76870dde648108fa12196d7b16ba\n"
         "  k8strace tree traces.json 599a7 --json\n",
     )
@@ -56,26 +56,32 @@ def add_tree(commands: Commands) -> None:
 def _tree(asked: argparse.Namespace) -> None:
     if not re.fullmatch("[0-9a-fA-F]{1,32}", asked.trace_id):
         raise UsageError(f"expected a trace id of up to 32 hex digits, got {asked.trace_id!r}")
-    attribution = attribute(_of_trace(joined(asked), asked.trace_id.lower()), method=asked.method)
+    requests, syncs = _of_trace(joined(asked), asked.trace_id.lower())
+    attribution = attribute(requests, method=asked.method)
     if asked.json:
         from k8strace.views.records import tree_record
 
-        return write_json([tree_record(attribution)])
+        return write_json([tree_record(attribution, syncs)])
     from k8strace.views.branches import tree_lines
 
     look = look_of(asked)
-    return write_text(tree_lines(attribution, look, asked.limit or None), look)
+    limit = asked.limit or None
+    if not syncs:
+        return write_text(tree_lines(attribution, look, limit), look)
+    from k8strace.views.pods import sync_lines
+
+    return write_text([*tree_lines(attribution, look, limit), *sync_lines(syncs, look, limit)], look)
 
 
-def _of_trace(requests: Requests, prefix: str) -> Requests:
-    found = requests.find(prefix)
-    traces = list(dict.fromkeys(found.column("trace_id")))
+def _of_trace(requests: Requests, prefix: str) -> tuple[Requests, Syncs]:
+    found, syncs = requests.find(prefix), pods(requests).syncs.find(prefix)
+    traces = list(dict.fromkeys([*found.column("trace_id"), *syncs.column("trace_id")]))
     if not traces:
         raise NotFoundError(_why_no_request(requests, prefix))
     if len(traces) > 1:
         shown = ", ".join(traces[:MOST_MATCHES]) + (", …" if len(traces) > MOST_MATCHES else "")
         raise NotFoundError(f"{len(traces):,} traces with requests begin with {prefix}: {shown}")
-    return found
+    return found, syncs
 
 
 def _why_no_request(requests: Requests, prefix: str) -> str:
@@ -85,4 +91,4 @@ def _why_no_request(requests: Requests, prefix: str) -> str:
     if not roles:
         return f"no trace begins with {prefix}"
     told = ", ".join(f"{role} {number_of:,}" for role, number_of in roles.most_common())
-    return f"no API request in what begins with {prefix}; its spans: {told}"
+    return f"no API request and no sync of a pod in what begins with {prefix}; its spans: {told}"

@@ -92,7 +92,7 @@ def _reaches_all(ids: Collection[str]) -> bool:
 
 def sampled(selection: Selection) -> Iterator[Finding]:
     """Only a part of the traces was recorded."""
-    trace_id, caller = selection.of_all("trace_id"), selection.of_all("caller")
+    trace_id, caller = selection.of_all("trace_id"), selection.of_all("caller_service")
     own = [row for row in selection.rows if caller[row] is None]
     ids = {trace_id[row] for row in own}
     if len(ids) < FEWEST or _reaches_all(ids):

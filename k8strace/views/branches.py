@@ -34,7 +34,7 @@ from k8strace.views.text import (
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["request_lines", "title_of", "tree_lines"]
+__all__ = ["request_lines", "rooted_lines", "title_of", "tree_lines"]
 
 _LEAST_NAME: Final = 14
 """Characters that guides leave to a name."""
@@ -98,19 +98,33 @@ def request_lines(
         rank: Its place among the slowest; 0 for none.
         limit: Spans of its tree at most, those that it waited for first; None for all.
     """
-    lead = f"{rank}. " if rank else ""
-    hang = " " * max(len(lead), 2)
     title = f"{title_of(request)}  {duration(request.wall_ns)}"
     phases = attribution.phases(request.request)
-    parts = attribution.components(request.request)
+    return rooted_lines(title, _particulars(request), phases, request.tree, look, rank=rank, limit=limit)
+
+
+def rooted_lines(
+    title: str,
+    particulars: Iterable[str],
+    phases: Mapping[str, int],
+    tree: nx.DiGraph[str],
+    look: Look,
+    *,
+    rank: int = 0,
+    limit: int | None = None,
+) -> list[Text]:
+    """Everything about a call tree, whatever its root is: see `request_lines`."""
+    lead = f"{rank}. " if rank else ""
+    hang = " " * max(len(lead), 2)
+    parts: dict[str, int] = {}
+    for phase, ns in phases.items():
+        parts[component_of(phase)] = parts.get(component_of(phase), 0) + ns
     return [
         *wrapped(title, look, mark=Text(lead or hang, style="bold"), indent=0, style="bold"),
-        *flowed(
-            (Text(piece, style="dim") for piece in _particulars(request)), look, between=" · ", hang=hang
-        ),
+        *flowed((Text(piece, style="dim") for piece in particulars), look, between=" · ", hang=hang),
         *flowed(component_bar(parts, sum(parts.values()), look), look, hang=hang),
         _fitting(hang, _phases(phases), look.width),
-        *_tree(request, look, hang, limit),
+        *_tree(tree, look, hang, limit),
     ]
 
 
@@ -147,8 +161,7 @@ def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
 # ── The tree ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tree(request: Request, look: Look, hang: str, limit: int | None) -> list[Text]:
-    tree = request.tree
+def _tree(tree: nx.DiGraph[str], look: Look, hang: str, limit: int | None) -> list[Text]:
     rows = list(_preorder(tree, _kept(tree, limit)))
     numbers = 2 * (_NUMBER + 1)
     room = look.width - len(hang) - numbers

@@ -31,6 +31,9 @@ USES: Final = {
     "request": "in call trees of requests",
     "prelude": "authentication above requests",
     "background": "etcd calls without a request",
+    "sync": "syncs of pods, with their probes",
+    "kubelet": "the kubelet's housekeeping, and what it was asked for",
+    "runtime": "the container runtime's own work",
 }
 """Use in the ledger → what it means."""
 
@@ -40,9 +43,9 @@ REASONS: Final = {
     "invalid_id": "no valid trace or span id",
     "orphan": "the span above never arrived",
     "root_missing": "parts of requests whose SERVER span never arrived",
-    "caller": "calls of traced clients, which the requests here answer",
+    "caller": "calls of traced clients to the API server",
     "authentication": "authentication without its request: split traces, and 401s",
-    "unrelated": "no part of any API request",
+    "unrelated": "no part of any API request or pod",
 }
 """Reason for setting aside in the ledger → what it means."""
 
@@ -262,11 +265,16 @@ def _commonest(counted: Counter[str], most: int = 3) -> str:
     return ", ".join([*shown, "…"] if len(names) > most else shown)
 
 
-def _names(requests: Requests, role: str) -> Counter[str]:
+def _names(requests: Requests, role: str, services: Sequence[str] = ()) -> Counter[str]:
+    """Name → spans with a role, of some services or of all."""
     core = requests._joined.core
     number = [name for name, *_ in core.ledger()].index(role)
+    rows = [row for row, place in enumerate(core.roles()) if place == number]
+    if services:
+        of = requests.spans.column("service_name")
+        rows = [row for row in rows if of[row] in services]
     names = requests.spans.column("name")
-    return Counter(names[row] for row, place in enumerate(core.roles()) if place == number)
+    return Counter(names[row] for row in rows)
 
 
 def roles_in_trace(requests: Requests, prefix: str) -> Counter[str]:
@@ -310,15 +318,17 @@ def _root_missing(requests: Requests, number_of: int) -> Finding:
 
 _OF_A_WATCH: Final = ("etcdserverpb.Watch/Watch", "watch")
 """etcd's side of a watch, and since 3.7 the span inside."""
-_OF_THE_RUNTIME: Final = "runtime.v1"
-"""Package of the container runtime's RPCs: what a kubelet calls is in no API request."""
+_OF_A_NODE: Final = ("kubelet", "containerd", "crio", "cri-o")
+"""Services of a node: what they send below spans that never arrived lies before the recording, or after its end."""
 
 
 def _orphans(requests: Requests, number_of: int) -> Iterator[Finding]:
     names = _names(requests, "orphan")
     watches = names["etcdserverpb.Watch/Watch"]
     of_watches = sum(names.pop(name, 0) for name in _OF_A_WATCH) if watches else 0
-    of_runtime = sum(names.pop(name) for name in list(names) if name.startswith(_OF_THE_RUNTIME))
+    on_nodes = _names(requests, "orphan", _OF_A_NODE)
+    names -= on_nodes
+    of_runtime = on_nodes.total()
     if of_watches:
         what = "is etcd's side of a watch" if of_watches == 1 else "are etcd's side of watches"
         text = (
@@ -328,8 +338,8 @@ def _orphans(requests: Requests, number_of: int) -> Iterator[Finding]:
         yield Finding("orphan", of_watches, text, wrong=False)
     if of_runtime:
         text = (
-            f"{count(of_runtime, 'span')} of the container runtime below calls that never arrived."
-            " They are no part of an API request."
+            f"{count(of_runtime, 'span')} of kubelets and container runtimes below spans that never arrived."
+            " That is normal at both ends of a recording: a kubelet sends nothing in its last five seconds."
         )
         yield Finding("orphan", of_runtime, text, wrong=False)
     if lost := number_of - of_watches - of_runtime:

@@ -25,6 +25,11 @@ COMPONENTS: Final[dict[str, Shades]] = {
     "kms": ("#008c87", "#10a29c", "#007b76", "#009892"),  # teal
     "aggregator": ("#19912d", "#37a644", "#008020", "#2a9c39"),  # green
     "egress": ("#99774f", "#ae8b63", "#896840", "#a48259"),  # brown
+    "upstream": ("#cd5267", "#d67383", "#c74056", "#d26376"),  # rose
+    "kubelet": ("#5a7eaf", "#7592bc", "#4f72a4", "#6889b6"),  # steel
+    "runtime": ("#9e61ca", "#af7cd3", "#9652c5", "#a76fcf"),  # purple
+    "cni": ("#238a71", "#29a284", "#207f68", "#26987b"),  # sea green
+    "registry": ("#61862d", "#729d34", "#597b29", "#6a9231"),  # moss
     "unattributed": ("#7a7d82", "#8f9297", "#6b6e73", "#85888d"),  # grey
 }
 """Our components, in the order in which views show them: the base shade first."""

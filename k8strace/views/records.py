@@ -8,9 +8,12 @@ from typing import Any, Final
 
 from k8strace.attribution import Attribution, Group
 from k8strace.components import by_component
+from k8strace.pods import pods
+from k8strace.pods.syncs import Syncs
 from k8strace.requests import Request, Requests
 from k8strace.views.breakdown import Wanted, groups_of
 from k8strace.views.facts import findings, longest, processes, spans_per_source
+from k8strace.views.pods import pods_record, sync_records
 from k8strace.whatif import Projection
 
 __all__ = ["projection_record", "report_record", "request_records", "tree_record"]
@@ -118,7 +121,10 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
     return {
         "batches": joined.spans.counts["batches"],
         "spans": len(joined.spans),
-        **{key: counts[key] for key in ("traces", "requests", "rpc_pairs", "background_calls")},
+        **{
+            key: counts[key]
+            for key in ("traces", "requests", "rpc_pairs", "cri_pairs", "background_calls", "syncs")
+        },
         "outermost_requests": len(joined.outermost()),
         "orphans": ledger.set_aside["orphan"],
         "duplicates": ledger.set_aside["duplicate"] + ledger.set_aside["conflict"],
@@ -135,6 +141,7 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
         "by": list(wanted.by),
         "groups": [_group(group, wanted.quantiles) for group in groups_of(attribution, wanted)],
         "slowest": [_slow(request, attribution) for request in longest(attribution.requests, wanted.slowest)],
+        "pods": pods_record(pods(joined)) if counts["syncs"] else None,
     }
 
 
@@ -194,14 +201,19 @@ def _slow(request: Request, attribution: Attribution) -> dict[str, Any]:
 # ── Trees ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tree_record(attribution: Attribution) -> dict[str, Any]:
-    """The requests of a trace as one object, each with the spans of its call tree in preorder."""
+def tree_record(attribution: Attribution, syncs: Syncs | None = None) -> dict[str, Any]:
+    """The requests and syncs of a trace as one object, each with the spans of its call tree in preorder."""
     requests = list(attribution.requests)
     records = [
         {**record, "tree": _tree(request)}
         for record, request in zip(request_records(attribution), requests, strict=True)
     ]
-    return {"trace_id": requests[0].trace_id, "requests": records}
+    roots = [*requests, *(syncs or ())]
+    return {
+        "trace_id": roots[0].trace_id,
+        "requests": records,
+        "syncs": sync_records(syncs) if syncs else [],
+    }
 
 
 def _tree(request: Request) -> dict[str, Any]:

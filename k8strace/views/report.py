@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from k8strace.attribution import Attribution, Band
+from k8strace.pods import pods
 from k8strace.requests import Requests
 from k8strace.views.branches import request_lines, title_of
 from k8strace.views.breakdown import Wanted, breakdown_lines, heading, open_by_nature, verbs_of
@@ -23,6 +24,7 @@ from k8strace.views.facts import (
     top_names,
 )
 from k8strace.views.palette import component_colour, in_order
+from k8strace.views.pods import pods_lines
 from k8strace.views.text import (
     Look,
     bar,
@@ -64,6 +66,7 @@ def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted:
         _headline(attribution, joined, look),
         breakdown_lines(attribution, look, wanted),
         *_slowest(attribution, look, wanted.slowest),
+        pods_lines(pods(joined), look) if joined.counts["syncs"] else [],
         *_data(joined, found, look, in_full=wanted.verbose or any(each.wrong for each in found)),
     ]
     return [line for section in sections if section for line in (*section, Text())][:-1]

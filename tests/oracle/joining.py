@@ -19,7 +19,7 @@ BESIDE = {
     "webhook_sibling": ({"Call mutating webhook", "Call validating webhook"}, {"GuaranteedUpdate etcd3"}),
 }
 """Rule -> (names of spans sent beside the span they happened in, names of what contains them)."""
-USED = ("request", "prelude", "background")
+USED = ("request", "prelude", "background", "sync", "kubelet", "runtime")
 SET_ASIDE = ("duplicate", "invalid_id", "orphan", "root_missing", "caller", "authentication", "unrelated")
 
 Node = TypeVar("Node", bound=Hashable)
@@ -465,19 +465,19 @@ def _roles(
             return "request"
         if index in preludes:
             return "prelude"
+        top = rows[_top(index, parents)]
+        if by_top(top) == "sync" and (top.is_command or top.number not in missing):
+            return "sync"
         if index in called_here and rows[index].kind == CLIENT:
             return "caller"
-        top = rows[_top(index, parents)]
         if top.number in missing:
             return "root_missing" if top.kind == INTERNAL and top.service == "apiserver" else "orphan"
         return by_top(top)
 
     def by_top(top: Row) -> str:
-        if top.is_etcd_client:
-            return "background"
         if top.is_authentication and top.number not in with_request_below:
             return "authentication"
-        return "unrelated"
+        return _of_top(top, missing=top.number in missing)
 
     def role(row: Row) -> str:
         if not row.has_id:
@@ -485,6 +485,19 @@ def _roles(
         return used_or_not(row.number) if kept[row.id] == row.number else "duplicate"
 
     return [role(row) for row in rows]
+
+
+def _of_top(top: Row, *, missing: bool) -> str:
+    """What a tree that no request is in is for, by the span at its top."""
+    if top.is_etcd_client:
+        return "background"
+    if top.is_sync or (top.is_command and missing):
+        return "sync"
+    if top.kind == CLIENT and top.service == "kubelet" and top.is_http:
+        return "caller"
+    if top.is_kubelets:
+        return "kubelet"
+    return "runtime" if top.is_runtimes else "unrelated"
 
 
 def _top(index: int, parents: list[int | None]) -> int:

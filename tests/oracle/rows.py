@@ -129,6 +129,38 @@ class Row(NamedTuple):
         return self.kind == CLIENT and self.is_grpc and self.is_etcd_rpc and self.service == "apiserver"
 
     @property
+    def is_sync(self) -> bool:
+        """Whether this is a kubelet's work on a pod."""
+        return (
+            self.kind == INTERNAL
+            and self.scope_name == "k8s.io/kubernetes/pkg/kubelet"
+            and self.name in {"syncPod", "syncTerminatingPod", "syncTerminatedPod"}
+        )
+
+    @property
+    def is_cri(self) -> bool:
+        """Whether this is either side of a call to a container runtime."""
+        return self.is_grpc and self.name.startswith("runtime.v1")
+
+    @property
+    def is_command(self) -> bool:
+        """Whether this is the call by which a kubelet runs a probe or a hook."""
+        return self.is_cri and self.kind == CLIENT and self.name.endswith("/ExecSync")
+
+    @property
+    def is_kubelets(self) -> bool:
+        """Whether a kubelet sent this."""
+        return self.service == "kubelet" or (self.is_cri and self.kind == CLIENT)
+
+    @property
+    def is_runtimes(self) -> bool:
+        """Whether a container runtime sent this."""
+        answers = self.is_cri and self.kind == SERVER
+        return (
+            self.service in {"containerd", "crio", "cri-o"} or answers or self.name.startswith("containerd.")
+        )
+
+    @property
     def is_http(self) -> bool:
         """Whether the scope is the HTTP instrumentation."""
         return self.scope_name.endswith("net/http/otelhttp")

@@ -22,6 +22,14 @@ pub enum Detail {
     WebhookOrAggregator,
     /// A response that was encoded or compressed while it was written.
     Interleaved,
+    /// A sync that failed because volumes were not there.
+    Volumes,
+    /// An HTTP call of a container runtime that asks what an image is.
+    Resolve,
+    /// The handler, or the filter around it, of a request that a kubelet answers.
+    Kubelet,
+    /// The same of a request that a pod or a service answers.
+    Upstream,
 }
 
 impl Detail {
@@ -34,6 +42,10 @@ impl Detail {
             Self::Api => Some("api"),
             Self::WebhookOrAggregator => Some("webhook_or_aggregator"),
             Self::Interleaved => Some("interleaved"),
+            Self::Volumes => Some("volumes"),
+            Self::Resolve => Some("resolve"),
+            Self::Kubelet => Some("kubelet"),
+            Self::Upstream => Some("upstream"),
         }
     }
 }
@@ -53,6 +65,12 @@ pub struct Details<'a> {
     method: [Option<u32>; 2],
     writer: Option<u32>,
     size: Option<u32>,
+    sync: Option<u32>,
+    message: Option<u32>,
+    registry: Option<u32>,
+    handlers: [Option<u32>; 2],
+    /// Words of requests: connect, proxy, nodes, log, pods.
+    words: [Option<u32>; 5],
 }
 
 impl<'a> Details<'a> {
@@ -72,6 +90,12 @@ impl<'a> Details<'a> {
             method: ["http.request.method", "http.method"].map(key),
             writer: key("writer"),
             size: key("size"),
+            sync: name("syncPod"),
+            message: key("exception.message"),
+            handlers: ["authorization", "Get"].map(name),
+            words: ["connect", "proxy", "nodes", "log", "pods"]
+                .map(|word| joined.requests.words.find(word.as_bytes())),
+            registry: name("remotes.docker.resolver.HTTPRequest"),
         }
     }
 
@@ -81,6 +105,9 @@ impl<'a> Details<'a> {
         let c = &self.joined.columns;
         match c.spans.kind[row] {
             INTERNAL if Some(c.spans.name[row]) == self.serialize => self.response(row),
+            INTERNAL if Some(c.spans.name[row]) == self.sync => self.failure(row),
+            INTERNAL if self.handlers.contains(&Some(c.spans.name[row])) => self.answered_beyond(row),
+            CLIENT if Some(c.spans.name[row]) == self.registry => self.image(row),
             CLIENT if self.names.is_http_call(c, row) => self.call(row),
             _ => Detail::None,
         }
@@ -103,6 +130,39 @@ impl<'a> Details<'a> {
             }
         }
         if interleaved { Detail::Interleaved } else { Detail::None }
+    }
+
+    /// Who answers the request that a span is in, if it is not the API server.
+    fn answered_beyond(&self, row: usize) -> Detail {
+        let (requests, [connect, proxy, nodes, log, pods]) = (&self.joined.requests, self.words);
+        let Some(at) = Some(requests.of_row[row]).filter(|&at| at != NONE) else { return Detail::None };
+        let at = at as usize;
+        let resource = Some(requests.resource[at]);
+        match Some(requests.subresource[at]) {
+            part if part == log && resource == pods => Detail::Kubelet,
+            _ if Some(requests.verb[at]) != connect => Detail::None,
+            part if part == proxy && resource != nodes => Detail::Upstream,
+            _ => Detail::Kubelet,
+        }
+    }
+
+    /// Why a sync failed, in the kubelet's words.
+    fn failure(&self, row: usize) -> Detail {
+        let c = &self.joined.columns;
+        let of_volumes = |event: usize| {
+            let text = c.event_attributes.string(event, self.message).map(|text| c.text(text));
+            text.is_some_and(|text| text.contains("volumes=["))
+        };
+        if run(&c.spans.events_end, row).any(of_volumes) { Detail::Volumes } else { Detail::None }
+    }
+
+    /// An image is asked for by HEAD, or by name or with a token's request; what it is made of is fetched by digest.
+    fn image(&self, row: usize) -> Detail {
+        let c = &self.joined.columns;
+        let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_text(row, key));
+        let by_digest = text(self.url).is_some_and(|url| url.contains("/blobs/") || url.contains("sha256"));
+        let fetches = by_digest && text(self.method) != Some("HEAD");
+        if fetches { Detail::None } else { Detail::Resolve }
     }
 
     /// Whom a call is for. `Call … webhook` around it says so itself, from 1.26 on. Otherwise: a request sent on keeps

@@ -31,6 +31,11 @@ use crate::join::role::Role;
 use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::times::id_key;
 
+/// The number of the event that the first call below a sync is.
+pub const FIRST_CALL: u32 = NONE;
+/// Its name for the rules.
+pub const FIRST_CALL_NAME: &str = "first call";
+
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
 const NESTING: u32 = 8;
 
@@ -93,7 +98,7 @@ impl Signatures {
             .collect();
         for &row in &joined.forest.order {
             let at = row as usize;
-            if !matches!(joined.role[at], Role::Request | Role::Background) {
+            if !matches!(joined.role[at], Role::Request | Role::Background | Role::Sync) {
                 continue;
             }
             let request = requests.of_row[at];
@@ -256,7 +261,31 @@ pub fn attribute_chosen(
         let mut wall_ns = 0;
         if chosen(request) {
             walker.load(request);
-            walker.sum(method, overlap);
+            walker.sum(method, overlap, i64::MAX);
+            wall_ns = walker.wall_ns();
+            walker.totals.drain(&mut result);
+        }
+        result.wall_ns.push(wall_ns);
+        result.end.push(result.phase.len() as u32);
+    }
+    result
+}
+
+/// Divides the wall time of syncs: of each up to an instant, or not at all where there is none.
+pub fn attribute_syncs(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    (method, overlap): (Method, Overlap),
+    until: impl Fn(usize) -> Option<i64>,
+) -> Attributed {
+    let mut walker = Walker::new(joined, signatures, table);
+    let mut result = Attributed::default();
+    for sync in 0..joined.syncs.len() {
+        let mut wall_ns = 0;
+        if let Some(until) = until(sync) {
+            walker.load_sync(sync);
+            walker.sum(method, overlap, until);
             wall_ns = walker.wall_ns();
             walker.totals.drain(&mut result);
         }
@@ -337,6 +366,20 @@ impl Walker<'_> {
         });
         segments.reverse();
     }
+}
+
+/// The same of a sync.
+pub fn explain_sync(
+    joined: &Joined,
+    signatures: &Signatures,
+    table: &PhaseTable,
+    sync: usize,
+) -> (Vec<Node>, Vec<Segment>) {
+    let mut walker = Walker::new(joined, signatures, table);
+    let (mut nodes, mut segments) = (Vec::new(), Vec::new());
+    walker.load_sync(sync);
+    walker.explain(&mut nodes, &mut segments);
+    (nodes, segments)
 }
 
 /// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
@@ -473,16 +516,41 @@ impl<'a> Walker<'a> {
 
     /// Takes one request's tree, in preorder. Requests nested too deep are left out; their time stays with the caller.
     pub fn load(&mut self, request: usize) {
-        let (joined, requests) = (self.joined, &self.joined.requests);
+        let requests = &self.joined.requests;
         let deepest = requests.level[request] + NESTING;
-        let base = joined.forest.position[requests.root[request] as usize] as usize;
+        let is_too_deep = |row: usize| requests.level[requests.of_row[row] as usize] > deepest;
+        self.load_tree(requests.root[request], is_too_deep, |_| false);
+    }
+
+    /// Takes a sync's tree. What it did not wait for counts for nothing, and so does all below it.
+    fn load_sync(&mut self, sync: usize) {
+        let (requests, syncs) = (&self.joined.requests, &self.joined.syncs);
+        let is_too_deep = |row: usize| match requests.of_row[row] {
+            NONE => false,
+            request => requests.level[request as usize] > NESTING,
+        };
+        let root = syncs.root[sync];
+        self.load_tree(root, is_too_deep, |row| syncs.detached.contains(&(row as u32)));
+        self.mark_first_call(root);
+    }
+
+    /// Takes the tree below a root.
+    #[inline(always)]
+    fn load_tree(
+        &mut self,
+        root: u32,
+        is_too_deep: impl Fn(usize) -> bool,
+        is_beside: impl Fn(usize) -> bool,
+    ) {
+        let joined = self.joined;
+        let base = joined.forest.position[root as usize] as usize;
         let size = joined.forest.size[base] as usize;
         self.clear();
         self.node_of_place.resize(size, 0);
         let mut place = 0;
         while place < size {
             let row = joined.forest.order[base + place] as usize;
-            if requests.level[requests.of_row[row] as usize] > deepest {
+            if is_too_deep(row) {
                 place += joined.forest.size[base + place] as usize;
                 continue;
             }
@@ -496,13 +564,31 @@ impl<'a> Walker<'a> {
             self.below.push(self.table.blame.below(context, self.signatures.of_row[row]));
             self.rows.push(row as u32);
             self.start.push(joined.start[row]);
-            self.end.push(if self.is_detached(row, is_root) { joined.start[row] } else { joined.end[row] });
+            let is_detached = self.is_detached(row, is_root) || is_beside(row);
+            self.end.push(if is_detached { joined.start[row] } else { joined.end[row] });
             self.id.push(id_key(joined.columns.spans.span_id[row]));
             self.label(row, context);
             place += 1;
         }
         let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
         self.sweep.load(&tree);
+    }
+
+    /// The first call that a root waits for counts as an event of it, where the rules ask for it.
+    fn mark_first_call(&mut self, root: u32) {
+        let signature = self.signatures.of_row[root as usize];
+        let Some(&rule) = self.table.events.get(&(signature, FIRST_CALL)) else { return };
+        let own = self.table.phase[signature as usize];
+        let nodes = 1..self.rows.len();
+        let waited = nodes.filter(|&node| self.parent[node] == 0 && self.start[node] < self.end[node]);
+        let Some(at) = waited.map(|node| self.start[node]).min() else { return };
+        let marks = self.labels.end[0] as usize;
+        let place = self.labels.marks[..marks].partition_point(|&(other, _)| other <= at);
+        if place == 0 {
+            self.labels.initial[0] = rule.before.unwrap_or(own);
+        }
+        self.labels.marks.insert(place, (at, rule.after.unwrap_or(own)));
+        self.labels.end.iter_mut().for_each(|end| *end += 1);
     }
 
     /// A CONSUMER below a PRODUCER: nobody waits for it, so it counts for nothing, and so does all below it.
@@ -570,13 +656,16 @@ impl<'a> Walker<'a> {
         (end - start) as u64
     }
 
-    fn sum(&mut self, method: Method, overlap: Overlap) {
+    /// Sums by phase, up to an instant on the critical path.
+    fn sum(&mut self, method: Method, overlap: Overlap, until: i64) {
         let Self { sweep, labels, totals, .. } = self;
         let mut add = |phase: Phase, from: i64, to: i64| totals.add(phase, (to - from) as u64);
         match method {
-            Method::CriticalPath => {
-                sweep.critical_path(overlap, |node, from, to| labels.cut(node, from, to, &mut add));
-            }
+            Method::CriticalPath => sweep.critical_path(overlap, |node, from, to| {
+                if from < until {
+                    labels.cut(node, from, to.min(until), &mut add);
+                }
+            }),
             Method::SelfTime => sweep.self_time(|node, from, to| labels.cut(node, from, to, &mut add)),
             Method::ActiveShare => self.share(),
         }

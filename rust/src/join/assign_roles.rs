@@ -36,6 +36,7 @@ pub fn assign(
             }
             role[row as usize] = match of_top {
                 _ if place < request_end => Role::Request,
+                Role::Sync => Role::Sync,
                 _ if called.binary_search(&row).is_ok() => Role::Caller,
                 _ => of_top,
             };
@@ -62,10 +63,16 @@ fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest
 fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool) -> Role {
     let inner = c.spans.kind[top] == INTERNAL && names.in_apiserver(c, top);
     match missing {
+        // Its sync is over, and was let go, or lies before the recording: probes go on for as long as the pod lives.
+        true if names.is_probe(c, top) => Role::Sync,
         true if inner => Role::RootMissing,
         true => Role::Orphan,
         false if names.is_etcd_call(c, top) => Role::Background,
         false if names.is_authentication(c, top) => Role::Authentication,
+        false if names.is_sync(c, top) => Role::Sync,
+        false if names.is_kubelet_request(c, top) => Role::Caller,
+        false if names.in_kubelet(c, top) => Role::Kubelet,
+        false if names.in_runtime(c, top) => Role::Runtime,
         false => Role::Unrelated,
     }
 }

@@ -9,6 +9,17 @@ pub const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Updat
 /// The same, and the first part of a watch.
 const HANDLERS: [&str; 7] = ["Create", "Delete", "Get", "List", "Patch", "Update", "WatchList"];
 
+/// The kubelet's work on a pod, as its spans are called; their scope.
+pub const SYNCS: [&str; 3] = ["syncPod", "syncTerminatingPod", "syncTerminatedPod"];
+const SYNC_SCOPE: &[u8] = b"k8s.io/kubernetes/pkg/kubelet";
+
+/// What the kubelet calls itself, and container runtimes do.
+const KUBELET: &str = "kubelet";
+const RUNTIMES: [&str; 3] = ["containerd", "crio", "cri-o"];
+
+/// Packages of the container runtime interface: `runtime.v1`, and before 1.26 `runtime.v1alpha2`.
+const CRI: &[u8] = b"runtime.v1";
+
 /// Spans that only a watch has below it; so has it those of the `WatchServer`.
 const OF_WATCH: [&str; 3] = ["WatchList", "cacher.Watch", "etcdserverpb.Watch/Watch"];
 
@@ -18,6 +29,10 @@ struct ScopeFacts {
     apiserver: bool,
     http: bool,
     rpc: bool,
+    kubelet: bool,
+    runtime: bool,
+    /// Kubelet's own scope, in which it syncs pods.
+    syncs: bool,
 }
 
 /// Names and scopes that the rules ask for, looked up once per batch of spans.
@@ -31,6 +46,10 @@ pub struct KnownNames {
     of_watch: Vec<bool>,
     /// Name number → it begins with the package of etcd's RPCs.
     etcd_method: Vec<bool>,
+    /// The spans in which the kubelet works on pods, in the order of [`SYNCS`].
+    syncs: [Option<u32>; 3],
+    /// Name number → it is a call of the container runtime interface; empty if none is.
+    cri_method: Vec<bool>,
 }
 
 impl KnownNames {
@@ -39,12 +58,22 @@ impl KnownNames {
         let services: Vec<bool> = (0..c.resources.batch.len())
             .map(|row| c.resource_text(row, "service.name").is_some_and(|name| apiservers.contains(name)))
             .collect();
+        let is_of = |resource: u32, known: &[&str]| {
+            c.resource_text(resource as usize, "service.name").is_some_and(|name| known.contains(&name))
+        };
         let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
             apiserver: services[resource as usize],
             http: c.names.bytes(name).ends_with(b"net/http/otelhttp"),
             rpc: c.names.bytes(name).ends_with(b"otelgrpc"),
+            kubelet: is_of(resource, &[KUBELET]),
+            runtime: is_of(resource, &RUNTIMES),
+            syncs: c.names.bytes(name) == SYNC_SCOPE,
         };
+        let cri_method: Vec<bool> =
+            (0..c.names.len() as u32).map(|id| c.names.bytes(id).starts_with(CRI)).collect();
         Self {
+            syncs: SYNCS.map(|name| c.names.find(name.as_bytes())),
+            cri_method: if cri_method.contains(&true) { cri_method } else { Vec::new() },
             scopes: c.scopes.name.iter().zip(&c.scopes.resource_spans).map(facts).collect(),
             authentication: c.names.find(b"authentication"),
             audit: c.names.find(b"audit"),
@@ -125,6 +154,66 @@ impl KnownNames {
     /// The `audit` filter span, outermost of those that 1.34 and later nest in the request.
     pub fn is_audit(&self, c: &Columns, row: usize) -> bool {
         Some(c.spans.name[row]) == self.audit && self.is_inner(c, row)
+    }
+
+    /// Some spans can be of kubelets: none of the rules about them has anything to do otherwise.
+    pub fn any_kubelet(&self) -> bool {
+        !self.cri_method.is_empty()
+            || self.syncs.iter().any(Option::is_some)
+            || self.scopes.iter().any(|scope| scope.kubelet || scope.runtime)
+    }
+
+    /// The kubelet's work on a pod.
+    #[inline(always)]
+    pub fn is_sync(&self, c: &Columns, row: usize) -> bool {
+        self.syncs.contains(&Some(c.spans.name[row]))
+            && c.spans.kind[row] == INTERNAL
+            && self.scope(c, row).syncs
+    }
+
+    /// `syncPod`, in which a pod's containers are started.
+    pub fn is_sync_pod(&self, c: &Columns, row: usize) -> bool {
+        Some(c.spans.name[row]) == self.syncs[0] && self.is_sync(c, row)
+    }
+
+    /// A call of the container runtime interface, of either side.
+    #[inline(always)]
+    pub fn is_cri(&self, c: &Columns, row: usize) -> bool {
+        self.cri_method.get(c.spans.name[row] as usize).is_some_and(|&is| is) && self.is_rpc(c, row)
+    }
+
+    /// A call to a container runtime.
+    #[inline(always)]
+    pub fn is_cri_call(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == CLIENT && self.is_cri(c, row)
+    }
+
+    /// A command that the kubelet runs in a container: a probe, or a hook.
+    pub fn is_probe(&self, c: &Columns, row: usize) -> bool {
+        self.is_cri_call(c, row) && c.names.bytes(c.spans.name[row]).ends_with(b"/ExecSync")
+    }
+
+    /// Sent by a kubelet.
+    pub fn in_kubelet(&self, c: &Columns, row: usize) -> bool {
+        self.scope(c, row).kubelet || self.is_cri_call(c, row)
+    }
+
+    /// An HTTP call that a kubelet makes, to the API server.
+    pub fn is_kubelet_request(&self, c: &Columns, row: usize) -> bool {
+        let scope = self.scope(c, row);
+        c.spans.kind[row] == CLIENT && scope.kubelet && scope.http
+    }
+
+    /// A request that a kubelet answers.
+    pub fn is_served_by_kubelet(&self, c: &Columns, row: usize) -> bool {
+        c.spans.kind[row] == SERVER && self.scope(c, row).kubelet
+    }
+
+    /// Sent by a container runtime.
+    pub fn in_runtime(&self, c: &Columns, row: usize) -> bool {
+        self.scope(c, row).runtime
+            || c.spans.kind[row] == SERVER && self.is_cri(c, row)
+            || c.names.bytes(c.spans.name[row]).starts_with(b"containerd.")
     }
 
     /// Pairs gRPC SERVER spans with the CLIENT span that each hangs on: (client, server), in the order of `rows`.

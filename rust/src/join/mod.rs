@@ -26,6 +26,7 @@ pub mod requests;
 pub mod role;
 pub mod span_index;
 pub mod span_kind;
+pub mod syncs;
 pub mod times;
 
 use crate::columns::processes::Processes;
@@ -40,6 +41,7 @@ use repair_context::{RepairContext, Times, Traces};
 use requests::RequestColumns;
 use role::Role;
 use span_index::Index;
+use syncs::Syncs;
 use times::{id_key, saturated};
 
 /// The joined spans.
@@ -69,6 +71,8 @@ pub struct Joined {
     pub repairs: Vec<Repair>,
     /// The requests, by (start, trace id, span id).
     pub requests: RequestColumns,
+    /// Pods as their kubelets see them.
+    pub syncs: Syncs,
     /// CLIENT rows that are background calls, in row order.
     pub background: Vec<u32>,
     /// How many distinct traces there are.
@@ -154,6 +158,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
     assign_roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
     let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
+    let syncs = Syncs::new(c, &names, &forest, &role, &parent, (&start, &end));
     let background = etcd_calls(c, &names).filter(|&row| role[row as usize] == Role::Background).collect();
     Joined {
         role,
@@ -167,6 +172,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         rpc_pairs,
         repairs,
         requests,
+        syncs,
         background,
         traces,
         evicted,

@@ -10,6 +10,7 @@ use crate::join::request_info;
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
 use crate::join::span_index::Index;
+use crate::join::span_kind::CLIENT;
 use crate::join::times::id_key;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
@@ -141,7 +142,12 @@ impl RequestColumns {
             }
         }
         requests.linked_from = (0..requests.len()).map(|at| requests.linked(c, index, at)).collect();
-        let is_caller = |&row: &u32| role[row as usize] == Role::Caller;
+        let is_caller = |&row: &u32| match role[row as usize] {
+            Role::Caller => true,
+            // What a sync asks the API server for is a part of it.
+            Role::Sync => c.spans.kind[row as usize] == CLIENT,
+            _ => false,
+        };
         let caller = |&root: &u32| called_by(c, index, root as usize).find(is_caller).unwrap_or(NONE);
         requests.caller = requests.root.iter().map(caller).collect();
         requests

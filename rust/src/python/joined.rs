@@ -21,12 +21,13 @@ use crate::error::room_for;
 use crate::findings::{held, stalls};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
+use crate::join::known_names::SYNCS;
 use crate::join::role::Role;
 use crate::retime::named::Named;
 use crate::retime::{self};
 use crate::tables::call_counts::call_counts;
 use crate::tables::trees::{self, Trees};
-use crate::tables::{self, conflicts, etcd_calls, issues, webhook_calls};
+use crate::tables::{self, conflicts, etcd_calls, issues, syncs, webhook_calls};
 
 type Text = Option<String>;
 /// Service, scope, kind, name, parent, leaf, request verb, detail.
@@ -71,9 +72,10 @@ impl JoinedSpans {
         self.joined.apiservers.contains(service)
     }
 
-    /// An attribute of the resource of each request's SERVER span, as text.
-    fn resource(&self, key: &str) -> Vec<Option<String>> {
-        let (c, roots) = (&self.joined.columns, &self.joined.requests.root);
+    /// An attribute of the resource of each request's SERVER span, or each sync's span, as text.
+    fn resource(&self, key: &str, table: &str) -> Vec<Option<String>> {
+        let c = &self.joined.columns;
+        let roots = if table == "syncs" { &self.joined.syncs.root } else { &self.joined.requests.root };
         let of_resource = |row: usize| {
             let attributes = arrow::texts(c, &c.resource_attributes, row);
             attributes.into_iter().find(|(name, _)| name == key).and_then(|(_, value)| value)
@@ -87,14 +89,18 @@ impl JoinedSpans {
         self.joined.requests.len()
     }
 
-    /// Counts by name: traces, requests, rpc_pairs, background_calls.
+    /// Counts by name: traces, requests, rpc_pairs, cri_pairs, background_calls, syncs.
     fn counts(&self) -> Vec<(&'static str, u64)> {
         let j = &self.joined;
+        let cri_pairs =
+            j.syncs.calls.iter().filter(|call| call.client != NONE && call.server != NONE).count();
         vec![
             ("traces", u64::from(j.traces)),
             ("requests", j.requests.len() as u64),
-            ("rpc_pairs", j.rpc_pairs.len() as u64),
+            ("rpc_pairs", j.rpc_pairs.len().saturating_sub(cri_pairs) as u64),
+            ("cri_pairs", cri_pairs as u64),
             ("background_calls", j.background.len() as u64),
+            ("syncs", j.syncs.len() as u64),
         ]
     }
 
@@ -106,7 +112,8 @@ impl JoinedSpans {
     }
 
     /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details",
-    /// "webhook_calls", "conflicts", "silences".
+    /// "webhook_calls", "conflicts", "silences",
+    /// "syncs", "cri_calls", "kubelet_requests".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
             "requests" => tables::requests,
@@ -118,6 +125,9 @@ impl JoinedSpans {
             "webhook_calls" => webhook_calls::table,
             "conflicts" => conflicts::table,
             "silences" => stalls::table,
+            "syncs" => syncs::table,
+            "cri_calls" => syncs::cri_calls,
+            "kubelet_requests" => syncs::kubelet_requests,
             _ => return Err(PyValueError::new_err(format!("no table {table:?}"))),
         };
         room(self.joined.columns.len(), "a table")?;
@@ -164,10 +174,14 @@ impl JoinedSpans {
         rows.collect()
     }
 
-    /// The distinct (signature number, event name number, event name).
+    /// The distinct (signature number, event name number, event name). The first call below a sync is one of it.
     fn events(&self) -> Vec<(u32, u32, String)> {
         let names = &self.joined.columns.names;
-        self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned())).collect()
+        let sent = self.signatures.events.iter().map(|&(s, name)| (s, name, names.text(name).to_owned()));
+        let is_sync = |s: &&attribute::Signature| s.parent == NONE && SYNCS.contains(&names.text(s.name));
+        let first_call = (attribute::FIRST_CALL, attribute::FIRST_CALL_NAME);
+        let syncs = (0..).zip(&self.signatures.list).filter(|(_, s)| is_sync(s));
+        sent.chain(syncs.map(|(s, _)| (s, first_call.0, first_call.1.to_owned()))).collect()
     }
 
     /// Divides the wall time of these requests, or of all, by the rules' answers.
@@ -192,6 +206,37 @@ impl JoinedSpans {
         let attributed =
             py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
         Ok(AttributedRequests(attributed))
+    }
+
+    /// Divides the wall time of syncs: of each up to an instant, in ns since the epoch, or not at all where it is None.
+    /// Without instants, of all of them. Only the critical path can be divided in part.
+    fn attribute_syncs(
+        &self,
+        py: Python<'_>,
+        answers: Answers,
+        method: &str,
+        overlap: &str,
+        until: Option<Vec<Option<i64>>>,
+    ) -> PyResult<AttributedRequests> {
+        let table = self.phase_table(answers)?;
+        let how = (method_of(method)?, overlap_of(overlap)?);
+        if until.as_ref().is_some_and(|until| until.len() != self.joined.syncs.len()) {
+            return Err(PyValueError::new_err("one instant per sync"));
+        }
+        let until = |sync: usize| until.as_ref().map_or(Some(i64::MAX), |until| until[sync]);
+        let attributed =
+            py.detach(|| attribute::attribute_syncs(&self.joined, &self.signatures, &table, how, until));
+        Ok(AttributedRequests(attributed))
+    }
+
+    /// The tree of one sync.
+    fn explain_sync(&self, sync: usize, answers: Answers) -> PyResult<Explained> {
+        let known = self.joined.syncs.len();
+        if sync >= known {
+            return Err(PyIndexError::new_err(format!("sync {sync} of {known}")));
+        }
+        let table = self.phase_table(answers)?;
+        Ok(self.explained(attribute::explain_sync(&self.joined, &self.signatures, &table, sync)))
     }
 
     /// Calls that have a name: (kind, name), numbered from 1 on.
@@ -263,14 +308,7 @@ impl JoinedSpans {
     fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
         self.check(&[request])?;
         let table = self.phase_table(answers)?;
-        let (nodes, segments) = attribute::explain(&self.joined, &self.signatures, &table, request);
-        let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
-        Ok(Explained {
-            span: rows.iter().map(|&row| self.span(row)).collect(),
-            phase: nodes.iter().map(|node| node.phase).collect(),
-            time: nodes.iter().map(|n| (n.start, n.end, n.critical_ns, n.self_ns)).collect(),
-            segments,
-        })
+        Ok(self.explained(attribute::explain(&self.joined, &self.signatures, &table, request)))
     }
 
     /// The trees of these requests as columns of varints by name, and the names that they number.
@@ -340,6 +378,16 @@ impl JoinedSpans {
 
     fn named(&self) -> &Named {
         self.named.get_or_init(|| Named::new(&self.joined))
+    }
+
+    fn explained(&self, (nodes, segments): (Vec<attribute::Node>, Vec<attribute::Segment>)) -> Explained {
+        let rows: Vec<u32> = nodes.iter().map(|node| node.row).collect();
+        Explained {
+            span: rows.iter().map(|&row| self.span(row)).collect(),
+            phase: nodes.iter().map(|node| node.phase).collect(),
+            time: nodes.iter().map(|n| (n.start, n.end, n.critical_ns, n.self_ns)).collect(),
+            segments,
+        }
     }
 
     /// These requests are here.

@@ -5,6 +5,7 @@ pub mod conflicts;
 pub mod etcd_calls;
 mod etcd_operations;
 pub mod issues;
+pub mod syncs;
 pub mod trees;
 pub mod webhook_calls;
 
@@ -49,6 +50,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         process.map(|process| joined.processes.names[process].0.as_str())
     };
     let callers = || r.caller.iter().map(|&row| (row != NONE).then_some(row as usize));
+    let caller_ns = |row: usize| (c.spans.end_time_unix_nano[row].saturating_sub(raw[row])).cast_signed();
     let prelude_ns = |at: usize| {
         let above = r.prelude[at];
         // Both are of one process, whose clock is its own whatever the trees were moved to.
@@ -94,9 +96,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("conflicts", numbers(calls.iter().map(|calls| calls.conflicts))),
         ("outer_request", index_or_null(&r.outer)),
         ("linked_from", index_or_null(&r.linked_from)),
-        ("caller", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
+        ("caller_service", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
         ("caller_trace_id", hex_column(callers().map(|row| row.map(|row| &c.spans.trace_id[row][..])))),
         ("caller_span_id", hex_column(callers().map(|row| row.map(|row| &c.spans.span_id[row][..])))),
+        ("caller_ns", Arc::new(Int64Array::from_iter(callers().map(|row| row.map(caller_ns))))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),

@@ -1,0 +1,133 @@
+"""A selection of rows of one table of a join: what `Requests` and the syncs of pods have in common."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from k8strace import _core
+from k8strace.phases import PhaseTable
+from k8strace.tables import ArrowExport
+
+__all__ = ["Joined", "Selection", "fits"]
+
+Row = TypeVar("Row")
+
+
+class Joined(Protocol):
+    """What all selections of one join share."""
+
+    @property
+    def core(self) -> _core.JoinedSpans:
+        """The joined spans."""
+
+    @property
+    def phase_table(self) -> PhaseTable:
+        """The taxonomy's answers about them."""
+
+    def column(self, name: str, table: str) -> list[Any]:
+        """A column of one of the tables, of everything that was joined. Raises KeyError."""
+
+    def named(self, name: str) -> _core.Table:
+        """A table of everything that was joined."""
+
+
+class Selection(ArrowExport, Generic[Row]):
+    """Rows of one table, each the root of a call tree, in an order. Frozen."""
+
+    TABLE: ClassVar[str]
+    """Name of the table in the core."""
+    IDENTITY: ClassVar[tuple[str, ...]]
+    """Columns that tell people which row it is."""
+
+    __slots__ = ("_joined", "_rows")
+
+    def __init__(self, joined: Joined, rows: Sequence[int] | None = None) -> None:
+        self._joined = joined
+        self._rows = range(len(joined.named(self.TABLE))) if rows is None else rows
+
+    @abstractmethod
+    def _row(self, row: int) -> Row:
+        """One row as an object."""
+
+    @abstractmethod
+    def _with(self, rows: Sequence[int]) -> Self:
+        """Other rows of the same join."""
+
+    @abstractmethod
+    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+        """Divides the wall time of these rows."""
+
+    def _measured(self, *, long_running: bool) -> Self:  # noqa: ARG002 - requests can be
+        """Those that are in latency statistics."""
+        return self._where(timed=True)
+
+    def _judged(self, *, long_running: bool = False) -> Self:
+        """Those that latency statistics are about, none inside another one of these."""
+        return self._measured(long_running=long_running).outermost()
+
+    def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
+        """Values of columns → the rows that have them, in order."""
+        columns = [self._all(key) for key in keys]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row in self._rows:
+            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
+        return groups
+
+    def outermost(self) -> Self:
+        """Those whose time is not in that of another one of these."""
+        return self
+
+    def _arrow(self) -> _core.Table:
+        table = self._joined.named(self.TABLE)
+        return table if self._is_everything else table.take(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self._row(row) for row in self._rows)
+
+    def _where(self, **conditions: Any) -> Self:
+        tests = [(self._all(name), fits(wanted)) for name, wanted in conditions.items()]
+        return self._with([row for row in self._rows if all(test(col[row]) for col, test in tests)])
+
+    def _by_length(self, count: int | None) -> Self:
+        """The longest first; of equally long ones the earlier first."""
+        wall = self._all("wall_ns")
+        return self._with(sorted(self._rows, key=lambda row: (-wall[row], row))[:count])
+
+    def _all(self, name: str) -> list[Any]:
+        """A column of everything that was joined."""
+        return self._joined.column(name, self.TABLE)
+
+    def column(self, name: str) -> list[Any]:
+        """
+        One column as a list, in the order of these rows; `resource.KEY` as in `where`.
+
+        Raises:
+            KeyError: There is no such column.
+        """
+        values = self._all(name)
+        return [values[row] for row in self._rows]
+
+    @property
+    def _is_everything(self) -> bool:
+        """Nothing was selected: the rows are all that there are, in their order."""
+        return self._rows == range(len(self._joined.named(self.TABLE)))
+
+    @property
+    def _chosen(self) -> list[int] | None:
+        """The indices of these rows; None for all."""
+        return None if self._is_everything else list(self._rows)
+
+
+def fits(wanted: Any) -> Callable[[Any], bool]:
+    """Whether a value is the wanted one, one of the wanted, or what a function wants."""
+    if callable(wanted):
+        return lambda value: value is not None and bool(wanted(value))
+    if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
+        return lambda value: value in wanted
+    return lambda value: bool(operator.eq(value, wanted))
