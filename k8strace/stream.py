@@ -99,10 +99,11 @@ class RequestStream:
     """
     Joins spans that come in batches, for ever, in any order and more than once.
 
-    A trace is given out at the first `take` after it is whole: it holds a request, every parent that its spans name,
-    and the SERVER span of each etcd call. Otherwise when it was idle for the window, too old, or evicted. It is
-    remembered until it was idle for the window: spans that come late give it out again, and the result says what it
-    replaces. See "Streams" in the explanation for what is equal to `join` over everything, and what is not.
+    A trace is given out at the first `take` after it is whole: it holds a request or a sync of a pod, every parent that
+    its spans name, and the SERVER span of each call to etcd or a container runtime. Otherwise when it was idle for the
+    window, too old, or evicted. It is remembered until it was idle for the window: spans that come late give it out
+    again, and the result says what it replaces. See "Streams" in the explanation for what is equal to `join` over
+    everything, and what is not.
 
     Methods may be called from several threads; they take turns.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import oracle
 import pytest
+from streamed import METHODS
+from test_requests import _each_span, _single, resent
 
 import k8strace
+from k8strace.pods.serving import Asked, requests_served
 
 CAPTURE = Path(__file__).parent / "data" / "node" / "k8s-1.37_kubelet.otlp.zst"
 
@@ -202,7 +206,7 @@ def test_callers_are_those_that_links_name(pods: k8strace.Pods, sent: list[oracl
             caller.span_id.hex(),
         )
         assert request.caller_ns == caller.end - caller.start
-    answered = {row["request"] for row in pods.requests} - {None}
+    answered = {row["request"] for row in pods.requests if row["request_by"] == "caller"}
     assert answered == {request.request for request in called}
 
 
@@ -220,3 +224,150 @@ def test_nearly_all_spans_have_a_use(pods: k8strace.Pods) -> None:
     ledger = pods.joined.ledger
     assert sum(ledger.used.values()) + sum(ledger.set_aside.values()) == ledger.spans
     assert ledger.set_aside["unrelated"] <= ledger.spans // 100
+
+
+def test_what_a_kubelet_served_is_tied_to_the_request_that_asked_for_it(
+    pods: k8strace.Pods, sent: list[oracle.Row]
+) -> None:
+    """By the spans themselves: the only request of an API server that names the pod and was open at that time."""
+    words = {"containerLogs": "/log", "exec": "/exec", "attach": "/attach", "portForward": "/portforward"}
+    expected = {}
+    for row in sent:
+        _, first, *rest = str(row.attributes.get("url.path", "/")).split("/")
+        if row.service != "kubelet" or row.kind != oracle.SERVER or first not in words:
+            continue
+        wanted = f"/api/v1/namespaces/{rest[0]}/pods/{rest[1]}{words[first]}"
+        asked = [
+            each
+            for each in sent
+            if each.is_request
+            and str(each.attributes.get("url.path", "")) == wanted
+            and each.start <= row.start <= each.end
+        ]
+        expected[row.trace_id.hex()] = asked[0].trace_id.hex() if len(asked) == 1 else None
+    found = {
+        row["trace_id"]: None if row["request"] is None else pods.joined[row["request"]].trace_id
+        for row in pods.requests
+        if row["trace_id"] in expected
+    }
+    assert found == expected
+    by = Counter((row["direction"], row["request_by"]) for row in pods.requests)
+    assert not by["served", "caller"]
+    assert not by["made", "path"]
+
+
+def served(path: str, start: int, node: str = "a") -> dict[str, Any]:
+    return {"direction": "served", "path": path, "node": node, "start_unix_nano": start}
+
+
+def test_a_served_request_is_tied_when_exactly_one_fits() -> None:
+    def logs(request: int, start: int, end: int) -> Asked:
+        return Asked(request, "pods", "log", "n", "p", "/api/v1/namespaces/n/pods/p/log", start, end)
+
+    row = served("/containerLogs/n/p/c", 50)
+    assert requests_served([row], [logs(0, 0, 100)]) == [0]
+    assert requests_served([row], [logs(0, 60, 100), logs(1, 0, 40)]) == [None]  # none was open
+    assert requests_served([row], [logs(0, 0, 100), logs(1, 40, 60)]) == [None]  # two were
+    assert requests_served([row, row], [logs(0, 0, 100)]) == [None, None]  # it asked once
+    assert requests_served([served("/exec/n/p/c", 50)], [logs(0, 0, 100)]) == [None]
+
+
+def test_what_goes_through_a_nodes_proxy_is_tied_by_its_path() -> None:
+    def proxied(request: int, node: str) -> Asked:
+        target = f"/api/v1/nodes/{node}/proxy/stats/summary?only_cpu=true"
+        return Asked(request, "nodes", "proxy", None, node, target, 0, 100)
+
+    both = [proxied(0, "a"), proxied(1, "b")]
+    assert requests_served([served("/stats/summary", 5), served("/stats/summary", 5, "b")], both) == [0, 1]
+
+
+# ── Laws ──────────────────────────────────────────────────────────────────────────────────────────
+
+Said = dict[str, Any]
+
+
+def said(pods: k8strace.Pods) -> Said:
+    """All that is said: every pod, every sync with its parts and tree, and every row of every table."""
+    requests = pods.joined
+    names = {request.request: (request.trace_id, request.span_id) for request in requests}
+    syncs = list(k8strace.Table(pods.syncs._arrow()))
+    ids = {row["sync"]: (row["trace_id"], row["span_id"]) for row in syncs}
+    divided = [k8strace.attribute(pods.syncs, method=method) for method in METHODS]  # type: ignore[arg-type]
+
+    def named(row: dict[str, Any]) -> tuple[Any, ...]:
+        known = {"request": names, "sync": ids}
+        return tuple(known[key].get(value) if key in known else value for key, value in row.items())
+
+    return {
+        "pods": [{**row, "pod": None} for row in k8strace.Table(pods._arrow())],
+        "syncs": {
+            ids[sync.sync]: (
+                {**row, "sync": None},
+                sorted(sync.tree.edges),
+                sync.tree.graph["critical_path"],
+                [attribution[sync].phases for attribution in divided],
+            )
+            for sync, row in zip(pods.syncs, syncs, strict=True)
+        },
+        "probes": Counter(map(named, pods.probes)),
+        "cri_calls": Counter(map(named, pods.cri_calls)),
+        "requests": Counter(map(named, pods.requests)),
+        "housekeeping": list(pods.housekeeping),
+    }
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_order_split_and_repetition_do_not_matter(pods: k8strace.Pods, times: int) -> None:
+    again = resent(oracle.load(CAPTURE), Random(times), times)
+    assert said(k8strace.pods(k8strace.decode(again))) == said(pods)
+
+
+SECOND = 1_000_000_000
+
+
+def test_a_stream_ends_with_the_same_syncs_and_probes(pods: k8strace.Pods) -> None:
+    """What is given out again replaces what was said of its ids."""
+    messages = oracle.load(CAPTURE)
+    Random(7).shuffle(messages)
+    stream = k8strace.RequestStream()
+    syncs: dict[Any, Any] = {}
+    calls: dict[Any, Any] = {}
+    for now, message in enumerate(messages):
+        stream.feed(k8strace.decode([message]), now_ns=now)
+        take(stream.take(now_ns=now), syncs, calls)
+    take(stream.flush(), syncs, calls)
+    whole = said(pods)
+    assert syncs == whole["syncs"]
+    of_batch = {(row["trace_id"], row["span_id"]): unnumbered(row) for row in pods.cri_calls}
+    assert calls == of_batch
+
+
+def unnumbered(row: dict[str, Any]) -> dict[str, Any]:
+    """Without what only other traces tell: the number of its sync, and the name of a container made earlier."""
+    return {**row, "sync": row["sync"] is not None, "container": row["container"] is not None}
+
+
+def take(requests: k8strace.Requests, syncs: dict[Any, Any], calls: dict[Any, Any]) -> None:
+    part = k8strace.pods(requests)
+    syncs.update(said(part)["syncs"])
+    calls.update({(row["trace_id"], row["span_id"]): unnumbered(row) for row in part.cri_calls})
+
+
+def test_a_sync_is_given_out_when_it_is_whole_and_later_probes_are_updates() -> None:
+    """Its trace goes on for as long as the pod lives; it is not held until then."""
+    messages = oracle.load(CAPTURE)
+    rows = [row for row in oracle.spans(messages) if row.is_sync and row.name == "syncPod"]
+    probed = next(row for row in rows if row.attributes["k8s.pod.name"] == "exec-0")
+    own = [parts for parts in _each_span(messages) if parts[2].trace_id == probed.trace_id]
+    stream = k8strace.RequestStream()
+    for parts in own:
+        if parts[2].start_time_unix_nano < probed.end:
+            stream.feed(k8strace.decode([_single(parts)]), now_ns=0)
+    first = k8strace.pods(stream.take(now_ns=0))
+    assert probed.trace_id.hex() in first.syncs.column("trace_id")
+    for parts in own:
+        if parts[2].start_time_unix_nano >= probed.end:
+            stream.feed(k8strace.decode([_single(parts)]), now_ns=SECOND)
+    second = k8strace.pods(stream.take(now_ns=SECOND))
+    assert len(second.probes) > len(first.probes)
+    assert second.where(name="exec-0").column("start_ns") == first.where(name="exec-0").column("start_ns")

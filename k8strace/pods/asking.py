@@ -54,7 +54,7 @@ def _pod_of(
     if row["sync"] is not None and uid_of_sync[row["sync"]]:
         return uid_of_sync[row["sync"]], "span"
     name = _named(row)
-    if row["direction"] != "made" or row["namespace"] is None or row["resource"] not in _ABOUT_PODS:
+    if row["namespace"] is None or row["resource"] not in _ABOUT_PODS:
         return None, None
     if name is not None:
         pods = [pod for pod in known.get((row["namespace"], name), ()) if pod.node == row["node"]]

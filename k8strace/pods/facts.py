@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from k8strace.pods.lives import (
     life_of,
     parts_of,
 )
+from k8strace.pods.serving import Asked, asked_of_kubelet, requests_served
 from k8strace.pods.syncs import Syncs
 from k8strace.requests import Requests
 from k8strace.tables import Table
@@ -104,8 +105,21 @@ class Facts:
             at_work = [(row["start_unix_nano"], row["start_unix_nano"] + row["wall_ns"]) for row in syncs]
             pod = Known(uid, syncs[0]["node"], syncs[0]["start_unix_nano"], at_work)
             known.setdefault((syncs[0]["namespace"], syncs[0]["pod"]), []).append(pod)
+        served = requests_served(rows, self.open_upstream())
+        for row, request in zip(rows, served, strict=True):
+            row["request_by"] = (
+                "caller" if row["request"] is not None else "path" if request is not None else None
+            )
+            row["request"] = request if row["request"] is None else row["request"]
+            row.update(asked_of_kubelet(row))
         about = pods_of_requests(rows, self.uid_of_sync, known)
         return [{**row, "pod_uid": uid, "tied_by": how} for row, (uid, how) in zip(rows, about, strict=True)]
+
+    def open_upstream(self) -> Iterator[Asked]:
+        """API requests, with what they ask of kubelets."""
+        names = (*Asked._fields[:-2], "start_unix_nano", "wall_ns")
+        columns = [self.requests._joined.column(name) for name in names]
+        return (Asked._make((*row[:-1], row[-2] + row[-1])) for row in zip(*columns, strict=True))
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

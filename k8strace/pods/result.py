@@ -170,8 +170,8 @@ class Pods(ArrowExport):
 
         `sync` (index; null outside syncs), `purpose`: "sync" (waited for), "probe", "housekeeping", "served" (exec,
         logs, port-forward), "unknown" (what it was for never arrived); `method`, `operation`, `node`, `runtime`,
-        `container` as the runtime names it, `status`, `error`, `start_unix_nano`, `client_ns`, `server_ns`,
-        `transport_ns`; null where a side is not here.
+        `container` as the runtime names it, its id if its creation is not among what was joined; `status`, `error`,
+        `start_unix_nano`, `client_ns`, `server_ns`, `transport_ns`; null where a side is not here.
         """
         return Table(self._facts.requests._joined.named("cri_calls"))
 
@@ -215,9 +215,14 @@ class Pods(ArrowExport):
 
         `direction`: "made" (to the API server) or "served"; `node`, `method`, `path`, `verb`, `resource`,
         `subresource`, `namespace`, `object_name`, `http_status`, `error`, `start_unix_nano`, `wall_ns` as the kubelet
-        saw it, `request`: index of the API request that answered it; `sync`; `pod_uid`, and `tied_by`: how that is
-        known. "span": in the tree of a sync. "name": the path names the pod, or an event of it. "time": it names only
-        the namespace, in which the kubelet was then at work on one pod alone.
+        saw it; `sync`.
+
+        `request`: index of the API request that answered it, or that it served, and `request_by`, how that is known.
+        "caller": the spans say so. "path": of the API requests that lead to its path it is the only one that was open
+        when this began, and this is the only one that fits it.
+
+        `pod_uid`, and `tied_by`, how that is known. "span": in the tree of a sync. "name": the path names the pod, or
+        an event of it. "time": it names only the namespace, in which the kubelet was then at work on one pod alone.
         """
         rows = self._facts.asked
         if not self._is_everything:
@@ -366,6 +371,7 @@ _REQUEST: Final = (
     "start_unix_nano",
     "wall_ns",
     "request",
+    "request_by",
     "sync",
     "pod_uid",
     "tied_by",

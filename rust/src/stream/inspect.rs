@@ -8,7 +8,8 @@ use crate::stream::store::{Held, Store, fact};
 /// What a look found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// It holds a request, every parent that is named, and for each call to etcd the SERVER span; each id once.
+    /// It holds a request or a sync of a pod, every parent that is named, and for each call to etcd or to a container
+    /// runtime the SERVER span; each id once.
     pub whole: bool,
     /// Where it can meet the other half of a split request: (process, instant). Too many rather than too few.
     pub halves: Vec<(u64, i64)>,
@@ -31,7 +32,7 @@ impl Looking {
         let Self { by_id, served, requests } = self;
         let spans = Spans::new(store, all, by_id);
         let mut look = Look { whole: !spans.id_twice, ..Look::default() };
-        let mut audited = linked;
+        let (mut audited, mut syncs) = (linked, false);
         served.clear();
         served.resize(all.len(), false);
         requests.clear();
@@ -39,6 +40,7 @@ impl Looking {
             let parent = if span.parent == 0 { None } else { spans.find(span.parent) };
             look.whole &= parent.is_some() == (span.parent != 0);
             audited |= span.is(fact::AUDIT);
+            syncs |= span.is(fact::SYNC);
             if let Some(above) = parent {
                 served[above] |= span.is(fact::RPC_SERVER);
                 let processes = || (store.process(&all[above]), store.process(span));
@@ -48,8 +50,8 @@ impl Looking {
                 requests.push((at, parent));
             }
         }
-        let mut calls = all.iter().zip(served).filter(|(span, _)| span.is(fact::ETCD_CALL));
-        look.whole &= !requests.is_empty() && calls.all(|(_, served)| *served);
+        let mut calls = all.iter().zip(served).filter(|(span, _)| span.is(fact::ETCD_CALL | fact::CRI_CALL));
+        look.whole &= (syncs || !requests.is_empty()) && calls.all(|(_, served)| *served);
         look.halves = halves(&spans, requests, audited);
         look
     }

@@ -280,10 +280,14 @@ impl Facts {
                 fact::REQUEST | bit(self.keys.is_unanswered(c, row), fact::UNANSWERED)
             }
             span_kind::SERVER => bit(names.is_rpc(c, row), fact::RPC_SERVER),
-            span_kind::CLIENT => bit(names.is_etcd_call(c, row), fact::ETCD_CALL),
+            span_kind::CLIENT => {
+                bit(names.is_etcd_call(c, row), fact::ETCD_CALL)
+                    | bit(names.is_cri_call(c, row), fact::CRI_CALL)
+            }
             span_kind::INTERNAL => {
                 bit(names.is_audit(c, row), fact::AUDIT)
                     | bit(names.is_authentication(c, row), fact::AUTHENTICATION)
+                    | bit(names.is_sync(c, row), fact::SYNC)
             }
             _ => 0,
         }

@@ -28,6 +28,10 @@ pub mod fact {
     pub const ETCD_CALL: u8 = 16;
     /// The called side of an RPC.
     pub const RPC_SERVER: u8 = 32;
+    /// A kubelet's work on a pod.
+    pub const SYNC: u8 = 64;
+    /// A call to a container runtime.
+    pub const CRI_CALL: u8 = 128;
 }
 
 /// So many rows may be dead before it is worth a thought.
