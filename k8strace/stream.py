@@ -68,7 +68,8 @@ class StreamedRequests(Requests):
         self._replaced = replaced
 
     def __reduce__(self) -> tuple[type[Requests], tuple[Any, ...]]:
-        return Requests, (self._joined, self._rows)  # what is joined by a stream says why it cannot be pickled
+        # What a stream joined says why it cannot be pickled.
+        return Requests, (self._joined, self._rows)
 
     @property
     def revisions(self) -> Sequence[int]:
