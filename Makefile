@@ -13,7 +13,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels licenses lock clean fuzz deny
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom release-check licenses lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,13 @@ wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
 		$(call BUILD_WHEEL,$(arch)-unknown-linux-gnu,manylinux2014) && \
 		$(call BUILD_WHEEL,$(arch)-unknown-linux-musl,musllinux_1_2) &&) true
 	$(BIN)/python .ci/wheel_contents.py dist
+
+sbom: $(VENV)/.venv ## dist/sbom.cdx.json: what a wheel is made of, in CycloneDX
+	mkdir -p dist
+	$(BIN)/python .ci/sbom.py dist/sbom.cdx.json
+
+release-check: $(VENV)/.venv ## do tag, crate, chart, citation and changelog name one version? (TAG=v0.1.0)
+	$(BIN)/python .ci/release_check.py "$(TAG)"
 
 licenses: $(VENV)/.venv ## the licences of the crates in the wheel, after a change of rust/Cargo.lock
 	$(BIN)/python .ci/third_party.py

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import EXPORT, batches_of, serving
+
+from k8strace.cli.commands import parser
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -151,3 +156,203 @@ def test_panels_do_not_overlap_and_have_units_and_words():
             selectors = re.findall(r"\{(.*?)\}", target["expr"])
             assert selectors
             assert all('job=~"$job", instance=~"$instance"' in selector for selector in selectors)
+
+
+# ── Container ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def instructions(stage: int) -> list[tuple[str, str]]:
+    """(instruction, rest) of one stage of the container file; continued lines are one."""
+    text = (DEPLOY / "container" / "Containerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    begins = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
+    chosen = lines[begins[stage] : [*begins, len(lines)][stage + 1]]
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in chosen]
+
+
+def test_the_image_runs_serve_as_nobody_in_particular():
+    """The last stage: a slim image, a numeric user that is not root, and a command that `serve` takes."""
+    last = dict(instructions(1))
+    assert last["FROM"].endswith("-slim")
+    user, _, group = last["USER"].partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    assert json.loads(last["ENTRYPOINT"]) == ["k8strace"]
+    arguments = json.loads(last["CMD"])
+    parser().parse_args(arguments)
+    assert f"--store={last['VOLUME']}" in arguments
+    assert last["EXPOSE"].split() == ["4317", "4318", "9464"]
+
+
+def test_the_image_installs_the_wheel_with_extras_that_there_are():
+    """Binaries only: there is no compiler in it."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (install,) = [rest for kind, rest in instructions(0) if kind == "RUN" and "pip install" in rest]
+    (asked,) = re.findall(r"'k8strace\[(.*?)\]'", install)
+    assert set(asked.split(",")) <= set(extras)
+    assert "--only-binary :all:" in install
+
+
+# ── Helm ──────────────────────────────────────────────────────────────────────────────────────────
+
+CHART = DEPLOY / "helm" / "k8strace"
+SAFE = ("--set", "tls.secretName=otlp", "--set", "tls.clientCA=true")
+ALL = ("--set", "serviceMonitor.enabled=true", "--set", "tokens.secretName=tokens")
+
+
+def rendered(*settings: str) -> dict[str, dict[str, Any]]:
+    """Kind → what the released helm makes of the chart."""
+    text = ran(CHART.parent, "helm", "template", "here", CHART.name, "--namespace", "traces", *settings)
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    return {document["kind"]: document for document in documents}
+
+
+def described() -> dict[str, Any]:
+    """The container of the how-to's manifest."""
+    page = (ROOT / "docs/howto/kubernetes.md").read_text()
+    (block,) = re.findall(
+        r"^```\{code-block\} yaml\n:caption:.*?\n\n(.*?)^```", page, re.DOTALL | re.MULTILINE
+    )
+    _, daemons = yaml.safe_load_all(block)
+    return daemons["spec"]["template"]["spec"]
+
+
+def test_the_schema_takes_the_values_and_nothing_unknown():
+    """Every value of the file is in the schema, and a word or number that is none is refused."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    check = jsonschema.Draft7Validator(schema)
+    check.validate(values)
+    wrong = (
+        {"tsl": {}},
+        {"store": {"size": "10GB", "retainBytes": "8GiB"}},
+        {"window": "long"},
+        {"networkPolicy": {"senders": []}},
+    )
+    for each in wrong:
+        assert not check.is_valid(values | each), each
+
+
+def test_versions_are_those_of_the_package():
+    """Chart, image and package go out together."""
+    version = tomllib.loads((ROOT / "rust/Cargo.toml").read_text())["package"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert chart["home"] == HOMEPAGE
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert described()["containers"][0]["image"] == f"{values['image']['repository']}:{version}"
+
+
+@pytest.mark.parametrize("settings", [SAFE, (*SAFE, *ALL), ("--set", "insecureNetwork=true")])
+def test_helm_lints_the_chart(settings):
+    ran(CHART.parent, "helm", "lint", "--strict", CHART.name, *settings)
+
+
+@pytest.mark.parametrize("settings", [SAFE, (*SAFE, *ALL), ("--set", "insecureNetwork=true")])
+def test_the_chart_starts_what_there_is(settings):
+    """The arguments are those of `serve`, and every file among them is below a mounted volume."""
+    documents = rendered(*settings)
+    pod = documents["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    parser().parse_args(container["args"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    claims = [claim["metadata"]["name"] for claim in documents["StatefulSet"]["spec"]["volumeClaimTemplates"]]
+    assert set(mounts) == {*claims, *(volume["name"] for volume in pod.get("volumes", []))}
+    paths = [value for _, _, value in (each.partition("=") for each in container["args"]) if value[:1] == "/"]
+    assert all(any(path.startswith(mount) for mount in mounts.values()) for path in paths)
+    assert documents["StatefulSet"]["spec"]["replicas"] == 1
+    assert ("ServiceMonitor" in documents) is (ALL[0] in settings and ALL[1] in settings)
+
+
+def test_the_parts_of_the_chart_meet():
+    """Selectors select the pod, ports have the names that service, policy and monitor ask for."""
+    documents = rendered(*SAFE, *ALL)
+    template = documents["StatefulSet"]["spec"]["template"]
+    labels = template["metadata"]["labels"].items()
+    selectors = [
+        documents["StatefulSet"]["spec"]["selector"]["matchLabels"],
+        documents["Service"]["spec"]["selector"],
+        documents["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels for selector in selectors)
+    monitor = documents["ServiceMonitor"]["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= documents["Service"]["metadata"]["labels"].items()
+    named = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    service = {port["targetPort"] for port in documents["Service"]["spec"]["ports"]}
+    rules = documents["NetworkPolicy"]["spec"]["ingress"]
+    allowed = [port["port"] for rule in rules for port in rule["ports"]]
+    assert named == service == set(allowed)
+    assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= named
+    assert {document["metadata"]["namespace"] for document in documents.values()} == {"traces"}
+
+
+def test_the_chart_agrees_with_the_how_to():
+    """The same container: what it may do, what it gets, how it is asked; the same first arguments."""
+    told = described()
+    pod = rendered(*SAFE)["StatefulSet"]["spec"]["template"]["spec"]
+    ours, theirs = pod["containers"][0], told["containers"][0]
+    assert ours["args"][: len(theirs["args"])] == theirs["args"]
+    assert ours["image"] == theirs["image"]
+    assert ours["resources"] == theirs["resources"]
+    assert {**ours["securityContext"], "runAsUser": 0} == theirs["securityContext"]
+    plain = rendered("--set", "insecureNetwork=true")["StatefulSet"]["spec"]["template"]["spec"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked, known = dict(plain["containers"][0][probe]), dict(theirs[probe])
+        assert asked.pop("httpGet")["path"] == known["httpGet"]["path"]
+        assert json.dumps(ours[probe]).count(known.pop("httpGet")["path"]) == 1
+        assert asked == known
+    for key in ("automountServiceAccountToken", "terminationGracePeriodSeconds"):
+        assert pod[key] == told[key]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == told["securityContext"]["seccompProfile"]
+
+
+def test_a_probe_passes_where_senders_must_show_certificates(tmp_path):
+    """A real `serve` with the chart's arguments and certificates, asked by the command of its probe."""
+    import trustme
+
+    pod = rendered(*SAFE)["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    authority, store = trustme.CA(), tmp_path / "store"
+    identity = authority.issue_cert("127.0.0.1")
+    identity.private_key_pem.write_to_path(tmp_path / "tls.key")
+    identity.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    own = [
+        re.sub(r":(4317|4318|946\d)$", ":0", each)
+        .replace("/etc/k8strace/tls", str(tmp_path))
+        .replace("/var/lib/k8strace", str(store))
+        for each in container["args"][1:]
+    ]
+    with serving(*own, listen=()) as process:
+        process.find("listening")
+        for name, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+            _, *command = container[name]["exec"]["command"]
+            command[-1] = command[-1].replace("127.0.0.1:9465", process.address("metrics", 1))
+            assert path in command[-1]
+            subprocess.run([sys.executable, *command], check=True, timeout=20)
+
+
+def test_spans_do_not_travel_in_the_open_by_default():
+    """Neither TLS nor the value that says so: nothing is rendered, and the words say what to set."""
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not installed")
+    done = subprocess.run(
+        ["helm", "template", "here", str(CHART)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "tls.secretName" in done.stderr
+    assert "insecureNetwork" in done.stderr
+
+
+def test_the_how_to_sets_values_that_there_are():
+    """Those of `--set` on the page."""
+    page = (ROOT / "docs/howto/kubernetes.md").read_text().replace("\\\n", " ")
+    words = shlex.split(next(line for line in page.splitlines() if line.startswith("$ helm install"))[2:])
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    settings = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+    assert len(settings) == 3
+    for setting in settings:
+        first, _, second = setting.partition("=")[0].partition(".")
+        assert second in values[first]
