@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -380,3 +381,30 @@ def test_the_page_shows_what_report_says(capsys: pytest.CaptureFixture[str]) -> 
     assert "Why these pods started slowly" in shown
     assert cli.main(["report", "tests/data/node/k8s-1.37_kubelet.otlp.zst"]) == 0
     assert shown in capsys.readouterr().out
+
+
+def section(page: str) -> str:
+    """Why pods started slowly, in the page."""
+    return page.partition('id="pods"')[2].partition("</section>")[0]
+
+
+def test_the_page_draws_the_slowest_start(pods: k8strace.Pods) -> None:
+    page = section(pods.joined.to_html() or "")
+    slow = pods.where(started=True).slowest(1)[0]
+    assert f"The start of {slow.name}" in page
+    table, _, drawn = page.partition("<h3>")
+    rows = re.findall(r"<tr><th.*?</tr>", drawn)
+    assert table.count("<tr><th") - 1 == len(pods.slowest(10))
+    assert rows[1].count("<rect") >= 2  # open, and waited for
+    assert int(re.findall(r'<data value="(\d+)"', rows[1])[0]) == slow.start_ns
+
+
+def test_the_page_names_no_pod_if_it_must_not(pods: k8strace.Pods) -> None:
+    page = section(pods.joined.to_html(redact=True) or "")
+    assert page
+    for name in {*pods.column("name"), *pods.column("namespace"), *pods.column("node")}:
+        assert not re.search(rf"\b{re.escape(name)}\b", page), name
+
+
+def test_the_page_of_some_requests_says_nothing_of_pods(pods: k8strace.Pods) -> None:
+    assert not section(pods.joined.where(verb="get").to_html() or "")
