@@ -31,18 +31,23 @@ ANYWHERE = ("--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--m
 
 
 class Serving:
-    """One process. Its log is JSON, and `--json` lines are collected, or told to `each_line` as they come."""
+    """
+    One process, started by what it is `below`.
+
+    Its log is JSON, and `--json` lines are collected, or told to `each_line` as they come.
+    """
 
     def __init__(
         self,
         *arguments: str,
         listen: tuple[str, ...] = ANYWHERE,
+        below: tuple[str, ...] = (),
         each_line: Callable[[str], object] | None = None,
         **environment: str,
     ) -> None:
         command = [sys.executable, "-m", "k8strace", "serve", *listen, "--log-format", "json", *arguments]
         self.process = subprocess.Popen(
-            command,
+            [*below, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
