@@ -3,7 +3,8 @@
     python benchmarks/healthy.py --runs 200 RECORDING …
 
 The simulations are those of `stalls.py` without a fault: their load comes in waves, and everything is slower
-while it is high. Some have big lists that go to etcd, which may be told; nothing else of severity "warning" or above may.
+while it is high. Some have big lists that go to etcd, which may be told;
+nothing else of severity "warning" or above may.
 """
 
 from __future__ import annotations
