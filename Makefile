@@ -6,13 +6,14 @@ CAPTURE ?= tests/data/k8s-1.36_etcd-3.6.otlp.zst
 VENV := .venv
 BIN  := $(VENV)/bin
 LOCK := requirements-dev.txt
+UV   := $(BIN)/uv pip install --quiet
 CORE := k8strace/_core.abi3.so
 
 RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.lock
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels licenses lock clean fuzz deny
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom release-check licenses lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +24,7 @@ demo: $(CORE) ## where did the time go? the report on a real capture (CAPTURE=fi
 	$(BIN)/k8strace report $(CAPTURE)
 
 test: dev ## all Python tests, and every example in README, docs and docstrings (ARGS='-k join')
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 dev: $(VENV)/.dev $(CORE) ## editable set-up: .venv with everything, and a release build of the core
 
@@ -81,7 +82,7 @@ wheel: dev ## sdist, and the wheels of this kind of machine (glibc and musl), in
 	$(call BUILD_WHEEL,$(shell uname -m)-unknown-linux-musl,musllinux_1_2)
 	$(BIN)/python .ci/wheel_contents.py dist
 	$(BIN)/python -m venv build/clean
-	build/clean/bin/python -m pip install --quiet --constraint $(LOCK) --only-binary :all: dist/*manylinux*.whl
+	$(UV) --python build/clean/bin/python --constraint $(LOCK) --only-binary :all: dist/*manylinux*.whl
 	cd build && env PATH=/nonexistent clean/bin/k8strace report --slowest 0 --top 3 ../$(CAPTURE)
 
 wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
@@ -90,11 +91,18 @@ wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
 		$(call BUILD_WHEEL,$(arch)-unknown-linux-musl,musllinux_1_2) &&) true
 	$(BIN)/python .ci/wheel_contents.py dist
 
+sbom: $(VENV)/.venv ## dist/sbom.cdx.json: what a wheel is made of, in CycloneDX
+	mkdir -p dist
+	$(BIN)/python .ci/sbom.py dist/sbom.cdx.json
+
+release-check: $(VENV)/.venv ## do tag, crate, chart, citation and changelog name one version? (TAG=v0.1.0)
+	$(BIN)/python .ci/release_check.py "$(TAG)"
+
 licenses: $(VENV)/.venv ## the licences of the crates in the wheel, after a change of rust/Cargo.lock
 	$(BIN)/python .ci/third_party.py
 
 lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --no-header \
+	$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --no-header --generate-hashes \
 		--output-file $(LOCK) pyproject.toml
 
 clean: ## remove everything that the other targets made
@@ -107,21 +115,25 @@ clean: ## remove everything that the other targets made
 $(CORE): $(RUST_SOURCES) pyproject.toml $(VENV)/.build
 	@$(NEEDS_RUST)
 	@echo "building the core (release): two or three minutes the first time"
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation --constraint $(LOCK) --editable .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) --python $(BIN)/python --no-build-isolation --constraint $(LOCK) \
+		--reinstall-package k8strace --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.build
-	$(BIN)/python -m pip install --quiet --requirement $(LOCK)
+	$(UV) --python $(BIN)/python --require-hashes --requirement $(LOCK)
 	@touch $@
 
 # Rivals; without them the benchmarks say what they skip.
 $(VENV)/.bench: $(VENV)/.dev
-	-$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --group bench
+	-$(UV) --python $(BIN)/python --constraint $(LOCK) --group bench
 	@touch $@
 
 # Only what builds the core; the base dependencies come with the package, pinned by the same lock.
+# pip installs uv, and uv the rest: it takes the lock, with its hashes, as constraints too.
 $(VENV)/.build: $(VENV)/.venv $(LOCK)
-	$(BIN)/python -m pip install --quiet --constraint $(LOCK) maturin
+	sed -n '/^uv==/,/[^\\]$$/p' $(LOCK) > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/uv.txt
+	$(UV) --python $(BIN)/python --constraint $(LOCK) maturin
 	@touch $@
 
 $(VENV)/.venv:

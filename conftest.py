@@ -1,10 +1,20 @@
-"""Every Python example in README.md and docs/ is a test, run from the root of the repository."""
+"""
+What holds for every test, also for the examples.
 
+Every Python example in README.md and docs/ is a test, run from the root of the repository. Tests run beside one
+another (`-n auto`), but one that is marked `alone` has the machine to itself.
+"""
+
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
+import pytest
 from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
@@ -38,3 +48,28 @@ pytest_collect_file = Sybil(
     setup=enter_root,
     teardown=leave_root,
 ).pytest()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Share the machine with the other workers of this run, or wait until they pause and take it alone."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    locks = Path(gettempdir(), f"k8strace-tests-{run}")
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    # Who waits to be alone keeps its turn, so that nobody overtakes it.
+    with (
+        _locked(locks.with_suffix(".turn"), fcntl.LOCK_EX) as turn,
+        _locked(locks.with_suffix(".machine"), how),
+    ):
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[int]:
+    """The lock file, open and locked; closing it lets go."""
+    with path.open("w") as file:
+        fcntl.flock(file, how)
+        yield file.fileno()

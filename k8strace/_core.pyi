@@ -107,6 +107,12 @@ class SpanColumns:
         """The `ScopeSpans` messages of these rows of "scopes", without their spans. Raises IndexError."""
     def resource_wires(self, rows: Sequence[int]) -> list[bytes]:
         """The `ResourceSpans` messages of these rows of "resources", without their scopes. Raises IndexError."""
+    def batch_wires(self) -> list[bytes]:
+        """
+        The requests as they came, as wire bytes.
+
+        Raises ValueError if the spans are not in the order of their batches.
+        """
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 

@@ -57,8 +57,12 @@ class Attribution(ArrowExport):
         table = divided._joined.phase_table
         self._divided = divided
         self._method = method
+        self._overlap = overlap
         self._names = table.names
         self._core = divided._divide(table.answers, method, overlap)
+
+    def __reduce__(self) -> tuple[type[Attribution], tuple[Any, ...]]:
+        return Attribution, (self._divided, self._method, self._overlap)
 
     @property
     def requests(self) -> Requests:

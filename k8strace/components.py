@@ -117,7 +117,7 @@ class Rule:
     """Pattern of the request's verb; a span outside requests does not match."""
     detail: str | None = None
     """Pattern of `Signature.detail`; a span without one does not match."""
-    events: Mapping[str, Mark] = field(default_factory=dict)
+    events: Mapping[str, Mark] = field(default_factory=dict, hash=False)
     """Event name → what it changes."""
 
     def __call__(self, signature: Signature) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -224,14 +224,39 @@ _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 class _Joined:
     """What all selections of one join share."""
 
-    def __init__(self, spans: Spans, taxonomy: Taxonomy, core: _core.JoinedSpans) -> None:
+    def __init__(
+        self,
+        spans: Spans,
+        taxonomy: Taxonomy,
+        core: _core.JoinedSpans,
+        apiservers: list[str] | None = None,
+        added: Mapping[str, list[Any]] | None = None,
+    ) -> None:
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
-        self.columns: dict[tuple[str, str], list[Any]] = {}
+        self._apiservers = apiservers
+        """Which services were said to be API servers; None if a stream joined these spans."""
+        self._added = added or {}
+        self.columns: dict[tuple[str, str], list[Any]] = {
+            ("requests", name): values for name, values in self._added.items()
+        }
         self._several: dict[str, list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
+
+    def __reduce__(self) -> tuple[Callable[..., _Joined], tuple[Any, ...]]:
+        if self._apiservers is None:
+            raise TypeError(
+                "requests of a stream cannot be pickled, for they depend on what else it has seen: "
+                "pickle what `to_arrow()` gives, or join the spans by themselves"
+            )
+        return _joined, (self.spans, self.taxonomy, self._apiservers, self._added)
+
+    def with_column(self, name: str, values: list[Any]) -> _Joined:
+        """The same with one more column of requests."""
+        added = {**self._added, name: values}
+        return _Joined(self.spans, self.taxonomy, self.core, self._apiservers, added)
 
     @property
     def table(self) -> _core.Table:
@@ -474,9 +499,7 @@ class Requests(Selection[Request], FileExport):
         joined = self._joined
         if len(values) != len(joined.core):
             raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
-        copy = _Joined(joined.spans, joined.taxonomy, joined.core)
-        copy.columns = {**joined.columns, ("requests", name): list(values)}
-        return Requests(copy, self._rows)
+        return Requests(joined.with_column(name, list(values)), self._rows)
 
     @property
     def recorded(self) -> tuple[int, int]:
@@ -982,8 +1005,13 @@ def join(
         >>> requests.counts["rpc_pairs"]
         1308
     """
-    core = _core.join(spans._columns, names_of(apiserver))
-    return Requests(_Joined(spans, taxonomy or OWN, core))
+    return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver)))
+
+
+def _joined(
+    spans: Spans, taxonomy: Taxonomy, apiservers: list[str], added: Mapping[str, list[Any]] | None = None
+) -> _Joined:
+    return _Joined(spans, taxonomy, _core.join(spans._columns, apiservers), apiservers, added)
 
 
 def names_of(apiserver: str | Sequence[str] | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -222,6 +222,9 @@ class Spans(ArrowExport):
         """
         return Table(self._columns.table("odd_ids"))
 
+    def __reduce__(self) -> tuple[Callable[..., Spans], tuple[Any, ...]]:
+        return _decoded_again, (self._columns.batch_wires(), self._sources, self._issues)
+
     def __repr__(self) -> str:
         processes = self.processes
         services = ", ".join(sorted({process["service"] or "unnamed" for process in processes}))
@@ -229,6 +232,10 @@ class Spans(ArrowExport):
             f"Spans({len(self)} spans in {self.counts['batches']} batches, {len(processes)} processes"
             f"{': ' if services else ''}{services})"
         )
+
+
+def _decoded_again(wires: Sequence[bytes], sources: Sequence[Source], issues: Sequence[Issue]) -> Spans:
+    return Spans(_core.decode(wires), sources, issues)
 
 
 def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:

@@ -67,6 +67,10 @@ class StreamedRequests(Requests):
         self._revisions = tuple(revisions)
         self._replaced = replaced
 
+    def __reduce__(self) -> tuple[type[Requests], tuple[Any, ...]]:
+        # What a stream joined says why it cannot be pickled.
+        return Requests, (self._joined, self._rows)
+
     @property
     def revisions(self) -> Sequence[int]:
         """One per request: how often its trace was given out before; 0 for the first time."""

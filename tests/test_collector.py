@@ -247,6 +247,7 @@ def test_everything_arrives_once(program, way, secure, capture_127, tmp_path):
     same_answers(tmp_path, capture_127)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("way", EXPORTERS)
 def test_overload_loses_and_doubles_nothing(program, way, secure, capture_127, tmp_path):
@@ -269,6 +270,7 @@ def test_overload_loses_and_doubles_nothing(program, way, secure, capture_127, t
     same_answers(tmp_path, capture_127)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", EXPORTERS)
 def test_kill_9_while_it_retries_loses_nothing(program, way, capture_127, tmp_path):
     """Killed three times in the middle; what was stored but not answered comes again, and counts once."""

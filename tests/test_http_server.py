@@ -16,6 +16,8 @@ from google.rpc.status_pb2 import Status
 from k8strace.receiver import Limits, ServerTls
 from k8strace.receiver.transports.http_server import HttpServer, Site
 
+pytestmark = pytest.mark.alone
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import k8strace
 from k8strace import _core
+
+pytestmark = pytest.mark.alone
 
 HEAVY = {"duckdb", "google.protobuf", "grpc", "numpy", "opentelemetry", "pandas", "polars", "pyarrow", "tqdm"}
 

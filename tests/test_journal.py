@@ -377,6 +377,7 @@ def test_a_disk_that_fails_at_the_start_is_told_and_left_alone():
         journal.append(b"batch")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_start_takes_no_more_than_two_seconds_a_gibibyte(tmp_path, wire):
     """Best of five, on 128 MiB of one open segment."""
@@ -396,6 +397,7 @@ def test_a_start_takes_no_more_than_two_seconds_a_gibibyte(tmp_path, wire):
 # ---- acknowledging --------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_one_sync_answers_many(tmp_path, capsys):
     """Thirty-two threads, fifty batches each: far fewer syncs than batches, and nobody waits long."""
     took_s: list[float] = []

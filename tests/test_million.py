@@ -18,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import k8strace
 
+pytestmark = pytest.mark.alone
+
 MILLION = 1_000_000
 
 

@@ -23,6 +23,8 @@ from k8strace.receiver import (
     server_options,
 )
 
+pytestmark = pytest.mark.alone
+
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
 QUICK = Limits(body_s=2.0, body_grace_s=0.5, body_bytes_per_s=1_000)
 GRPC = ["grpc", "grpc.aio"]

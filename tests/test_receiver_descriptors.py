@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("resource")
 
+pytestmark = pytest.mark.alone
+
 START = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))

@@ -21,6 +21,8 @@ from k8strace.exceptions import MissingExtraError
 from k8strace.receiver import Intake, Limits, Receipt, UnavailableError
 from k8strace.receiver.transports.exporter import K8straceExporter
 
+pytestmark = pytest.mark.alone
+
 
 def finished(*names: str) -> tuple[ReadableSpan, ...]:
     """Spans of the SDK."""

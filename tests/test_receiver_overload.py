@@ -20,6 +20,8 @@ from receivers import EXPORT, GRPC_RETRYABLE, HTTP_RETRYABLE, Kept, request_of, 
 
 from k8strace.receiver import Limits, Receipt, ServerTls
 
+pytestmark = pytest.mark.alone
+
 SENDERS, EACH = 24, 6
 LIMITS = Limits(workers=2, waiting_requests=2, connections=16, in_flight_bytes=1 << 20, request_bytes=1 << 20)
 BODY = {"Content-Type": "application/x-protobuf"}

@@ -187,12 +187,3 @@ def request_metrics(told):
         assert set(told[name][1]) == labels
         found.add(name)
     return found
-
-
-def test_the_alerts_are_yaml_about_metrics_that_there_are():
-    """Each expression names a metric of the page."""
-    page = DOCS / "reference" / "metrics.md"
-    (text,) = blocks(page, "yaml")
-    names = set(re.findall(r"`(k8strace_\w+)`", page.read_text()))
-    for rule in yaml.safe_load(text)["groups"][0]["rules"]:
-        assert set(re.findall(r"k8strace_\w+", rule["expr"])) <= names

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import serve_load  # noqa: E402
 from serve_load import Load  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 MIB = 1 << 20
 SOAK_SECONDS = float(os.environ.get("K8STRACE_SOAK_SECONDS", "12"))

@@ -14,6 +14,8 @@ from serving import EXPORT
 from k8strace.receiver.serving import Places, Receiver
 from k8strace.receiver.transports.addresses import parse_addresses
 
+pytestmark = pytest.mark.alone
+
 ANYWHERE = parse_addresses("127.0.0.1:0")
 
 

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import baseline
 
+pytestmark = pytest.mark.alone
+
 COPIES = 15
 """Of the capture: 251,490 spans, so that each call takes long enough to be looked at."""
 

@@ -37,6 +37,9 @@ class Facts:
         self.sync_rows = list(Table(named("syncs")))
         self.calls = list(Table(named("cri_calls")))
 
+    def __reduce__(self) -> tuple[type[Facts], tuple[Requests]]:
+        return Facts, (self.requests,)
+
     @cached_property
     def of_pod(self) -> dict[str, list[dict[str, Any]]]:
         """Pod → its syncs, by start; pods by when they were first seen."""

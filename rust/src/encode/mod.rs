@@ -95,12 +95,38 @@ pub fn resource(c: &Columns, row: usize, out: &mut Out) {
         let at = out.open(1);
         attributes(c, out, 1, &c.resource_attributes, row);
         integer(out, 2, r.dropped_attributes_count[row].into());
-        for (_, entity) in r.entity_refs.iter().filter(|(of, _)| *of as usize == row) {
+        let refs = &r.entity_refs;
+        let first = refs.partition_point(|&(of, _)| (of as usize) < row);
+        for (_, entity) in refs[first..].iter().take_while(|(of, _)| *of as usize == row) {
             out.bytes(3, entity.of(&c.arena));
         }
         out.close_tight(at);
     }
     text(c, out, 3, r.schema_url[row]);
+}
+
+/// The `ExportTraceServiceRequest` that a batch came as. The rows of its tables stand in the order of arrival.
+pub fn batch(c: &Columns, batch: u32, out: &mut Out) {
+    for at_resource in rows_of(&c.resources.batch, batch) {
+        let around = out.open(1);
+        resource(c, at_resource, out);
+        for at_scope in rows_of(&c.scopes.resource_spans, at_resource as u32) {
+            let inside = out.open(2);
+            scope(c, at_scope, out);
+            for row in rows_of(&c.spans.scope_spans, at_scope as u32) {
+                let at = out.open(2);
+                span(c, row, out);
+                out.close_tight(at);
+            }
+            out.close(inside);
+        }
+        out.close(around);
+    }
+}
+
+/// The rows that belong to an owner; owners ascend.
+fn rows_of(owners: &[u32], owner: u32) -> Range<usize> {
+    owners.partition_point(|&of| of < owner)..owners.partition_point(|&of| of <= owner)
 }
 
 fn odd_of(odd: &[OddId], row: usize) -> &[OddId] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyIndexError, PyKeyError};
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -106,6 +106,17 @@ impl SpanColumns {
     /// The `ResourceSpans` messages of these rows of "resources", as wire bytes, without their scopes.
     fn resource_wires<'py>(&self, py: Python<'py>, rows: Vec<usize>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         self.wires(py, &rows, self.0.resources.batch.len(), encode::resource)
+    }
+
+    /// The requests as they came, as wire bytes; ValueError if the spans are not in the order of arrival.
+    fn batch_wires<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let c = &self.0;
+        let owners = [&c.resources.batch, &c.scopes.resource_spans, &c.spans.scope_spans];
+        if !owners.iter().all(|owners| owners.is_sorted()) {
+            return Err(PyValueError::new_err("expected spans in the order of their batches"));
+        }
+        let batches: Vec<usize> = (0..c.batches as usize).collect();
+        self.wires(py, &batches, batches.len(), |c, batch, out| encode::batch(c, batch as u32, out))
     }
 
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
