@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from streamed import METHODS
 from test_requests import _each_span, _single, resent
 
 import k8strace
+from k8strace import cli
 from k8strace.pods.serving import Asked, requests_served
 
 CAPTURE = Path(__file__).parent / "data" / "node" / "k8s-1.37_kubelet.otlp.zst"
@@ -371,3 +373,38 @@ def test_a_sync_is_given_out_when_it_is_whole_and_later_probes_are_updates() -> 
     second = k8strace.pods(stream.take(now_ns=SECOND))
     assert len(second.probes) > len(first.probes)
     assert second.where(name="exec-0").column("start_ns") == first.where(name="exec-0").column("start_ns")
+
+
+def test_the_page_shows_what_report_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "howto" / "pods.md").read_text("utf-8")
+    shown = page.partition("\n…\n")[2].partition("\n…\n```")[0]
+    assert "Why these pods started slowly" in shown
+    assert cli.main(["report", "tests/data/node/k8s-1.37_kubelet.otlp.zst"]) == 0
+    assert shown in capsys.readouterr().out
+
+
+def section(page: str) -> str:
+    """Why pods started slowly, in the page."""
+    return page.partition('id="pods"')[2].partition("</section>")[0]
+
+
+def test_the_page_draws_the_slowest_start(pods: k8strace.Pods) -> None:
+    page = section(pods.joined.to_html() or "")
+    slow = pods.where(started=True).slowest(1)[0]
+    assert f"The start of {slow.name}" in page
+    table, _, drawn = page.partition("<h3>")
+    rows = re.findall(r"<tr><th.*?</tr>", drawn)
+    assert table.count("<tr><th") - 1 == len(pods.slowest(10))
+    assert rows[1].count("<rect") >= 2  # open, and waited for
+    assert int(re.findall(r'<data value="(\d+)"', rows[1])[0]) == slow.start_ns
+
+
+def test_the_page_names_no_pod_if_it_must_not(pods: k8strace.Pods) -> None:
+    page = section(pods.joined.to_html(redact=True) or "")
+    assert page
+    for name in {*pods.column("name"), *pods.column("namespace"), *pods.column("node")}:
+        assert not re.search(rf"\b{re.escape(name)}\b", page), name
+
+
+def test_the_page_of_some_requests_says_nothing_of_pods(pods: k8strace.Pods) -> None:
+    assert not section(pods.joined.where(verb="get").to_html() or "")

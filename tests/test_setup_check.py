@@ -126,8 +126,56 @@ MINIKUBE = """\
 minikube start --kubernetes-version=v1.30.4 \\
   --extra-config=apiserver.tracing-config-file=/etc/ssl/certs/tracing.yaml
 """
+KUBELET = """\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+featureGates:
+  KubeletTracing: true
+tracing:
+  endpoint: localhost:4317
+  samplingRatePerMillion: 1000
+"""
+CRIO = """\
+[crio.tracing]
+enable_tracing = true
+tracing_endpoint = "127.0.0.1:4317"
+tracing_sampling_rate_per_million = 1000
+"""
+PLUGIN = """\
+version = 2
+[plugins."io.containerd.tracing.processor.v1.otlp"]
+  endpoint = "http://localhost:4318"
+[plugins."io.containerd.internal.v1.tracing"]
+  sampling_ratio = 0.01
+"""
+GRPC_PLUGIN = PLUGIN.replace("http://localhost:4318", "localhost:4317").replace(
+    '[plugins."io.containerd.internal', '  protocol = "grpc"\n[plugins."io.containerd.internal'
+)
+UNIT = """\
+[Service]
+Environment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318
+Environment="OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" OTEL_SERVICE_NAME=containerd
+Environment=OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.01
+"""
 LOCKED = GATED.replace("v1.25.9", "v1.34.0")
-GOOD = [TRACING, POD, GATED, LOCKED, ETCD, ETCD_36, CLUSTER_3, CLUSTER_4, KIND, K3S, MINIKUBE]
+GOOD = [
+    TRACING,
+    POD,
+    GATED,
+    LOCKED,
+    ETCD,
+    ETCD_36,
+    CLUSTER_3,
+    CLUSTER_4,
+    KIND,
+    K3S,
+    MINIKUBE,
+    KUBELET,
+    CRIO,
+    PLUGIN,
+    GRPC_PLUGIN,
+    UNIT,
+]
 
 # The static pod that a widely read article prints, in its own version: the flag, and neither volume nor mount.
 ARTICLE = """\
@@ -208,6 +256,29 @@ BAD = [
     ("etcd-instance-id", "warning", ETCD, "    - --experimental-distributed-tracing-instance-id=cp-1\n", "", "enable", "NAME"),
     ("etcd-instance-id", "warning", K3S, "- distributed-tracing-instance-id=s1\n", "", "enable", "NAME"),
     ("etcd-children-only", "warning", ETCD.replace("    - --experimental-distributed-tracing-sampling-rate=0\n", ""), "3.5.15-0", "3.5.9-0", "enable-", "samplingRatePerMillion"),
+    ("kubelet-gate", "error", KUBELET, "KubeletTracing: true", "KubeletTracing: false", "KubeletTracing", "KubeletTracing: true"),
+    ("kubelet-off", "error", KUBELET, "tracing:\n  endpoint: localhost:4317\n  samplingRatePerMillion: 1000\n", "", "KubeletTracing", "add tracing"),
+    ("endpoint", "error", KUBELET, "localhost:4317", "http://localhost:4317", "endpoint", "localhost:4317"),
+    ("rate-all", "warning", KUBELET, "1000", "1000000", "samplingRate", "1000"),
+    ("rate-none", "warning", KUBELET, "  samplingRatePerMillion: 1000\n", "", "tracing:", "1000"),
+    ("config-unknown-key", "warning", KUBELET, "samplingRate", "samplingrate", "samplingrate", "take it out"),
+    ("runtime-off", "error", CRIO, "enable_tracing = true\n", "", "[crio.tracing]", "enable_tracing = true"),
+    ("runtime-off", "error", CRIO, "enable_tracing = true", "enable_tracing = false", "enable_tracing", "enable_tracing = true"),
+    ("rate-none", "warning", CRIO, "tracing_sampling_rate_per_million = 1000\n", "", "[crio.tracing]", "per_million = 1000"),
+    ("endpoint", "error", CRIO, "127.0.0.1:4317", "http://127.0.0.1:4317", "endpoint", "127.0.0.1:4317"),
+    ("toml", "error", CRIO, "= true", "= yes", "enable_tracing", "repair"),
+    ("runtime-plugin", "warning", PLUGIN, "version = 2", "version = 3", "version", "environment"),
+    ("runtime-off", "error", PLUGIN, '  endpoint = "http://localhost:4318"\n', "", "otlp", "endpoint"),
+    ("runtime-protocol", "error", PLUGIN, "http://localhost", "localhost", "endpoint", "http://localhost:4318"),
+    ("runtime-protocol", "warning", PLUGIN, "4318", "4317", "endpoint", "4318"),
+    ("endpoint", "error", GRPC_PLUGIN, "localhost:4317", "http://localhost:4317", "endpoint", "localhost:4317"),
+    ("rate-range", "error", PLUGIN, "0.01", "10.0", "sampling_ratio", "0.001"),
+    ("runtime-protocol", "error", UNIT, "http://localhost", "localhost", "ENDPOINT", "http://localhost:4318"),
+    ("runtime-protocol", "error", UNIT, "http/protobuf", "http/json", "ENDPOINT", "grpc"),
+    ("runtime-protocol", "warning", UNIT, "http/protobuf", "grpc", "ENDPOINT", "4317"),
+    ("runtime-off", "error", UNIT, "OTEL_SERVICE_NAME=containerd", "OTEL_SDK_DISABLED=true", "DISABLED", "take it out"),
+    ("rate-all", "warning", UNIT, "OTEL_TRACES_SAMPLER=parentbased_traceidratio ", "", "ENDPOINT", "SAMPLER"),
+    ("rate-range", "error", UNIT, "0.01", "10%", "ARG", "0.001"),
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from k8strace.page import first
 from k8strace.page.choosing import chosen_trees
 from k8strace.page.columns import Columns
 from k8strace.page.details import details_of
+from k8strace.page.pods import slow_pods
 from k8strace.page.redaction import PlainNames, names_of
 from k8strace.requests import Requests
 from k8strace.views.markup import Html, element, join
@@ -135,6 +136,7 @@ def _body(
             _empty("flame", "What requests waited for"),
             _section("requests", "The slowest requests", first.slowest(attribution, names)),
             _empty("request", "One request"),
+            *_slow_pods(requests, names),
             _section("graph", "Who calls whom", first.dependencies(requests)),
             _section(
                 "ledger", "The ledger", join(element("p", told, id="left-out"), first.ledger(requests, names))
@@ -142,6 +144,11 @@ def _body(
         ),
         element("noscript", element("p", "Scripts are off: the first screen is here, the drawings are not.")),
     )
+
+
+def _slow_pods(requests: Requests, names: PlainNames) -> list[Html]:
+    body = slow_pods(requests, names)
+    return [] if body is None else [_section("pods", "Why these pods started slowly", body)]
 
 
 def _section(name: str, title: str, content: Html) -> Html:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k8strace.setup import cluster_rules, rules, versions
+from k8strace.setup import cluster_rules, node_rules, rules, versions
 from k8strace.setup.documents import MAX_BYTES
 from k8strace.setup.findings import Finding, Recognised
 from k8strace.setup.recognise import Found, Server, recognise
@@ -16,7 +16,7 @@ from k8strace.setup.versions import Etcd, Kubernetes, SetupError
 
 __all__ = ["Report", "check", "check_paths"]
 
-SUFFIXES: Final = (".yaml", ".yml", ".json", ".sh")
+SUFFIXES: Final = (".yaml", ".yml", ".json", ".sh", ".toml", ".conf")
 """Files of a folder that are read."""
 
 
@@ -117,6 +117,12 @@ class _Judge:
         for kind in found.kinds:
             yield from cluster_rules.kind_rules(kind, found)
         yield from cluster_rules.local_endpoints(found)
+        for each in found.kubelets:
+            yield from node_rules.kubelet_rules(
+                each.file, each.document, self._k8s_of(self._common_version())
+            )
+        for file in found.node_files:
+            yield from node_rules.node_rules(file)
 
     def _version_problem(self, server: Server) -> Iterator[Finding]:
         """A version in the file that the table has not."""

@@ -50,6 +50,16 @@ TRAPS: Final[dict[str, Trap]] = {
     "etcd-instance-id": Trap(
         "warning", "without an instance id of its own each member looks like the others"
     ),
+    "kubelet-gate": Trap(
+        "error", "a kubelet that is told to trace does not start while the gate KubeletTracing is off"
+    ),
+    "kubelet-off": Trap("error", "the gate KubeletTracing alone traces nothing"),
+    "runtime-off": Trap("error", "the container runtime has settings of tracing, and does not trace"),
+    "runtime-plugin": Trap(
+        "warning", "containerd 2.2 and newer take their tracing from the environment alone"
+    ),
+    "runtime-protocol": Trap("error", "containerd's endpoint, port and protocol do not fit each other"),
+    "toml": Trap("error", "the file is not TOML, or repeats a key"),
     "etcd-children-only": Trap(
         "warning", "this etcd records nothing but calls that a traced apiserver sampled"
     ),

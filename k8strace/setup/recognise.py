@@ -14,7 +14,7 @@ from k8strace.setup.findings import Finding, Recognised
 from k8strace.setup.manifests import component_of_pod
 from k8strace.setup.versions import SetupError
 
-__all__ = ["Argument", "Found", "Kind", "Server", "Tracing", "recognise"]
+__all__ = ["Argument", "Found", "Kind", "NodeFile", "Server", "Tracing", "recognise"]
 
 
 class Argument(NamedTuple):
@@ -54,6 +54,21 @@ class Tracing:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeFile:
+    """A file of a container runtime."""
+
+    file: str
+    kind: Literal["toml", "unit"]
+    what: str
+    text: str
+
+    def line(self, key: str, otherwise: str = r"\A") -> int:
+        """Line of a key, from 1; of what a pattern finds if it is not there."""
+        found = re.search(rf"^[ \t]*{key}[ \t]*=", self.text, re.MULTILINE) or re.search(otherwise, self.text)
+        return 1 if found is None else self.text[: found.start()].count("\n") + 1
+
+
+@dataclass(frozen=True, slots=True)
 class Kubeadm:
     """A ClusterConfiguration, by itself or in kind's configuration."""
 
@@ -78,6 +93,8 @@ class Found:
 
     servers: list[Server] = field(default_factory=list)
     tracing: list[Tracing] = field(default_factory=list)
+    kubelets: list[Tracing] = field(default_factory=list)
+    node_files: list[NodeFile] = field(default_factory=list)
     kubeadm: list[Kubeadm] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
     recognised: list[Recognised] = field(default_factory=list)
@@ -88,7 +105,7 @@ class Found:
 
 def recognise(file: str, text: str, found: Found) -> None:
     """Adds what is in one file."""
-    if _minikube(file, text, found):
+    if _minikube(file, text, found) or _node_file(file, text, found):
         return
     try:
         documents = load(text)
@@ -322,14 +339,42 @@ def _k3s(file: str, document: Document, found: Found) -> str:
     return "not checked: a patch of a pod" if "spec" in content else "not recognised: no kind"
 
 
+def _kubelet(file: str, document: Document, found: Found) -> str:
+    content = document.content
+    if content.get("tracing") is None and "KubeletTracing" not in table(content.get("featureGates")):
+        return "not checked: KubeletConfiguration without tracing"
+    found.kubelets.append(Tracing(file, document))
+    return "KubeletConfiguration"
+
+
 _READERS: Final[dict[str, Callable[[str, Document, Found], str]]] = {
     "Pod": _pod,
     "ClusterConfiguration": _cluster,
     "Cluster": _kind,
-    "KubeletConfiguration": lambda *_: (
-        "not checked: KubeletConfiguration traces the kubelet, not API requests"
-    ),
+    "KubeletConfiguration": _kubelet,
 }
+
+
+_NODE_FILES: Final[tuple[tuple[str, Literal["toml", "unit"], str], ...]] = (
+    (r"^\s*\[crio\.tracing\]", "toml", "configuration of CRI-O"),
+    (
+        r"^\s*\[plugins\..?io\.containerd\.(tracing\.processor|internal)\.v1\.",
+        "toml",
+        "configuration of containerd",
+    ),
+    (r"^\s*Environment\s*=\s*[\"']?OTEL_", "unit", "environment of containerd"),
+)
+"""What is in the file, its kind, what it is."""
+
+
+def _node_file(file: str, text: str, found: Found) -> bool:
+    """A file of a container runtime that says something of tracing."""
+    for pattern, kind, what in _NODE_FILES:
+        if re.search(pattern, text, re.MULTILINE):
+            found.node_files.append(NodeFile(file, kind, what, text))
+            found.recognised.append(Recognised(file, 1, what))
+            return True
+    return False
 
 
 def _minikube(file: str, text: str, found: Found) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from k8strace.setup import versions
 from k8strace.setup.findings import Finding
@@ -14,7 +14,14 @@ from k8strace.setup.recognise import Argument, Found, Server, Tracing
 from k8strace.setup.settings import endpoint_problem
 from k8strace.setup.versions import ALL_ETCD_FLAGS, Etcd, Gate, Kubernetes, Name, Records
 
-__all__ = ["apiserver_rules", "covers", "etcd_rules", "tracing_rules"]
+__all__ = [
+    "apiserver_rules",
+    "covers",
+    "endpoint_rules",
+    "etcd_rules",
+    "rate_rules",
+    "tracing_rules",
+]
 
 Findings = Iterator[Finding]
 
@@ -32,7 +39,7 @@ def tracing_rules(tracing: Tracing, rules: Kubernetes | None) -> Findings:
     yield from _unknown_keys(tracing, rules)
     content = tracing.document.content
     if "endpoint" in content:
-        yield from _endpoint(
+        yield from endpoint_rules(
             tracing.file, tracing.document.line(content, "endpoint"), str(content["endpoint"])
         )
     yield from _config_rate(tracing)
@@ -93,22 +100,21 @@ def _unknown_keys(tracing: Tracing, rules: Kubernetes | None) -> Findings:
 def _config_rate(tracing: Tracing) -> Findings:
     content = tracing.document.content
     line = tracing.document.line(content, "samplingRatePerMillion")
-    rate = content.get("samplingRatePerMillion")
+    nothing = "no request is sampled, unless a privileged caller of 1.33 or newer asks for it"
+    yield from rate_rules(tracing.file, line, content.get("samplingRatePerMillion"), nothing)
+
+
+def rate_rules(
+    file: str, line: int, rate: Any, nothing: str, better: str = "samplingRatePerMillion: 1000"
+) -> Findings:
+    """Traps in a rate of a million. `nothing`: what it means if it is 0."""
     if rate is None or (rate == 0 and not isinstance(rate, bool)):
-        yield Finding(
-            tracing.file,
-            line,
-            "rate-none",
-            "no request is sampled, unless a privileged caller of 1.33 or newer asks for it",
-            "write samplingRatePerMillion: 1000",
-        )
+        yield Finding(file, line, "rate-none", nothing, f"write {better}")
     elif isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate == rate // 1:
-        yield from _rate(tracing.file, line, int(rate), "samplingRatePerMillion: 1000")
+        yield from _rate(file, line, int(rate), better)
     else:
-        problem = f"samplingRatePerMillion {str(rate)[:40]!r} is not a whole number"
-        yield Finding(
-            tracing.file, line, "rate-range", problem, "write a number without quotes, such as 1000"
-        )
+        problem = f"{better.partition(':')[0].partition(' ')[0]} {str(rate)[:40]!r} is not a whole number"
+        yield Finding(file, line, "rate-range", problem, "write a number without quotes, such as 1000")
 
 
 def _rate(file: str, line: int, rate: int, better: str) -> Findings:
@@ -121,9 +127,10 @@ def _rate(file: str, line: int, rate: int, better: str) -> Findings:
         yield Finding(file, line, "rate-all", problem, f"write {better}, or keep it in a test cluster")
 
 
-def _endpoint(
+def endpoint_rules(
     file: str, line: int, endpoint: str, schemes: tuple[str, ...] = ("dns", "unix", "unix-abstract")
 ) -> Findings:
+    """Traps in an OTLP/gRPC endpoint."""
     problem = endpoint_problem(endpoint, schemes=schemes)
     if problem:
         address = endpoint.rpartition("//")[2].partition("/")[0] or "localhost"
@@ -285,7 +292,7 @@ def _instance(server: Server) -> Argument | None:
 def _flag_value(server: Server, flag: Argument) -> Findings:
     which = ALL_ETCD_FLAGS[flag.name]
     if which == "address":
-        yield from _endpoint(server.file, flag.line, flag.value, ("dns",))
+        yield from endpoint_rules(server.file, flag.line, flag.value, ("dns",))
     if which == "sampling-rate":
         if flag.value.lstrip("-").isdigit():
             yield from _rate(

@@ -17,7 +17,9 @@ __all__ = [
     "TARGETS",
     "Settings",
     "Target",
+    "address_of",
     "endpoint_problem",
+    "rate_problem",
     "settings",
 ]
 
@@ -131,21 +133,26 @@ def settings(  # noqa: PLR0913, one keyword for each option of the command
         etcd=versions.etcd(etcd),
         etcd_version=etcd.strip().removeprefix("v"),
         target=target,
-        endpoint=_endpoint(endpoint or DEFAULT_ENDPOINT[target]),
+        endpoint=address_of(endpoint or DEFAULT_ENDPOINT[target]),
         rate=rate,
         members=tuple(members) or ("etcd-0",),
         compression=compression,
         token=token,
         requests_per_second=requests_per_second,
     )
-    for problem in (_rate_problem(rate), _members_problem(made), _environment_problem(made)):
+    for problem in (rate_problem(rate), _members_problem(made), _environment_problem(made)):
         if problem:
             raise SetupError(problem)
     return made
 
 
-def _endpoint(endpoint: str) -> str:
-    """The endpoint as host:port, which kube-apiserver and every etcd understand."""
+def address_of(endpoint: str) -> str:
+    """
+    The endpoint as host:port, which kube-apiserver, every etcd, kubelets and runtimes understand.
+
+    Raises:
+        SetupError: It is no such; the message says what to give instead.
+    """
     if endpoint.startswith("unix"):
         raise SetupError(
             f"{endpoint}: kube-apiserver knows unix sockets, but etcd does not promise to, and the socket's folder "
@@ -157,7 +164,8 @@ def _endpoint(endpoint: str) -> str:
     return endpoint.rpartition("/")[2]
 
 
-def _rate_problem(rate: int) -> str | None:
+def rate_problem(rate: int) -> str | None:
+    """What is wrong with a rate of a million; None if nothing is."""
     if 0 < rate <= 1_000_000:
         return None
     return f"rate {rate}: give how many of a million requests to sample, 1 to 1000000"

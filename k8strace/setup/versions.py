@@ -10,21 +10,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from k8strace.exceptions import K8straceError
 
 __all__ = [
     "ETCD",
+    "KUBELET",
     "KUBERNETES",
+    "RUNTIMES",
     "SOURCES",
     "Etcd",
     "Gate",
+    "Kubelet",
     "Kubernetes",
     "Records",
+    "Runtime",
     "SetupError",
     "etcd",
     "etcd_number",
+    "kubelet",
     "kubernetes",
     "kubernetes_minor",
 ]
@@ -108,6 +113,27 @@ KUBERNETES: Final[tuple[Kubernetes, ...]] = (
     Kubernetes(37, Gate.REMOVED,  _C, "v1",       True,  True,  "v1beta4", "v1beta4", 10),
 )
 # fmt: on
+
+Runtime = Literal["containerd", "crio"]
+RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
+"""Container runtimes that trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubelet:
+    """The rules of kubelets from a minor release of Kubernetes on."""
+
+    since: int
+    gate: Gate
+    """State of the feature gate `KubeletTracing`."""
+    stage: str
+
+
+KUBELET: Final[tuple[Kubelet, ...]] = (
+    Kubelet(25, Gate.REQUIRED, "alpha"),
+    Kubelet(27, Gate.ON, "beta"),
+    Kubelet(34, Gate.LOCKED, "general"),
+)
 
 Number = tuple[int, int, int]
 
@@ -202,6 +228,10 @@ SOURCES: Final[dict[str, str]] = {
     "minikube": "kubernetes/minikube `site/content/en/docs/tutorials/audit-policy.md`",
     "k3s": "docs.k3s.io, `k3s server` and the configuration file; not run by us",
     "etcd": "etcd-io/etcd `server/embed/config_tracing.go` and `help.go` at each tag; etcd#14310, #16935, #16951",
+    "kubelet": "kubernetes/kubernetes `pkg/features/kube_features.go` (KEP-2831), and for what it refuses "
+    "`pkg/kubelet/apis/config/validation/validation.go`",
+    "containerd": "containerd/containerd `docs/tracing.md` and the table of deprecated properties in `RELEASES.md`",
+    "CRI-O": "cri-o/cri-o `tutorials/tracing.md`",
     "spans_per_request": "mean over the recordings in `tests/data`: 7.0 (1.27), 7.0 (1.31), 10.2 (1.36); "
     "1.22 to 1.25 by reading the source",
 }
@@ -241,6 +271,24 @@ def kubernetes(version: str) -> Kubernetes:
             "use that one's rules only after reading the release notes"
         )
     return KUBERNETES[minor - KUBERNETES[0].minor]
+
+
+def kubelet(version: str) -> Kubelet:
+    """
+    The rules of the kubelet of a Kubernetes version.
+
+    Raises:
+        SetupError: It is not a version, or one whose kubelet cannot trace.
+
+    Examples:
+        >>> kubelet("v1.26.4").gate.name
+        'REQUIRED'
+    """
+    minor = kubernetes_minor(version)
+    fitting = [rules for rules in KUBELET if rules.since <= minor]
+    if not fitting:
+        raise SetupError(f"the kubelet of Kubernetes 1.{minor} cannot trace: the first that can is 1.25")
+    return fitting[-1]
 
 
 def etcd_number(version: str) -> Number:

@@ -58,6 +58,7 @@ REST = f"""\
 ```
 
 EKS, GKE and AKS offer neither flag.
+Nodes have theirs: `--kubelet` and `--runtime containerd|crio` write what a kubelet and its container runtime need, see [](pods.md).
 `--rate` is {DEFAULT_RATE:,} of a million requests unless you give another, which is for production; in a test cluster give `--rate {EVERY_REQUEST}`, which samples every request.
 `--requests-per-second` works out how many spans a second that makes.
 

@@ -15,7 +15,7 @@ def add_setup(commands: Commands) -> None:
     parser = commands.add_parser(
         "setup",
         help="switch tracing on: write what is needed, check what is there, probe a cluster",
-        description="Switches tracing on in kube-apiserver and etcd. Never changes a node or a file it was not given.",
+        description="Switches tracing on: kube-apiserver, etcd, nodes. Changes no node and no file it was not given.",
     )
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (add_render, add_check, add_probe):

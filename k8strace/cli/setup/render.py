@@ -6,13 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from k8strace.cli.exits import UsageError
 from k8strace.cli.numbers import positive
 from k8strace.cli.options import Commands, add_command
 from k8strace.cli.outputs import say
 from k8strace.cli.setup.given import CODES, telling, text_of, token_of
 from k8strace.setup.settings import DEFAULT_RATE, TARGETS
+from k8strace.setup.versions import RUNTIMES
 
 if TYPE_CHECKING:
+    from k8strace.setup.files import File
     from k8strace.setup.settings import Settings
 
 __all__ = ["add_render"]
@@ -27,14 +30,22 @@ def add_render(kinds: Commands) -> None:
         "write the files that switch tracing on for exactly these versions",
         "  k8strace setup render --k8s 1.33 --etcd 3.5.24 --target kubeadm --out tracing\n"
         "  k8strace setup render --k8s 1.31 --etcd 3.5.15 --target static-pod --from kube-apiserver.yaml \\\n"
-        "    --from etcd.yaml --member cp-1 --out tracing\n",
+        "    --from etcd.yaml --member cp-1 --out tracing\n"
+        "  k8strace setup render --k8s 1.33 --kubelet --runtime containerd --runtime-version 2.1 --out tracing\n",
         CODES,
     )
-    command.add_argument("--k8s", required=True, metavar="VERSION", help="such as 1.33 or 1.33.4")
+    command.add_argument("--k8s", metavar="VERSION", help="such as 1.33 or 1.33.4")
     command.add_argument(
-        "--etcd", required=True, metavar="VERSION", help="such as 3.5.24 or 3.6: see the tag of etcd's image"
+        "--etcd", metavar="VERSION", help="such as 3.5.24 or 3.6: see the tag of etcd's image"
     )
-    command.add_argument("--target", required=True, choices=TARGETS, help="how the control plane is run")
+    command.add_argument("--target", choices=TARGETS, help="how the control plane is run")
+    command.add_argument(
+        "--kubelet", action="store_true", help="nodes: switch on the kubelet of this version of Kubernetes"
+    )
+    command.add_argument("--runtime", choices=RUNTIMES, help="nodes: switch on this container runtime")
+    command.add_argument(
+        "--runtime-version", metavar="VERSION", help="such as 1.7 or 2.1 (default: the newest)"
+    )
     command.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder to write to; made if missing"
     )
@@ -77,20 +88,46 @@ def add_render(kinds: Commands) -> None:
 
 def _render(asked: argparse.Namespace) -> None:
     from k8strace.setup.folder import write
-    from k8strace.setup.pages import forecast
-    from k8strace.setup.render import Own, render
 
-    wanted = _settings(asked)
-    own = tuple(Own(str(path), text_of(path)) for path in asked.own)
-    files = render(wanted, own)
+    _check(asked)
+    told: list[str] = []
+    files: dict[str, File] = {}
+    if asked.target:
+        from k8strace.setup.pages import forecast
+        from k8strace.setup.render import Own, render
+
+        wanted = _settings(asked)
+        files |= render(wanted, tuple(Own(str(path), text_of(path)) for path in asked.own))
+        told = forecast(wanted)
+    if asked.kubelet or asked.runtime:
+        files |= _node(asked)
     written = write(asked.out, files, force=asked.force)
     for path, file in zip(written, files.values(), strict=True):
         say([f"{path}   {file.what}"])
-    say(
-        [
-            *forecast(wanted),
-            f"Read {asked.out / 'README.md'} next: the order to apply, how to check, how to undo.",
-        ]
+    pages = " and ".join(str(asked.out / name) for name in files if name.endswith("README.md"))
+    say([*told, f"Read {pages} next: the order to apply, how to check, how to undo."])
+
+
+def _check(asked: argparse.Namespace) -> None:
+    """Says what is missing, as argparse does: it depends on what is to be written."""
+    nodes_alone = (asked.kubelet or asked.runtime) and not (asked.target or asked.etcd)
+    needed = ("k8s",) * bool(asked.kubelet) if nodes_alone else ("k8s", "etcd", "target")
+    missing = [f"--{name}" for name in needed if getattr(asked, name) is None]
+    if missing:
+        raise UsageError(f"the following arguments are required: {', '.join(missing)}")
+
+
+def _node(asked: argparse.Namespace) -> dict[str, File]:
+    from k8strace.setup.nodes import node, render_node
+
+    return render_node(
+        node(
+            k8s=asked.k8s if asked.kubelet else None,
+            runtime=asked.runtime,
+            runtime_version=asked.runtime_version,
+            endpoint=asked.endpoint,
+            rate=asked.rate,
+        )
     )
 
 
