@@ -26,13 +26,18 @@ GRPC: Final = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grp
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 APISERVER: Final = "apiserver"
 ETCD: Final = "go.etcd.io/etcd"
-ONE: Final[Mapping[str, str | int]] = {"range_begin": "/registry/pods/a", "range_end": "", "limit": 1}
 BIG: Final[Mapping[str, str | int]] = {
     "range_begin": "/registry/pods/",
     "range_end": "/registry/pods0",
     "limit": 0,
 }
 RPC: Final[Mapping[str, str]] = {"rpc.system": "grpc", "rpc.service": "etcdserverpb.KV"}
+
+
+def one(number: int) -> dict[str, str | int]:
+    """A read of one key: what a request reads after another is another."""
+    return {"range_begin": f"/registry/pods/{number}", "range_end": "", "limit": 1}
+
 
 Stop = tuple[str, float, float]
 """Process, from, to: seconds since the beginning."""
@@ -52,9 +57,13 @@ class Plan:
     stops: Sequence[Stop] = ()
     slow_network: Sequence[tuple[float, float, float]] = ()
     """From, to, how much later everything arrives between the apiserver and etcd, in seconds."""
+    uneven: float = 0.0
+    """By which part of that delays differ from message to message (standard deviation)."""
     heavy_every: float = 0.0
     """A big list begins so often on the first member, in seconds; 0 for none."""
     heavy_seconds: float = 0.06
+    heavy_with_load: bool = False
+    """Big lists come while the load is high, as much more often as there is more of it."""
     interference: float = 0.0
     """What a call takes longer that begins on the first member while a big list is open on it, in seconds."""
     moments: float = 1.0
@@ -121,6 +130,8 @@ class _Simulation:
 
     def over_network(self, at: float) -> float:
         late = sum(delay for start, end, delay in self.plan.slow_network if start <= at < end)
+        if late and self.plan.uneven:
+            late *= max(0.1, self.random.gauss(1.0, self.plan.uneven))
         return at + late + self.random.expovariate(10_000)
 
     def service(self, load: float) -> float:
@@ -141,8 +152,10 @@ class _Simulation:
 
     def run(self) -> Run:
         queue: list[tuple[float, int, Iterator[float]]] = []
-        requests = [(at, self.request(at, load)) for at, load in self.arrivals()]
-        requests += [(at, self.request(at, 1.0, heavy=True)) for at in self.heavies()]
+        arrivals = list(self.arrivals())
+        requests = [(at, self.request(at, load)) for at, load in arrivals]
+        heavies = self.loaded(arrivals) if self.plan.heavy_with_load else self.heavies()
+        requests += [(at, self.request(at, 1.0, heavy=True)) for at in heavies]
         for number, (at, steps) in enumerate(requests):
             heapq.heappush(queue, (at, number, steps))
         while queue:
@@ -150,6 +163,11 @@ class _Simulation:
             if (then := next(steps, None)) is not None:
                 heapq.heappush(queue, (then, number, steps))
         return Run(self.message, round(self.interference * 1e9), self.waiting)
+
+    def loaded(self, arrivals: Sequence[tuple[float, float]]) -> Iterator[float]:
+        """Big lists at times when requests come."""
+        share = self.plan.seconds / (self.plan.heavy_every or math.inf) / max(len(arrivals), 1)
+        yield from (at for at, _ in arrivals if self.random.random() < share)
 
     def heavies(self) -> Iterator[float]:
         at = 0.0
@@ -176,7 +194,7 @@ class _Simulation:
         member = self.members[0] if heavy else self.random.choice(self.members)
         began = now = self.after(APISERVER, at, self.random.expovariate(5_000))
         yield now
-        for _ in range(1 if heavy else self.random.choice([0, 1, 1, 2, 3])):
+        for number in range(1 if heavy else self.random.choice([0, 1, 1, 2, 3])):
             now = self.after(APISERVER, now, self.random.expovariate(3_000))
             sent, identifier = now, self.random.randbytes(8)
             yield (arrived := self.over_network(sent))
@@ -195,7 +213,9 @@ class _Simulation:
             yield done
             now = self.after(APISERVER, self.over_network(done), self.random.expovariate(5_000))
             yield now
-            self.call((trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else ONE)
+            self.call(
+                (trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else one(number)
+            )
         now = self.after(APISERVER, now, self.random.expovariate(3_000))
         asked = {
             "http.method": "GET",
