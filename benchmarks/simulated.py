@@ -204,7 +204,8 @@ class _Simulation:
             yield done
             now = self.after(APISERVER, self.over_network(done), self.random.expovariate(5_000))
             yield now
-            self.call((trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else ONE)
+            one = {**ONE, "range_begin": f"/registry/pods/{identifier.hex()}"}
+            self.call((trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else one)
         now = self.after(APISERVER, now, self.random.expovariate(3_000))
         asked = {
             "http.method": "GET",
