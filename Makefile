@@ -13,7 +13,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom release-check licenses lock clean fuzz deny
+.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom krew release-check licenses lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,11 @@ wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
 sbom: $(VENV)/.venv ## dist/sbom.cdx.json: what a wheel is made of, in CycloneDX
 	mkdir -p dist
 	$(BIN)/python .ci/sbom.py dist/sbom.cdx.json
+
+krew: ## dist/kubectl-k8strace.tar.gz: what krew installs; the same bytes from the same sources
+	mkdir -p dist
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - -C deploy/krew kubectl-k8strace -C ../.. LICENSE \
+		| gzip -n > dist/kubectl-k8strace.tar.gz
 
 release-check: $(VENV)/.venv ## do tag, crate, chart, citation and changelog name one version? (TAG=v0.1.0)
 	$(BIN)/python .ci/release_check.py "$(TAG)"

@@ -26,13 +26,18 @@ GRPC: Final = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grp
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 APISERVER: Final = "apiserver"
 ETCD: Final = "go.etcd.io/etcd"
-ONE: Final[Mapping[str, str | int]] = {"range_begin": "/registry/pods/a", "range_end": "", "limit": 1}
 BIG: Final[Mapping[str, str | int]] = {
     "range_begin": "/registry/pods/",
     "range_end": "/registry/pods0",
     "limit": 0,
 }
 RPC: Final[Mapping[str, str]] = {"rpc.system": "grpc", "rpc.service": "etcdserverpb.KV"}
+
+
+def one(number: int) -> dict[str, str | int]:
+    """A read of one key: what a request reads after another is another."""
+    return {"range_begin": f"/registry/pods/{number}", "range_end": "", "limit": 1}
+
 
 Stop = tuple[str, float, float]
 """Process, from, to: seconds since the beginning."""
@@ -52,6 +57,8 @@ class Plan:
     stops: Sequence[Stop] = ()
     slow_network: Sequence[tuple[float, float, float]] = ()
     """From, to, how much later everything arrives between the apiserver and etcd, in seconds."""
+    uneven: float = 0.0
+    """By which part of that delays differ from message to message (standard deviation)."""
     heavy_every: float = 0.0
     """A big list begins so often on the first member, in seconds; 0 for none."""
     heavy_seconds: float = 0.06
@@ -123,6 +130,8 @@ class _Simulation:
 
     def over_network(self, at: float) -> float:
         late = sum(delay for start, end, delay in self.plan.slow_network if start <= at < end)
+        if late and self.plan.uneven:
+            late *= max(0.1, self.random.gauss(1.0, self.plan.uneven))
         return at + late + self.random.expovariate(10_000)
 
     def service(self, load: float) -> float:
@@ -185,7 +194,7 @@ class _Simulation:
         member = self.members[0] if heavy else self.random.choice(self.members)
         began = now = self.after(APISERVER, at, self.random.expovariate(5_000))
         yield now
-        for _ in range(1 if heavy else self.random.choice([0, 1, 1, 2, 3])):
+        for number in range(1 if heavy else self.random.choice([0, 1, 1, 2, 3])):
             now = self.after(APISERVER, now, self.random.expovariate(3_000))
             sent, identifier = now, self.random.randbytes(8)
             yield (arrived := self.over_network(sent))
@@ -204,8 +213,9 @@ class _Simulation:
             yield done
             now = self.after(APISERVER, self.over_network(done), self.random.expovariate(5_000))
             yield now
-            one = {**ONE, "range_begin": f"/registry/pods/{identifier.hex()}"}
-            self.call((trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else one)
+            self.call(
+                (trace, root, identifier), member, (sent, begun, done, now), BIG if heavy else one(number)
+            )
         now = self.after(APISERVER, now, self.random.expovariate(3_000))
         asked = {
             "http.method": "GET",

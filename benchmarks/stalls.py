@@ -54,6 +54,7 @@ def slow_network(seed: int) -> Plan:
     random, healthy = Random(seed + 2_000_000), plan(seed)
     healthy.seconds = 25.0
     delay, length = random.choice([0.02, 0.1, 0.25]), random.choice([0.5, 1.0, 2.0])
+    healthy.uneven = random.choice([0.0, 0.0, 0.1, 0.3])
     begins = [3.0 + 4.0 * number for number in range(5)]
     healthy.slow_network = [(begin, begin + length, delay) for begin in begins]
     return healthy

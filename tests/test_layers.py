@@ -186,10 +186,11 @@ FLOORS = {
         "setup",
         "completion",
         "commands",
+        "kubectl",
         "__init__",
     ],
     "cli/serve": ["options", "settings", "supervision", "logs", "showing", "running", "__init__"],
-    "cli/setup": ["given", "render", "check", "probe", "__init__"],
+    "cli/setup": ["given", "kubeconfig", "render", "check", "probe", "__init__"],
     "audit": ["scanning", "log", "comparing", "__init__"],
     "export": [
         "protobuf",

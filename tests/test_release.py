@@ -30,7 +30,7 @@ def steps(jobs: dict[str, Any]) -> list[dict[str, Any]]:
 def test_what_is_checked_and_built_is_a_target_of_the_makefile(jobs):
     """Before the upload every command is one make, and make itself knows the target."""
     ran = [step["run"] for name in ("check", "build") for step in jobs[name]["steps"] if "run" in step]
-    assert len(ran) == 4
+    assert len(ran) == 5
     for command in ran:
         program, target, *_ = command.split()
         assert program == "make"
@@ -115,3 +115,49 @@ def test_badges_say_what_the_package_says():
         "License": f"License-{PROJECT['license']}",
         "Kubernetes": "Kubernetes-1.22 to 1.37",
     }
+
+
+# ── kubectl's plugin manager ──────────────────────────────────────────────────────────────────────
+
+
+def test_the_krew_manifest_is_one_and_names_what_is_built():
+    """Filled in as its bot does it: the keys of its schema, and an archive that the Makefile makes."""
+    filled = re.sub(
+        r"\{\{addURIAndSha \"(.*?)\" \.TagName \}\}",
+        r"uri: \1\n      sha256: " + "0" * 64,
+        (ROOT / ".krew.yaml").read_text(),
+    ).replace("{{ .TagName }}", f"v{VERSION}")
+    manifest = yaml.safe_load(filled)
+    assert manifest["kind"] == "Plugin"
+    spec = manifest["spec"]
+    assert len(spec["shortDescription"]) <= 50
+    assert {"version", "homepage", "shortDescription", "description", "platforms"} <= set(spec)
+    (platform,) = spec["platforms"]
+    assert platform["uri"].startswith(f"{PROJECT['urls']['Repository']}/releases/download/v{VERSION}/")
+    assert f"dist/{platform['uri'].rpartition('/')[2]}" in (ROOT / "Makefile").read_text()
+    assert platform["bin"] in PROJECT["scripts"]
+
+
+def test_what_krew_installs_finds_the_package(tmp_path):
+    """The installed plugin before all else, then uv; where there is nothing, words and 1."""
+    script = ROOT / "deploy/krew/kubectl-k8strace"
+    asked = [str(script), "why", "pods"]
+
+    def said(path: Path) -> tuple[int, str]:
+        environment = {"PATH": f"{path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        done = subprocess.run(asked, check=False, env=environment, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout + done.stderr
+
+    def program(path: Path, words: str) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho {words} "$@"\n')
+        path.chmod(0o755)
+
+    program(tmp_path / "uv" / "uvx", "fetched")
+    code, words = said(tmp_path / "uv")
+    assert (code, words) == (0, "fetched --quiet --from k8strace[serve,setup] kubectl-k8strace why pods\n")
+    program(tmp_path / "own" / "k8strace", "no")
+    program(tmp_path / "own" / "kubectl-k8strace", "installed")
+    assert said(tmp_path / "own") == (0, "installed why pods\n")
+    if not any((Path(folder) / name).exists() for folder in ("/usr/bin", "/bin") for name in ("uvx", "pipx")):
+        assert said(tmp_path / "nothing")[0] == 1

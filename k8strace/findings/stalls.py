@@ -56,6 +56,12 @@ NEAR: Final = 64
 SLOW_AROUND: Final = 4
 """If one in four calls before and after waited as well, it was not the process."""
 
+ALIKE: Final = 4
+"""Calls that are let go so many times as far apart as they differ in length were each late by itself."""
+AT_ONCE: Final = 20
+AT_ONCE_NS: Final = 5_000_000
+"""A process that wakes up lets go of all calls within this part of the time that they waited, or within this time."""
+
 
 class Process(NamedTuple):
     """Who: `service.name`, and `service.instance.id` if it was sent."""
@@ -189,6 +195,8 @@ class _Silence(NamedTuple):
     stood_ns: int
     opaque: int
     opaque_ns: int
+    apart_ns: int
+    uneven_ns: int
     queued: int
     sent: int
     calls: int
@@ -217,9 +225,15 @@ class _Silence(NamedTuple):
 
     @property
     def is_of_calls(self) -> bool:
-        """Not the process but each call was slow: those around it too, or a third of those sent in it came later."""
+        """Not the process but each call was slow: those around it too, a third of those sent in it, or all alike."""
         late = 2 * self.sent > 3 * self.called > 0
-        return late or self.slow_around * SLOW_AROUND > self.around
+        return late or self.slow_around * SLOW_AROUND > self.around or self.is_each_by_itself
+
+    @property
+    def is_each_by_itself(self) -> bool:
+        """Calls went on one after the other, each as late as the others, and nothing inside the process stood still."""
+        at_once = max(AT_ONCE_NS, self.agreed_ns // AT_ONCE)
+        return not self.stood and (self.apart_ns > ALIKE * self.uneven_ns or self.apart_ns > at_once)
 
     def told(self, held: Outlay) -> Stall:
         """With the requests that it held up."""

@@ -43,6 +43,39 @@ impl Waits {
     }
 }
 
+/// When calls that waited went on, and how long they took: a process that wakes up lets go of all of them at one moment,
+/// however long each had waited; a slow network delivers each late by itself, as late as the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Releases {
+    first: i64,
+    last: i64,
+    shortest: i64,
+    longest: i64,
+}
+
+impl Default for Releases {
+    fn default() -> Self {
+        Self { first: i64::MAX, last: i64::MIN, shortest: i64::MAX, longest: i64::MIN }
+    }
+}
+
+impl Releases {
+    fn add(&mut self, from: i64, to: i64) {
+        (self.first, self.last) = (self.first.min(to), self.last.max(to));
+        (self.shortest, self.longest) = (self.shortest.min(to - from), self.longest.max(to - from));
+    }
+
+    /// Between the first and the last that went on, in ns; 0 if there is none.
+    fn apart(self) -> i64 {
+        self.last.saturating_sub(self.first).max(0)
+    }
+
+    /// By how much they took longer or shorter, in ns; 0 if there is none.
+    fn uneven(self) -> i64 {
+        self.longest.saturating_sub(self.shortest).max(0)
+    }
+}
+
 /// What is known of one silence.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Due {
@@ -56,6 +89,8 @@ pub struct Due {
     pub stood: Waits,
     /// Calls of it of which only its own side is here.
     pub opaque: Waits,
+    /// When those calls went on.
+    pub released: Releases,
     /// It is one span of the process, from its start to its end: the process was at work.
     pub busy: bool,
     /// Requests that begin right after.
@@ -135,6 +170,7 @@ fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
         let wait = end - call.sent.max(start);
         if wait >= SHORTEST && call.begun - end <= late(wait) && start - call.sent <= late(wait) {
             due[call.server as usize][place].called.add(wait);
+            due[call.server as usize][place].released.add(call.sent, call.begun);
         }
     }
 }
@@ -148,6 +184,7 @@ fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
         let wait = end - call.answered.max(start);
         if wait >= SHORTEST && call.ended - end <= late(wait) && start - call.answered <= late(wait) {
             due[call.client as usize][place].answered.add(wait);
+            due[call.client as usize][place].released.add(call.answered, call.ended);
         }
     }
 }
@@ -282,6 +319,8 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
         ("stood_ns", ns(|due| due.stood.longest)),
         ("opaque", number(|due| due.opaque.count)),
         ("opaque_ns", ns(|due| due.opaque.longest)),
+        ("apart_ns", ns(|due| due.released.apart())),
+        ("uneven_ns", ns(|due| due.released.uneven())),
         ("queued", number(|due| due.queued)),
         ("sent", number(|due| due.sent)),
         ("calls", number(|due| due.calls)),
