@@ -13,7 +13,6 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import interference as simulations  # noqa: E402
-from false_alarms import bad  # noqa: E402
 
 import k8strace  # noqa: E402
 from k8strace.findings.exposure import Sample, effect, slower_by  # noqa: E402
@@ -35,11 +34,6 @@ def test_heavy_calls_that_slow_others_are_told_and_by_how_much() -> None:
     assert len(found) >= 0.9 * runs
     assert median(ratio for ratio, _ in found) == pytest.approx(1, abs=0.1)
     assert sum(within for _, within in found) >= 0.8 * len(found)
-
-
-@pytest.mark.slow
-def test_nothing_is_wrong_with_healthy_simulations() -> None:
-    assert [code for seed in range(RUNS // 2) for code in bad(seed)] == []
 
 
 def test_a_slow_member_is_told_with_the_requests_that_waited_for_it() -> None:
