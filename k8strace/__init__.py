@@ -11,35 +11,40 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from k8strace import _core
-from k8strace.attribution import Attribution, attribute
+from k8strace.attribution import Attribution, Band, Breakdown, Errors, Group, Parts, Quantile, attribute
 from k8strace.compare import compare
-from k8strace.components import Rule, Signature, Taxonomy
+from k8strace.components import Mark, Rule, Signature, Taxonomy
 from k8strace.exceptions import (
     BudgetsError,
     ConditionError,
     DecodeError,
     FormatError,
     K8straceError,
+    MissingExtraError,
     RulesError,
     SamplingError,
 )
 from k8strace.pods import pods
-from k8strace.requests import Request, Requests, join
-from k8strace.spans import Spans, decode
+from k8strace.requests import EtcdCall, Ledger, Request, Requests, join
+from k8strace.selection import Selection
+from k8strace.spans import Issue, Source, Spans, decode
 from k8strace.tables import Table
 
 if _TYPE_CHECKING:
     from k8strace.audit import Audit
-    from k8strace.budgets import Budget, Checked, check, read_budgets
-    from k8strace.compare.result import Comparison
+    from k8strace.budgets import Budget, Checked, Limit, check, read_budgets
+    from k8strace.budgets.metrics import Metric
+    from k8strace.compare.result import Comparison, Difference, DifferenceRow
     from k8strace.findings import Finding, Findings
+    from k8strace.findings.stalls import Process, Stall, Stalls
     from k8strace.formats import read, scan
     from k8strace.formats.client_times import ClientTime, read_client_times
     from k8strace.pods.result import Pod, Pods
     from k8strace.pods.syncs import Sync, Syncs
     from k8strace.rules import read_rules
-    from k8strace.stream import RequestStream, StreamSettings
-    from k8strace.whatif import Change, Projection
+    from k8strace.statistics.composition import Composition, Part, QuantileParts
+    from k8strace.stream import RequestStream, StreamedRequests, StreamSettings
+    from k8strace.whatif import Change, Estimate, Figures, Projected, Projection
 
 # What only some ask for is imported when they do: the import of the package stays quick.
 _LATER = {
@@ -49,13 +54,27 @@ _LATER = {
     "Checked": "budgets",
     "ClientTime": "formats.client_times",
     "Comparison": "compare.result",
+    "Composition": "statistics.composition",
+    "Difference": "compare.result",
+    "DifferenceRow": "compare.result",
+    "Estimate": "whatif",
+    "Figures": "whatif",
     "Finding": "findings",
     "Findings": "findings",
+    "Limit": "budgets",
+    "Metric": "budgets.metrics",
+    "Part": "statistics.composition",
     "Pod": "pods.result",
     "Pods": "pods.result",
+    "Process": "findings.stalls",
+    "Projected": "whatif",
     "Projection": "whatif",
+    "QuantileParts": "statistics.composition",
     "RequestStream": "stream",
+    "Stall": "findings.stalls",
+    "Stalls": "findings.stalls",
     "StreamSettings": "stream",
+    "StreamedRequests": "stream",
     "Sync": "pods.syncs",
     "Syncs": "pods.syncs",
     "check": "budgets",
@@ -69,30 +88,57 @@ _LATER = {
 __all__ = [
     "Attribution",
     "Audit",
+    "Band",
+    "Breakdown",
     "Budget",
     "BudgetsError",
     "Change",
     "Checked",
     "ClientTime",
     "Comparison",
+    "Composition",
     "ConditionError",
     "DecodeError",
+    "Difference",
+    "DifferenceRow",
+    "Errors",
+    "Estimate",
+    "EtcdCall",
+    "Figures",
     "Finding",
     "Findings",
     "FormatError",
+    "Group",
+    "Issue",
     "K8straceError",
+    "Ledger",
+    "Limit",
+    "Mark",
+    "Metric",
+    "MissingExtraError",
+    "Part",
+    "Parts",
     "Pod",
     "Pods",
+    "Process",
+    "Projected",
     "Projection",
+    "Quantile",
+    "QuantileParts",
     "Request",
     "RequestStream",
     "Requests",
     "Rule",
     "RulesError",
     "SamplingError",
+    "Selection",
     "Signature",
+    "Source",
     "Spans",
+    "Stall",
+    "Stalls",
     "StreamSettings",
+    "StreamedRequests",
     "Sync",
     "Syncs",
     "Table",

@@ -191,6 +191,11 @@ class Request(Shown):
         return self._requests._repairs.get(self.request, [])
 
     @property
+    def index(self) -> int:
+        """Its place among all joined requests, from 0: the column `request` of every table, a key of `Attribution`."""
+        return self.request
+
+    @property
     def start_time(self) -> datetime:
         """`start_unix_nano` as a time with the zone UTC, to the microsecond."""
         return _instant(self.start_unix_nano)

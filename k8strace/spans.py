@@ -172,8 +172,10 @@ class Spans(ArrowExport):
         One column of the span table, without making the others.
 
         Raises:
-            KeyError: There is none of this name.
+            KeyError: There is none of this name; the message has those that there are.
         """
+        if name not in self.column_names:
+            raise KeyError(f"there is no column {name!r} of spans, but {', '.join(self.column_names)}")
         return self._columns.column(name)
 
     def __getitem__(self, name: str) -> _core.Column:

@@ -1,6 +1,9 @@
 """Data flows one way, and the menu is what we meant."""
 
 import ast
+import inspect
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,30 +65,57 @@ FORWARD = {
 PUBLIC = [
     "Attribution",
     "Audit",
+    "Band",
+    "Breakdown",
     "Budget",
     "BudgetsError",
     "Change",
     "Checked",
     "ClientTime",
     "Comparison",
+    "Composition",
     "ConditionError",
     "DecodeError",
+    "Difference",
+    "DifferenceRow",
+    "Errors",
+    "Estimate",
+    "EtcdCall",
+    "Figures",
     "Finding",
     "Findings",
     "FormatError",
+    "Group",
+    "Issue",
     "K8straceError",
+    "Ledger",
+    "Limit",
+    "Mark",
+    "Metric",
+    "MissingExtraError",
+    "Part",
+    "Parts",
     "Pod",
     "Pods",
+    "Process",
+    "Projected",
     "Projection",
+    "Quantile",
+    "QuantileParts",
     "Request",
     "RequestStream",
     "Requests",
     "Rule",
     "RulesError",
     "SamplingError",
+    "Selection",
     "Signature",
+    "Source",
     "Spans",
+    "Stall",
+    "Stalls",
     "StreamSettings",
+    "StreamedRequests",
     "Sync",
     "Syncs",
     "Table",
@@ -322,3 +352,36 @@ def test_the_menu():
 def test_everything_public_says_what_it_is():
     """Each public name has a docstring of its own."""
     assert [name for name in PUBLIC if not getattr(k8strace, name).__doc__] == []
+
+
+def annotations(public: object) -> Iterator[tuple[object, str]]:
+    """What a public class or function gives out, as (where it was written, annotation)."""
+    if not isinstance(public, type):
+        yield public, str(getattr(public, "__annotations__", {}).get("return", ""))
+        return
+    yield from (
+        (public, str(kind))
+        for name, kind in vars(public).get("__annotations__", {}).items()
+        if name[0] != "_"
+    )
+    for name, member in inspect.getmembers(public):
+        function = member.fget if isinstance(member, property) else member
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield function, str(function.__annotations__.get("return", ""))
+
+
+def test_what_is_handed_out_is_on_the_menu():
+    """Every class of ours that a public name gives out can be imported by name."""
+    classes = {
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    given = set()
+    for public in (getattr(k8strace, name) for name in PUBLIC):
+        for where, annotation in annotations(public):
+            known = vars(sys.modules[where.__module__])
+            words = set(re.findall(r"(?<![.\w])[A-Z]\w+", annotation)) & classes
+            given |= {word for word in words if isinstance(known.get(word, object), type)}
+    assert given - set(PUBLIC) == set()

@@ -132,7 +132,7 @@ def test_attribution_of_a_selection_knows_its_requests_only(everything):
     lists, other = everything.where(verb="list"), everything.where(verb="create")[0]
     attribution, whole = k8strace.attribute(lists), k8strace.attribute(everything)
     for request in lists:
-        assert attribution[request] == whole[request] == attribution[request.request]
+        assert attribution[request] == whole[request] == attribution[request.index]
         assert sum(attribution[request].components.values()) == request.wall_ns
     for unknown in (other, other.request, 10**9):
         with pytest.raises(KeyError, match="is not one of the 87"):

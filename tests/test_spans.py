@@ -434,6 +434,12 @@ def test_no_spans_make_an_empty_table_of_the_same_schema(spans: k8strace.Spans):
     assert 0 == pl.DataFrame(empty).height == len(empty.to_pandas()) == duckdb.sql("from empty").shape[0]
 
 
+def test_an_unknown_column_lists_the_known_ones(spans: k8strace.Spans):
+    for get in (spans.column, spans.__getitem__, spans.scopes.column):
+        with pytest.raises(KeyError, match=r"no column 'verbs'.* but \w+, "):
+            get("verbs")
+
+
 def _listed(heading: str) -> list[tuple[str, str]]:
     """Name and type of every column in one table of the reference."""
     page = Path(__file__).parents[1] / "docs" / "reference" / "columns.md"

@@ -16,7 +16,7 @@ from typing import Any, Final
 from k8strace.attribution import Attribution, attribute
 from k8strace.compare import mean, quantile
 from k8strace.compare.pairs import Layout, Pair
-from k8strace.compare.result import Comparison, Difference, Row, name_of
+from k8strace.compare.result import Comparison, Difference, DifferenceRow, name_of
 from k8strace.requests import Requests
 from k8strace.statistics.blocks import LEAST_BLOCKS
 from k8strace.statistics.errors import (
@@ -34,7 +34,7 @@ from k8strace.statistics.quantiles import quantiles_without
 from k8strace.statistics.rounding import round_fraction, round_to_sum
 from k8strace.tables import require
 
-__all__ = ["Comparison", "Difference", "Row", "compare_populations", "compared"]
+__all__ = ["Comparison", "Difference", "DifferenceRow", "compare_populations", "compared"]
 
 SAMPLE: Final = 16_384
 """Of so many requests of each population the errors of a quantile's parts are found; of more, an even sample."""
@@ -237,17 +237,19 @@ def _by_rows(errors: Errors) -> Any:
     return false_discoveries(errors.p)
 
 
-def _rows(labels: list[Any], ns: list[int], errors: Errors, band: float, adjust: Any) -> tuple[Row, ...]:
+def _rows(
+    labels: list[Any], ns: list[int], errors: Errors, band: float, adjust: Any
+) -> tuple[DifferenceRow, ...]:
     """Rows with their intervals and verdicts; of those that are nothing in every block, none."""
     if not errors.enough:
         return tuple(
-            Row(path, part, value, None, None, NOT_ENOUGH, None)
+            DifferenceRow(path, part, value, None, None, NOT_ENOUGH, None)
             for (path, part), value in zip(labels, ns, strict=True)
         )
     p = errors.p if adjust is None else adjust(errors)
     wide, narrow = errors.half_width(LEVEL), errors.half_width(2 * LEVEL)
     rows = [
-        Row(
+        DifferenceRow(
             path,
             part,
             value,

@@ -14,7 +14,7 @@ from k8strace.requests import Request
 from k8strace.statistics.errors import NOT_ENOUGH
 from k8strace.tables import ArrowExport, Table
 
-__all__ = ["Comparison", "Difference", "Row", "name_of"]
+__all__ = ["Comparison", "Difference", "DifferenceRow", "name_of"]
 
 TOLD: tuple[str, ...] = ("rose", "fell")
 """Verdicts of what is told apart."""
@@ -32,7 +32,7 @@ def name_of(at: str | float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DifferenceRow:
     """One part of a difference."""
 
     path: tuple[Any, ...]
@@ -84,17 +84,17 @@ class Difference:
     """As that of a row."""
     smallest_seen_ns: int | None
     """The smallest change that these recordings would have shown in nine cases of ten."""
-    summary: tuple[Row, ...]
+    summary: tuple[DifferenceRow, ...]
     """Mix, calls and components over all cells, with the innermost mix taken out. They sum to `delta_ns`."""
-    rows: tuple[Row, ...]
+    rows: tuple[DifferenceRow, ...]
     """All levels. Rows with equally long paths are one level, and sum to `delta_ns`."""
 
-    def level(self, length: int) -> tuple[Row, ...]:
+    def level(self, length: int) -> tuple[DifferenceRow, ...]:
         """The rows whose path is so long."""
         return tuple(row for row in self.rows if len(row.path) == length)
 
     @property
-    def told(self) -> list[Row]:
+    def told(self) -> list[DifferenceRow]:
         """The rows told apart, largest first."""
         return sorted((row for row in self.rows if row.told), key=lambda row: -abs(row.delta_ns))
 
@@ -163,7 +163,7 @@ class Comparison(ArrowExport):
         """One row per statistic, path and part."""
         return Table(self._arrow())
 
-    def exemplars(self, at: str | float, row: Row) -> tuple[Request, Request] | None:
+    def exemplars(self, at: str | float, row: DifferenceRow) -> tuple[Request, Request] | None:
         """
         A request of each population that shows a row: the one nearest the mean of that part in that cell.
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from k8strace.compare.result import Comparison, Difference, Row
+from k8strace.compare.result import Comparison, Difference, DifferenceRow
 from k8strace.components import component_of
 from k8strace.statistics.errors import NOT_ENOUGH
 from k8strace.views.markup import FAINT, Html, element, page, table
@@ -31,8 +31,8 @@ def sentence(difference: Difference) -> str:
     One statistic in words.
 
     Examples:
-        >>> from k8strace.compare.result import Difference, Row
-        >>> more = Row((), "etcd", 190_000_000, 150_000_000, 230_000_000, "rose", 0.001)
+        >>> from k8strace.compare.result import Difference, DifferenceRow
+        >>> more = DifferenceRow((), "etcd", 190_000_000, 150_000_000, 230_000_000, "rose", 0.001)
         >>> sentence(Difference("p99", 0.99, 10**9, 1_212_000_000, 212_000_000, 172_000_000, 252_000_000, "rose",
         ...                     66_000_000, (more,), ()))
         'p99 rose by 212 ms ± 40.0 ms, from 1.00 s to 1.21 s: +190 ms etcd.'
@@ -64,12 +64,12 @@ def _parts(difference: Difference) -> str:
     return _listed(told) if told else "no part can be told apart"
 
 
-def _listed(rows: Iterable[Row]) -> str:
+def _listed(rows: Iterable[DifferenceRow]) -> str:
     ordered = sorted(rows, key=lambda row: -abs(row.delta_ns))
     return ", ".join(f"{_signed(row.delta_ns)} {_part(row)}" for row in ordered)
 
 
-def _part(row: Row) -> str:
+def _part(row: DifferenceRow) -> str:
     """What a part is called in a sentence."""
     if row.part.endswith(" calls"):
         return f"{'more' if row.delta_ns > 0 else 'fewer'} {row.part} per request"
@@ -83,18 +83,18 @@ def _signed(ns: int) -> str:
 # ── Tables ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _where(row: Row) -> str:
+def _where(row: DifferenceRow) -> str:
     words = [("none" if value is None else clean(value)) for value in row.path]
     return " ".join(words) or "all"
 
 
-def _interval(row: Row) -> str:
+def _interval(row: DifferenceRow) -> str:
     if row.low_ns is None or row.high_ns is None:
         return "-"
     return f"{_signed(row.low_ns)} … {_signed(row.high_ns)}"
 
 
-def _places(difference: Difference) -> list[Row]:
+def _places(difference: Difference) -> list[DifferenceRow]:
     """The rows told apart that say more than the summary: per cell, by size."""
     least = 1 if difference.at == "mean" else 10**6
     return [row for row in difference.told if len(row.path) >= least]
@@ -150,7 +150,7 @@ def _summary_lines(difference: Difference, look: Look) -> list[Text]:
 
 
 def _place_lines(
-    comparison: Comparison, difference: Difference, places: Sequence[Row], look: Look
+    comparison: Comparison, difference: Difference, places: Sequence[DifferenceRow], look: Look
 ) -> list[Text]:
     rows = []
     for row in places:
@@ -204,7 +204,7 @@ def comparison_html(comparison: Comparison) -> str:
     return page(*blocks)
 
 
-def _html_bar(row: Row, most: int) -> Html:
+def _html_bar(row: DifferenceRow, most: int) -> Html:
     """A bar from the middle to the left for what fell, to the right for what rose."""
     share = 50 * abs(row.delta_ns) / most if most else 0.0
     start = 50 - share if row.delta_ns < 0 else 50.0
