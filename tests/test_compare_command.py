@@ -142,7 +142,7 @@ def test_a_part_that_is_not_there_is_an_error_of_usage(capsys):
     not PAIRS, reason="K8STRACE_WHATIF_PAIRS names no directory with recordings w0, w10 and w50"
 )
 def test_recordings_of_one_load_predict_each_other():
-    """Mean and p50 of writes, from what the webhooks' own handlers took: within 5 % or the interval, which covers 93 %."""
+    """By what the handlers took: mean and p50 of writes within 5 % or the interval, which covers 93 %."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import whatif  # type: ignore[import-not-found]
 
