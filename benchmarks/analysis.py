@@ -24,7 +24,7 @@ from k8strace.budgets.metrics import metric_of
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.budgets.verdicts import _measured
 from k8strace.compare.comparing import compare_populations
-from k8strace.statistics.errors import LEVEL, Errors, load_of
+from k8strace.statistics.errors import LEVEL, Errors
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import quantile, quantiles_without
 
@@ -100,7 +100,6 @@ def simulated(
 
 def p_values(before: Population, after: Population, q: float = 0.99) -> tuple[float, float]:
     """How likely the differences of the mean and of a quantile are by chance, as `compare` says."""
-    load_memory = load_of(before, after)
     means, quantiles = [], []
     for side, sign in ((before, -1), (after, 1)):
         ns, count = (np.bincount(side.block, of, side.blocks) for of in (side.wall, None))
@@ -108,8 +107,8 @@ def p_values(before: Population, after: Population, q: float = 0.99) -> tuple[fl
         quantiles.append(sign * quantiles_without(side.wall, side.block, side.blocks, (q,)))
     of_means = np.array([after.wall.mean() - before.wall.mean()])
     of_quantiles = np.array([float(quantile(after.wall, q) - quantile(before.wall, q))])
-    mean = Errors(of_means, tuple(means), load_memory)
-    return float(mean.p[0]), float(Errors(of_quantiles, tuple(quantiles), load_memory).p[0])
+    mean = Errors(of_means, tuple(means))
+    return float(mean.p[0]), float(Errors(of_quantiles, tuple(quantiles)).p[0])
 
 
 def bootstrapped(rng: np.random.Generator, before: Population, after: Population) -> tuple[float, float]:

@@ -10,8 +10,8 @@ import argparse
 import io
 import itertools
 import json
-from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from random import Random
 from statistics import median_low
@@ -71,30 +71,46 @@ def handled(path: Path) -> dict[str, list[int]]:
     return found
 
 
+WAYS: Final = ("handlers' mean", "handlers' median", "nominal delay")
+
+
 def pairs(folder: Path) -> None:
-    """Each recording predicted from each other one."""
-    recorded = {
+    """Each recording predicted from each other one, by what is known of the webhooks."""
+    for way in WAYS:
+        cases = judged(folder, way)
+        inside, close = sum(each[0] for each in cases), sum(any(each) for each in cases)
+        print(f"{way:<18} of {len(cases)}: inside the interval {inside}, inside or within 5 % {close}")
+
+
+def judged(folder: Path, way: str) -> list[tuple[bool, bool]]:
+    """Inside the interval? Within 5 %? Of each case of the six ordered pairs."""
+    recorded = _recorded(folder)
+    return [
+        verdict
+        for a, b in itertools.permutations(DELAYS_NS, 2)
+        for verdict in judge(recorded[a].what_if(*_changes(folder, b, way)), recorded[b].what_if())
+    ]
+
+
+@cache
+def _recorded(folder: Path) -> dict[str, k8strace.Attribution]:
+    return {
         name: k8strace.attribute(k8strace.join(k8strace.read(folder / f"{name}.otlp.zst")))
         for name in DELAYS_NS
     }
-    took = {name: handled(folder / f"{name}.webhook.jsonl.zst") for name in DELAYS_NS}
-    ways: dict[str, Callable[[str], list[Any]]] = {
-        "handlers' mean": lambda to: [
-            Change.latency(hook, sum(ns) // len(ns)) for hook, ns in took[to].items()
-        ],
-        "handlers' median": lambda to: [
-            Change.latency(hook, median_low(ns)) for hook, ns in took[to].items()
-        ],
-        "nominal delay": lambda to: [Change.latency("webhook", DELAYS_NS[to])],
-    }
-    for way, changes in ways.items():
-        judged = [
-            verdict
-            for a, b in itertools.permutations(DELAYS_NS, 2)
-            for verdict in judge(recorded[a].what_if(*changes(b)), recorded[b].what_if())
-        ]
-        inside, close = sum(each[0] for each in judged), sum(any(each) for each in judged)
-        print(f"{way:<18} of {len(judged)}: inside the interval {inside}, inside or within 5 % {close}")
+
+
+def _changes(folder: Path, to: str, way: str) -> list[Change]:
+    if way == "nominal delay":
+        return [Change.latency("webhook", DELAYS_NS[to])]
+    middle = median_low if way == "handlers' median" else _mean
+    return [
+        Change.latency(hook, middle(ns)) for hook, ns in handled(folder / f"{to}.webhook.jsonl.zst").items()
+    ]
+
+
+def _mean(ns: list[int]) -> int:
+    return sum(ns) // len(ns)
 
 
 def judge(projected: Any, truth: Any) -> list[tuple[bool, bool]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from k8strace.components import component_of
-from k8strace.statistics.errors import load_of
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import quantile, quantiles_without
 from k8strace.tables import require
@@ -119,8 +118,6 @@ class Value:
 
     number: float
     left_out: Floats
-    load: float
-    """How much neighbouring blocks' mean wall times go together."""
 
 
 def value_of(metric: Metric, population: Population) -> Value:
@@ -131,17 +128,16 @@ def value_of(metric: Metric, population: Population) -> Value:
         ValueError: The metric is a count, which no population has.
     """
     np = require("numpy", "analysis")
-    load = load_of(population)
     if metric.q is not None:
         left = quantiles_without(population.wall, population.block, population.blocks, (metric.q,))[:, 0]
-        return Value(float(quantile(population.wall, metric.q)), left, load)
+        return Value(float(quantile(population.wall, metric.q)), left)
     above = np.asarray(numerator_of(metric)(population), float)
     below = population.wall.astype(float) if metric.base == "share" else np.ones(len(population))
     whole = above.sum(), below.sum()
     blocks = [np.bincount(population.block, each, population.blocks) for each in (above, below)]
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.nan_to_num((whole[0] - blocks[0]) / (whole[1] - blocks[1]))
-    return Value(float(whole[0] / whole[1]) if whole[1] else 0.0, left, load)
+    return Value(float(whole[0] / whole[1]) if whole[1] else 0.0, left)
 
 
 def numerator_of(metric: Metric) -> Numerator:

@@ -25,7 +25,6 @@ from k8strace.statistics.errors import (
     Errors,
     band_ns,
     false_discoveries,
-    load_of,
     verdict_of,
 )
 from k8strace.statistics.population import Population, population_of
@@ -84,10 +83,9 @@ def compare_populations(
             raise ValueError(f"there are no requests to compare {name}")
     pair = Pair.of(before, after)
     quantiles = tuple(float(each) for each in at if each != "mean")
-    load = load_of(before, after)
-    made = {difference.at: difference for difference in _quantiles(pair, tuple(by), quantiles, load)}
+    made = {difference.at: difference for difference in _quantiles(pair, tuple(by), quantiles)}
     if "mean" in at:
-        made["mean"] = _mean(pair, load)
+        made["mean"] = _mean(pair)
     return Comparison(
         tuple(by),
         (len(before), len(after)),
@@ -100,7 +98,7 @@ def compare_populations(
 # ── Mean ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mean(pair: Pair, load: float) -> Difference:
+def _mean(pair: Pair) -> Difference:
     np = require("numpy", "analysis")
     layout = pair.layout
     whole = mean.total(pair)
@@ -120,7 +118,6 @@ def _mean(pair: Pair, load: float) -> Difference:
             np.array([numbers(a.all.minus(block), b.all) for block in a.by_block]),
             np.array([numbers(a.all, b.all.minus(block)) for block in b.by_block]),
         ),
-        load,
     )
     levels = mean.decompose(layout, a.all, b.all)
     whole_rows = mean.rounded(layout, levels, whole)
@@ -151,7 +148,7 @@ def _summary_groups(layout: Layout) -> dict[str, list[int]]:
 # ── Quantiles ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...], load: float) -> list[Difference]:
+def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...]) -> list[Difference]:
     if not at:
         return []
     np = require("numpy", "analysis")
@@ -167,7 +164,6 @@ def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...], load: flo
         errors = Errors(
             np.concatenate([[delta], values[place]]),
             tuple(np.hstack([one, many[:, place]]) for one, many in zip(signed, sides, strict=True)),
-            load,
         )
         ends = tuple(quantile_of(side.population.wall, q) for side in pair)
         found.append(_difference(q, ends, delta, errors, parts, rounded, [], []))

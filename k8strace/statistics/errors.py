@@ -1,12 +1,14 @@
 """
 Errors of differences: leave one block out, and see how much the answer moves.
 
-    var = (K - 1)/K · Σ (θ without block k - their mean)²         for each population; they add up
-    r   = correlation of neighbouring blocks, of these numbers or of the load, whichever is more
-    t   = θ / √((var before + var after) · (1 + r)/(1 - r)),  degrees of freedom by Satterthwaite (Welch's test)
+    e_k = (K - 1)(mean of θ without a block - θ without block k)          what block k adds, for each population
+    d_j = √(2/K) Σ e_k cos(π j (k + ½)/K) / √K,  j = 1 … K/2              how much of that are slow waves
+    var = mean of d_j²                                                    for each population; they add up
+    t   = θ / √(var before + var after),  degrees of freedom by Satterthwaite, of K/2 waves each (Welch's test)
 
-Where the load remembers for longer than a block lasts, neighbours tell the same thing twice: r finds that out, and the
-error grows by what it takes.
+All waves together would be the jackknife. Where the load remembers for longer than a block lasts, neighbouring blocks
+tell the same thing twice: then slow waves are higher than fast ones, and an error is one of slow waves. Where it does
+not, they are all alike, and nothing is lost but degrees of freedom.
 """
 
 from __future__ import annotations
@@ -20,9 +22,8 @@ from k8strace.tables import require
 
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats
-    from k8strace.statistics.population import Population
 
-__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "load_of", "verdict_of"]
+__all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
 
 LEVEL: Final = 0.05
 """How often a difference may be told where there is none."""
@@ -33,7 +34,6 @@ NOT_ENOUGH: Final = "not enough time to tell"
 POWER: Final = 0.9
 """A difference that "could be seen" is found so often."""
 
-_LEAST_DF: Final = 2.0
 _DRAWS: Final = 2000
 _SEED: Final = 0x6B387374
 
@@ -53,8 +53,6 @@ class Errors:
 
     values: Floats
     left_out: tuple[Floats, ...]
-    load: float = 0.0
-    """`memory` of the load: that of a number is at least as much."""
 
     @property
     def enough(self) -> bool:
@@ -63,51 +61,33 @@ class Errors:
 
     def some(self, places: slice) -> Errors:
         """Of some of the numbers."""
-        return Errors(self.values[places], tuple(each[:, places] for each in self.left_out), self.load)
+        return Errors(self.values[places], tuple(each[:, places] for each in self.left_out))
 
     @cached_property
-    def memory(self) -> Floats:
-        """
-        Correlation of neighbouring blocks, over all populations, corrected for how few they are; at least `load`.
-
-        Above 0.9 nobody knows how much.
-        """
-        np = require("numpy", "analysis")
-        away = [each.mean(0) - each for each in self.left_out]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = sum((each[1:] * each[:-1]).sum(0) for each in away) / sum(
-                (each**2).sum(0) for each in away
-            )
-        bias = 1 / max(min(len(each) for each in self.left_out), 1)
-        result: Floats = np.clip(np.maximum(np.nan_to_num(found) + bias, self.load), 0.0, 0.9)
-        return result
-
-    @cached_property
-    def _inflation(self) -> Floats:
-        return (1 + self.memory) / (1 - self.memory)
+    def _waves(self) -> list[Floats]:
+        """Of each population wave × number: their mean squares are variances of the numbers."""
+        return [_slow_waves(each) for each in self.left_out]
 
     @cached_property
     def _variances(self) -> list[Floats]:
-        return [(len(each) - 1) / len(each) * ((each - each.mean(0)) ** 2).sum(0) for each in self.left_out]
+        return [(waves**2).mean(0) for waves in self._waves]
 
     @cached_property
     def se(self) -> Floats:
         """Standard errors."""
         np = require("numpy", "analysis")
-        errors: Floats = np.sqrt(sum(self._variances) * self._inflation)
+        errors: Floats = np.sqrt(sum(self._variances))
         return errors
 
     @cached_property
     def df(self) -> Floats:
-        """Degrees of freedom: of blocks that tell something new."""
+        """Degrees of freedom."""
         np = require("numpy", "analysis")
-        inverse = sum(
-            var**2 / (len(out) - 1) for var, out in zip(self._variances, self.left_out, strict=True)
-        )
+        inverse = sum(var**2 / len(waves) for var, waves in zip(self._variances, self._waves, strict=True))
         with np.errstate(divide="ignore", invalid="ignore"):
             found = sum(self._variances) ** 2 / inverse
-        fewest = min(len(out) for out in self.left_out) - 1
-        result: Floats = np.maximum(np.where(np.isfinite(found), found, fewest) / self._inflation, _LEAST_DF)
+        fewest = min(len(waves) for waves in self._waves)
+        result: Floats = np.where(np.isfinite(found), found, fewest)
         return result
 
     @cached_property
@@ -141,8 +121,8 @@ class Errors:
         """
         p-values for all of them at once: in 95 of 100 cases without any difference, none is below 0.05.
 
-        Westfall and Young's step-down of the greatest |t|; what chance does is drawn by turning the signs of whole
-        blocks, so numbers that go together are not counted twice.
+        Westfall and Young's step-down of the greatest |t|; what chance does is drawn by mixing the waves anew, so
+        numbers that go together are not counted twice.
         """
         np = require("numpy", "analysis")
         t = abs(self._t(self.values, self.se))
@@ -159,24 +139,22 @@ class Errors:
         """|t| of every number in draws where nothing differs."""
         np = require("numpy", "analysis")
         random = np.random.default_rng(_SEED)
-        moved, variance = 0.0, 0.0
-        for out in self.left_out:
-            count = len(out)
-            share = np.sqrt((count - 1) / count) * (out.mean(0) - out)
-            mean = random.choice((-1.0, 1.0), (_DRAWS, count)) @ share / count
-            variance = variance + count / (count - 1) * ((share**2).sum(0) - count * mean**2)
-            moved = moved + count * mean
-        return abs(self._t(moved, np.sqrt(np.maximum(variance, 0.0))))
+        moved = sum(
+            random.standard_normal((_DRAWS, len(waves))) @ waves / np.sqrt(len(waves))
+            for waves in self._waves
+        )
+        freedom = sum(len(waves) for waves in self._waves)
+        return abs(self._t(moved, self.se * np.sqrt(random.chisquare(freedom, (_DRAWS, 1)) / freedom)))
 
 
-def load_of(*populations: Population) -> float:
-    """How much neighbouring blocks' mean wall times go together: what queues remember, all numbers do."""
+def _slow_waves(left_out: Floats) -> Floats:
+    """The slower half of the cosine waves of what each block adds."""
     np = require("numpy", "analysis")
-    left = []
-    for each in populations:
-        ns, count = (np.bincount(each.block, of, each.blocks) for of in (each.wall, None))
-        left.append(((ns.sum() - ns) / np.maximum(count.sum() - count, 1))[:, None])
-    return float(Errors(np.zeros(1), tuple(left)).memory[0])
+    count = len(left_out)
+    added = (count - 1) * (left_out.mean(0) - left_out)
+    wave = np.arange(1, max(count // 2, 1) + 1)[:, None]
+    result: Floats = np.cos(np.pi * wave * (np.arange(count) + 0.5) / count) @ added * np.sqrt(2) / count
+    return result
 
 
 def false_discoveries(p: Floats) -> Floats:
