@@ -17,6 +17,13 @@ CAPTURE = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+def missing(variable, reason):
+    """Skips; fails where the variable says that what is missing was installed."""
+    if os.environ.get(variable) == "required":
+        pytest.fail(f"{variable}=required, but {reason}")
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def requests():
     return k8strace.join(k8strace.read(CAPTURE))
@@ -30,14 +37,25 @@ def file(requests, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def chromium():
+    try:
+        from playwright import sync_api
+    except ImportError:
+        missing("K8STRACE_BROWSER", "playwright is not installed")
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
+        missing("K8STRACE_BROWSER", "chromium is not installed (apt-get install chromium)")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """The one browser of all tests; what a test opened in it is closed behind it."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 def opened(browser, path, hash_="", **how):
@@ -57,11 +75,12 @@ def number(page, selector):
 
 
 def legend(page):
-    items = page.locator("#answer .legend li")
-    return {
-        item.locator(".name").inner_text(): int(item.locator("data").get_attribute("value"))
-        for item in items.all()
-    }
+    return dict(
+        page.locator("#answer .legend li").evaluate_all(
+            "items => items.map(item => [item.querySelector('.name').innerText,"
+            " Number(item.querySelector('data').getAttribute('value'))])"
+        )
+    )
 
 
 def test_equal_input_gives_equal_bytes_and_the_page_itself_is_small(requests, file):
@@ -152,7 +171,7 @@ def test_a_waterfall_is_walked_with_the_keyboard(browser, file, requests):
 def test_axe_finds_nothing(browser, file, requests):
     axe = ROOT / "page/node_modules/axe-core/axe.min.js"
     if not axe.exists():
-        pytest.skip("axe-core is not installed (cd page && npm ci)")
+        missing("K8STRACE_PAGE_TOOLS", "axe-core is not installed (cd page && npm ci)")
     for theme in ("light", "dark"):
         page = opened(
             browser, file, f"#r={requests.slowest(1)[0].trace_id}", bypass_csp=True, color_scheme=theme
@@ -226,7 +245,7 @@ def test_the_budget_is_kept_and_what_was_left_out_is_said(requests):
 def test_the_script_is_what_its_source_makes(tmp_path):
     esbuild = ROOT / "page/node_modules/.bin/esbuild"
     if not esbuild.exists():
-        pytest.skip("esbuild is not installed (cd page && npm ci)")
+        missing("K8STRACE_PAGE_TOOLS", "esbuild is not installed (cd page && npm ci)")
     made = json.loads((ROOT / "page/package.json").read_text())["scripts"]["build"]
     command = made.replace("../k8strace/page", str(tmp_path)).replace("esbuild ", f"{esbuild} ")
     subprocess.run(command, shell=True, cwd=ROOT / "page", check=True, capture_output=True)
