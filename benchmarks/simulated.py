@@ -55,6 +55,8 @@ class Plan:
     heavy_every: float = 0.0
     """A big list begins so often on the first member, in seconds; 0 for none."""
     heavy_seconds: float = 0.06
+    heavy_with_load: bool = False
+    """Big lists come while the load is high, as much more often as there is more of it."""
     interference: float = 0.0
     """What a call takes longer that begins on the first member while a big list is open on it, in seconds."""
     moments: float = 1.0
@@ -141,8 +143,10 @@ class _Simulation:
 
     def run(self) -> Run:
         queue: list[tuple[float, int, Iterator[float]]] = []
-        requests = [(at, self.request(at, load)) for at, load in self.arrivals()]
-        requests += [(at, self.request(at, 1.0, heavy=True)) for at in self.heavies()]
+        arrivals = list(self.arrivals())
+        requests = [(at, self.request(at, load)) for at, load in arrivals]
+        heavies = self.loaded(arrivals) if self.plan.heavy_with_load else self.heavies()
+        requests += [(at, self.request(at, 1.0, heavy=True)) for at in heavies]
         for number, (at, steps) in enumerate(requests):
             heapq.heappush(queue, (at, number, steps))
         while queue:
@@ -150,6 +154,11 @@ class _Simulation:
             if (then := next(steps, None)) is not None:
                 heapq.heappush(queue, (then, number, steps))
         return Run(self.message, round(self.interference * 1e9), self.waiting)
+
+    def loaded(self, arrivals: Sequence[tuple[float, float]]) -> Iterator[float]:
+        """Big lists at times when requests come."""
+        share = self.plan.seconds / (self.plan.heavy_every or math.inf) / max(len(arrivals), 1)
+        yield from (at for at, _ in arrivals if self.random.random() < share)
 
     def heavies(self) -> Iterator[float]:
         at = 0.0

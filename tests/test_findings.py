@@ -12,6 +12,7 @@ from builder import Span, apiserver_request, batches, etcd_client, trace, verb_s
 from planted import PLANTS, Garden
 
 import k8strace
+from k8strace.__main__ import main
 from k8strace.findings import DETECTORS
 from k8strace.findings.sampling import inferred
 
@@ -124,6 +125,38 @@ def test_what_clients_saw_longer_than_spans_is_told(tmp_path):
     (row,) = [row for row in found if row["code"] == "time_outside_spans"]
     assert (row["requests"], row["ns"]) == (len(rows), 20_000_000 * len(rows))
     assert (row["evidence"]["matched"], row["evidence"]["not_matched"]) == (len(rows), 1)
+
+
+def told_by(capsys, *asked):
+    """What `report --json` tells, with these options."""
+    assert main(["report", str(BASE), "--json", "--slowest", "0", *map(str, asked)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_report_takes_what_clients_saw(tmp_path, capsys):
+    """All 20 ms slower than the longest request: only then it is told."""
+    slowest = k8strace.join(k8strace.read(BASE)).outermost().slowest(1)[0]
+    file = tmp_path / "client.jsonl"
+    file.write_text(json.dumps({"audit_id": slowest.audit_id, "wall_ns": slowest.wall_ns + 20_000_000}))
+    found = told_by(capsys, "--client-times", file)["findings"]
+    (row,) = [row for row in found if row["code"] == "time_outside_spans"]
+    assert (row["requests"], row["ns"]) == (1, 20_000_000 - (slowest.prelude_ns or 0))
+    assert not [row for row in told_by(capsys)["findings"] if row["code"] == "time_outside_spans"]
+
+
+def test_report_takes_an_audit_log(tmp_path, capsys):
+    """One request of ann's, and one that no span shows."""
+    slowest = k8strace.join(k8strace.read(BASE)).slowest(1)[0]
+    events = [
+        {"auditID": name, "stage": "ResponseComplete", "user": {"username": "ann"}}
+        for name in (slowest.audit_id, "x")
+    ]
+    file = tmp_path / "audit.log"
+    file.write_text("\n".join(map(json.dumps, events)))
+    told = told_by(capsys, "--audit", file, "--by", "user", "--where", "user=ann")
+    assert [group["user"] for group in told["groups"]] == ["ann"]
+    (row,) = [row for row in told["findings"] if row["code"] == "audit_not_traced"]
+    assert row["evidence"] == {"in_log": 2, "without_spans": 1}
 
 
 def test_lines_that_are_no_client_times_are_refused(tmp_path):

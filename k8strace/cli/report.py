@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from k8strace import Attribution, SamplingError, attribute
+from k8strace import Attribution, Audit, SamplingError, attribute, read_client_times
+from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import check_columns, joined, selected
 from k8strace.cli.numbers import from_zero, quantiles
 from k8strace.cli.options import (
@@ -36,6 +37,7 @@ def add_report(commands: Commands) -> None:
         "  k8strace report 'day-*.otlp.zst' --by client --sort errors\n"
         "  k8strace report traces.json --by 10s --since 14:05 --until 14:10\n"
         "  k8strace report traces.json --where verb=list --where resource=pods\n"
+        "  k8strace report traces.json --audit audit.log --by user\n"
         "  k8strace report traces.json --html report.html\n"
         "  zcat traces.json.gz | k8strace report - --json | jq .ledger\n",
     )
@@ -81,6 +83,7 @@ def add_report(commands: Commands) -> None:
         help="what all requests came to, of which these were sampled; without a RATE (such as 0.01) it is told by "
         "tracestate or trace ids",
     )
+    _add_beside(command)
     add_page(command)
     add_selecting(command)
     add_reading(command)
@@ -88,8 +91,27 @@ def add_report(commands: Commands) -> None:
     add_showing(command)
 
 
+def _add_beside(command: argparse.ArgumentParser) -> None:
+    """What others saw of the same requests."""
+    group = command.add_argument_group("beside the spans")
+    group.add_argument(
+        "--audit",
+        metavar="FILE",
+        help="kube-apiserver's audit log of the same time: findings about both, and the column user",
+    )
+    group.add_argument(
+        "--client-times",
+        metavar="FILE",
+        help="what clients saw, JSON lines with audit_id and wall_ns: findings about time that is in no span",
+    )
+
+
 def _report(asked: argparse.Namespace) -> None:
     requests = joined(asked)
+    if asked.html and (asked.audit or asked.client_times):
+        raise UsageError("--audit and --client-times are for the report in text and --json, not for --html")
+    if asked.audit:
+        requests = Audit(requests, asked.audit).requests
     check_columns(requests, asked.by)
     attribution = attribute(selected(requests, asked), method=asked.method)
     if asked.html:
@@ -104,6 +126,8 @@ def _report(asked: argparse.Namespace) -> None:
         sort=asked.sort,
         phases=asked.phases,
         verbose=asked.verbose,
+        client_times=read_client_times(asked.client_times) if asked.client_times else (),
+        audit=asked.audit,
     )
     if asked.json:
         from k8strace.views.records import report_record

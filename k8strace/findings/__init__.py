@@ -13,6 +13,7 @@ from k8strace.findings.completeness import spans_lost
 from k8strace.findings.cost import cost_of
 from k8strace.findings.etcd import etcd_opaque, etcd_raft_share, etcd_stream
 from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, in_order, table_of
+from k8strace.findings.interference import head_of_line
 from k8strace.findings.lists import list_from_etcd, list_unpaged_big
 from k8strace.findings.outside import time_outside_spans
 from k8strace.findings.reads import page_chain, repeated_reads
@@ -68,6 +69,7 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     etcd_raft_share,
     etcd_opaque,
     etcd_stream,
+    head_of_line,
     work_after_client_left,
     time_outside_spans,
     spans_lost,

@@ -174,6 +174,10 @@ class Selection:
         """
         return self._calls["etcd_call_details"]
 
+    def joined_columns(self, table: str, names: Iterable[str]) -> dict[str, list[Any]]:
+        """Columns of one of the core's tables, of all that was joined."""
+        return self._columns(table, names)
+
     @property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""

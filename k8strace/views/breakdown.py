@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
@@ -29,6 +29,10 @@ from k8strace.views.text import (
     percent,
     wrapped,
 )
+
+if TYPE_CHECKING:
+    from k8strace.formats.client_times import ClientTime
+    from k8strace.formats.content import Readable
 
 __all__ = ["Wanted", "breakdown_lines", "groups_of", "heading", "open_by_nature", "verbs_of"]
 
@@ -67,6 +71,14 @@ class Wanted:
     """With the phases of each group."""
     verbose: bool = False
     """With all that was read, and all findings."""
+    client_times: Sequence[ClientTime] = ()
+    """What clients saw, for findings."""
+    audit: Readable | None = None
+    """The audit log, for findings."""
+
+    def findings(self, requests: Requests) -> list[dict[str, Any]]:
+        """What is wrong in these requests."""
+        return list(requests.findings(client_times=self.client_times, audit=self.audit))
 
 
 # ── Order ─────────────────────────────────────────────────────────────────────────────────────────

@@ -133,7 +133,7 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
         "processes": _processes(joined),
         "issues": _issues(joined),
         "clock_offsets": list(joined.clock_offsets),
-        "findings": list(attribution.requests.findings()),
+        "findings": wanted.findings(attribution.requests),
         "stalls": list(attribution.requests.stalls()),
         "method": attribution.method,
         "selected": len(attribution),

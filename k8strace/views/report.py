@@ -89,7 +89,7 @@ _MARKS: Final = {"error": ("! ", "bold red"), "warning": ("! ", "bold yellow"), 
 
 def _answers(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
     """What is wrong, the worst and most costly first: what to do, and an example. Else that nothing is."""
-    found = list(attribution.requests.findings())
+    found = wanted.findings(attribution.requests)
     if not found:
         return []
     shown = found if wanted.verbose else found[:MOST_ANSWERS]

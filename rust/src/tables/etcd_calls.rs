@@ -246,6 +246,13 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let operation = |call: &EtcdCall| operation_of(joined, call);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let start = |call: &EtcdCall| joined.start[call.row() as usize];
+    let at_most = key("limit");
+    let limit = |call: &EtcdCall| {
+        let inside = inner_span(joined, call.server).and_then(|row| c.span_attributes.int(row, at_most));
+        inside.or_else(|| c.span_attributes.int(above(call)? as usize, at_most))
+    };
+    let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
+    let member = |call: &EtcdCall| Some(joined.processes.of(c, server(call)? as usize));
     arrow::named(vec![
         (
             "span",
@@ -266,5 +273,19 @@ pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
         ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
         ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
+        ("limit", Arc::new(Int64Array::from_iter(calls.iter().map(limit)))),
+        ("member", Arc::new(Int64Array::from_iter(calls.iter().map(|call| member(call).map(i64::from))))),
+        (
+            "begun_unix_nano",
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| server(call).map(|row| joined.start[row as usize])),
+            )),
+        ),
+        (
+            "served_ns",
+            Arc::new(Int64Array::from_iter(
+                calls.iter().map(|call| server(call).map(|row| length(joined, row).cast_signed())),
+            )),
+        ),
     ])
 }
