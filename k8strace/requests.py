@@ -658,8 +658,9 @@ class Requests(Selection[Request], FileExport):
         """
         Offsets of called processes' clocks against their callers', measured from the calls between them.
 
-        One row per pair of processes: `client`, `server`, `verdict`, `offset_ns` (what was taken off the server's
-        times, at `at_unix_nano`), its bounds `low_ns` and `high_ns` (null: unbounded), `drift_ppm`, `pairs` of spans,
+        One row per pair of processes: `client` and `server`, each a service with its instance id, or its host;
+        `verdict`, `offset_ns` (what was taken off the server's times, at `at_unix_nano`), its bounds `low_ns` and
+        `high_ns` (null: unbounded), `drift_ppm`, `pairs` of spans,
         and how many of them were `set_aside`: a span that ends late, because its process had to wait for a processor,
         contradicts the rest. At most 1 in 200 is, or 3 where there are few, and only if the rest agree.
         Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing

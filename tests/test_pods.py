@@ -408,3 +408,41 @@ def test_the_page_names_no_pod_if_it_must_not(pods: k8strace.Pods) -> None:
 
 def test_the_page_of_some_requests_says_nothing_of_pods(pods: k8strace.Pods) -> None:
     assert not section(pods.joined.where(verb="get").to_html() or "")
+
+
+# ── Several nodes ─────────────────────────────────────────────────────────────────────────────────
+
+
+def other_node(name: str, skew_ns: int) -> list[Any]:
+    """The same again on another node, whose runtime's clock is ahead. Runtimes do not say where they run."""
+    batches = oracle.load(CAPTURE)
+    for by_resource in (each for batch in batches for each in batch.resource_spans):
+        attributes = {each.key: each.value for each in by_resource.resource.attributes}
+        service = attributes["service.name"].string_value
+        if service not in ("kubelet", "containerd"):
+            del by_resource.scope_spans[:]
+        if "host.name" in attributes:
+            attributes["host.name"].string_value = name
+        for span in (span for by_scope in by_resource.scope_spans for span in by_scope.spans):
+            span.trace_id = bytes([span.trace_id[0] ^ 0x5A]) + span.trace_id[1:]
+            del span.links[:]
+            for each in span.attributes:
+                if each.key == "k8s.pod.uid":
+                    each.value.string_value += "-b"
+            moved = skew_ns if service == "containerd" else 0
+            span.start_time_unix_nano += moved
+            span.end_time_unix_nano += moved
+    return batches
+
+
+def test_the_runtimes_of_two_nodes_are_two(pods: k8strace.Pods) -> None:
+    both = k8strace.pods(k8strace.decode(oracle.load(CAPTURE) + other_node("kubl-1", 5 * SECOND)))
+    one, other = (both.where(node=node) for node in ("kubl-0", "kubl-1"))
+    assert one.column("start_ns") == other.column("start_ns") == pods.column("start_ns")
+    assert [pod.start_parts for pod in one] == [pod.start_parts for pod in other]
+    offsets = {
+        row["client"]: row["offset_ns"] for row in both.joined.clock_offsets if row["server"] == "containerd"
+    }
+    assert offsets.keys() == {"kubelet/kubl-0", "kubelet/kubl-1"}
+    assert offsets["kubelet/kubl-0"] == 0
+    assert abs(offsets["kubelet/kubl-1"] - 5 * SECOND) < 1_000_000

@@ -229,10 +229,16 @@ pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
 
 /// One row per pair of processes that called each other.
 pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
-    let offsets = &joined.clock_offsets;
+    let (c, offsets) = (&joined.columns, &joined.clock_offsets);
+    let mut hosts: Vec<Option<&str>> = vec![None; joined.processes.names.len()];
+    for row in 0..c.resources.batch.len() {
+        let host = &mut hosts[joined.processes.of_resource(row) as usize];
+        *host = host.or_else(|| c.resource_text(row, "host.name"));
+    }
     let process = |at: u32| {
         let (service, instance) = &joined.processes.names[at as usize];
-        instance.as_ref().map_or_else(|| service.clone(), |instance| format!("{service}/{instance}"))
+        let which = instance.as_deref().or(hosts[at as usize]);
+        which.map_or_else(|| service.clone(), |which| format!("{service}/{which}"))
     };
     let texts = |of: &dyn Fn(&ClockOffset) -> String| {
         Arc::new(StringArray::from_iter_values(offsets.iter().map(of))) as ArrayRef
