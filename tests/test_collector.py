@@ -200,13 +200,18 @@ def listening(way: str, port: int) -> tuple[str, ...]:
 
 
 def assert_overload(counts: dict[tuple[str, frozenset[tuple[str, str]]], Any], spans: int) -> None:
-    """Some were refused and told to come again, none was refused for good, and everything was acknowledged once."""
+    """
+    Some were refused and told to come again, none was refused for good, and everything was acknowledged once.
+
+    With `-s` it says how many.
+    """
     total = Counter[str]()
     for (name, _), sample in counts.items():
         total[name] += sample.value
     received = total["k8strace_received_requests_total"]
     accepted = total["k8strace_accepted_requests_total"]
     refused = total["k8strace_refused_total"]
+    print(f"{received:,.0f} requests = {accepted:,.0f} accepted + {refused:,.0f} refused to come again")
     assert refused > 0
     assert received == accepted + refused
     assert total["k8strace_rejected_total"] == total["k8strace_rejected_spans_total"] == 0

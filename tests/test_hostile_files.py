@@ -183,12 +183,13 @@ def test_the_corpus_has_forty_files_and_more():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("name", CORPUS)
 def test_a_hostile_file_takes_four_times_its_size_and_64_mib(name, tmp_path):
-    """Peak memory above the interpreter's own; and a file of a few MiB is read in seconds."""
+    """Peak memory above the interpreter's own, which `-s` shows; and a file of a few MiB is read in seconds."""
     make, form = CORPUS[name]
     path = tmp_path / "hostile"
     path.write_bytes(stored := make())
     _, peak, seconds = run("read", path, form)
     size = inflated_size(stored)
+    print(f"{len(stored):,} bytes, {size / MIB:.1f} MiB inflated: {peak / MIB:.1f} MiB in {seconds:.1f} s")
     assert peak <= 4 * size + 64 * MIB
     assert seconds < 15 + size / MIB
 
