@@ -211,7 +211,7 @@ def assert_overload(counts: dict[tuple[str, frozenset[tuple[str, str]]], Any], s
     received = total["k8strace_received_requests_total"]
     accepted = total["k8strace_accepted_requests_total"]
     refused = total["k8strace_refused_total"]
-    print(f"{received:,.0f} requests = {accepted:,.0f} accepted + {refused:,.0f} refused to come again")
+    print(f"{received:,.0f} requests = {accepted:,.0f} accepted + {refused:,.0f} refused to come again")  # noqa: T201 - for -s
     assert refused > 0
     assert received == accepted + refused
     assert total["k8strace_rejected_total"] == total["k8strace_rejected_spans_total"] == 0
