@@ -437,7 +437,7 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
     """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
-    """A table of (name, "text" | "int" | "float" | "bool", values or None). Raises TypeError."""
+    """A table of (name, "text" | "int" | "float" | "bool" | "instant", values or None). Raises TypeError."""
 
 def varints(values: Sequence[int], signed: bool) -> bytes:
     """Numbers as LEB128 varints, zigzag if they are signed."""

@@ -91,7 +91,11 @@ def test_integers_are_signed_and_ids_and_times_have_one_type(requests, spans):
     tables = [spans, requests.spans.scopes, requests.spans.resources, requests.spans.odd_ids, requests]
     tables += [requests.etcd_calls, requests.repairs, requests.issues, requests.clock_offsets]
     tables += [k8strace.attribute(requests), k8strace.attribute(requests).by("verb")]
+    pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
+    tables += [pods, pods.syncs, pods.probes, pods.cri_calls, pods.requests, pods.housekeeping]
     for table in tables:
+        names = pa.table(table).schema.names
+        assert "start_unix_nano" not in names or "start_time" in names, names
         for field in pa.table(table).schema:
             assert not pa.types.is_unsigned_integer(field.type), field
             if field.name in ("trace_id", "span_id", "parent_span_id", "caller_trace_id", "caller_span_id"):

@@ -135,9 +135,9 @@ class Pods(ArrowExport):
         """
         The probes of these pods that run a command; those of no pod here too if nothing was selected.
 
-        `pod_uid`, `namespace`, `name`, `node`, `start_unix_nano`, `wall_ns`, `failed`: the call did not come back
-        well, which a command that says no does not make it do; `error`; `trace_id` and `span_id` of its CLIENT span.
-        Probes over HTTP, TCP and gRPC are not traced.
+        `pod_uid`, `namespace`, `name`, `node`, `start_unix_nano`, `start_time`, `end_time`, `wall_ns`, `failed`: the
+        call did not come back well, which a command that says no does not make it do; `error`; `trace_id` and
+        `span_id` of its CLIENT span. Probes over HTTP, TCP and gRPC are not traced.
         """
         facts = self._facts
         rows = [
@@ -154,8 +154,7 @@ class Pods(ArrowExport):
                 ("namespace", "text", [pod.get("namespace") for pod in of_pod]),
                 ("name", "text", [pod.get("name") for pod in of_pod]),
                 ("node", "text", [call["node"] for call in calls]),
-                ("start_unix_nano", "int", [call["start_unix_nano"] for call in calls]),
-                ("wall_ns", "int", [_first(call["client_ns"], call["server_ns"]) for call in calls]),
+                *_times([call["start_unix_nano"] for call in calls], [_took(call) for call in calls]),
                 ("failed", "bool", [call["error"] is not None for call in calls]),
                 ("error", "text", [call["error"] for call in calls]),
                 ("trace_id", "text", [call["trace_id"] for call in calls]),
@@ -194,9 +193,7 @@ class Pods(ArrowExport):
             if call["purpose"] == "housekeeping":
                 found.setdefault(call["operation"], []).append(call)
         rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-        latency = [
-            sorted(_first(call["client_ns"], call["server_ns"]) for call in calls) for _, calls in rows
-        ]
+        latency = [sorted(map(_took, calls)) for _, calls in rows]
         return _table(
             [
                 ("operation", "text", [operation for operation, _ in rows]),
@@ -214,8 +211,8 @@ class Pods(ArrowExport):
         HTTP requests of kubelets about these pods; if nothing was selected, all that they made or served.
 
         `direction`: "made" (to the API server) or "served"; `node`, `method`, `path`, `verb`, `resource`,
-        `subresource`, `namespace`, `object_name`, `http_status`, `error`, `start_unix_nano`, `wall_ns` as the kubelet
-        saw it; `sync`.
+        `subresource`, `namespace`, `object_name`, `http_status`, `error`, `start_unix_nano`, `start_time`, `end_time`,
+        `wall_ns` as the kubelet saw it; `sync`.
 
         `request`: index of the API request that answered it, or that it served, and `request_by`, how that is known.
         "caller": the spans say so. "path": of the API requests that lead to its path it is the only one that was open
@@ -227,9 +224,9 @@ class Pods(ArrowExport):
         rows = self._facts.asked
         if not self._is_everything:
             rows = [row for row in rows if row["pod_uid"] in self._uids]
-        return _table(
-            [(name, _REQUEST_KINDS.get(name, "text"), [row[name] for row in rows]) for name in _REQUEST]
-        )
+        columns = [(name, _REQUEST_KINDS.get(name, "text"), [row[name] for row in rows]) for name in _REQUEST]
+        times = _times([row["start_unix_nano"] for row in rows], [row["wall_ns"] for row in rows])
+        return _table([*columns, *times])
 
     @cached_property
     def _uids(self) -> frozenset[str]:
@@ -326,6 +323,7 @@ class Pods(ArrowExport):
         return _core.make_table(
             [
                 *((name, _KINDS.get(name, "int"), [row[name] for row in rows]) for name in _PLAIN),
+                ("start_time", "instant", [row["start_unix_nano"] for row in rows]),
                 *(
                     (
                         column,
@@ -368,8 +366,6 @@ _REQUEST: Final = (
     "object_name",
     "http_status",
     "error",
-    "start_unix_nano",
-    "wall_ns",
     "request",
     "request_by",
     "sync",
@@ -378,12 +374,23 @@ _REQUEST: Final = (
     "trace_id",
     "span_id",
 )
-_REQUEST_KINDS: Final = dict.fromkeys(("http_status", "start_unix_nano", "wall_ns", "request", "sync"), "int")
+_REQUEST_KINDS: Final = dict.fromkeys(("http_status", "request", "sync"), "int")
 
 
 def _table(columns: list[tuple[str, str, list[Any]]]) -> Table:
     return Table(_core.make_table(columns))
 
 
-def _first(*values: int | None) -> int:
-    return next((value for value in values if value is not None), 0)
+def _took(call: Mapping[str, Any]) -> int:
+    """How long a call took for its client, or else for its server."""
+    return next((call[side] for side in ("client_ns", "server_ns") if call[side] is not None), 0)
+
+
+def _times(starts: list[int], took: list[int]) -> list[tuple[str, str, list[Any]]]:
+    """The columns that say when something began and ended."""
+    return [
+        ("start_unix_nano", "int", starts),
+        ("start_time", "instant", starts),
+        ("end_time", "instant", [start + ns for start, ns in zip(starts, took, strict=True)]),
+        ("wall_ns", "int", took),
+    ]

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDateTime, PyDelta, PyDict, PyList, PyTzInfo};
 
 use super::errors::arrow_err;
+use crate::arrow::instant_column;
 
 fn capsule<'py, T: 'static + Send>(
     py: Python<'py>,
@@ -215,7 +216,7 @@ fn instant(py: Python<'_>, nanos: i64) -> PyResult<Bound<'_, PyAny>> {
     epoch.add(since)
 }
 
-/// A table of Python lists: (name, "text" | "int" | "float" | "bool", values or None).
+/// A table of Python lists: (name, "text" | "int" | "float" | "bool" | "instant", values or None); instants in ns since 1970.
 #[pyfunction]
 pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult<Table> {
     let arrays = columns.into_iter().map(|(name, kind, values)| Ok((name, array(&kind, &values)?)));
@@ -232,6 +233,7 @@ fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
         "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
+        "instant" => instant_column(values.extract::<Vec<Option<i64>>>()?.into_iter()),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),
     })
 }
