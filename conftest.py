@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -53,16 +52,12 @@ pytest_collect_file = Sybil(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Share the machine with the other workers of this run, or wait until they pause and take it alone."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
-    locks = Path(gettempdir(), f"k8strace-tests-{run}")
+    run = Path(item.config.getoption("basetemp")).parent  # a worker's own folder lies in that of the run
     how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
     # Who waits to be alone keeps its turn, so that nobody overtakes it.
-    with (
-        _locked(locks.with_suffix(".turn"), fcntl.LOCK_EX) as turn,
-        _locked(locks.with_suffix(".machine"), how),
-    ):
+    with _locked(run / "turn", fcntl.LOCK_EX) as turn, _locked(run / "machine", how):
         fcntl.flock(turn, fcntl.LOCK_UN)
         return (yield)
 
