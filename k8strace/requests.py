@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
-from k8strace.selection import Selection
+from k8strace.selection import Selection, fits
 from k8strace.spans import Issue, Spans
 from k8strace.tables import Shown, Table
 
@@ -978,13 +977,7 @@ def _text(value: Any) -> str | None:
 
 
 def _test(wanted: Any, name: str) -> Callable[[Any], bool]:
-    if callable(wanted):
-        return lambda value: value is not None and bool(wanted(value))
-    if name == "verb" and isinstance(wanted, str):
-        return lambda value: bool(value == wanted.lower())
-    if isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes)):
-        return lambda value: value in wanted
-    return lambda value: bool(operator.eq(value, wanted))
+    return fits(wanted.lower() if name == "verb" and isinstance(wanted, str) else wanted)
 
 
 def join(

@@ -23,7 +23,7 @@ from k8strace.pods.syncs import Syncs
 from k8strace.requests import Requests
 from k8strace.tables import Table
 
-__all__ = ["Facts"]
+__all__ = ["Facts", "took"]
 
 
 class Facts:
@@ -140,7 +140,7 @@ class Facts:
         syncs, life = self.of_pod[uid], self.lives[uid]
         failed = [row["error"] for row in syncs if row["error"]]
         ends = [row["start_unix_nano"] + row["wall_ns"] for row in syncs]
-        ends += [row["start_unix_nano"] + (row["client_ns"] or row["server_ns"] or 0) for row in probes]
+        ends += [row["start_unix_nano"] + took(row) for row in probes]
         return {
             "pod": number,
             "pod_uid": uid,
@@ -167,3 +167,8 @@ class Facts:
 def _piece(row: Mapping[str, Any]) -> Piece:
     start = row["start_unix_nano"]
     return Piece(row["sync"], row["name"], row["update_type"], start, start + row["wall_ns"], row["error"])
+
+
+def took(call: Mapping[str, Any]) -> int:
+    """How long a call took for its client, or else for its server."""
+    return next((call[side] for side in ("client_ns", "server_ns") if call[side] is not None), 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from k8strace import _core
 from k8strace.pods.drawing import start_tree
-from k8strace.pods.facts import Facts
+from k8strace.pods.facts import Facts, took
 from k8strace.pods.lives import ENDING_PARTS, START_PARTS
 from k8strace.pods.syncs import Syncs
 from k8strace.requests import Requests
@@ -154,7 +154,7 @@ class Pods(ArrowExport):
                 ("namespace", "text", [pod.get("namespace") for pod in of_pod]),
                 ("name", "text", [pod.get("name") for pod in of_pod]),
                 ("node", "text", [call["node"] for call in calls]),
-                *_times([call["start_unix_nano"] for call in calls], [_took(call) for call in calls]),
+                *_times([call["start_unix_nano"] for call in calls], [took(call) for call in calls]),
                 ("failed", "bool", [call["error"] is not None for call in calls]),
                 ("error", "text", [call["error"] for call in calls]),
                 ("trace_id", "text", [call["trace_id"] for call in calls]),
@@ -193,7 +193,7 @@ class Pods(ArrowExport):
             if call["purpose"] == "housekeeping":
                 found.setdefault(call["operation"], []).append(call)
         rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-        latency = [sorted(map(_took, calls)) for _, calls in rows]
+        latency = [sorted(map(took, calls)) for _, calls in rows]
         return _table(
             [
                 ("operation", "text", [operation for operation, _ in rows]),
@@ -379,11 +379,6 @@ _REQUEST_KINDS: Final = dict.fromkeys(("http_status", "request", "sync"), "int")
 
 def _table(columns: list[tuple[str, str, list[Any]]]) -> Table:
     return Table(_core.make_table(columns))
-
-
-def _took(call: Mapping[str, Any]) -> int:
-    """How long a call took for its client, or else for its server."""
-    return next((call[side] for side in ("client_ns", "server_ns") if call[side] is not None), 0)
 
 
 def _times(starts: list[int], took: list[int]) -> list[tuple[str, str, list[Any]]]:
