@@ -40,6 +40,7 @@ FLOW = [
     "export",
     "budgets",
     "stream",
+    "query",
     "receiver",
     "views",
     "page",
