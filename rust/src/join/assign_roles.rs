@@ -1,30 +1,21 @@
 //! One role per span, so that the ledger adds up.
 
-use crate::columns::{Columns, NONE};
-use crate::join::forest::Forest;
+use crate::columns::Columns;
+use crate::join::builder::Builder;
 use crate::join::known_names::KnownNames;
-use crate::join::requests::called_by;
 use crate::join::role::Role;
-use crate::join::span_index::Index;
 use crate::join::span_kind::{CLIENT, INTERNAL};
 
 /// Gives every span that is still undecided its role, tree by tree.
-pub fn assign(
-    names: &KnownNames,
-    c: &Columns,
-    index: &Index<'_>,
-    forest: &Forest,
-    missing: &[bool],
-    prelude: &[(u32, u32)],
-    role: &mut [Role],
-) {
-    let called = called_by_requests(c, names, index, forest);
+pub fn assign(b: &mut Builder<'_>) {
+    let called = called_by_requests(b);
+    let Builder { c, names, forest, missing, preludes, role, .. } = b;
     let mut at = 0;
     while at < forest.order.len() {
         let top = forest.order[at];
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let is_prelude = |row: &u32| prelude.binary_search_by_key(row, |&(above, _)| above).is_ok();
+        let is_prelude = |row: &u32| preludes.binary_search_by_key(row, |&(above, _)| above).is_ok();
         let of_top = match role_of_top(names, c, top as usize, missing[top as usize]) {
             Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
             role => role,
@@ -43,18 +34,18 @@ pub fn assign(
         }
         at += rows.len();
     }
-    for &(above, _) in prelude {
+    for &(above, _) in &*preludes {
         role[above as usize] = Role::Prelude;
     }
 }
 
 /// CLIENT rows that a request here has as its parent or names in a span link, sorted.
-fn called_by_requests(c: &Columns, names: &KnownNames, index: &Index<'_>, forest: &Forest) -> Vec<u32> {
-    let is_kept = |row: usize| forest.position[row] != NONE;
-    let mut rows: Vec<u32> = (0..c.len())
-        .filter(|&row| names.is_request(c, row) && is_kept(row))
-        .flat_map(|row| called_by(c, index, row))
-        .filter(|&row| c.spans.kind[row as usize] == CLIENT)
+fn called_by_requests(b: &Builder<'_>) -> Vec<u32> {
+    let mut rows: Vec<u32> = b
+        .rows()
+        .filter(|&row| b.is_request(row))
+        .flat_map(|row| b.called_by(row))
+        .filter(|&row| b.c.spans.kind[row as usize] == CLIENT)
         .collect();
     rows.sort_unstable();
     rows

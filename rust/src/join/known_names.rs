@@ -1,6 +1,6 @@
 //! Names and scopes by which kube-apiserver and etcd are known: what a span is, asked once per distinct name.
 
-use crate::columns::{Columns, NONE};
+use crate::columns::Columns;
 use crate::join::apiservers::Apiservers;
 use crate::join::span_kind::{CLIENT, INTERNAL, SERVER};
 
@@ -214,13 +214,6 @@ impl KnownNames {
         self.scope(c, row).runtime
             || c.spans.kind[row] == SERVER && self.is_cri(c, row)
             || c.names.bytes(c.spans.name[row]).starts_with(b"containerd.")
-    }
-
-    /// Pairs gRPC SERVER spans with the CLIENT span that each hangs on: (client, server), in the order of `rows`.
-    pub fn rpc_pairs(&self, c: &Columns, rows: impl Iterator<Item = u32>, parent: &[u32]) -> Vec<(u32, u32)> {
-        let side = |row: u32, kind: i32| c.spans.kind[row as usize] == kind && self.is_rpc(c, row as usize);
-        let pairs = rows.filter(|&row| side(row, SERVER)).map(|row| (parent[row as usize], row));
-        pairs.filter(|&(above, _)| above != NONE && side(above, CLIENT)).collect()
     }
 
     /// INTERNAL, and sent by the apiserver.

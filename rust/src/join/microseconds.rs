@@ -10,14 +10,15 @@
 //! behind its parent's. Such parents are widened by one µs, up the tree. A start is never late.
 
 use crate::columns::{Columns, NONE};
-
-use super::repair::{Change, Repair, RepairKind};
-use super::times::saturated;
+use crate::join::builder::Builder;
+use crate::join::repair::{Change, Repair, RepairKind};
+use crate::join::times::saturated;
 
 const MICROSECOND: i64 = 1_000;
 
 /// Widens the ends of parents whose children end a µs later, where both have times in whole µs; one row each.
-pub fn widen(c: &Columns, parent: &[u32], end: &mut [i64], repairs: &mut Vec<Repair>) {
+pub fn widen(b: &mut Builder<'_>) {
+    let Builder { c, parent, end, repairs, .. } = b;
     let raw = |row: u32| saturated(c.spans.end_time_unix_nano[row as usize]);
     let mut widened = Vec::new();
     for child in 0..parent.len() as u32 {

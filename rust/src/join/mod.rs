@@ -1,9 +1,10 @@
 //! Spans → call trees: duplicates, parents, cycles, the known shapes of kube-apiserver, roles and the ledger.
 //!
 //! ```text
-//! ids ─ parents ─ cycles ─ µs ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests
+//! ids ─ parents ─ cycles ─ µs ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests, syncs
 //! ```
 //!
+//! Each is a step over one [`Builder`]; [`join_part`] calls them in this order.
 //! Every change to what was sent is a [`Repair`] row; every span gets exactly one [`Role`], so the counts add up.
 
 use std::sync::Arc;
@@ -11,15 +12,18 @@ use std::sync::Arc;
 pub mod apiserver;
 pub mod apiservers;
 pub mod assign_roles;
+mod builder;
 pub mod clock;
 pub mod completeness;
+mod correction;
 pub mod duplicates;
 pub mod forest;
+mod ids;
 pub mod known_names;
 pub mod microseconds;
 pub mod orphans;
+mod parents;
 pub mod repair;
-pub mod repair_context;
 pub mod request_info;
 pub mod request_keys;
 pub mod requests;
@@ -28,21 +32,19 @@ pub mod span_index;
 pub mod span_kind;
 pub mod syncs;
 pub mod times;
+mod traces;
 
+use crate::columns::Columns;
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE, present};
 use apiservers::Apiservers;
+use builder::Builder;
 use clock::ClockOffset;
-use duplicates::Twin;
 use forest::Forest;
 use known_names::KnownNames;
-use repair::{Change, Repair, RepairKind};
-use repair_context::{RepairContext, Times, Traces};
+use repair::Repair;
 use requests::RequestColumns;
 use role::Role;
-use span_index::Index;
 use syncs::Syncs;
-use times::{id_key, saturated};
 
 /// The joined spans.
 #[derive(Debug)]
@@ -111,55 +113,23 @@ pub fn join_of(columns: Arc<Columns>, apiservers: Apiservers) -> Joined {
 pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     let Context { clocks, evicted, mut apiservers } = context;
     apiservers.learn(&columns);
-    let c = &*columns;
-    let spans = &c.spans;
-    let mut start: Vec<i64> = spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
-    let mut end: Vec<i64> = spans.end_time_unix_nano.iter().map(|&ns| saturated(ns)).collect();
-    let mut repairs = Vec::new();
-    let mut role = vec![Role::Unrelated; c.len()];
-    let index = index_spans(c, &mut role, &mut repairs);
-    let (mut parent, mut missing) = find_parents(c, &index, &role);
-    let key = |row: u32| (start[row as usize], id_key(spans.span_id[row as usize]));
-    for row in forest::cut_cycles(&mut parent, key) {
-        let before = index.find(&spans.trace_id[row as usize], &spans.parent_span_id[row as usize]);
-        repairs.push(Repair::parent(RepairKind::Cycle, row, before.unwrap_or(NONE), NONE));
-    }
-    microseconds::widen(c, &parent, &mut end, &mut repairs);
-    let names = KnownNames::new(c, &apiservers);
-    let processes = Processes::new(c);
-    let traces = Traces::new(c, &role);
-    let times = Times { start: &start, end: &end };
-    let seen = RepairContext {
-        c,
-        names: &names,
-        processes: &processes,
-        traces: &traces,
-        role: &role,
-        times,
-        clocks,
-    };
-    adopt_orphans(seen, &index, &mut parent, &mut missing, &mut repairs);
-    let prelude = apiserver::repair(seen, &mut parent, &mut repairs);
-    let traces = traces.len() as u32;
-    for repair in &repairs {
-        if let Change::End { after, .. } = repair.change {
-            end[repair.row as usize] = after;
-        }
-    }
-    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
-    // Children of two traces can have one span id.
-    let order = |a: u32, b: u32| {
-        key(a).cmp(&key(b)).then_with(|| spans.trace_id[a as usize].cmp(&spans.trace_id[b as usize]))
-    };
-    let forest = forest::lay_out(&parent, in_tree, order);
-    let rpc_pairs = names.rpc_pairs(c, forest.order.iter().copied(), &parent);
-    let known = [clocks.calls, clocks.adopted];
-    let clock_offsets = clock::measure(c, &processes, &rpc_pairs, (&start, &end), clocks, &known);
-    clock::correct(&clock_offsets, c, &processes, &forest, &parent, &mut start, &mut end);
-    assign_roles::assign(&names, c, &index, &forest, &missing, &prelude, &mut role);
-    let requests = RequestColumns::new(c, &names, &index, &forest, &role, &prelude, &start);
-    let syncs = Syncs::new(c, &names, &forest, &role, &parent, (&start, &end));
-    let background = etcd_calls(c, &names).filter(|&row| role[row as usize] == Role::Background).collect();
+    let mut b = Builder::new(&columns, &apiservers, clocks);
+    ids::enter(&mut b);
+    parents::find(&mut b);
+    parents::cut_cycles(&mut b);
+    microseconds::widen(&mut b);
+    orphans::adopt(&mut b);
+    apiserver::repair(&mut b);
+    lay_out_trees(&mut b);
+    correction::correct_clocks(&mut b);
+    assign_roles::assign(&mut b);
+    let requests = RequestColumns::new(&b);
+    let syncs = Syncs::new(&b);
+    let is_background = |&row: &u32| b.role[row as usize] == Role::Background;
+    let background = etcd_calls(b.c, &b.names).filter(is_background).collect();
+    let traces = b.traces.len() as u32;
+    let Builder { role, parent, missing, forest, start, end, processes, .. } = b;
+    let Builder { clock_offsets, rpc_pairs, repairs, .. } = b;
     Joined {
         role,
         parent,
@@ -181,82 +151,11 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     }
 }
 
-/// Puts orphans where they can only belong; they are missing their parent no more. A request is no orphan.
-fn adopt_orphans(
-    seen: RepairContext<'_>,
-    index: &Index<'_>,
-    parent: &mut [u32],
-    missing: &mut [bool],
-    repairs: &mut Vec<Repair>,
-) {
-    let is_orphan = |&row: &u32| missing[row as usize] && !seen.names.is_request(seen.c, row as usize);
-    let orphans: Vec<u32> = (0..missing.len() as u32).filter(is_orphan).collect();
-    let mut adopted = orphans::adopt(seen, index, &orphans, parent);
-    adopted.extend(apiserver::unended::adopt(seen, &orphans, parent));
-    for repair in &adopted {
-        missing[repair.row as usize] = false;
-    }
-    repairs.extend(adopted);
-}
-
-/// Enters every span under its id. Of several with one id only one takes further part.
-fn index_spans<'a>(c: &'a Columns, role: &mut [Role], repairs: &mut Vec<Repair>) -> Index<'a> {
-    let spans = &c.spans;
-    let mut index = Index::new(&spans.trace_id, &spans.span_id);
-    let mut twins: Vec<(u32, u32)> = Vec::new();
-    const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
-    for row in 0..c.len() as u32 {
-        let at = row as usize;
-        if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
-            role[at] = Role::InvalidId;
-        } else if let Some(first) = index.insert(row) {
-            twins.push((first, row));
-        }
-    }
-    twins.sort_unstable();
-    for same_id in twins.chunk_by(|a, b| a.0 == b.0) {
-        let mut rows: Vec<u32> = same_id.iter().map(|&(_, row)| row).collect();
-        rows.push(same_id[0].0);
-        set_twins_aside(c, &mut rows, &mut index, role, repairs);
-    }
-    index
-}
-
-fn set_twins_aside(
-    c: &Columns,
-    rows: &mut [u32],
-    index: &mut Index<'_>,
-    role: &mut [Role],
-    repairs: &mut Vec<Repair>,
-) {
-    let stays = duplicates::judge(c, rows, |row, verdict, stays| {
-        let (aside, kind) = match verdict {
-            Twin::Duplicate => (Role::Duplicate, RepairKind::Duplicate),
-            Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
-        };
-        role[row as usize] = aside;
-        repairs.push(Repair { kind, row, change: Change::Copy(stays) });
-    });
-    index.replace(stays);
-}
-
-/// Row → parent row; and whether the row names a parent that is not here.
-fn find_parents(c: &Columns, index: &Index<'_>, role: &[Role]) -> (Vec<u32>, Vec<bool>) {
-    let spans = &c.spans;
-    let mut missing = vec![false; c.len()];
-    let parent = (0..c.len())
-        .map(|row| {
-            let id = &spans.parent_span_id[row];
-            if role[row] != Role::Unrelated || *id == [0; 8] {
-                return NONE;
-            }
-            index.find(&spans.trace_id[row], id).unwrap_or_else(|| {
-                missing[row] = true;
-                NONE
-            })
-        })
-        .collect();
-    (parent, missing)
+/// What was not set aside makes trees; from here on no parent changes.
+fn lay_out_trees(b: &mut Builder<'_>) {
+    let in_tree = |row: u32| b.role[row as usize] == Role::Unrelated;
+    let order = |a: u32, other: u32| b.sibling_order(a).cmp(&b.sibling_order(other));
+    b.forest = forest::lay_out(&b.parent, in_tree, order);
 }
 
 /// CLIENT rows of etcd calls made by the apiserver.

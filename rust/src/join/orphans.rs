@@ -9,52 +9,47 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::columns::{Columns, NONE, run};
-use crate::join::clock::{self, ClockOffset};
-use crate::join::repair::{Change, Repair, RepairKind};
-use crate::join::repair_context::RepairContext;
-use crate::join::span_index::Index;
+use crate::columns::{Columns, NONE};
+use crate::join::apiserver::unended;
+use crate::join::builder::Builder;
+use crate::join::clock::ClockOffset;
+use crate::join::repair::RepairKind;
 use crate::join::span_kind::{CLIENT, SERVER};
-use crate::join::times::id_key;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.
 const CANDIDATES: usize = 64;
 
-/// Finds new parents. `orphans` are tops of trees whose parent is missing, requests left out: those are whole.
-///
-/// Only links and containment are evidence; a span that fits two places is left where it is. `parent` is changed.
-pub fn adopt(seen: RepairContext<'_>, index: &Index<'_>, orphans: &[u32], parent: &mut [u32]) -> Vec<Repair> {
-    let RepairContext { c, names, times, .. } = seen;
-    if orphans.is_empty() {
-        return Vec::new();
+/// Puts spans whose parent is missing where they can only belong; they are missing it no more.
+pub fn adopt(b: &mut Builder<'_>) {
+    // A request is no orphan: its tree is whole.
+    let is_orphan = |&row: &u32| b.missing[row as usize] && !b.is_request(row);
+    let orphans: Vec<u32> = (0..b.missing.len() as u32).filter(is_orphan).collect();
+    if !orphans.is_empty() {
+        adopt_by_evidence(b, &orphans);
+        unended::adopt(b, &orphans);
     }
-    let by_link = |&row: &u32| linked(c, index, row).map(|to| (row, to, RepairKind::OrphanLink));
+}
+
+/// Only links and containment are evidence; a span that fits two places is left where it is.
+fn adopt_by_evidence(b: &mut Builder<'_>, orphans: &[u32]) {
+    let by_link = |&row: &u32| linked(b, row).map(|to| (row, to, RepairKind::OrphanLink));
     let mut found: Vec<(u32, u32, RepairKind)> = orphans.iter().filter_map(by_link).collect();
-    let left = orphans.iter().copied().filter(|&row| {
-        linked(c, index, row).is_none()
-            && c.spans.kind[row as usize] == SERVER
-            && names.is_rpc(c, row as usize)
-    });
-    let calls = by_call(seen, &left.collect::<Vec<_>>(), parent);
+    let left = orphans.iter().copied().filter(|&row| linked(b, row).is_none() && b.is_rpc(row, SERVER));
+    let calls = by_call(b, &left.collect::<Vec<_>>());
     found.extend(calls.into_iter().map(|(row, to)| (row, to, RepairKind::OrphanRpc)));
-    let when = |row: u32| (times.start[row as usize], id_key(c.spans.span_id[row as usize]));
-    found.sort_unstable_by_key(|&(row, ..)| (when(row), c.spans.trace_id[row as usize]));
+    found.sort_unstable_by_key(|&(row, ..)| b.sibling_order(row));
     let mut tops = Tops::default();
-    let mut repairs = Vec::new();
     for (row, to, kind) in found {
         // Two orphans may each have what the other should go under: the later stays alone.
-        if tops.of(parent, to) != row {
-            parent[row as usize] = to;
-            repairs.push(Repair { kind, row, change: Change::Adopted(to) });
+        if tops.of(&b.parent, to) != row {
+            b.adopt(kind, row, to);
         }
     }
-    repairs
 }
 
 /// The one span here, other than itself, that a span's links name.
-fn linked(c: &Columns, index: &Index<'_>, row: u32) -> Option<u32> {
-    let links = run(&c.spans.links_end, row as usize);
-    let mut named = links.filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]));
+fn linked(b: &Builder<'_>, row: u32) -> Option<u32> {
+    let mut named = b.linked(row);
     let first = named.find(|&to| to != row)?;
     named.all(|to| to == first || to == row).then_some(first)
 }
@@ -83,57 +78,45 @@ fn key(c: &Columns, row: u32) -> ([u8; 16], u32) {
 }
 
 /// SERVER spans to the open CLIENT span of the same trace and name that contains each, where neither fits another.
-fn by_call(seen: RepairContext<'_>, orphans: &[u32], parent: &[u32]) -> Vec<(u32, u32)> {
-    let RepairContext { c, names, times, .. } = seen;
+fn by_call(b: &Builder<'_>, orphans: &[u32]) -> Vec<(u32, u32)> {
     let mut served: Group = HashMap::default();
     for &row in orphans {
-        served.entry(key(c, row)).or_default().push(row);
+        served.entry(key(b.c, row)).or_default().push(row);
     }
-    let calls = open_calls(seen, &served, parent);
+    let calls = open_calls(b, &served);
     if calls.is_empty() {
         return Vec::new();
     }
-    let pairs = names.rpc_pairs(c, seen.rows(|_| true), parent);
-    let measured = clock::measure(
-        c,
-        seen.processes,
-        &pairs,
-        (times.start, times.end),
-        seen.clocks,
-        &[seen.clocks.calls],
-    );
+    let measured = b.measure_clocks(&b.pair_rpcs(b.rows()), &[b.clocks.calls]);
     let ahead: HashMap<(u32, u32), &ClockOffset, RandomState> =
         measured.iter().map(|offset| ((offset.client, offset.server), offset)).collect();
     let contains = |client: u32, server: u32| {
         let (outer, inner) = (client as usize, server as usize);
-        let ahead = ahead
-            .get(&(seen.process(client), seen.process(server)))
-            .map_or(0, |offset| offset.at(times.start[outer]));
-        times.usable(client)
-            && times.usable(server)
-            && times.start[outer] <= times.start[inner] - ahead
-            && times.end[inner] - ahead <= times.end[outer]
+        let ahead =
+            ahead.get(&(b.process(client), b.process(server))).map_or(0, |offset| offset.at(b.start[outer]));
+        b.has_usable_times(client)
+            && b.has_usable_times(server)
+            && b.start[outer] <= b.start[inner] - ahead
+            && b.end[inner] - ahead <= b.end[outer]
     };
     calls.iter().flat_map(|(key, clients)| unique_pairs(clients, &served[key], contains)).collect()
 }
 
 /// CLIENT spans without a SERVER span below them, where an orphan of the same trace and RPC waits.
-fn open_calls(seen: RepairContext<'_>, served: &Group, parent: &[u32]) -> Group {
-    let RepairContext { c, names, .. } = seen;
-    let of_kind =
-        |kind: i32| seen.rows(move |row| c.spans.kind[row as usize] == kind && names.is_rpc(c, row as usize));
+fn open_calls(b: &Builder<'_>, served: &Group) -> Group {
+    let of_kind = |kind: i32| b.rows().filter(move |&row| b.is_rpc(row, kind));
     let mut open: HashSet<u32, RandomState> = match served.is_empty() {
         true => HashSet::default(),
-        false => of_kind(CLIENT).filter(|&row| served.contains_key(&key(c, row))).collect(),
+        false => of_kind(CLIENT).filter(|&row| served.contains_key(&key(b.c, row))).collect(),
     };
     if !open.is_empty() {
         for row in of_kind(SERVER) {
-            open.remove(&parent[row as usize]);
+            open.remove(&b.parent[row as usize]);
         }
     }
     let mut calls: Group = HashMap::default();
     for row in open {
-        calls.entry(key(c, row)).or_default().push(row);
+        calls.entry(key(b.c, row)).or_default().push(row);
     }
     calls
 }

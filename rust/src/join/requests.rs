@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 
 use crate::columns::interner::Interner;
-use crate::columns::{Columns, NONE, TextRef, run};
+use crate::columns::{NONE, TextRef};
+use crate::join::builder::Builder;
 use crate::join::forest::Forest;
-use crate::join::known_names::KnownNames;
 use crate::join::request_info;
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
-use crate::join::span_index::Index;
 use crate::join::span_kind::CLIENT;
-use crate::join::times::id_key;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
 #[derive(Debug, Clone, Default)]
@@ -60,36 +58,26 @@ pub struct RequestColumns {
     pub of_row: Vec<u32>,
 }
 
-/// The rows that a request has as its parent or names in a span link.
-pub fn called_by(c: &Columns, index: &Index<'_>, row: usize) -> impl Iterator<Item = u32> {
-    let s = &c.spans;
-    let links = run(&s.links_end, row).map(|link| (&c.links.trace_id[link], &c.links.span_id[link]));
-    let ids = std::iter::once((&s.trace_id[row], &s.parent_span_id[row])).chain(links);
-    ids.filter_map(|(trace_id, span_id)| index.find(trace_id, span_id))
-}
-
 /// What is below a request, requests inside it left out.
 #[derive(Clone, Copy)]
 struct Below<'a> {
-    c: &'a Columns,
-    names: &'a KnownNames,
-    forest: &'a Forest,
+    b: &'a Builder<'a>,
     root: u32,
 }
 
 impl Below<'_> {
     /// The first span of its handler.
     fn handler(self) -> Option<u32> {
-        self.find(|row| self.names.is_verb(self.c, row))
+        self.find(|row| self.b.names.is_verb(self.b.c, row))
     }
 
     /// Something that only a watch has.
     fn is_watch(self) -> bool {
-        self.find(|row| self.names.is_of_watch(self.c, row)).is_some()
+        self.find(|row| self.b.names.is_of_watch(self.b.c, row)).is_some()
     }
 
     fn find(self, fits: impl Fn(usize) -> bool) -> Option<u32> {
-        let Self { c, names, forest, root } = self;
+        let Self { b: Builder { c, names, forest, .. }, root } = self;
         let first = forest.position[root as usize] as usize;
         let (mut place, end) = (first + 1, first + forest.size[first] as usize);
         while place < end {
@@ -110,55 +98,41 @@ const LONG_RUNNING_SUBRESOURCES: [&str; 5] = ["attach", "exec", "log", "portforw
 
 impl RequestColumns {
     /// Reads the requests off their SERVER spans.
-    pub fn new(
-        c: &Columns,
-        names: &KnownNames,
-        index: &Index<'_>,
-        forest: &Forest,
-        role: &[Role],
-        preludes: &[(u32, u32)],
-        start: &[i64],
-    ) -> Self {
-        let is_root = |&row: &u32| role[row as usize] == Role::Request && names.is_request(c, row as usize);
+    pub fn new(b: &Builder<'_>) -> Self {
+        let Builder { c, role, forest, .. } = b;
+        let is_root = |&row: &u32| role[row as usize] == Role::Request && b.is_request(row);
         let mut roots: Vec<u32> = forest.order.iter().copied().filter(is_root).collect();
-        let order = |&row: &u32| {
-            let row = row as usize;
-            (start[row], c.spans.trace_id[row], id_key(c.spans.span_id[row]))
-        };
-        roots.sort_by_cached_key(order);
+        roots.sort_by_cached_key(|&row| b.order(row));
         let keys = Keys::new(c);
         let mut requests = Self::default();
         requests.words.intern_str("");
         for &root in &roots {
-            let below = Below { c, names, forest, root };
-            requests.push(c, &keys, root as usize, below);
+            requests.push(&keys, Below { b, root });
         }
         requests.root = roots;
         requests.nest(c.len(), forest);
         requests.prelude = vec![NONE; requests.root.len()];
-        for &(above, root) in preludes {
+        for &(above, root) in &b.preludes {
             if let Some(at) = requests.of_row.get(root as usize).filter(|&&at| at != NONE) {
                 requests.prelude[*at as usize] = above;
             }
         }
-        requests.linked_from = (0..requests.len()).map(|at| requests.linked(c, index, at)).collect();
+        requests.linked_from = (0..requests.len()).map(|at| requests.linked(b, at)).collect();
         let is_caller = |&row: &u32| match role[row as usize] {
             Role::Caller => true,
             // What a sync asks the API server for is a part of it.
             Role::Sync => c.spans.kind[row as usize] == CLIENT,
             _ => false,
         };
-        let caller = |&root: &u32| called_by(c, index, root as usize).find(is_caller).unwrap_or(NONE);
+        let caller = |&root: &u32| b.called_by(root).find(is_caller).unwrap_or(NONE);
         requests.caller = requests.root.iter().map(caller).collect();
         requests
     }
 
     /// The first request, other than itself, that one of its links names a span of.
-    fn linked(&self, c: &Columns, index: &Index<'_>, request: usize) -> u32 {
-        let links = run(&c.spans.links_end, self.root[request] as usize);
-        let rows = links.filter_map(|link| index.find(&c.links.trace_id[link], &c.links.span_id[link]));
-        let from = rows.map(|row| self.of_row[row as usize]);
-        from.into_iter().find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
+    fn linked(&self, b: &Builder<'_>, request: usize) -> u32 {
+        let mut from = b.linked(self.root[request]).map(|row| self.of_row[row as usize]);
+        from.find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
     }
 
     /// The request whose time holds that of this one, or [`NONE`]: the one it is in, or an earlier one that a link says
@@ -184,7 +158,8 @@ impl RequestColumns {
         self.root.is_empty()
     }
 
-    fn push(&mut self, c: &Columns, keys: &Keys, row: usize, below: Below<'_>) {
+    fn push(&mut self, keys: &Keys, below: Below<'_>) {
+        let (c, row) = (below.b.c, below.root as usize);
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
         let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
         let name = || c.names.text(c.spans.name[row]);

@@ -11,12 +11,10 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::columns::{Columns, NONE};
-use crate::join::forest::Forest;
-use crate::join::known_names::KnownNames;
+use crate::columns::NONE;
+use crate::join::builder::Builder;
 use crate::join::role::Role;
 use crate::join::span_kind::SERVER;
-use crate::join::times::id_key;
 
 /// What a call to the container runtime is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,42 +68,24 @@ pub struct Syncs {
     pub detached: HashSet<u32, RandomState>,
 }
 
-/// What is looked at.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
-    c: &'a Columns,
-    names: &'a KnownNames,
-    forest: &'a Forest,
-    parent: &'a [u32],
-    start: &'a [i64],
-    end: &'a [i64],
-}
-
 impl Syncs {
     /// Finds them, after the clocks were corrected and the roles given.
-    pub fn new(
-        c: &Columns,
-        names: &KnownNames,
-        forest: &Forest,
-        role: &[Role],
-        parent: &[u32],
-        (start, end): (&[i64], &[i64]),
-    ) -> Self {
+    pub fn new(b: &Builder<'_>) -> Self {
         let mut syncs = Self::default();
-        if !names.any_kubelet() {
+        if !b.names.any_kubelet() {
             return syncs;
         }
-        let seen = Seen { c, names, forest, parent, start, end };
         let is_root = |&row: &u32| {
-            role[row as usize] == Role::Sync && seen.is_top(row) && names.is_sync(c, row as usize)
+            let is_top = b.parent[row as usize] == NONE;
+            b.role[row as usize] == Role::Sync && is_top && b.names.is_sync(b.c, row as usize)
         };
-        syncs.root = forest.order.iter().copied().filter(is_root).collect();
-        syncs.root.sort_unstable_by_key(|&row| seen.order(row));
+        syncs.root = b.forest.order.iter().copied().filter(is_root).collect();
+        syncs.root.sort_unstable_by_key(|&row| b.order(row));
         for &root in &syncs.root {
-            syncs.detached.extend(seen.not_waited_for(root));
+            syncs.detached.extend(not_waited_for(b, root));
         }
-        syncs.calls = seen.calls(&syncs.root, &syncs.detached);
-        syncs.calls.sort_unstable_by_key(|call| seen.order(call.row()));
+        syncs.calls = calls(b, &syncs.root, &syncs.detached);
+        syncs.calls.sort_unstable_by_key(|call| b.order(call.row()));
         syncs
     }
 
@@ -120,81 +100,66 @@ impl Syncs {
     }
 }
 
-impl<'a> Seen<'a> {
-    fn order(self, row: u32) -> (i64, [u8; 16], u64) {
-        let at = row as usize;
-        (self.start[at], self.c.spans.trace_id[at], id_key(self.c.spans.span_id[at]))
-    }
+/// What hangs below a sync and runs beside it: what ends after it, and commands that run while it waits for another
+/// call. A hook has its turn, like every call.
+fn not_waited_for(b: &Builder<'_>, root: u32) -> Vec<u32> {
+    let Builder { c, names, forest, parent, start, end, .. } = b;
+    let over = end[root as usize];
+    let below = forest.subtree(root).iter().copied();
+    let children: Vec<u32> = below.filter(|&row| parent[row as usize] == root).collect();
+    let stops = |row: u32| c.names.bytes(c.spans.name[row as usize]).ends_with(b"/StopContainer");
+    let is_command = |row: u32| names.is_probe(c, row as usize);
+    // Containers are stopped side by side, hooks included.
+    let mut turns: Vec<(i64, i64)> = (children.iter())
+        .filter(|&&row| names.is_cri_call(c, row as usize) && !is_command(row) && !stops(row))
+        .map(|&row| (start[row as usize], end[row as usize]))
+        .collect();
+    turns.sort_unstable();
+    let beside = |row: u32| {
+        let (from, to) = (start[row as usize], end[row as usize]);
+        let next = turns.partition_point(|&(start, _)| start < to);
+        turns[..next].iter().any(|&(_, end)| from < end)
+    };
+    let detached = |&row: &u32| end[row as usize] > over || is_command(row) && beside(row);
+    children.into_iter().filter(detached).collect()
+}
 
-    fn is_top(self, row: u32) -> bool {
-        self.parent[row as usize] == NONE
-    }
-
-    fn children(self, root: u32) -> impl Iterator<Item = u32> + 'a {
-        let parent = self.parent;
-        self.forest.subtree(root).iter().copied().filter(move |&row| parent[row as usize] == root)
-    }
-
-    /// What hangs below a sync and runs beside it: what ends after it, and commands that run while it waits for another
-    /// call. A hook has its turn, like every call.
-    fn not_waited_for(self, root: u32) -> Vec<u32> {
-        let Self { c, names, start, end, .. } = self;
-        let over = end[root as usize];
-        let children: Vec<u32> = self.children(root).collect();
-        let stops = |row: u32| c.names.bytes(c.spans.name[row as usize]).ends_with(b"/StopContainer");
-        let is_command = |row: u32| names.is_probe(c, row as usize);
-        // Containers are stopped side by side, hooks included.
-        let mut turns: Vec<(i64, i64)> = (children.iter())
-            .filter(|&&row| names.is_cri_call(c, row as usize) && !is_command(row) && !stops(row))
-            .map(|&row| (start[row as usize], end[row as usize]))
-            .collect();
-        turns.sort_unstable();
-        let beside = |row: u32| {
-            let (from, to) = (start[row as usize], end[row as usize]);
-            let next = turns.partition_point(|&(start, _)| start < to);
-            turns[..next].iter().any(|&(_, end)| from < end)
-        };
-        let detached = |&row: &u32| end[row as usize] > over || is_command(row) && beside(row);
-        children.into_iter().filter(detached).collect()
-    }
-
-    fn calls(self, roots: &[u32], detached: &HashSet<u32, RandomState>) -> Vec<CriCall> {
-        let Self { c, names, forest, parent, .. } = self;
-        let number: HashMap<u32, u32, RandomState> = roots.iter().copied().zip(0..).collect();
-        let mut calls: Vec<CriCall> = Vec::new();
-        let mut of_client: HashMap<u32, usize, RandomState> = HashMap::default();
-        let mut at = 0;
-        while at < forest.order.len() {
-            let top = forest.order[at];
-            let rows = &forest.order[at..at + forest.size[at] as usize];
-            at += rows.len();
-            for &row in rows.iter().filter(|&&row| names.is_cri(c, row as usize)) {
-                if names.is_cri_call(c, row as usize) {
-                    let purpose = self.purpose(top, row, detached);
-                    let sync = number.get(&top).copied().unwrap_or(NONE);
-                    of_client.insert(row, calls.len());
-                    calls.push(CriCall { client: row, server: NONE, sync, purpose });
-                } else if c.spans.kind[row as usize] != SERVER {
-                } else if let Some(&call) = of_client.get(&parent[row as usize]) {
-                    calls[call].server = row;
-                } else {
-                    calls.push(CriCall { client: NONE, server: row, sync: NONE, purpose: Purpose::Unknown });
-                }
+fn calls(b: &Builder<'_>, roots: &[u32], detached: &HashSet<u32, RandomState>) -> Vec<CriCall> {
+    let Builder { c, names, forest, parent, .. } = b;
+    let number: HashMap<u32, u32, RandomState> = roots.iter().copied().zip(0..).collect();
+    let mut calls: Vec<CriCall> = Vec::new();
+    let mut of_client: HashMap<u32, usize, RandomState> = HashMap::default();
+    let mut at = 0;
+    while at < forest.order.len() {
+        let top = forest.order[at];
+        let rows = &forest.order[at..at + forest.size[at] as usize];
+        at += rows.len();
+        for &row in rows.iter().filter(|&&row| names.is_cri(c, row as usize)) {
+            if names.is_cri_call(c, row as usize) {
+                let purpose = purpose_of(b, top, row, detached);
+                let sync = number.get(&top).copied().unwrap_or(NONE);
+                of_client.insert(row, calls.len());
+                calls.push(CriCall { client: row, server: NONE, sync, purpose });
+            } else if c.spans.kind[row as usize] != SERVER {
+            } else if let Some(&call) = of_client.get(&parent[row as usize]) {
+                calls[call].server = row;
+            } else {
+                calls.push(CriCall { client: NONE, server: row, sync: NONE, purpose: Purpose::Unknown });
             }
         }
-        calls
     }
+    calls
+}
 
-    fn purpose(self, top: u32, row: u32, detached: &HashSet<u32, RandomState>) -> Purpose {
-        let Self { c, names, .. } = self;
-        let is_missing = self.c.spans.parent_span_id[top as usize] != [0; 8];
-        match top as usize {
-            _ if detached.contains(&row) => Purpose::Probe,
-            top if names.is_sync(c, top) => Purpose::Sync,
-            top if names.is_served_by_kubelet(c, top) => Purpose::Served,
-            _ if !is_missing => Purpose::Housekeeping,
-            _ if names.is_probe(c, row as usize) => Purpose::Probe,
-            _ => Purpose::Unknown,
-        }
+fn purpose_of(b: &Builder<'_>, top: u32, row: u32, detached: &HashSet<u32, RandomState>) -> Purpose {
+    let Builder { c, names, .. } = b;
+    let is_missing = !b.is_parentless(top);
+    match top as usize {
+        _ if detached.contains(&row) => Purpose::Probe,
+        top if names.is_sync(c, top) => Purpose::Sync,
+        top if names.is_served_by_kubelet(c, top) => Purpose::Served,
+        _ if !is_missing => Purpose::Housekeeping,
+        _ if names.is_probe(c, row as usize) => Purpose::Probe,
+        _ => Purpose::Unknown,
     }
 }

@@ -1,9 +1,8 @@
 //! The `authentication` filter, which every version puts elsewhere.
 
-use crate::columns::{Columns, NONE};
-use crate::join::known_names::KnownNames;
+use crate::columns::NONE;
+use crate::join::builder::Builder;
 use crate::join::repair::{Change, Repair, RepairKind};
-use crate::join::repair_context::RepairContext;
 
 /// 1.26 to 1.32: the filter ended, and what it called still hangs on it.
 ///
@@ -12,70 +11,52 @@ use crate::join::repair_context::RepairContext;
 /// authentication  |=|                  →    authentication  |=|
 ///   Create            |========|            Create              |========|
 /// ```
-pub fn move_children(seen: RepairContext<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
-    let moves = rows.iter().filter_map(|&row| {
-        let filter = parent[row as usize];
-        let request = parent[filter as usize];
-        let left = seen.is_authentication(filter)
-            && seen.times.ended(filter) <= seen.times.start[row as usize]
+pub fn move_children(b: &mut Builder<'_>, rows: &[u32]) {
+    let left = rows.iter().filter_map(|&row| {
+        let filter = b.parent[row as usize];
+        let request = b.parent[filter as usize];
+        let left = b.is_authentication(filter)
+            && b.ended(filter) <= b.start[row as usize]
             && request != NONE
-            && seen.is_request(request);
-        left.then_some((row, filter, request))
+            && b.is_request(request);
+        left.then_some((row, request))
     });
     // All moves are found before the first is made, so that their order does not matter.
-    let moves: Vec<(u32, u32, u32)> = moves.collect();
-    for &(row, _, request) in &moves {
-        parent[row as usize] = request;
+    for (row, request) in left.collect::<Vec<_>>() {
+        b.reparent(RepairKind::AuthenticationChildren, row, request);
     }
-    let repair =
-        |(row, filter, request)| Repair::parent(RepairKind::AuthenticationChildren, row, filter, request);
-    repairs.extend(moves.into_iter().map(repair));
 }
 
 /// 1.34 and later, privileged callers: the `authentication` span covers the request and is its parent.
-/// Returns (authentication row, request row).
-pub fn take_preludes(
-    seen: RepairContext<'_>,
-    rows: &[u32],
-    parent: &mut [u32],
-    repairs: &mut Vec<Repair>,
-) -> Vec<(u32, u32)> {
-    let above = |row: u32| parent[row as usize];
-    let candidates =
-        rows.iter().copied().filter(|&row| seen.is_request(row) && seen.is_authentication(above(row)));
-    let candidates: Vec<(u32, u32)> = candidates.map(|row| (above(row), row)).collect();
-    let mut inside = Inside::new(seen.c, seen.names);
+pub fn take_preludes(b: &mut Builder<'_>, rows: &[u32]) {
+    let above = |row: u32| b.parent[row as usize];
+    let candidates = rows.iter().copied().filter(|&row| b.is_request(row) && b.is_authentication(above(row)));
+    let mut inside = Inside::default();
     let preludes: Vec<(u32, u32)> =
-        candidates.into_iter().filter(|&(filter, _)| !inside.a_request(parent, filter)).collect();
-    for &(before, row) in &preludes {
-        parent[row as usize] = NONE;
-        repairs.push(Repair::parent(RepairKind::Prelude, row, before, NONE));
+        candidates.map(|row| (above(row), row)).filter(|&(filter, _)| !inside.a_request(b, filter)).collect();
+    for &(_, row) in &preludes {
+        b.reparent(RepairKind::Prelude, row, NONE);
     }
-    preludes
+    b.preludes.extend(preludes);
 }
 
 /// Asks whether spans are below a request, walking each edge once however often it is asked.
-struct Inside<'a> {
-    c: &'a Columns,
-    names: &'a KnownNames,
+#[derive(Default)]
+struct Inside {
     known: hashbrown::HashMap<u32, bool, foldhash::fast::RandomState>,
 }
 
-impl<'a> Inside<'a> {
-    fn new(c: &'a Columns, names: &'a KnownNames) -> Self {
-        Self { c, names, known: hashbrown::HashMap::default() }
-    }
-
-    fn a_request(&mut self, parent: &[u32], row: u32) -> bool {
+impl Inside {
+    fn a_request(&mut self, b: &Builder<'_>, row: u32) -> bool {
         let (mut at, mut path) = (row, Vec::new());
         let answer = loop {
             if let Some(&known) = self.known.get(&at) {
                 break known;
             }
             path.push(at);
-            match parent[at as usize] {
+            match b.parent[at as usize] {
                 NONE => break false,
-                above if self.names.is_request(self.c, above as usize) => break true,
+                above if b.is_request(above) => break true,
                 above => at = above,
             }
         };
@@ -114,26 +95,31 @@ struct Meeting {
 ///
 /// `filters` are `authentication` spans alone in their traces, `requests` those without a prelude, with whether they
 /// are of the later shape.
-pub fn join_split(
-    seen: RepairContext<'_>,
-    filters: &[u32],
-    requests: impl Iterator<Item = (u32, bool)>,
-) -> Vec<(u32, u32)> {
-    let times = seen.times;
+pub fn join_split(b: &mut Builder<'_>, filters: &[u32], requests: &[(u32, bool)]) {
+    let pairs = split_pairs(b, filters, requests);
+    b.repairs.extend(pairs.iter().map(|&(filter, row)| Repair {
+        kind: RepairKind::SplitAuthentication,
+        row,
+        change: Change::Prelude(filter),
+    }));
+    b.preludes.extend(pairs);
+}
+
+fn split_pairs(b: &Builder<'_>, filters: &[u32], requests: &[(u32, bool)]) -> Vec<(u32, u32)> {
+    let Builder { start, end, .. } = b;
     let sorted = |meetings: &mut dyn Iterator<Item = (u32, bool, i64)>| {
-        let usable = meetings.filter(|&(row, ..)| times.usable(row));
-        let meeting = |(row, nested, at)| Meeting { process: seen.process(row), at, row, nested };
+        let usable = meetings.filter(|&(row, ..)| b.has_usable_times(row));
+        let meeting = |(row, nested, at)| Meeting { process: b.process(row), at, row, nested };
         let mut meetings: Vec<Meeting> = usable.map(meeting).collect();
         meetings.sort_unstable_by_key(|m| (m.process, m.at, m.row));
         meetings
     };
-    let filters = sorted(&mut filters.iter().map(|&row| (row, true, times.end[row as usize])));
-    let met_at =
-        |row: u32, nested: bool| if nested { times.end[row as usize] } else { times.start[row as usize] };
-    let requests = sorted(&mut requests.map(|(row, nested)| (row, nested, met_at(row, nested))));
+    let filters = sorted(&mut filters.iter().map(|&row| (row, true, end[row as usize])));
+    let met_at = |row: u32, nested: bool| if nested { end[row as usize] } else { start[row as usize] };
+    let requests = sorted(&mut requests.iter().map(|&(row, nested)| (row, nested, met_at(row, nested))));
     let fits = |filter: &Meeting, request: &Meeting| {
         let gap = if request.nested { filter.at - request.at } else { request.at - filter.at };
-        let starts = |m: &Meeting| times.start[m.row as usize];
+        let starts = |m: &Meeting| start[m.row as usize];
         (0..=APART_NS).contains(&gap) && (!request.nested || starts(filter) <= starts(request))
     };
     let pair = |filter: &Meeting| {
@@ -155,13 +141,4 @@ fn only<'m>(all: &'m [Meeting], to: &Meeting, fits: impl Fn(&Meeting) -> bool) -
         }
     }
     found
-}
-
-/// The repairs that [`join_split`]'s pairs are.
-pub fn split_repairs(pairs: &[(u32, u32)]) -> impl Iterator<Item = Repair> {
-    pairs.iter().map(|&(filter, row)| Repair {
-        kind: RepairKind::SplitAuthentication,
-        row,
-        change: Change::Prelude(filter),
-    })
 }

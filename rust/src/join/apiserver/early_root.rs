@@ -11,8 +11,8 @@
 //! hang on it end after it. It then ends with the last of those. Detached, and not waited for, is what begins when
 //! all verb spans are over; and what outlives the span that it hangs on, as in any version.
 
-use crate::join::repair::{Change, Repair, RepairKind};
-use crate::join::repair_context::{RepairContext, Times};
+use crate::join::builder::Builder;
+use crate::join::repair::RepairKind;
 
 struct Child {
     root: u32,
@@ -21,34 +21,34 @@ struct Child {
     verb: bool,
 }
 
-/// Finds the request roots of `unanswered` (sorted) that ended early, and when their handling ended.
-pub fn extensions(seen: RepairContext<'_>, unanswered: &[u32], rows: &[u32], parent: &[u32]) -> Vec<Repair> {
+/// Lets the request roots of `unanswered` (sorted) that ended early end with their handling.
+pub fn extend(b: &mut Builder<'_>, unanswered: &[u32], rows: &[u32]) {
     if unanswered.is_empty() {
-        return Vec::new();
+        return;
     }
-    let times = seen.times;
+    for (row, end) in extensions(b, unanswered, rows) {
+        b.extend(RepairKind::RootExtended, row, end);
+    }
+}
+
+/// (root, end of its handling) of those that ended earlier.
+fn extensions(b: &Builder<'_>, unanswered: &[u32], rows: &[u32]) -> Vec<(u32, i64)> {
     let of_handling = |row: &u32| {
-        let (at, root) = (*row as usize, parent[*row as usize]);
+        let (at, root) = (*row as usize, b.parent[*row as usize]);
         let counts = unanswered.binary_search(&root).is_ok()
-            && times.usable(*row)
-            && seen.process(*row) == seen.process(root);
-        counts.then(|| Child {
-            root,
-            start: times.start[at],
-            end: times.end[at],
-            verb: seen.names.is_verb(seen.c, at),
-        })
+            && b.has_usable_times(*row)
+            && b.process(*row) == b.process(root);
+        counts.then(|| Child { root, start: b.start[at], end: b.end[at], verb: b.names.is_verb(b.c, at) })
     };
     let mut children: Vec<Child> = rows.iter().filter_map(of_handling).collect();
     children.sort_unstable_by_key(|child| child.root);
-    children.chunk_by(|a, b| a.root == b.root).filter_map(|children| extension(children, times)).collect()
+    children.chunk_by(|a, b| a.root == b.root).filter_map(|children| extension(b, children)).collect()
 }
 
-fn extension(children: &[Child], times: Times<'_>) -> Option<Repair> {
+fn extension(b: &Builder<'_>, children: &[Child]) -> Option<(u32, i64)> {
     let row = children.first()?.root;
     let over = children.iter().filter(|child| child.verb).map(|child| child.end).max().unwrap_or(i64::MAX);
     let waited_for = children.iter().filter(|child| child.verb || child.start < over);
-    let (before, after) = (times.end[row as usize], waited_for.map(|child| child.end).max()?);
-    let early = times.usable(row) && before < after;
-    early.then_some(Repair { kind: RepairKind::RootExtended, row, change: Change::End { before, after } })
+    let end = waited_for.map(|child| child.end).max()?;
+    (b.has_usable_times(row) && b.end[row as usize] < end).then_some((row, end))
 }

@@ -6,90 +6,80 @@ mod siblings;
 pub mod unended;
 
 use crate::columns::NONE;
-use crate::join::repair::Repair;
-use crate::join::repair_context::RepairContext;
+use crate::join::builder::Builder;
 use crate::join::request_keys::Keys;
 use crate::join::span_kind::{INTERNAL, SERVER};
 
 /// The rows that the rules look at, found in one pass.
 #[derive(Default)]
-struct Sorted {
+struct Candidates {
     /// With a parent.
-    rows: Vec<u32>,
+    children: Vec<u32>,
     requests: Vec<u32>,
-    /// `authentication` spans that name no parent.
+    /// Requests without a status.
+    unanswered: Vec<u32>,
+    /// `authentication` spans alone in their traces.
     filters: Vec<u32>,
 }
 
-impl Sorted {
-    fn new(seen: RepairContext<'_>, parent: &[u32]) -> Self {
-        let mut sorted = Self { rows: Vec::with_capacity(parent.len()), ..Self::default() };
-        for row in seen.rows(|_| true) {
-            if parent[row as usize] != NONE {
-                sorted.rows.push(row);
+impl Candidates {
+    fn new(b: &Builder<'_>) -> Self {
+        let mut found = Self { children: Vec::with_capacity(b.parent.len()), ..Self::default() };
+        let keys = Keys::new(b.c);
+        for row in b.rows() {
+            if b.parent[row as usize] != NONE {
+                found.children.push(row);
             }
-            match seen.c.spans.kind[row as usize] {
-                SERVER if seen.is_request(row) => sorted.requests.push(row),
-                INTERNAL if seen.is_authentication(row) && seen.is_parentless(row) => {
-                    sorted.filters.push(row)
+            match b.c.spans.kind[row as usize] {
+                SERVER if b.is_request(row) => found.requests.push(row),
+                INTERNAL if b.is_authentication(row) && b.is_parentless(row) && b.is_alone(row) => {
+                    found.filters.push(row)
                 }
                 _ => {}
             }
         }
-        sorted
+        let is_unanswered = |&row: &u32| keys.is_unanswered(b.c, row as usize);
+        found.unanswered = found.requests.iter().copied().filter(is_unanswered).collect();
+        found
     }
 }
 
-/// Applies the known-shape rules to `parent`, and finds what else they say of the requests: the repairs have the ends
-/// that are to change. Returns the preludes as (authentication row, request row), sorted.
-pub fn repair(seen: RepairContext<'_>, parent: &mut [u32], repairs: &mut Vec<Repair>) -> Vec<(u32, u32)> {
-    let Sorted { rows, requests, filters } = Sorted::new(seen, parent);
-    authentication::move_children(seen, &rows, parent, repairs);
-    siblings::move_siblings(seen, &rows, parent, repairs);
-    let mut preludes = authentication::take_preludes(seen, &rows, parent, repairs);
-    let keys = Keys::new(seen.c);
-    let unanswered: Vec<u32> =
-        requests.iter().copied().filter(|&row| keys.is_unanswered(seen.c, row as usize)).collect();
-    let split = split(seen, &filters, (&requests, &unanswered, &preludes), &rows, parent);
-    repairs.extend(authentication::split_repairs(&split));
-    repairs.extend(early_root::extensions(seen, &unanswered, &rows, parent));
-    preludes.extend(split);
-    preludes.sort_unstable();
-    preludes
+/// Applies the known-shape rules, and finds what else they say of the requests.
+pub fn repair(b: &mut Builder<'_>) {
+    let found = Candidates::new(b);
+    authentication::move_children(b, &found.children);
+    siblings::move_siblings(b, &found.children);
+    authentication::take_preludes(b, &found.children);
+    authentication::join_split(b, &found.filters, &split_requests(b, &found));
+    early_root::extend(b, &found.unanswered, &found.children);
+    b.preludes.sort_unstable();
 }
 
-/// Joins what 1.33 and later split, see [`authentication::join_split`].
-fn split(
-    seen: RepairContext<'_>,
-    filters: &[u32],
-    (requests, unanswered, preludes): (&[u32], &[u32], &[(u32, u32)]),
-    rows: &[u32],
-    parent: &[u32],
-) -> Vec<(u32, u32)> {
-    let filters: Vec<u32> =
-        filters.iter().copied().filter(|&row| seen.traces.is_alone(seen.c, row)).collect();
-    if filters.is_empty() {
+/// The requests whose `authentication` may be in a trace of its own, and whether they are nested in it: see
+/// [`authentication::join_split`].
+fn split_requests(b: &Builder<'_>, found: &Candidates) -> Vec<(u32, bool)> {
+    if found.filters.is_empty() {
         return Vec::new();
     }
     const NESTED: u8 = 1;
     const FILTERED: u8 = 2;
     const PRELUDED: u8 = 4;
-    let mut is = vec![0u8; parent.len()];
-    for &row in rows.iter().filter(|&&row| parent[row as usize] != NONE) {
-        let above = parent[row as usize] as usize;
-        if seen.names.is_audit(seen.c, row as usize) {
+    let mut is = vec![0u8; b.parent.len()];
+    for &row in found.children.iter().filter(|&&row| b.parent[row as usize] != NONE) {
+        let above = b.parent[row as usize] as usize;
+        if b.names.is_audit(b.c, row as usize) {
             is[above] |= NESTED;
-        } else if seen.is_authentication(row) {
+        } else if b.is_authentication(row) {
             is[above] |= FILTERED;
         }
     }
-    for &(_, request) in preludes {
+    for &(_, request) in &b.preludes {
         is[request as usize] |= PRELUDED;
     }
     let shape = |&row: &u32| match is[row as usize] {
         it if it & PRELUDED != 0 => None,
         it if it & NESTED != 0 => Some((row, true)),
-        it => (it & FILTERED == 0 && unanswered.binary_search(&row).is_ok()).then_some((row, false)),
+        it => (it & FILTERED == 0 && found.unanswered.binary_search(&row).is_ok()).then_some((row, false)),
     };
-    authentication::join_split(seen, &filters, requests.iter().filter_map(shape))
+    found.requests.iter().filter_map(shape).collect()
 }

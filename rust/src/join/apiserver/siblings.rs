@@ -1,9 +1,9 @@
 //! Spans that are sent beside the span that they happened in.
 
 use crate::columns::Columns;
+use crate::join::builder::Builder;
 use crate::join::known_names::VERBS;
-use crate::join::repair::{Repair, RepairKind};
-use crate::join::repair_context::RepairContext;
+use crate::join::repair::RepairKind;
 use crate::join::times::id_key;
 
 /// (Rule, names of what is moved, names of what contains it).
@@ -50,8 +50,15 @@ fn rule_of_name(c: &Columns, names: fn(&Rule) -> &'static [&'static str]) -> Vec
 }
 
 /// Moves spans under the one beside them that contains them, by [`BESIDE`]; of several, the smallest span id.
-pub fn move_siblings(seen: RepairContext<'_>, rows: &[u32], parent: &mut [u32], repairs: &mut Vec<Repair>) {
-    let RepairContext { c, names, times, .. } = seen;
+pub fn move_siblings(b: &mut Builder<'_>, rows: &[u32]) {
+    for (kind, row, to) in moves(b, rows) {
+        b.reparent(kind, row, to);
+    }
+}
+
+/// (Rule, row, new parent).
+fn moves(b: &Builder<'_>, rows: &[u32]) -> Vec<(RepairKind, u32, u32)> {
+    let Builder { c, names, parent, start, .. } = b;
     let rules = Names::new(c);
     let rule_of = |rules: &[u8], row: u32| match rules[c.spans.name[row as usize] as usize] {
         0 => None,
@@ -72,19 +79,18 @@ pub fn move_siblings(seen: RepairContext<'_>, rows: &[u32], parent: &mut [u32], 
         .map(|(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
         .collect();
     containers.sort_unstable();
-    for (rule, row) in moved {
-        let (at, above) = (row as usize, parent[row as usize]);
+    let container = |(rule, row): (u8, u32)| {
+        let above = parent[row as usize];
         let fits = |&span: &u32| {
-            times.start[span as usize] <= times.start[at]
-                && times.ended(row) <= times.ended(span)
-                && seen.process(span) == seen.process(row)
+            start[span as usize] <= start[row as usize]
+                && b.ended(row) <= b.ended(span)
+                && b.process(span) == b.process(row)
         };
         let first = containers.partition_point(|&(r, up, ..)| (r, up) < (rule, above));
         let beside =
             containers[first..].iter().take(CONTAINERS).take_while(|&&(r, up, ..)| (r, up) == (rule, above));
-        if let Some(span) = beside.map(|&(.., span)| span).find(fits) {
-            parent[at] = span;
-            repairs.push(Repair::parent(BESIDE[usize::from(rule) - 1].0, row, above, span));
-        }
-    }
+        let span = beside.map(|&(.., span)| span).find(fits)?;
+        Some((BESIDE[usize::from(rule) - 1].0, row, span))
+    };
+    moved.into_iter().filter_map(container).collect()
 }

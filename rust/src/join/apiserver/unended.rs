@@ -12,8 +12,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::columns::{Columns, NONE};
-use crate::join::repair::{Change, Repair, RepairKind};
-use crate::join::repair_context::RepairContext;
+use crate::join::builder::Builder;
+use crate::join::repair::RepairKind;
 use crate::join::request_info;
 use crate::join::request_keys::Keys;
 use crate::join::span_kind::{INTERNAL, SERVER};
@@ -30,61 +30,63 @@ struct Trace {
 }
 
 /// Puts spans of a watch whose parent never arrived under the innermost filter of the one request that contains them.
-pub fn adopt(seen: RepairContext<'_>, orphans: &[u32], parent: &mut [u32]) -> Vec<Repair> {
-    let c = seen.c;
+pub fn adopt(b: &mut Builder<'_>, orphans: &[u32]) {
+    let c = b.c;
     let inside: Vec<bool> =
         c.names.iter().map(|name| INSIDE.iter().any(|start| name.starts_with(start))).collect();
     let fits = |&row: &u32| {
         let at = row as usize;
-        parent[at] == NONE
+        b.missing[at]
             && c.spans.kind[at] == INTERNAL
             && inside[c.spans.name[at] as usize]
-            && seen.names.in_apiserver(c, at)
+            && b.names.in_apiserver(c, at)
     };
     let orphans: Vec<u32> = orphans.iter().copied().filter(fits).collect();
     if orphans.is_empty() {
-        return Vec::new();
+        return;
     }
-    let traces = look(seen, &orphans);
+    let traces = look(b, &orphans);
     let keys = Keys::new(c);
-    let mut repairs = Vec::new();
     for row in orphans {
         let trace = &traces[&c.spans.trace_id[row as usize]];
-        let contains = |outer: &&u32| {
-            seen.process(**outer) == seen.process(row)
-                && seen.times.start[**outer as usize] <= seen.times.start[row as usize]
-                && seen.times.ended(row) <= seen.times.ended(**outer)
-        };
-        let mut requests = trace.requests.iter().filter(contains);
-        let (Some(&request), None) = (requests.next(), requests.next()) else { continue };
-        if trace.of_watch && trace.requests.len() == 1 || is_watch(c, &keys, request as usize) {
-            let mut inner = trace.authorization.iter().filter(contains);
-            let to = match (inner.next(), inner.next()) {
-                (Some(&inner), None) if parent[inner as usize] != NONE => inner,
-                _ => request,
-            };
-            parent[row as usize] = to;
-            repairs.push(Repair { kind: RepairKind::UnendedParent, row, change: Change::Adopted(to) });
+        if let Some(to) = innermost(b, trace, &keys, row) {
+            b.adopt(RepairKind::UnendedParent, row, to);
         }
     }
-    repairs
+}
+
+/// The innermost filter of the one request that contains the row, if that is a watch.
+fn innermost(b: &Builder<'_>, trace: &Trace, keys: &Keys, row: u32) -> Option<u32> {
+    let contains = |outer: &&u32| {
+        b.process(**outer) == b.process(row)
+            && b.start[**outer as usize] <= b.start[row as usize]
+            && b.ended(row) <= b.ended(**outer)
+    };
+    let mut requests = trace.requests.iter().filter(contains);
+    let (Some(&request), None) = (requests.next(), requests.next()) else { return None };
+    let watches = trace.of_watch && trace.requests.len() == 1 || is_watch(b.c, keys, request as usize);
+    let mut inner = trace.authorization.iter().filter(contains);
+    watches.then(|| match (inner.next(), inner.next()) {
+        (Some(&inner), None) if b.parent[inner as usize] != NONE => inner,
+        _ => request,
+    })
 }
 
 /// The traces of these spans.
-fn look(seen: RepairContext<'_>, orphans: &[u32]) -> HashMap<[u8; 16], Trace, RandomState> {
-    let c = seen.c;
+fn look(b: &Builder<'_>, orphans: &[u32]) -> HashMap<[u8; 16], Trace, RandomState> {
+    let c = b.c;
     let mut traces: HashMap<[u8; 16], Trace, RandomState> =
         orphans.iter().map(|&row| (c.spans.trace_id[row as usize], Trace::default())).collect();
     let authorization = c.names.find(b"authorization");
-    for row in seen.rows(|row| matches!(c.spans.kind[row as usize], SERVER | INTERNAL)) {
+    for row in b.rows().filter(|&row| matches!(c.spans.kind[row as usize], SERVER | INTERNAL)) {
         let at = row as usize;
         let Some(trace) = traces.get_mut(&c.spans.trace_id[at]) else { continue };
-        if seen.is_request(row) {
+        if b.is_request(row) {
             trace.requests.push(row);
-        } else if Some(c.spans.name[at]) == authorization && seen.names.is_inner(c, at) {
+        } else if Some(c.spans.name[at]) == authorization && b.names.is_inner(c, at) {
             trace.authorization.push(row);
         }
-        trace.of_watch |= seen.names.is_of_watch(c, at);
+        trace.of_watch |= b.names.is_of_watch(c, at);
     }
     traces
 }

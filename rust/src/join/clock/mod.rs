@@ -34,10 +34,9 @@ use std::collections::BTreeMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::columns::Columns;
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE};
 use crate::join::clock::hull::Hull;
-use crate::join::forest::Forest;
 use crate::join::times::LATEST;
 
 /// `StatusCode` of the `.proto`.
@@ -198,7 +197,8 @@ pub struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(
+    /// What the calls between these two processes say, of those in `parts`.
+    pub fn of(
         self,
         processes: &Processes,
         pair: (u32, u32),
@@ -277,30 +277,21 @@ pub fn bound(
     usable.then_some((pair, Bound { t: c1, low, high: s1 - c1 }))
 }
 
-/// Measures the offset of every pair of processes that called each other. `known` adds calls made elsewhere, of those
-/// in `parts` of it.
+/// Measures the offset of every pair of processes that called each other, by what each call between them says. `known`
+/// adds calls made elsewhere.
 pub fn measure<'a>(
-    c: &Columns,
-    processes: &Processes,
-    rpc_pairs: &[(u32, u32)],
-    (start, end): (&[i64], &[i64]),
-    known: Known<'a>,
-    parts: &[Option<&'a Evidence>],
+    calls: impl Iterator<Item = ((u32, u32), Bound)>,
+    known: impl Fn((u32, u32)) -> Vec<&'a Summary>,
 ) -> Vec<ClockOffset> {
     let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> = BTreeMap::new();
-    for &rpc_pair in rpc_pairs {
-        if let Some((pair, bound)) = bound(c, processes, rpc_pair, |row| (start[row], end[row])) {
-            bounds.entry(pair).or_default().push(bound);
-        }
+    for (pair, bound) in calls {
+        bounds.entry(pair).or_default().push(bound);
     }
-    let offset = |(pair, bounds): ((u32, u32), Vec<Bound>)| {
-        let known: Vec<&Summary> = known.of(processes, pair, parts).collect();
-        decide(pair.0, pair.1, &bounds, &known)
-    };
+    let offset = |(pair, bounds): ((u32, u32), Vec<Bound>)| decide(pair, &bounds, &known(pair));
     bounds.into_iter().map(offset).collect()
 }
 
-fn decide(client: u32, server: u32, bounds: &[Bound], known: &[&Summary]) -> ClockOffset {
+fn decide((client, server): (u32, u32), bounds: &[Bound], known: &[&Summary]) -> ClockOffset {
     let mut all = Extremes::default();
     bounds.iter().for_each(|&bound| all.add(bound));
     known.iter().for_each(|summary| all.merge(&summary.extremes));
@@ -420,41 +411,6 @@ fn edge(inside: f64, limit: f64, fits: impl Fn(f64) -> bool) -> f64 {
     inside
 }
 
-/// Moves the times of called processes onto the clock of the process at the top of their tree.
-/// All spans that one process spent on one call move together.
-pub fn correct(
-    offsets: &[ClockOffset],
-    c: &Columns,
-    processes: &Processes,
-    forest: &Forest,
-    parent: &[u32],
-    start: &mut [i64],
-    end: &mut [i64],
-) {
-    let moved: BTreeMap<(u32, u32), &ClockOffset> = offsets
-        .iter()
-        .filter(|offset| matches!(offset.verdict, Verdict::Offset | Verdict::Drift))
-        .map(|offset| ((offset.client, offset.server), offset))
-        .collect();
-    if moved.is_empty() {
-        return;
-    }
-    let mut shift = vec![0i64; parent.len()];
-    for &row in &forest.order {
-        let (at, above) = (row as usize, parent[row as usize]);
-        if above == NONE {
-            continue;
-        }
-        let pair = (processes.of(c, above as usize), processes.of(c, at));
-        // The caller's time as its own clock showed it: its own shift is taken off again.
-        let called = start[above as usize].saturating_sub(shift[above as usize]);
-        let own = moved.get(&pair).map_or(0, |offset| offset.at(called));
-        shift[at] = shift[above as usize].saturating_sub(own);
-        start[at] = start[at].saturating_add(shift[at]).clamp(0, LATEST);
-        end[at] = end[at].saturating_add(shift[at]).clamp(0, LATEST);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,7 +421,7 @@ mod tests {
 
     #[test]
     fn the_offset_is_the_point_of_the_bounds_nearest_zero() {
-        let offset = |low, high| decide(0, 1, &[bound(0, low, high)], &[]);
+        let offset = |low, high| decide((0, 1), &[bound(0, low, high)], &[]);
         assert_eq!((Verdict::Agree, 0), (offset(-5, 7).verdict, offset(-5, 7).offset_ns));
         assert_eq!((Verdict::Offset, 100), (offset(100, 140).verdict, offset(100, 140).offset_ns));
         assert_eq!((Verdict::Offset, -30), (offset(-90, -30).verdict, offset(-90, -30).offset_ns));
@@ -473,13 +429,13 @@ mod tests {
 
     #[test]
     fn all_calls_narrow_the_bounds() {
-        let offset = decide(0, 1, &[bound(0, 50, 200), bound(10, 90, 400), bound(20, 10, 130)], &[]);
+        let offset = decide((0, 1), &[bound(0, 50, 200), bound(10, 90, 400), bound(20, 10, 130)], &[]);
         assert_eq!((90, 130, 90), (offset.low_ns, offset.high_ns, offset.offset_ns));
     }
 
     #[test]
     fn a_call_that_was_given_up_bounds_from_above_only() {
-        let offset = decide(0, 1, &[bound(0, i64::MIN, 40), bound(1, -20, 90)], &[]);
+        let offset = decide((0, 1), &[bound(0, i64::MIN, 40), bound(1, -20, 90)], &[]);
         assert_eq!((Verdict::Agree, -20, 40), (offset.verdict, offset.low_ns, offset.high_ns));
     }
 
@@ -493,7 +449,7 @@ mod tests {
                 bound(i * second, truth(i * second) - 200_000 - i % 7, truth(i * second) + 300_000 + i % 5)
             })
             .collect();
-        let offset = decide(0, 1, &calls, &[]);
+        let offset = decide((0, 1), &calls, &[]);
         assert_eq!(Verdict::Drift, offset.verdict);
         assert!((offset.drift - 50e-6).abs() < 1e-6, "{}", offset.drift);
         assert!((offset.low_ns..=offset.high_ns).contains(&truth(offset.at)));
@@ -506,9 +462,9 @@ mod tests {
         let calls: Vec<Bound> = (0..1_000).map(call).collect();
         let mut summary = Summary::default();
         calls[300..].iter().rev().for_each(|&call| summary.add(call));
-        let whole = decide(0, 1, &calls, &[]);
+        let whole = decide((0, 1), &calls, &[]);
         assert_eq!(Verdict::Drift, whole.verdict);
-        assert_eq!(whole, decide(0, 1, &calls[..300], &[&summary]));
+        assert_eq!(whole, decide((0, 1), &calls[..300], &[&summary]));
     }
 
     #[test]
@@ -516,7 +472,7 @@ mod tests {
         let calls: Vec<Bound> = (0..100)
             .map(|i| bound(i * 1_000_000, (i % 2) * 80_000_000, (i % 2) * 80_000_000 + 900))
             .collect();
-        let offset = decide(0, 1, &calls, &[]);
+        let offset = decide((0, 1), &calls, &[]);
         assert_eq!((Verdict::Contradiction, 0), (offset.verdict, offset.offset_ns));
     }
 
@@ -527,7 +483,7 @@ mod tests {
                 true => bound(i, shift + 126_000, shift + 200_000),
                 false => bound(i, shift - 40_000, shift + 60_000),
             };
-            let offset = decide(0, 1, &(0..of).map(call).collect::<Vec<_>>(), &[]);
+            let offset = decide((0, 1), &(0..of).map(call).collect::<Vec<_>>(), &[]);
             (offset.verdict, offset.set_aside, offset.low_ns - shift, offset.high_ns - shift)
         };
         let second = 1_000_000_000;
@@ -543,12 +499,12 @@ mod tests {
     fn one_late_end_among_calls_that_all_fit_one_offset_moves_nothing() {
         let mut calls: Vec<Bound> = (0..10).map(|t| bound(t, -30_000, 70_000)).collect();
         calls.push(bound(11, 49_760, 90_000));
-        let offset = decide(0, 1, &calls, &[]);
+        let offset = decide((0, 1), &calls, &[]);
         assert_eq!((Verdict::Agree, 1), (offset.verdict, offset.set_aside));
         assert_eq!((-30_000, 70_000), (offset.low_ns, offset.high_ns));
         // So late no span ends: that one call is right, and the others are slow.
         let slow: Vec<Bound> = (0..10).map(|t| bound(t, -900_000_000, 900_000_000)).collect();
-        let told = decide(0, 1, &[slow, vec![bound(11, 499_000_000, 501_000_000)]].concat(), &[]);
+        let told = decide((0, 1), &[slow, vec![bound(11, 499_000_000, 501_000_000)]].concat(), &[]);
         assert_eq!((Verdict::Offset, 499_000_000), (told.verdict, told.offset_ns));
     }
 }

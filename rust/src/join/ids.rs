@@ -1,0 +1,42 @@
+//! Ids: every span is entered under its own. Of several with one id, one takes further part.
+
+use crate::columns::present;
+use crate::join::builder::Builder;
+use crate::join::duplicates::{self, Twin};
+use crate::join::repair::{Change, Repair, RepairKind};
+use crate::join::role::Role;
+use crate::join::traces::Traces;
+
+/// Fills the index, and counts the traces. Sets aside what has no usable id, and all but one of those that share an id.
+pub fn enter(b: &mut Builder<'_>) {
+    const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
+    let spans = &b.c.spans;
+    let mut repeated: Vec<(u32, u32)> = Vec::new();
+    for row in 0..b.c.len() as u32 {
+        let at = row as usize;
+        if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
+            b.role[at] = Role::InvalidId;
+        } else if let Some(first) = b.index.insert(row) {
+            repeated.push((first, row));
+        }
+    }
+    repeated.sort_unstable();
+    for same_id in repeated.chunk_by(|a, b| a.0 == b.0) {
+        let mut rows: Vec<u32> = same_id.iter().map(|&(_, row)| row).collect();
+        rows.push(same_id[0].0);
+        keep_one(b, &mut rows);
+    }
+    b.traces = Traces::new(b.c, &b.role);
+}
+
+fn keep_one(b: &mut Builder<'_>, rows: &mut [u32]) {
+    let stays = duplicates::judge(b.c, rows, |row, verdict, stays| {
+        let (aside, kind) = match verdict {
+            Twin::Duplicate => (Role::Duplicate, RepairKind::Duplicate),
+            Twin::Conflict => (Role::Conflict, RepairKind::Conflict),
+        };
+        b.role[row as usize] = aside;
+        b.repairs.push(Repair { kind, row, change: Change::Copy(stays) });
+    });
+    b.index.replace(stays);
+}
