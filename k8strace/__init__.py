@@ -25,7 +25,7 @@ from k8strace.exceptions import (
     SamplingError,
 )
 from k8strace.pods import pods
-from k8strace.requests import EtcdCall, Ledger, Request, Requests, join
+from k8strace.requests import Joined, Ledger, Request, Requests, join
 from k8strace.selection import Selection
 from k8strace.spans import Issue, Source, Spans, decode
 from k8strace.tables import Table
@@ -103,13 +103,13 @@ __all__ = [
     "DifferenceRow",
     "Errors",
     "Estimate",
-    "EtcdCall",
     "Figures",
     "Finding",
     "Findings",
     "FormatError",
     "Group",
     "Issue",
+    "Joined",
     "K8straceError",
     "Ledger",
     "Limit",

@@ -15,14 +15,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeAlias, overload
 
 from k8strace import _core
 from k8strace.components import by_component, component_of
 from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport
+from k8strace.tables import ArrowExport, column_of
 
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
@@ -96,15 +96,19 @@ class Attribution(ArrowExport):
         """All components that took time in these requests, in alphabetical order."""
         return tuple(sorted({component_of(name) for name in self.phase_names}))
 
-    def __getitem__(self, request: SupportsIndex) -> Parts:
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Parts: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: SupportsIndex | str) -> Parts | _core.Column:
         """
-        What one request's time was made of, or one sync's.
+        What one request's time was made of, or one sync's; by name a column.
 
         Args:
-            request: The request, or its index among all joined ones.
+            at: The request, or its index among all joined ones; or the name of a column.
 
         Raises:
-            KeyError: It is not among those whose time was divided.
+            KeyError: It is not among those whose time was divided, or there is no such column.
 
         Examples:
             >>> import k8strace
@@ -113,7 +117,9 @@ class Attribution(ArrowExport):
             >>> sum(k8strace.attribute(slow)[slow[0]].phases.values()) == slow[0].wall_ns
             True
         """
-        index = operator.index(request)
+        if isinstance(at, str):
+            return column_of(self._arrow(), at)
+        index = operator.index(at)
         if index not in self._members:
             raise KeyError(
                 f"{self._divided.TABLE[:-1]} {index} is not one of the {len(self):,} whose time was divided here"
@@ -133,6 +139,7 @@ class Attribution(ArrowExport):
         """Component → ns of one request, by its index, as `attribution[request].components`. Raises KeyError."""
         return self[request].components
 
+    @cached_property
     def totals(self) -> dict[str, int]:
         """Phase → ns, over these requests; one inside another one of them is counted there, not twice."""
         return self._named(self._sum(self._divided.outermost()._rows))
@@ -171,8 +178,8 @@ class Attribution(ArrowExport):
         """
         Groups the requests and says, per group, how long they took and what that time was made of.
 
-        Requests whose start and end cannot be true (`Request.timed`) are in no group, nor are those inside another one
-        of these (`Requests.outermost`): their time is in that one.
+        Left out are requests whose start and end cannot be true (`Request.has_valid_times`), and those inside another
+        one of these (`Requests.outermost`): their time is in that one.
 
         Args:
             keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
@@ -420,8 +427,30 @@ class Breakdown(ArrowExport):
     def __len__(self) -> int:
         return len(self._groups)
 
-    def __getitem__(self, index: int) -> Group:
-        return self._groups[index]
+    @overload
+    def __getitem__(self, at: int | tuple[Any, ...]) -> Group: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Group | _core.Column:
+        """
+        A group by its place or by the values of its keys; by name a column.
+
+        Raises:
+            KeyError: There is no such group, or no such column.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> k8strace.attribute(requests).by("verb", "resource")["update", "configmaps"].requests
+            48
+        """
+        if isinstance(at, str):
+            return column_of(self._arrow(), at)
+        return self._by_values[at] if isinstance(at, tuple) else self._groups[at]
+
+    @cached_property
+    def _by_values(self) -> dict[tuple[Any, ...], Group]:
+        return {tuple(group.keys.values()): group for group in self._groups}
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups)
@@ -477,7 +506,7 @@ def attribute(
     Examples:
         >>> import k8strace
         >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
-        >>> etcd = k8strace.attribute(requests.where(verb="get", resource="pods")).totals()
+        >>> etcd = k8strace.attribute(requests.where(verb="get", resource="pods")).totals
         >>> sorted(phase for phase in etcd if phase.startswith("etcd."))
         ['etcd.server', 'etcd.transport']
     """

@@ -161,8 +161,8 @@ def column_of(name: str, columns: Columns) -> list[Any] | None:
 def _steps(columns: Columns, step: int) -> list[str | None]:
     """Where the step begins that each request begins in; None where that cannot be true."""
     digits = next(digits for digits, unit in ((0, 10**9), (3, 10**6), (6, 10**3), (9, 1)) if step % unit == 0)
-    starts = zip(columns.column("start_unix_nano"), columns.column("timed"), strict=True)
-    places = [start // step if timed else None for start, timed in starts]
+    starts = zip(columns.column("start_unix_nano"), columns.column("has_valid_times"), strict=True)
+    places = [start // step if valid else None for start, valid in starts]
     told = {place: text_of(place * step, digits) for place in set(places) if place is not None}
     return [None if place is None else told[place] for place in places]
 

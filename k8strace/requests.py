@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
@@ -16,7 +16,7 @@ from k8strace.components import OWN, Taxonomy, component_of
 from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
-from k8strace.selecting import Condition, Kind, Moment, condition_of, moment_of, named, predicate_of
+from k8strace.selecting import Condition, Moment, ValueType, condition_of, moment_of, named, predicate_of
 from k8strace.selection import Selection, fits
 from k8strace.spans import Issue, Spans
 from k8strace.tables import Shown, Table
@@ -32,7 +32,7 @@ RESOURCE: Final = "resource."
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-__all__ = ["EtcdCall", "Ledger", "Request", "Requests", "join"]
+__all__ = ["Joined", "Ledger", "Request", "Requests", "join"]
 
 
 class Ledger(NamedTuple):
@@ -55,35 +55,75 @@ def ledger_of(rows: Sequence[tuple[str, bool, int]]) -> Ledger:
     )
 
 
-class EtcdCall(NamedTuple):
-    """One call of the apiserver to etcd."""
+class Joined:
+    """
+    What is said of everything that was joined, whatever was selected of it. See `Requests.joined`.
 
-    request: int | None
-    """Index of the innermost request that made it; None for background calls."""
-    role: str
-    """Role of its CLIENT span in the ledger."""
-    trace_id: str
-    span_id: str
-    """Of the CLIENT span; without one, of the SERVER span."""
-    method: str
-    """Service and method, such as "KV/Txn"."""
-    operation: str
-    """What it was for, see `Requests.etcd_calls`."""
-    key: str | None
-    """Key without the storage prefix, where the version tells it."""
-    status: str | None
-    """gRPC status name, such as "OK"."""
-    start_unix_nano: int
-    client_ns: int | None
-    """Duration of the CLIENT span; None where only etcd's SERVER span tells of the call: an aggregated server's."""
-    server_ns: int | None
-    """Duration of etcd's SERVER span; None if it is not here."""
-    transport_ns: int | None
-    """client_ns - server_ns: network and gRPC, whatever the clocks say; None if one of the spans is not here."""
-    send_ns: int | None
-    """From the start of the CLIENT span to the start of the SERVER span, after clock correction."""
-    receive_ns: int | None
-    """From the end of the SERVER span to the end of the CLIENT span; with `send_ns` it sums to `transport_ns`."""
+    Examples:
+        >>> import k8strace
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst"))
+        >>> joined = requests.where(verb="list").joined
+        >>> joined
+        Joined(1350 requests in 2161 traces)
+        >>> joined.ledger.spans == sum(joined.ledger.used.values()) + sum(joined.ledger.set_aside.values())
+        True
+        >>> joined.ledger.set_aside["orphan"]
+        52
+    """
+
+    __slots__ = ("_join",)
+
+    def __init__(self, join: _Join) -> None:
+        self._join = join
+
+    @property
+    def spans(self) -> Spans:
+        """The spans."""
+        return self._join.spans
+
+    @property
+    def requests(self) -> Requests:
+        """All requests."""
+        return Requests(self._join)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many traces, requests and so on were joined.
+
+        `rpc_pairs`: gRPC CLIENT spans with their SERVER span, of the apiserver and etcd; `cri_pairs`: the same of
+        kubelets and container runtimes. `background_calls`, and `syncs` of pods.
+        """
+        return dict(self._join.core.counts())
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every span."""
+        return ledger_of(self._join.core.ledger())
+
+    @property
+    def clock_offsets(self) -> Table:
+        """
+        Offsets of called processes' clocks against their callers', measured from the calls between them.
+
+        One row per pair of processes: `client` and `server`, each a service with its instance id, or its host;
+        `verdict`; `offset_ns`, what was taken off the server's times, as it was at `at_unix_nano` (`at_time`); its
+        bounds `low_ns` and `high_ns` (null: unbounded); `drift_ppm`; `pairs` of spans, and how many of them were
+        `set_aside`. A span that ends late, because its process waited for a processor, contradicts the others. At
+        most 1 in 200 pairs is set aside, or 3 where there are few, and only if the others agree.
+        Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing
+        offset fits) and "contradiction" (none does: several processes under one name, or a stepped clock;
+        nothing was moved).
+        """
+        return Table(self._join.core.table("clock_offsets"))
+
+    @property
+    def recorded(self) -> tuple[int, int]:
+        """When the first request began and the last one ended, in ns since 1970; zeros if there is none."""
+        return self._join.recorded
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        return f"Joined({counts['requests']} requests in {counts['traces']} traces)"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -162,7 +202,7 @@ class Request(Shown):
     It stays open by its nature (watch, exec, log, …, and whatever was answered with 101), and is left out of latency
     statistics.
     """
-    timed: bool
+    has_valid_times: bool
     """Its start and end can be true: set, in order, before the year 2116. Otherwise left out of latency statistics."""
     complete: bool
     """Nothing is known to be missing from its tree. A caller that was not recorded takes nothing from it."""
@@ -180,14 +220,27 @@ class Request(Shown):
         return self._requests._tree(self.request)
 
     @property
-    def etcd_calls(self) -> list[EtcdCall]:
-        """The etcd calls that it made itself, by start."""
-        return self._requests._calls.get(self.request, [])
+    def etcd_calls(self) -> Table:
+        """The etcd calls that it made itself, by start: rows of `Requests.etcd_calls`."""
+        return self._about("etcd_calls")
 
     @property
-    def repairs(self) -> list[dict[str, Any]]:
+    def webhook_calls(self) -> Table:
+        """Its calls to admission webhooks, by start: rows of `Requests.webhook_calls`."""
+        return self._about("webhook_calls")
+
+    @property
+    def repairs(self) -> Table:
         """What was repaired in it: rows of `Requests.repairs`."""
-        return self._requests._repairs.get(self.request, [])
+        return self._about("repairs")
+
+    @property
+    def issues(self) -> Table:
+        """What was repaired, looks wrong or is missing in it: rows of `Requests.issues`."""
+        return self._about("issues")
+
+    def _about(self, table: str) -> Table:
+        return self._requests._joined.of(table, [self.request])
 
     @property
     def index(self) -> int:
@@ -225,7 +278,7 @@ class Request(Shown):
 _FIELDS: Final = [f.name for f in fields(Request) if not f.name.startswith("_")]
 
 
-class _Joined:
+class _Join:
     """What all selections of one join share."""
 
     def __init__(
@@ -249,7 +302,7 @@ class _Joined:
         self._tables: dict[str, _core.Table] = {}
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
-    def __reduce__(self) -> tuple[Callable[..., _Joined], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., _Join], tuple[Any, ...]]:
         if self._apiservers is None:
             raise TypeError(
                 "requests of a stream cannot be pickled, for they depend on what else it has seen: "
@@ -257,10 +310,10 @@ class _Joined:
             )
         return _joined, (self.spans, self.taxonomy, self._apiservers, self._added)
 
-    def with_column(self, name: str, values: list[Any]) -> _Joined:
+    def with_column(self, name: str, values: list[Any]) -> _Join:
         """The same with one more column of requests."""
         added = {**self._added, name: values}
-        return _Joined(self.spans, self.taxonomy, self.core, self._apiservers, added)
+        return _Join(self.spans, self.taxonomy, self.core, self._apiservers, added)
 
     @property
     def table(self) -> _core.Table:
@@ -313,7 +366,7 @@ class _Joined:
         condition = condition_of(text)
         name = self.name_of(condition)
         fits = predicate_of(
-            condition, self._kind(name), is_time=name.endswith("_ns"), any_case=name == "verb"
+            condition, self._value_type(name), is_time=name.endswith("_ns"), any_case=name == "verb"
         )
         return self.found_by(name, fits, all if condition.operator == "!=" else any)
 
@@ -331,7 +384,7 @@ class _Joined:
         """The column that a condition is about."""
         return named(self.table.column_names, key_of(condition))
 
-    def _kind(self, name: str) -> Kind:
+    def _value_type(self, name: str) -> ValueType:
         if name not in self.table.column_names:
             return "text"
         arrow = self.table.column(name).type_name.lower()
@@ -340,8 +393,8 @@ class _Joined:
     @cached_property
     def recorded(self) -> tuple[int, int]:
         """When the first request began, and when the last one ended; zeros if there is none."""
-        columns = (self.column(name) for name in ("start_unix_nano", "wall_ns", "timed"))
-        times = [(start, start + wall) for start, wall, timed in zip(*columns, strict=True) if timed]
+        columns = (self.column(name) for name in ("start_unix_nano", "wall_ns", "has_valid_times"))
+        times = [(start, start + wall) for start, wall, valid in zip(*columns, strict=True) if valid]
         return min((start for start, _ in times), default=0), max((end for _, end in times), default=0)
 
     @cached_property
@@ -375,14 +428,6 @@ class _Joined:
         return self._rows_about[name]
 
     @cached_property
-    def calls(self) -> dict[int | None, list[EtcdCall]]:
-        grouped: dict[int | None, list[EtcdCall]] = {}
-        table = self.named("etcd_calls")
-        for call in map(EtcdCall, *(table.column(name).to_pylist() for name in EtcdCall._fields)):
-            grouped.setdefault(call.request, []).append(call)
-        return grouped
-
-    @cached_property
     def repairs(self) -> dict[int | None, list[dict[str, Any]]]:
         grouped: dict[int | None, list[dict[str, Any]]] = {}
         for row in Table(self.named("repairs")):
@@ -394,7 +439,8 @@ class Requests(Selection[Request], FileExport):
     """
     The API requests of some spans, or a selection of them. Frozen: `where` and `slowest` give new ones.
 
-    An Arrow table by itself, one row per request; the columns are the fields of `Request`.
+    An Arrow table by itself, one row per request; the columns are the fields of `Request`, and its start and end as
+    times. By index it gives a `Request`, by slice a selection, by name a column.
 
     Examples:
         >>> import k8strace
@@ -412,29 +458,25 @@ class Requests(Selection[Request], FileExport):
 
     __slots__ = ()
 
-    _joined: _Joined
+    _joined: _Join
 
     def _with(self, rows: Sequence[int]) -> Requests:
         return Requests(self._joined, rows)
 
     @property
     def spans(self) -> Spans:
-        """The spans that were joined."""
+        """The spans that were joined, whatever was selected."""
         return self._joined.spans
+
+    @property
+    def joined(self) -> Joined:
+        """What is said of everything that was joined, selected or not: counts, the ledger, clock offsets and so on."""
+        return Joined(self._joined)
 
     @property
     def taxonomy(self) -> Taxonomy:
         """Who spent the time: the rules that `tree`, `graph` and `attribute` go by."""
         return self._joined.taxonomy
-
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-    @overload
-    def __getitem__(self, index: slice) -> Requests: ...
-    def __getitem__(self, index: int | slice) -> Request | Requests:
-        if isinstance(index, slice):
-            return self._with(self._rows[index])
-        return self._row(self._rows[index])
 
     def _row(self, row: int) -> Request:
         values = {name: self._joined.column(name)[row] for name in _FIELDS}
@@ -445,7 +487,7 @@ class Requests(Selection[Request], FileExport):
 
     def _measured(self, *, long_running: bool) -> Requests:
         """Those whose times can be true, and that do not stay open by nature."""
-        return self._where(timed=True, **({} if long_running else {"long_running": False}))
+        return self._where(has_valid_times=True, **({} if long_running else {"long_running": False}))
 
     def find(self, trace_id: str) -> Requests:
         """The requests of a trace, by its id in hex or the beginning of it."""
@@ -505,11 +547,6 @@ class Requests(Selection[Request], FileExport):
             raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
         return Requests(joined.with_column(name, list(values)), self._rows)
 
-    @property
-    def recorded(self) -> tuple[int, int]:
-        """When the first of all joined requests began and the last one ended, in unix ns; zeros if there is none."""
-        return self._joined.recorded
-
     def between(self, start: Moment = None, end: Moment = None) -> Requests:
         """
         The requests that began in a time, in the same order: from its start on, and before its end.
@@ -538,10 +575,10 @@ class Requests(Selection[Request], FileExport):
         until = moment_of(end, recorded, name="end", after=since)
         if since is None and until is None:
             return self
-        begun, timed = self._joined.column("start_unix_nano"), self._joined.column("timed")
+        begun, valid = (self._joined.column(name) for name in ("start_unix_nano", "has_valid_times"))
         first, last = since or 0, 2**64 if until is None else until
         return Requests(
-            self._joined, [row for row in self._rows if timed[row] and first <= begun[row] < last]
+            self._joined, [row for row in self._rows if valid[row] and first <= begun[row] < last]
         )
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
@@ -571,35 +608,6 @@ class Requests(Selection[Request], FileExport):
         inside: dict[int | None, bool] = {None: False}
         rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
         return self._with(rows)
-
-    @property
-    def column_names(self) -> Sequence[str]:
-        """Names of the columns, in order: the fields of `Request`, and its start and end as times."""
-        return self._joined.table.column_names
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many traces, requests and so on were joined, selected or not.
-
-        `rpc_pairs`: gRPC CLIENT spans with their SERVER span, of the apiserver and etcd; `cri_pairs`: the same of
-        kubelets and container runtimes. `background_calls`, and `syncs` of pods.
-        """
-        return dict(self._joined.core.counts())
-
-    @property
-    def ledger(self) -> Ledger:
-        """
-        What became of every span.
-
-        Examples:
-            >>> import k8strace
-            >>> ledger = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst")).ledger
-            >>> ledger.spans == sum(ledger.used.values()) + sum(ledger.set_aside.values())
-            True
-            >>> ledger.set_aside["orphan"]
-            52
-        """
-        return ledger_of(self._joined.core.ledger())
 
     @property
     def repairs(self) -> Table:
@@ -653,25 +661,9 @@ class Requests(Selection[Request], FileExport):
         )
 
     @property
-    def clock_offsets(self) -> Table:
-        """
-        Offsets of called processes' clocks against their callers', measured from the calls between them.
-
-        One row per pair of processes: `client` and `server`, each a service with its instance id, or its host;
-        `verdict`, `offset_ns` (what was taken off the server's times, at `at_unix_nano`), its bounds `low_ns` and
-        `high_ns` (null: unbounded), `drift_ppm`, `pairs` of spans,
-        and how many of them were `set_aside`: a span that ends late, because its process had to wait for a processor,
-        contradicts the rest. At most 1 in 200 is, or 3 where there are few, and only if the rest agree.
-        Verdicts: "agree" (0 is within the bounds: nothing was moved), "offset", "drift" (only a steadily changing
-        offset fits) and "contradiction" (none does: several processes under one name, or a stepped clock;
-        nothing was moved).
-        """
-        return Table(self._joined.core.table("clock_offsets"))
-
-    @property
     def etcd_calls(self) -> Table:
         """
-        The etcd calls that these requests made themselves. The columns are the fields of `EtcdCall`, and `start_time`.
+        The etcd calls that these requests made themselves. The reference, "Tables of results", has the columns.
 
         If nothing was selected, every etcd call of the apiserver, those in the background too: their `request` is null.
 
@@ -688,8 +680,9 @@ class Requests(Selection[Request], FileExport):
 
         Columns: `request`, `trace_id` and `span_id` of the HTTP call (of the span around it, if that is all there is),
         `kind` ("mutating" or "validating"), `webhook` and `configuration` by name, `operation` (CREATE, …),
-        `start_unix_nano`, `client_ns`, `timeout_ns` (null if the URL tells none), `http_status` of the answer, `error`
-        (null if nothing went wrong), and `span`, the row in `spans`. A webhook that says no answers with 200.
+        `start_unix_nano`, `start_time`, `end_time`, `client_ns`, `timeout_ns` (null if the URL tells none),
+        `http_status` of the answer, `error` (null if nothing went wrong), and `span`, the row in `spans`. A webhook
+        that denies a request answers with 200.
 
         Examples:
             >>> import k8strace
@@ -876,21 +869,23 @@ class Requests(Selection[Request], FileExport):
             >>> [(row["verb"], row["operation"], row["calls"]) for row in usage][:2]
             [('create', 'optimistic_put', 508), ('get', 'get', 260)]
         """
-        columns = [self._joined.column(key) for key in keys]
-        groups: dict[tuple[Any, ...], list[EtcdCall]] = {}
-        for row in self._rows:
-            for call in self._calls.get(row, ()):
-                group = (*(column[row] for column in columns), call.operation)
-                groups.setdefault(group, []).append(call)
+        columns, calls = [self._joined.column(key) for key in keys], self.etcd_calls
+        told = (calls[name].to_pylist() for name in ("request", "operation", "client_ns", "server_ns"))
+        groups: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+        for request, operation, client_ns, server_ns in zip(*told, strict=True):
+            if request is not None:
+                group = (*(column[request] for column in columns), operation)
+                ns = server_ns if client_ns is None else client_ns
+                groups.setdefault(group, []).append((request, ns))
         rows = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
-        latency = [sorted(_call_ns(call) for call in calls) for _, calls in rows]
+        latency = [sorted(ns for _, ns in made) for _, made in rows]
         return Table(
             _core.make_table(
                 [
                     *((key, "text", [_text(group[at]) for group, _ in rows]) for at, key in enumerate(keys)),
                     ("operation", "text", [group[-1] for group, _ in rows]),
-                    ("requests", "int", [len({call.request for call in calls}) for _, calls in rows]),
-                    ("calls", "int", [len(calls) for _, calls in rows]),
+                    ("requests", "int", [len({request for request, _ in made}) for _, made in rows]),
+                    ("calls", "int", [len(made) for _, made in rows]),
                     ("total_ns", "int", [sum(ns) for ns in latency]),
                     ("p50_ns", "int", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
                     ("p99_ns", "int", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
@@ -921,14 +916,6 @@ class Requests(Selection[Request], FileExport):
             graph.add_edge(components[caller], components[called], calls=calls, total_ns=total_ns)
         return graph
 
-    @property
-    def _calls(self) -> dict[int | None, list[EtcdCall]]:
-        return self._joined.calls
-
-    @property
-    def _repairs(self) -> dict[int | None, list[dict[str, Any]]]:
-        return self._joined.repairs
-
     def _tree(self, request: int) -> nx.DiGraph[str]:
         table = self._joined.phase_table
         explained = self._joined.core.explain(request, table.answers)
@@ -938,7 +925,7 @@ class Requests(Selection[Request], FileExport):
         total = len(self._joined.core)
         if len(self) < total:
             return f"Requests({len(self)} of {total} requests)"
-        counts = self.counts
+        counts = self.joined.counts
         calls = len(self.etcd_calls)
         return (
             f"Requests({total} requests in {counts['traces']} traces, {calls} etcd calls, "
@@ -948,11 +935,6 @@ class Requests(Selection[Request], FileExport):
 
 def _instant(unix_nano: int) -> datetime:
     return _EPOCH + timedelta(microseconds=unix_nano // 1_000)
-
-
-def _call_ns(call: EtcdCall) -> int:
-    """How long a call took, as far as it is told: one of the two is."""
-    return next(ns for ns in (call.client_ns, call.server_ns) if ns is not None)
 
 
 def _is_inside(
@@ -1001,7 +983,7 @@ def join(
         >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.27_etcd-3.5.otlp.zst"))
         >>> requests.slowest(1)[0]
         Request(create pods -n load-2, 2056.176 ms, 13 spans, 1 etcd calls)
-        >>> requests.counts["rpc_pairs"]
+        >>> requests.joined.counts["rpc_pairs"]
         1308
     """
     return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver)))
@@ -1009,8 +991,8 @@ def join(
 
 def _joined(
     spans: Spans, taxonomy: Taxonomy, apiservers: list[str], added: Mapping[str, list[Any]] | None = None
-) -> _Joined:
-    return _Joined(spans, taxonomy, _core.join(spans._columns, apiservers), apiservers, added)
+) -> _Join:
+    return _Join(spans, taxonomy, _core.join(spans._columns, apiservers), apiservers, added)
 
 
 def names_of(apiserver: str | Sequence[str] | None) -> list[str]:

@@ -19,8 +19,8 @@ from k8strace.exceptions import ConditionError
 
 __all__ = [
     "Condition",
-    "Kind",
     "Moment",
+    "ValueType",
     "as_text",
     "condition_of",
     "moment_of",
@@ -30,7 +30,7 @@ __all__ = [
     "text_of",
 ]
 
-Kind: TypeAlias = Literal["text", "int", "bool"]
+ValueType: TypeAlias = Literal["text", "int", "bool"]
 
 Moment: TypeAlias = int | datetime | str | None
 """A time: unix ns, with a zone, as people write it, or open."""
@@ -100,7 +100,9 @@ def condition_of(text: str) -> Condition:
 # ── Conditions ────────────────────────────────────────────────────────────────────────────────────
 
 
-def predicate_of(condition: Condition, kind: Kind, *, is_time: bool, any_case: bool) -> Callable[[Any], bool]:
+def predicate_of(
+    condition: Condition, kind: ValueType, *, is_time: bool, any_case: bool
+) -> Callable[[Any], bool]:
     """
     What a condition asks of a value of its column.
 
@@ -162,7 +164,7 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _compares(condition: Condition, kind: Kind, *, is_time: bool) -> Callable[[Any], bool]:
+def _compares(condition: Condition, kind: ValueType, *, is_time: bool) -> Callable[[Any], bool]:
     compare, bound = _ORDER[condition.operator], _bound(condition, kind, is_time=is_time)
     if isinstance(bound, str):
         return lambda value: value is not None and compare(value, bound)
@@ -171,7 +173,7 @@ def _compares(condition: Condition, kind: Kind, *, is_time: bool) -> Callable[[A
     return lambda value: (number := _plain(value)) is not None and compare(number, bound)
 
 
-def _bound(condition: Condition, kind: Kind, *, is_time: bool) -> int | Fraction | str:
+def _bound(condition: Condition, kind: ValueType, *, is_time: bool) -> int | Fraction | str:
     """What values are compared with."""
     if kind == "bool":
         raise ConditionError(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from k8strace import _core
 from k8strace.phases import PhaseTable
 from k8strace.tables import ArrowExport
 
-__all__ = ["Joined", "Selection", "fits"]
+__all__ = ["Join", "Selection", "fits"]
 
 Row = TypeVar("Row")
 
 
-class Joined(Protocol):
+class Join(Protocol):
     """What all selections of one join share."""
 
     @property
@@ -35,7 +35,11 @@ class Joined(Protocol):
 
 
 class Selection(ArrowExport, Generic[Row]):
-    """Rows of one table, each the root of a call tree, in an order. Frozen."""
+    """
+    Rows of one table, each the root of a call tree, in an order. Frozen.
+
+    By index it gives a row, by slice a selection, by name a column.
+    """
 
     TABLE: ClassVar[str]
     """Name of the table in the core."""
@@ -44,7 +48,7 @@ class Selection(ArrowExport, Generic[Row]):
 
     __slots__ = ("_joined", "_rows")
 
-    def __init__(self, joined: Joined, rows: Sequence[int] | None = None) -> None:
+    def __init__(self, joined: Join, rows: Sequence[int] | None = None) -> None:
         self._joined = joined
         self._rows = range(len(joined.named(self.TABLE))) if rows is None else rows
 
@@ -62,7 +66,7 @@ class Selection(ArrowExport, Generic[Row]):
 
     def _measured(self, *, long_running: bool) -> Self:  # noqa: ARG002 - requests can be
         """Those that are in latency statistics."""
-        return self._where(timed=True)
+        return self._where(has_valid_times=True)
 
     def _judged(self, *, long_running: bool = False) -> Self:
         """Those that latency statistics are about, none inside another one of these."""
@@ -90,6 +94,17 @@ class Selection(ArrowExport, Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         return (self._row(row) for row in self._rows)
 
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Self: ...
+    @overload
+    def __getitem__(self, at: str) -> list[Any]: ...
+    def __getitem__(self, at: int | slice | str) -> Row | Self | list[Any]:
+        if isinstance(at, str):
+            return self.column(at)
+        return self._with(self._rows[at]) if isinstance(at, slice) else self._row(self._rows[at])
+
     def _where(self, **conditions: Any) -> Self:
         tests = [(self._all(name), fits(wanted)) for name, wanted in conditions.items()]
         return self._with([row for row in self._rows if all(test(col[row]) for col, test in tests)])
@@ -102,6 +117,11 @@ class Selection(ArrowExport, Generic[Row]):
     def _all(self, name: str) -> list[Any]:
         """A column of everything that was joined."""
         return self._joined.column(name, self.TABLE)
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, in order."""
+        return self._joined.named(self.TABLE).column_names
 
     def column(self, name: str) -> list[Any]:
         """

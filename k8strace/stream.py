@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import OWN, Taxonomy
-from k8strace.requests import Ledger, Requests, _Joined, ledger_of, names_of
+from k8strace.requests import Ledger, Requests, _Join, ledger_of, names_of
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
 
@@ -62,7 +62,7 @@ class StreamedRequests(Requests):
 
     __slots__ = ("_replaced", "_revisions")
 
-    def __init__(self, joined: _Joined, revisions: Sequence[int], replaced: Table) -> None:
+    def __init__(self, joined: _Join, revisions: Sequence[int], replaced: Table) -> None:
         super().__init__(joined)
         self._revisions = tuple(revisions)
         self._replaced = replaced
@@ -178,7 +178,7 @@ class RequestStream:
 
     def _requests(self, taken: _core._Taken) -> StreamedRequests:
         core, columns, revisions, replaced = taken
-        joined = _Joined(Spans(columns), self._taxonomy, core)
+        joined = _Join(Spans(columns), self._taxonomy, core)
         return StreamedRequests(joined, revisions, _replaced(replaced))
 
     @property

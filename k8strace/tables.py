@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ArrowExport", "Shown", "Table", "require"]
+__all__ = ["ArrowExport", "Shown", "Table", "column_of", "require"]
 
 
 def require(module: str, name: str) -> Any:
@@ -53,6 +53,20 @@ class ArrowExport(Shown, ABC):
     @abstractmethod
     def _arrow(self) -> _core.Table:
         """The rows, as the core's table."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, in order."""
+        return self._arrow().column_names
+
+    def column(self, name: str) -> Any:
+        """
+        One column.
+
+        Raises:
+            KeyError: There is none of this name; the message has those that there are.
+        """
+        return column_of(self._arrow(), name)
 
     def __arrow_c_schema__(self) -> object:
         return self._arrow().__arrow_c_schema__()
@@ -99,6 +113,13 @@ def _without_views(pyarrow: Any, rows: ArrowExport) -> pa.Table:
     return table.cast(pyarrow.schema([named(field) for field in table.schema]))
 
 
+def column_of(table: _core.Table, name: str) -> _core.Column:
+    """One column. Raises KeyError; the message has those that there are."""
+    if name not in table.column_names:
+        raise KeyError(f"there is no column {name!r}, but {', '.join(table.column_names)}")
+    return table.column(name)
+
+
 class Table(ArrowExport):
     """
     Named columns of equal length, frozen.
@@ -143,21 +164,14 @@ class Table(ArrowExport):
             return Table(self._table.take(range(len(self))[at]))
         return {name: self._table.column(name)[at] for name in self.column_names}
 
-    @property
-    def column_names(self) -> Sequence[str]:
-        """Names of the columns, in order."""
-        return self._table.column_names
-
     def column(self, name: str) -> _core.Column:
         """
-        One column.
+        One column, as `table[name]`.
 
         Raises:
             KeyError: There is none of this name; the message has those that there are.
         """
-        if name not in self.column_names:
-            raise KeyError(f"there is no column {name!r}, but {', '.join(self.column_names)}")
-        return self._table.column(name)
+        return column_of(self._table, name)
 
     def __repr__(self) -> str:
         return f"Table({len(self)} rows: {', '.join(self.column_names)})"

@@ -39,7 +39,7 @@ def said(requests: k8strace.Requests) -> Said:
                 trace = None if row.get("code") == "invalid_id" else row["trace_id"]
                 values = tuple(names.get(value) if key == "request" else value for key, value in row.items())
                 by_trace.setdefault((table, trace), Counter())[values] += 1
-    offsets = {(row["client"], row["server"]): row for row in requests.clock_offsets}
+    offsets = {(row["client"], row["server"]): row for row in requests.joined.clock_offsets}
     return {"requests": told, "tables": by_trace, "clock_offsets": offsets}
 
 

@@ -99,7 +99,7 @@ def check_sums(requests: k8strace.Requests) -> None:
             assert [sum(attribution.phases(at).values()) for at in range(len(requests))] == walls
             assert [sum(attribution.components(at).values()) for at in range(len(requests))] == walls
             # A request inside another one is counted there.
-            assert sum(attribution.totals().values()) == sum(requests.outermost().column("wall_ns"))
+            assert sum(attribution.totals.values()) == sum(requests.outermost().column("wall_ns"))
     own = k8strace.attribute(requests, method="self_time")
     for request in requests:
         times = sum(ns for _, ns in request.tree.nodes(data="self_ns"))
@@ -198,7 +198,7 @@ def found_phases(requests: k8strace.Requests) -> dict[tuple[str, str], dict[str,
 def test_the_phases_of_a_capture_are_the_baselines(capture: Path) -> None:
     read = [span for message in baseline().load(capture) for span in baseline().spans(message)]
     requests = k8strace.join(k8strace.read(capture))
-    assert not any(requests.clock_offsets.column("offset_ns").to_pylist())
+    assert not any(requests.joined.clock_offsets.column("offset_ns").to_pylist())
     assert found_phases(requests) == dict(phases_of(baseline().Trees(read), requests.taxonomy))
 
 
@@ -320,7 +320,7 @@ def test_a_request_that_does_not_last_has_no_phases(end: int) -> None:
     requests = of(get(verb_span("Get", 100, 120), start=100, end=end))
     for method in METHODS:
         attribution = k8strace.attribute(requests, method=method)
-        assert attribution.phases(0) == attribution.components(0) == attribution.totals() == {}
+        assert attribution.phases(0) == attribution.components(0) == attribution.totals == {}
         assert attribution.phase_names == attribution.component_names == ()
         groups = [(g.requests, g.quantile(0.5).wall_ns, g.all.phases) for g in attribution.by("verb")]
         assert groups == ([(1, 0, {})] if end == 100 else [])  # an end before the start is no latency
@@ -419,7 +419,7 @@ def test_a_function_rule_is_asked_once_for_each_signature() -> None:
     root = get(*(verb_span("Get", at, at + 1) for at in range(1, 99)))
     requests = joined(batches(*(trace(root, trace_id=at) for at in range(1, 20))), taxonomy)
     for method in METHODS:
-        assert k8strace.attribute(requests, method=method).totals()["mine.get"] == 19 * 98
+        assert k8strace.attribute(requests, method=method).totals["mine.get"] == 19 * 98
     assert [request.tree.number_of_nodes() for request in requests] == [99] * 19
     assert sorted(signature.name for signature in asked) == ["GET", "Get"]
 
@@ -437,7 +437,7 @@ def test_a_selection_is_attributed_as_part_of_the_whole(capture_136: Path) -> No
     lists = everyone.where(verb="list")
     whole, part = k8strace.attribute(everyone), k8strace.attribute(lists)
     assert [part.phases(r.request) for r in lists] == [whole.phases(r.request) for r in lists]
-    assert sum(part.totals().values()) == sum(lists.column("wall_ns"))
+    assert sum(part.totals.values()) == sum(lists.column("wall_ns"))
     assert len(part) == len(lists) == len(part.requests)
 
 
@@ -592,5 +592,5 @@ def test_a_breakdown_is_a_table_of_group_and_band(capture_127: Path) -> None:
 def test_groups_of_dirty_requests_have_each_request_once(sent: Requests) -> None:
     requests = joined(sent)
     groups = k8strace.attribute(requests).by("verb", "resource", long_running=True)
-    assert sum(group.requests for group in groups) == len(requests.where(timed=True))
+    assert sum(group.requests for group in groups) == len(requests.where(has_valid_times=True))
     assert sum(sum(group.all.phases.values()) for group in groups) == sum(requests.column("wall_ns"))

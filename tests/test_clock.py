@@ -122,7 +122,7 @@ def test_the_true_offset_is_within_the_bounds_and_ten_times_closer_than_jaegers_
     simulated = list(calls(rng, 3, 5, 3_000, 600 * SECOND))
     requests = joined(simulated, apiservers, members)
 
-    offsets = list(requests.clock_offsets)
+    offsets = list(requests.joined.clock_offsets)
     assert len(offsets) == 15
     for row in offsets:
         ours, theirs = apiservers[int(row["client"][-1])], members[int(row["server"][-1])]
@@ -149,7 +149,7 @@ def test_nothing_moves_when_the_clocks_agree() -> None:
     """0 is within the bounds, so every span keeps its times, and the verdict says so."""
     simulated = list(calls(random.Random(1), 2, 2, 200, 10 * SECOND))
     requests = joined(simulated, [clock(0)] * 2, [clock(0)] * 2)
-    assert {"agree"} == set(requests.clock_offsets.column("verdict").to_pylist())
+    assert {"agree"} == set(requests.joined.clock_offsets.column("verdict").to_pylist())
     for request in requests:
         for _, node in request.tree.nodes(data=True):
             assert node["raw_start_unix_nano"] == node["start_unix_nano"]
@@ -177,7 +177,7 @@ def test_two_members_under_one_name_are_reported_and_not_corrected() -> None:
             if attribute.key == "service.instance.id" and attribute.value.string_value.startswith("etcd"):
                 attribute.value.string_value = "etcd"
     requests = k8strace.join(k8strace.decode(batch))
-    (row,) = requests.clock_offsets
+    (row,) = requests.joined.clock_offsets
     assert (row["verdict"], row["offset_ns"]) == ("contradiction", 0)
     for request in requests:
         assert all(n["raw_start_unix_nano"] == n["start_unix_nano"] for _, n in request.tree.nodes(data=True))

@@ -491,9 +491,14 @@ def test_what_an_aggregated_server_causes_is_the_aggregators() -> None:
         "webhook.validating": 10,
         "webhook.server": 20,
     }
-    assert attribution.totals() == attribution.phases(0)
+    assert attribution.totals == attribution.phases(0)
     (call,) = requests[1].etcd_calls
-    assert (call.client_ns, call.server_ns, call.transport_ns, call.request) == (None, 20, None, 1)
+    assert (call["client_ns"], call["server_ns"], call["transport_ns"], call["request"]) == (
+        None,
+        20,
+        None,
+        1,
+    )
     assert requests.graph.edges["apiserver", "aggregator"]["calls"] == 1
 
 

@@ -100,7 +100,7 @@ def test_text(text, value, answer):
         ("wall>fast", "int", True, "expected a time such as 100ms"),
         ("spans>10ms", "int", False, "expected a number"),
         ("spans>", "int", False, "expected a number"),
-        ("timed>1", "bool", False, "true or false"),
+        ("has_valid_times>1", "bool", False, "true or false"),
         ("name~(", "text", False, "expected a regular expression"),
         ("name~" + "(" * 5000, "text", False, "expected a regular expression"),
         ("name~a{99999999999999999999}", "text", False, "expected a regular expression"),
@@ -198,7 +198,7 @@ def everything(capture_136: Path) -> k8strace.Requests:
 
 @given(cuts=st.lists(st.integers(-(10**9), 40 * 10**9), min_size=1, max_size=6))
 def test_times_that_follow_each_other_hold_every_request_once(everything, cuts):
-    begin = everything.recorded[0]
+    begin = everything.joined.recorded[0]
     edges = [None, *sorted(begin + cut for cut in cuts), None]
     parts = [everything.between(start, end) for start, end in pairwise(edges)]
     assert sorted(row for part in parts for row in part.column("request")) == everything.column("request")

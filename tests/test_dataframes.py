@@ -86,24 +86,6 @@ def test_duckdb(requests, spans, in_traces, targets):  # noqa: ARG001 - DuckDB f
     assert joined == [(len(calls),)]
 
 
-def test_integers_are_signed_and_ids_and_times_have_one_type(requests, spans):
-    """In every table that there is."""
-    tables = [spans, requests.spans.scopes, requests.spans.resources, requests.spans.odd_ids, requests]
-    tables += [requests.etcd_calls, requests.repairs, requests.issues, requests.clock_offsets]
-    tables += [k8strace.attribute(requests), k8strace.attribute(requests).by("verb")]
-    pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
-    tables += [pods, pods.syncs, pods.probes, pods.cri_calls, pods.requests, pods.housekeeping]
-    for table in tables:
-        names = pa.table(table).schema.names
-        assert "start_unix_nano" not in names or "start_time" in names, names
-        for field in pa.table(table).schema:
-            assert not pa.types.is_unsigned_integer(field.type), field
-            if field.name in ("trace_id", "span_id", "parent_span_id", "caller_trace_id", "caller_span_id"):
-                assert field.type == pa.large_string(), field
-            if field.name in ("start_time", "end_time"):
-                assert field.type == pa.timestamp("ns", "UTC")
-
-
 def test_a_table_has_columns_rows_and_slices(requests):
     calls = requests.etcd_calls
     assert calls["method"][0] == calls[0]["method"] == next(iter(calls))["method"]

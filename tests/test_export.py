@@ -29,7 +29,7 @@ def requests():
 
 @pytest.fixture(scope="module")
 def totals(requests):
-    return k8strace.attribute(requests).totals()
+    return k8strace.attribute(requests).totals
 
 
 def by_phase(stacks):
@@ -161,7 +161,7 @@ def test_perfettos_own_classes_read_the_trace(requests, totals, tmp_path):
             spans += category == "span"
     assert not any(open_slices.values())
     assert {name: ns for name, ns in critical.items() if ns} == totals
-    assert spans == requests.ledger.used["request"]
+    assert spans == requests.joined.ledger.used["request"]
 
 
 # ---- OTLP and Jaeger ----
@@ -194,7 +194,7 @@ def test_what_goes_out_comes_back_with_the_same_answers(requests, totals, to, tm
     (path,) = export(requests, to, tmp_path / "x")
     back = k8strace.join(k8strace.read(path))
     assert (len(back), len(back.spans)) == (len(requests), len(requests.spans))
-    again = k8strace.attribute(back).totals()
+    again = k8strace.attribute(back).totals
     if to == "jaeger":
         for phase in totals | again:
             assert abs(totals.get(phase, 0) - again.get(phase, 0)) <= 2000 * len(requests.spans)
@@ -238,7 +238,7 @@ def test_a_parquet_file_of_spans_is_a_recording(requests, totals, tmp_path):
     assert spans.sources[0].format == "parquet"
     there, back = requests.spans.to_arrow(), spans.to_arrow()
     assert back.drop_columns("scope_spans") == there.drop_columns("scope_spans")
-    assert k8strace.attribute(k8strace.join(spans)).totals() == totals
+    assert k8strace.attribute(k8strace.join(spans)).totals == totals
 
 
 def test_polars_pandas_and_duckdb_read_the_tables(requests, tmp_path):

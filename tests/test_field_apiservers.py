@@ -82,7 +82,7 @@ def test_an_answer_of_101_is_long_running() -> None:
 @pytest.mark.parametrize("name", ["f1-one-member-only-fails", "f2-etcd-calls-all-failed"])
 def test_a_call_that_failed_bounds_a_clock_from_one_side_and_the_clocks_agree(name: str) -> None:
     requests = joined(name)
-    assert {row["verdict"] for row in requests.clock_offsets} == {"agree"}
+    assert {row["verdict"] for row in requests.joined.clock_offsets} == {"agree"}
     assert sum(requests.column("wall_ns")) == len(requests) * 10_000_000
     assert not [finding for finding in findings(requests.spans, requests) if finding.code.startswith("clock")]
 

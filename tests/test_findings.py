@@ -202,7 +202,7 @@ def test_costs_of_groups_sum_to_the_total_exactly(path, keys):
     components = [name for name in total if name.endswith("_ns") and name != "wall_ns"]
     for part in parts:
         assert sum(part[name] for name in components) == part["wall_ns"]
-    kept = requests.where(timed=True, long_running=False).outermost()
+    kept = requests.where(has_valid_times=True, long_running=False).outermost()
     assert total["wall_ns"] == sum(kept.column("wall_ns"))
     assert total["requests"] == len(kept)
 

@@ -100,8 +100,8 @@ def test_a_segment_reads_like_the_recording(compression, wire, capture_136, tmp_
     ):
         assert list(stored.column(name)) == list(recorded.column(name)), name
     ours, theirs = k8strace.join(stored), k8strace.join(recorded)
-    assert ours.ledger == theirs.ledger
-    assert k8strace.attribute(ours).totals() == k8strace.attribute(theirs).totals()
+    assert ours.joined.ledger == theirs.joined.ledger
+    assert k8strace.attribute(ours).totals == k8strace.attribute(theirs).totals
     assert [each for each in stored.processes if each["attributes"]] == recorded.processes
 
 

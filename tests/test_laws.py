@@ -68,7 +68,7 @@ def rows_of(requests: k8strace.Requests, table: k8strace.Table, aside: str) -> C
 
 def check_sums(requests: k8strace.Requests) -> None:
     """Every span has a place, every nanosecond an owner, and the path leaves no gap."""
-    ledger = requests.ledger
+    ledger = requests.joined.ledger
     assert ledger.spans == len(requests.spans) == sum(chain(ledger.used.values(), ledger.set_aside.values()))
     walls = requests.column("wall_ns")
     for method in ("critical_path", "active_share"):
@@ -100,7 +100,7 @@ def test_nothing_is_lost_and_time_is_divided_without_a_rest(messages: Requests) 
 def test_order_and_split_do_not_matter(messages: Requests, random: Random) -> None:
     once, again = joined(messages), joined(resent(messages, random))
     assert told(again) == told(once)
-    assert again.ledger == once.ledger
+    assert again.joined.ledger == once.joined.ledger
     for table in ("repairs", "issues"):
         first, second = (k8strace.Table(requests._joined.core.table(table)) for requests in (once, again))
         assert rows_of(again, second, "none of these") == rows_of(once, first, "none of these")
@@ -112,11 +112,11 @@ def test_order_and_split_do_not_matter(messages: Requests, random: Random) -> No
 def test_what_is_sent_twice_counts_once(messages: Requests, random: Random) -> None:
     once, again = joined(messages), joined(resent(messages, random, times=2))
     assert told(again) == told(once)
-    assert again.ledger.used == once.ledger.used
-    aside = dict(once.ledger.set_aside)
-    aside["duplicate"] += once.ledger.spans - aside["invalid_id"]
+    assert again.joined.ledger.used == once.joined.ledger.used
+    aside = dict(once.joined.ledger.set_aside)
+    aside["duplicate"] += once.joined.ledger.spans - aside["invalid_id"]
     aside["invalid_id"] *= 2  # what has no id cannot be told from its copy
-    assert again.ledger.set_aside == aside
+    assert again.joined.ledger.set_aside == aside
     assert rows_of(again, again.repairs, "duplicate") == rows_of(once, once.repairs, "duplicate")
 
 
@@ -132,8 +132,10 @@ def test_shapes_of_all_versions_in_one_file_are_each_as_if_alone(which: list[int
     traces = [part for at, shape in enumerate(which) for part in SHAPES[shape](at + 1, FAR * at)]
     requests = joined(resent(sent(*traces), random, times=random.choice([1, 1, 2])))
     assert [drawn(request, FAR * at) for at, request in enumerate(requests)] == [ALONE[s] for s in which]
-    assert sum(requests.ledger.used.values()) + requests.ledger.set_aside["duplicate"] == len(requests.spans)
-    assert all(request.complete and request.timed for request in requests)
+    assert sum(requests.joined.ledger.used.values()) + requests.joined.ledger.set_aside["duplicate"] == len(
+        requests.spans
+    )
+    assert all(request.complete and request.has_valid_times for request in requests)
     check_sums(requests)
 
 
@@ -159,7 +161,7 @@ def test_lost_spans_are_missed_and_nothing_is_put_in_their_place(capture: Path, 
     requests = joined(thinned(capture, share, seed=7))
     check_sums(requests)
     made = Counter(row["kind"] for row in requests.repairs)
-    orphans = requests.ledger.set_aside["orphan"] + requests.ledger.set_aside["root_missing"]
+    orphans = requests.joined.ledger.set_aside["orphan"] + requests.joined.ledger.set_aside["root_missing"]
     assert made["orphan_rpc"] + made["orphan_link"] <= orphans / 200
     lost = {row["request"] for row in requests.issues if row["code"] in ("orphan_rpc", "orphan_link")}
     assert all(not requests[at].complete for at in lost if at is not None)

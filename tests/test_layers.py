@@ -81,13 +81,13 @@ PUBLIC = [
     "DifferenceRow",
     "Errors",
     "Estimate",
-    "EtcdCall",
     "Figures",
     "Finding",
     "Findings",
     "FormatError",
     "Group",
     "Issue",
+    "Joined",
     "K8straceError",
     "Ledger",
     "Limit",
@@ -386,3 +386,24 @@ def test_what_is_handed_out_is_on_the_menu():
             words = set(re.findall(r"(?<![.\w])[A-Z]\w+", annotation)) & classes
             given |= {word for word in words if isinstance(known.get(word, object), type)}
     assert given - set(PUBLIC) == set()
+
+
+@pytest.mark.parametrize("word", ["Kind", "Reason", "Seen", "Settings", "Tally"])
+def test_a_word_that_says_little_names_one_thing(word):
+    """Of classes and types at most one is called so."""
+    named = [
+        (path.name, node.lineno)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        for name in (
+            [node.name]
+            if isinstance(node, ast.ClassDef)
+            else [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if isinstance(node, ast.Assign)
+            else [getattr(node.target, "id", "")]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if name.lstrip("_") == word
+    ]
+    assert len(named) <= 1, named

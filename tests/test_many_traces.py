@@ -131,7 +131,7 @@ def expected(spans: list[Sent]) -> Answers:
 def test_time_is_conserved_on_every_trace(spans: list[Sent], expected: Answers) -> None:
     """Critical path and active share sum to the wall time in integers, self time to no less; every span is placed."""
     requests = k8strace.join(k8strace.decode(batches(spans, 512)))
-    ledger = requests.ledger
+    ledger = requests.joined.ledger
     assert ledger.spans == len(spans) == sum(ledger.used.values()) + sum(ledger.set_aside.values())
     assert len(expected) == len(requests) >= TRACES
     for wall_ns, _, _, critical_path, active_share, self_time in expected.values():
@@ -148,4 +148,4 @@ def test_order_split_and_repetition_change_nothing(spans: list[Sent], expected: 
     rng.shuffle(shuffled)
     requests = k8strace.join(k8strace.decode(batches(shuffled, 1_777)))
     assert answers(requests) == expected
-    assert requests.ledger.set_aside["duplicate"] == len(spans) // 10
+    assert requests.joined.ledger.set_aside["duplicate"] == len(spans) // 10

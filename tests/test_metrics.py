@@ -88,7 +88,9 @@ def test_durations_of_a_recording_fall_into_their_buckets(recorded):
     found = samples(observe(recorded))
     pods = [
         request.wall_ns
-        for request in recorded.where(verb="create", resource="pods", timed=True, long_running=False)
+        for request in recorded.where(
+            verb="create", resource="pods", has_valid_times=True, long_running=False
+        )
     ]
     for limit in (*(ns / 1e9 for ns in LIMITS_NS), math.inf):
         (counted,) = (
@@ -200,7 +202,7 @@ def test_our_components_are_those_of_the_taxonomy():
 
 def test_quantiles_are_at_most_one_percent_too_high(recorded):
     """Beside sorted wall times, by nearest rank."""
-    walls = sorted(recorded.where(timed=True, long_running=False).column("wall_ns"))
+    walls = sorted(recorded.where(has_valid_times=True, long_running=False).column("wall_ns"))
     durations = Durations()
     for ns in walls:
         durations.add(ns)

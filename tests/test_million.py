@@ -97,7 +97,9 @@ def test_a_million_spans_in_one_request_take_seconds(shape: str) -> None:
     requests = k8strace.join(spans)
     (request,) = requests
     assert request.spans == MILLION
-    assert {name: count for name, count in requests.ledger.set_aside.items() if count} == {"conflict": 1}
+    assert {name: count for name, count in requests.joined.ledger.set_aside.items() if count} == {
+        "conflict": 1
+    }
     found = {
         method: k8strace.attribute(requests, method=method).phases(0)
         for method in ("critical_path", "active_share", "self_time")

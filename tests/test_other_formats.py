@@ -241,7 +241,10 @@ def test_both_sides_of_zipkins_shared_id_are_kept():
     ]
     requests = joined(json.dumps(sides).encode())
     assert (
-        requests.ledger.set_aside["conflict" if "conflict" in requests.ledger.set_aside else "duplicate"] == 0
+        requests.joined.ledger.set_aside[
+            "conflict" if "conflict" in requests.joined.ledger.set_aside else "duplicate"
+        ]
+        == 0
     )
     rows = [
         *zip(
@@ -287,7 +290,7 @@ def test_peers_traces_are_read_whole(path):
     count = sum(len(trace["spans"]) for trace in content["data"]) if "data" in content else len(content)
     requests = joined(path.read_bytes())
     assert len(requests.spans) == count
-    assert requests.ledger.set_aside.get("invalid_id", 0) == 0
+    assert requests.joined.ledger.set_aside.get("invalid_id", 0) == 0
 
 
 @peers

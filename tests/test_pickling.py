@@ -53,7 +53,7 @@ def test_dirty_spans_and_what_was_wrong_with_them(path):
 def test_requests_and_selections_of_them(capture_136):
     requests = k8strace.join(k8strace.read(capture_136), apiserver="apiserver")
     assert tables_of(again(requests)) == tables_of(requests)
-    assert again(requests).ledger == requests.ledger
+    assert again(requests).joined.ledger == requests.joined.ledger
     chosen = requests.with_column("team", ["red"] * len(requests)).where("verb=create").slowest(7)
     copy = again(chosen)
     assert tables_of(copy) == tables_of(chosen)
@@ -74,7 +74,7 @@ def test_attribution_with_rules_of_ones_own(capture_136):
     )
     copy = again(attribution)
     assert copy.to_arrow() == attribution.to_arrow()
-    assert (copy.method, copy.totals()) == ("self_time", attribution.totals())
+    assert (copy.method, copy.totals) == ("self_time", attribution.totals)
     assert "mine" in copy.component_names
 
 
@@ -97,7 +97,7 @@ def test_what_a_stream_gave_says_why_it_stays(capture_136):
 
 
 def totals(requests):
-    return k8strace.attribute(requests).totals()
+    return k8strace.attribute(requests).totals
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_starts_and_endings_sum_exactly(pods: k8strace.Pods) -> None:
     for pod in pods:
         assert sum(pod.start_parts.values()) == (pod.start_ns or 0)
         assert sum(pod.ending_parts.values()) == (pod.ending_ns or 0)
-    assert sum(pods.start_totals().values()) == sum(filter(None, pods.column("start_ns")))
+    assert sum(pods.start_totals.values()) == sum(filter(None, pods.column("start_ns")))
 
 
 def test_a_start_lasts_until_the_last_container_was_started_first(
@@ -199,7 +199,7 @@ def test_callers_are_those_that_links_name(pods: k8strace.Pods, sent: list[oracl
         for link in row.links
         if row.is_request and (link.trace_id, link.span_id) in kubelets
     }
-    called = [request for request in pods.joined if request.caller_service == "kubelet"]
+    called = [request for request in pods.joined.requests if request.caller_service == "kubelet"]
     assert len(called) == len(linked) > 50
     for request in called:
         caller = linked[bytes.fromhex(request.trace_id), bytes.fromhex(request.span_id)]
@@ -248,7 +248,7 @@ def test_what_a_kubelet_served_is_tied_to_the_request_that_asked_for_it(
         ]
         expected[row.trace_id.hex()] = asked[0].trace_id.hex() if len(asked) == 1 else None
     found = {
-        row["trace_id"]: None if row["request"] is None else pods.joined[row["request"]].trace_id
+        row["trace_id"]: None if row["request"] is None else pods.joined.requests[row["request"]].trace_id
         for row in pods.requests
         if row["trace_id"] in expected
     }
@@ -290,7 +290,7 @@ Said = dict[str, Any]
 
 def said(pods: k8strace.Pods) -> Said:
     """All that is said: every pod, every sync with its parts and tree, and every row of every table."""
-    requests = pods.joined
+    requests = pods.joined.requests
     names = {request.request: (request.trace_id, request.span_id) for request in requests}
     syncs = list(k8strace.Table(pods.syncs._arrow()))
     ids = {row["sync"]: (row["trace_id"], row["span_id"]) for row in syncs}
@@ -389,7 +389,7 @@ def section(page: str) -> str:
 
 
 def test_the_page_draws_the_slowest_start(pods: k8strace.Pods) -> None:
-    page = section(pods.joined.to_html() or "")
+    page = section(pods.joined.requests.to_html() or "")
     slow = pods.where(started=True).slowest(1)[0]
     assert f"The start of {slow.name}" in page
     table, _, drawn = page.partition("<h3>")
@@ -400,14 +400,14 @@ def test_the_page_draws_the_slowest_start(pods: k8strace.Pods) -> None:
 
 
 def test_the_page_names_no_pod_if_it_must_not(pods: k8strace.Pods) -> None:
-    page = section(pods.joined.to_html(redact=True) or "")
+    page = section(pods.joined.requests.to_html(redact=True) or "")
     assert page
     for name in {*pods.column("name"), *pods.column("namespace"), *pods.column("node")}:
         assert not re.search(rf"\b{re.escape(name)}\b", page), name
 
 
 def test_the_page_of_some_requests_says_nothing_of_pods(pods: k8strace.Pods) -> None:
-    assert not section(pods.joined.where(verb="get").to_html() or "")
+    assert not section(pods.joined.requests.where(verb="get").to_html() or "")
 
 
 # ── Several nodes ─────────────────────────────────────────────────────────────────────────────────

@@ -170,7 +170,7 @@ def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], e
     requests = k8strace.join(k8strace.decode([apiserver_spans(calls), *etcd_spans(receiver[0], CALLS)]))
     attribution = k8strace.attribute(requests)
 
-    assert len(requests) == requests.counts["rpc_pairs"] == CALLS
+    assert len(requests) == requests.joined.counts["rpc_pairs"] == CALLS
     assert all(request.complete for request in requests)
     by_id = {call.client_id.hex(): call for call in calls}
     for made in requests.etcd_calls:
@@ -184,6 +184,6 @@ def test_the_spans_of_a_real_etcd_join_to_ours(receiver: tuple[Receiver, int], e
         phases = attribution.phases(request.request)
         assert sum(phases.values()) == request.wall_ns
         assert {"etcd.server", "etcd.transport"} <= set(phases)
-    (offset,) = requests.clock_offsets
+    (offset,) = requests.joined.clock_offsets
     assert offset["verdict"] == "agree", "both processes read the clock of this machine"
     assert offset["server"] == "etcd/etcd-0"

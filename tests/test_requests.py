@@ -59,7 +59,7 @@ def joined(sent: Requests) -> k8strace.Requests:
 
 def roles(requests: k8strace.Requests) -> list[str]:
     """The role of each span; a copy with other content is a duplicate to the oracle."""
-    names = [*requests.ledger.used, *requests.ledger.set_aside]
+    names = [*requests.joined.ledger.used, *requests.joined.ledger.set_aside]
     read = [names[role] for role in requests._joined.core.roles()]
     return ["duplicate" if role == "conflict" else role for role in read]
 
@@ -73,7 +73,7 @@ def test_counts_are_those_published_with_the_captures(capture: Path) -> None:
     expected = {name: int(numbers[at]) for name, *numbers in lines}
     spans = k8strace.read(capture)
     requests = k8strace.join(spans)
-    calls, ledger = list(requests.etcd_calls), requests.ledger
+    calls, ledger = list(requests.etcd_calls), requests.joined.ledger
     named = zip(spans.column("kind").to_pylist(), spans.column("name").to_pylist(), strict=True)
     assert expected == {
         "spans": len(spans),
@@ -83,7 +83,7 @@ def test_counts_are_those_published_with_the_captures(capture: Path) -> None:
         "etcd_calls_in_requests": sum(call["request"] is not None for call in calls),
         "etcd_servers": sum(kind == SERVER and name.startswith("etcdserverpb.") for kind, name in named),
         "orphans": ledger.set_aside["orphan"],
-        **requests.counts,
+        **requests.joined.counts,
     }
     assert ledger.spans == len(spans) == sum(ledger.used.values()) + sum(ledger.set_aside.values())
 
@@ -196,14 +196,10 @@ def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
             (row.end - row.start) - (server.end - server.start),
         )
     table = k8strace.join(k8strace.read(capture)).etcd_calls
-    fields = k8strace.requests.EtcdCall._fields
-    calls = [k8strace.requests.EtcdCall(*(call[name] for name in fields)) for call in table]
-    assert told == {
-        ids(call): (call.method, call.key, call.status, call.client_ns, call.server_ns, call.transport_ns)
-        for call in calls
-    }
-    assert {call.status for call in calls} >= {"OK"}
-    assert any(call.key for call in calls)
+    columns = ("method", "key", "status", "client_ns", "server_ns", "transport_ns")
+    assert told == {ids_in(call): tuple(call[name] for name in columns) for call in table}
+    assert set(table["status"].to_pylist()) >= {"OK"}
+    assert any(table["key"].to_pylist())
 
 
 def test_a_request_has_the_calls_and_the_repairs_that_happened_in_it(capture: Path) -> None:
@@ -216,7 +212,7 @@ def test_a_request_has_the_calls_and_the_repairs_that_happened_in_it(capture: Pa
         assert actual.etcd_call_count == sum(row.is_etcd_client for row in rows)
         assert actual.complete is (actual.incomplete_cause is None)
         if actual.outer_request is None and not any(row.is_request for row in rows[1:]):
-            assert [ids(call) for call in actual.etcd_calls] == [
+            assert [ids_in(call) for call in actual.etcd_calls] == [
                 row.id for row in sorted(rows, key=lambda row: row.start) if row.is_etcd_client
             ]
             assert len(actual.repairs) == sum(repaired[row.id] for row in rows)
@@ -229,17 +225,23 @@ def ids(row: Any) -> oracle.Id:
     return bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id)
 
 
+def ids_in(row: dict[str, Any]) -> oracle.Id:
+    return bytes.fromhex(row["trace_id"]), bytes.fromhex(row["span_id"])
+
+
 def by_root(requests: k8strace.Requests) -> dict[oracle.Id, k8strace.Request]:
     return {ids(request): request for request in requests}
 
 
 def check_join(requests: k8strace.Requests, expected: oracle.Joined) -> None:
     assert roles(requests) == expected.roles
-    assert requests.counts["rpc_pairs"] + requests.counts["cri_pairs"] == len(expected.pairs)
+    assert requests.joined.counts["rpc_pairs"] + requests.joined.counts["cri_pairs"] == len(expected.pairs)
     both_sides = {end: expected.rows[end].is_cri for pair in expected.pairs for end in pair}
-    assert requests.counts["cri_pairs"] == sum(both_sides[a] and both_sides[b] for a, b in expected.pairs)
+    assert requests.joined.counts["cri_pairs"] == sum(
+        both_sides[a] and both_sides[b] for a, b in expected.pairs
+    )
     background = [row for row in expected.rows if row.is_etcd_client]
-    assert requests.counts["background_calls"] == sum(
+    assert requests.joined.counts["background_calls"] == sum(
         expected.roles[row.number] == "background" for row in background
     )
     assert Counter(repairs(requests)) == Counter(oracle_repairs(expected))
@@ -312,7 +314,7 @@ def test_every_span_has_one_place_in_the_ledger(sent: Requests) -> None:
         row._replace(start=min(row.start, LATEST), end=min(row.end, LATEST)) for row in oracle.spans(sent)
     ]
     expected, requests = oracle.join(rows), joined(sent)
-    ledger = requests.ledger
+    ledger = requests.joined.ledger
     assert ledger.spans == len(rows) == sum(ledger.used.values()) + sum(ledger.set_aside.values())
     assert len(requests) == len(expected.requests)
     if not any(repair.kind == "conflict" for repair in expected.repairs):
@@ -354,7 +356,7 @@ def everything(requests: k8strace.Requests) -> dict[str, Any]:
     """All that is said about requests, apart from the count of repeats."""
     methods = ("critical_path", "active_share", "self_time")
     attributions = [k8strace.attribute(requests, method=method) for method in methods]
-    ledger = requests.ledger
+    ledger = requests.joined.ledger
     twice = ("duplicate", "invalid_id")
     return {
         "requests": list(requests),
@@ -363,11 +365,11 @@ def everything(requests: k8strace.Requests) -> dict[str, Any]:
         "edges": [set(request.tree.edges) for request in requests],
         "calls": [tuple(call.items()) for call in requests.etcd_calls],
         "repairs": Counter(row for row in repairs(requests) if row[0] != "duplicate"),
-        "clocks": {tuple(row.items()) for row in requests.clock_offsets},
+        "clocks": {tuple(row.items()) for row in requests.joined.clock_offsets},
         "used": ledger.used,
         "set_aside": {name: count for name, count in ledger.set_aside.items() if name not in twice},
-        "background": requests.counts["background_calls"],
-        "traces": requests.counts["traces"],
+        "background": requests.joined.counts["background_calls"],
+        "traces": requests.joined.counts["traces"],
     }
 
 
@@ -377,20 +379,20 @@ def test_order_split_and_repetition_change_only_the_count_of_repeats(sent: Reque
     once = joined(sent)
     shuffled = joined(resent(sent, random))
     assert everything(shuffled) == everything(once)
-    assert shuffled.ledger == once.ledger
+    assert shuffled.joined.ledger == once.joined.ledger
     again = joined(resent(sent, random, times=2))
     assert everything(again) == everything(once)
-    aside = once.ledger.set_aside
+    aside = once.joined.ledger.set_aside
     sent_again = len(once.spans) - aside["invalid_id"]
-    assert again.ledger.set_aside["duplicate"] == aside["duplicate"] + sent_again
-    assert again.ledger.set_aside["invalid_id"] == 2 * aside["invalid_id"]
+    assert again.joined.ledger.set_aside["duplicate"] == aside["duplicate"] + sent_again
+    assert again.joined.ledger.set_aside["invalid_id"] == 2 * aside["invalid_id"]
 
 
 def test_a_capture_delivered_twice_and_backwards_is_the_same(capture_136: Path) -> None:
     sent = oracle.load(capture_136)
     once, again = joined(sent), joined([*sent, *reversed(sent)])
     assert list(again) == list(once)
-    assert again.ledger.set_aside["duplicate"] == len(once.spans)
+    assert again.joined.ledger.set_aside["duplicate"] == len(once.spans)
     first, second = k8strace.attribute(once), k8strace.attribute(again)
     assert [first.phases(at) for at in range(len(once))] == [second.phases(at) for at in range(len(once))]
 
@@ -403,7 +405,7 @@ def sent(*spans: Span, **how: int) -> k8strace.Requests:
 
 
 def aside(requests: k8strace.Requests) -> dict[str, int]:
-    return {name: count for name, count in requests.ledger.set_aside.items() if count}
+    return {name: count for name, count in requests.joined.ledger.set_aside.items() if count}
 
 
 def get(*inner: Span, start: int = 0, end: int = 100, **fields: Any) -> Span:
@@ -414,7 +416,7 @@ def test_nothing_gives_no_requests() -> None:
     requests = k8strace.join(k8strace.decode(b""))
     assert len(requests) == 0
     assert list(requests) == []
-    assert requests.ledger.spans == 0
+    assert requests.joined.ledger.spans == 0
 
 
 def test_spans_without_a_usable_id_take_part_in_nothing() -> None:
@@ -432,7 +434,7 @@ def test_spans_without_a_usable_id_take_part_in_nothing() -> None:
     requests = joined([message])
     assert aside(requests) == {"invalid_id": 5}
     assert len(requests) == 1
-    assert requests.counts["traces"] == 1
+    assert requests.joined.counts["traces"] == 1
 
 
 @pytest.mark.parametrize("parent", [b"\0" * 8, b"\1", b"\1" * 9])
@@ -440,7 +442,7 @@ def test_a_parent_id_of_zeros_or_of_a_wrong_length_is_no_parent(parent: bytes) -
     (message,) = trace(etcd_client("KV/Range", 0, 5)).batches()
     message.resource_spans[0].scope_spans[0].spans[0].parent_span_id = parent
     requests = joined([message])
-    assert requests.ledger.used["background"] == 1
+    assert requests.joined.ledger.used["background"] == 1
     assert aside(requests) == {}
 
 
@@ -510,7 +512,7 @@ def test_a_link_of_a_span_set_aside_makes_no_caller() -> None:
 def test_authentication_above_authentication_above_a_request_is_not_a_failed_one() -> None:
     inner = Span("authentication", 0, 100, [get()], scope=FILTERS)
     requests = sent(Span("authentication", 0, 100, [inner], scope=FILTERS))
-    assert requests.ledger.used["prelude"] == 1
+    assert requests.joined.ledger.used["prelude"] == 1
     assert aside(requests) == {"unrelated": 1}
 
 
@@ -532,7 +534,7 @@ def test_a_call_that_etcd_did_not_trace_is_incomplete_not_wrong() -> None:
     (only,) = sent(get(verb_span("Get", 10, 90, etcd_client("KV/Range", 20, 80))))
     assert (only.complete, only.incomplete_cause) == (False, "etcd_not_traced")
     (call,) = only.etcd_calls
-    assert (call.client_ns, call.server_ns, call.transport_ns) == (60, None, None)
+    assert (call["client_ns"], call["server_ns"], call["transport_ns"]) == (60, None, None)
 
 
 def test_the_status_of_a_call_is_one_word_in_every_version() -> None:
@@ -578,7 +580,7 @@ def test_a_server_5_ms_ahead_is_moved_to_the_nearest_point_that_fits_all_pairs()
     #                                                    both                  4 … 7, nearest 0: 4
     verb = verb_span("Update", 90 * MS, 190 * MS, call(100, 5 * MS, (3, 6)), call(120, 5 * MS, (2, 9)))
     requests = sent(get(verb, start=0, end=200 * MS))
-    (offset,) = requests.clock_offsets
+    (offset,) = requests.joined.clock_offsets
     assert (offset["client"], offset["server"]) == ("apiserver/apiserver-a", "etcd/etcd-0")
     assert [offset[key] for key in ("low_ns", "high_ns", "offset_ns", "pairs")] == [4 * MS, 7 * MS, 4 * MS, 2]
     assert offset["verdict"] == "offset"
@@ -598,7 +600,7 @@ def test_a_server_behind_is_moved_forward_with_its_events() -> None:
         )
     )
     requests = sent(get(verb_span("Update", 90 * MS, 190 * MS, late), end=200 * MS))
-    (offset,) = requests.clock_offsets
+    (offset,) = requests.joined.clock_offsets
     assert [offset[key] for key in ("low_ns", "high_ns", "offset_ns")] == [-21 * MS, -19 * MS, -19 * MS]
     assert handled_by(requests) == [(100_000, 108_000), (101_000, 107_000)]
     # the event is 1 ms after the start of txn, whatever the clock said
@@ -616,7 +618,7 @@ def test_contradicting_bounds_correct_nothing() -> None:
     """Ahead once and behind once: two machines under one name, or a clock that was set."""
     verb = verb_span("Update", 90 * MS, 190 * MS, call(100, 50 * MS, (3, 6)), call(120, -50 * MS, (3, 6)))
     requests = sent(get(verb, end=200 * MS))
-    (offset,) = requests.clock_offsets
+    (offset,) = requests.joined.clock_offsets
     assert (offset["verdict"], offset["offset_ns"]) == ("contradiction", 0)
     assert offset["low_ns"] > offset["high_ns"]
     assert handled_by(requests) == [(153_000, 156_000), (73_000, 76_000)]
@@ -624,7 +626,7 @@ def test_contradicting_bounds_correct_nothing() -> None:
 
 def test_clocks_that_can_agree_are_left_alone() -> None:
     requests = sent(get(verb_span("Update", 90 * MS, 190 * MS, call(100, 0, (0, 10))), end=200 * MS))
-    assert [row["offset_ns"] for row in requests.clock_offsets] == [0]
+    assert [row["offset_ns"] for row in requests.joined.clock_offsets] == [0]
     assert handled_by(requests) == [(100_000, 110_000)]
 
 
@@ -632,5 +634,5 @@ def test_each_pair_of_processes_has_its_own_offset() -> None:
     other = ("etcd", "etcd-1")
     verb = verb_span("Update", 90 * MS, 190 * MS, call(100, 0, (3, 6)), call(120, 50 * MS, (3, 6), other))
     requests = sent(get(verb, end=200 * MS))
-    offsets = {row["server"]: row["offset_ns"] for row in requests.clock_offsets}
+    offsets = {row["server"]: row["offset_ns"] for row in requests.joined.clock_offsets}
     assert offsets == {"etcd/etcd-0": 0, "etcd/etcd-1": 46 * MS}

@@ -75,7 +75,7 @@ def test_rules_of_files_are_asked_first_and_in_their_order(tmp_path):
     requests = k8strace.join(
         k8strace.read("tests/data/field/f2-etcd-calls-all-failed.json"), taxonomy=taxonomy
     )
-    assert set(k8strace.attribute(requests).totals()) <= {
+    assert set(k8strace.attribute(requests).totals) <= {
         "first.a",
         "etcd.server",
         "etcd.grpc",

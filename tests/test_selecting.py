@@ -104,21 +104,6 @@ def everything(capture_136):
     return k8strace.join(k8strace.read(capture_136))
 
 
-@pytest.mark.parametrize("name", ["etcd_calls", "repairs", "issues"])
-def test_every_table_of_a_selection_is_of_the_selection(everything, name):
-    """The rows that are about its requests, told by the column `request` of the whole table; in the same order."""
-    for selection in (
-        everything.where(verb="list"),
-        everything.slowest(7),
-        everything[10:300],
-        everything[:0],
-    ):
-        chosen = set(selection.column("request"))
-        expected = [row for row in getattr(everything, name) if row["request"] in chosen]
-        assert list(getattr(selection, name)) == expected
-    assert len(getattr(everything.where(verb="create"), name)) > 0
-
-
 def test_the_graph_of_a_selection_counts_its_calls_only(everything):
     """Lists with their etcd calls: as many as the calls' table has, and no webhooks."""
     lists = everything.where(verb="list")

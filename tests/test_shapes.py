@@ -130,8 +130,8 @@ def test_1_33_lasts_as_long_as_its_handler_and_finds_its_authentication() -> Non
     (row,) = (row for row in requests.repairs if row["kind"] == "root_extended")
     assert row["field"] == "end_time_unix_nano"
     assert (int(row["before"]), int(row["after"])) == (EPOCH + 12 * US, EPOCH + 90 * US)
-    assert requests.ledger.used["prelude"] == 1
-    assert requests.ledger.set_aside["authentication"] == 0
+    assert requests.joined.ledger.used["prelude"] == 1
+    assert requests.joined.ledger.set_aside["authentication"] == 0
 
 
 def test_1_33_does_not_wait_for_what_is_detached() -> None:
@@ -195,7 +195,7 @@ def test_one_authentication_that_fits_two_requests_joins_neither() -> None:
     second, _ = shape_1_34(trace_id=2)
     requests = joined(first, second, around)
     assert kinds(requests) == {}
-    assert requests.ledger.set_aside["authentication"] == 1
+    assert requests.joined.ledger.set_aside["authentication"] == 1
 
 
 def test_one_request_that_fits_two_authentications_gets_neither() -> None:
@@ -227,7 +227,7 @@ def test_an_authentication_alone_is_a_401_or_was_sampled_apart() -> None:
     request, _ = shape_1_34(trace_id=2)
     requests = joined(around, trace(other_process, trace_id=77), trace(request.roots[0], trace_id=2))
     assert kinds(requests) == {"split_authentication": 1}
-    assert requests.ledger.set_aside["authentication"] == 1
+    assert requests.joined.ledger.set_aside["authentication"] == 1
 
 
 # ── etcd ──────────────────────────────────────────────────────────────────────────────────────────
@@ -303,7 +303,7 @@ def test_a_status_is_one_enum_however_it_is_written(number: int, name: str) -> N
     ]
     calls = [etcd_client("KV/Txn", n, n + 1, attributes=attributes) for n, attributes in enumerate(writings)]
     requests = joined(trace(server("KubernetesAPI", 0, 100, *calls)))
-    assert {call.status for call in requests[0].etcd_calls} == {name}
+    assert set(requests[0].etcd_calls["status"].to_pylist()) == {name}
 
 
 # ── Requests in requests ──────────────────────────────────────────────────────────────────────────
@@ -332,7 +332,7 @@ def test_the_loopback_client_is_the_caller_of_its_request() -> None:
     call = Span("HTTP GET", 0, 100, [server("GET", 5, 95)], CLIENT, HTTP)
     requests = joined(trace(call))
     assert len(requests) == 1
-    assert requests.ledger.set_aside["caller"] == 1
+    assert requests.joined.ledger.set_aside["caller"] == 1
 
 
 def test_an_aggregated_server_has_a_request_of_its_own_inside_the_proxied_one() -> None:
@@ -463,7 +463,7 @@ def test_an_etcd_span_without_its_caller_goes_to_the_one_open_call_that_contains
     )
     (row,) = requests.repairs
     assert (row["before"], row["after"]) == (f"{999:016x}", f"{2:016x}")
-    assert (request.incomplete_cause, requests.counts["rpc_pairs"]) == ("span_lost", 1)
+    assert (request.incomplete_cause, requests.joined.counts["rpc_pairs"]) == ("span_lost", 1)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_an_etcd_span_without_its_caller_goes_to_the_one_open_call_that_contains
 def test_an_etcd_span_that_could_be_anywhere_stays_alone(calls: list[Span]) -> None:
     requests = adopted(server("KubernetesAPI", 0, 100, *calls), etcd_server("KV/Txn", 30, 70))
     assert kinds(requests) == {}
-    assert requests.ledger.set_aside["orphan"] == 1
+    assert requests.joined.ledger.set_aside["orphan"] == 1
     assert requests[0].complete is False
 
 
@@ -531,7 +531,7 @@ def test_times_that_cannot_be_are_kept_and_left_out_of_latency(
 ) -> None:
     messages = batches(trace(server("GET", *times)), trace(server("GET", EPOCH, EPOCH + 5), trace_id=2))
     requests = k8strace.join(k8strace.decode(messages))
-    (odd,) = requests.where(timed=False)
+    (odd,) = requests.where(has_valid_times=False)
     assert odd.wall_ns == wall_ns
     raw = odd.tree.nodes[odd.span_id]
     assert (raw["raw_start_unix_nano"], raw["raw_end_unix_nano"]) == times
@@ -570,7 +570,7 @@ def test_a_span_without_a_usable_id_says_what_is_wrong_with_it(
     span = messages[0].resource_spans[0].scope_spans[0].spans[0]
     span.trace_id, span.span_id = trace_id, span_id
     requests = k8strace.join(k8strace.decode(messages))
-    assert requests.ledger.set_aside["invalid_id"] == 1
+    assert requests.joined.ledger.set_aside["invalid_id"] == 1
     assert [(row["code"], row["detail"]) for row in requests.issues] == [("invalid_id", detail)]
 
 
@@ -578,7 +578,7 @@ def test_a_span_without_a_usable_id_says_what_is_wrong_with_it(
 def test_copies_and_conflicts_are_the_same_in_any_order(order: list[int]) -> None:
     plain, rich = sent(trace(server("GET", 0, 9))), sent(trace(server("GET", 0, 9, events=[(1, "more")])))
     requests = k8strace.join(k8strace.decode([(plain, rich)[which][0] for which in order]))
-    assert requests.ledger.set_aside["conflict"] == requests.ledger.set_aside["duplicate"] == 1
+    assert requests.joined.ledger.set_aside["conflict"] == requests.joined.ledger.set_aside["duplicate"] == 1
     assert [event for _, event in requests[0].tree.nodes[requests[0].span_id]["events"]] == ["more"]
 
 
@@ -586,7 +586,7 @@ def test_a_repeated_batch_changes_nothing_but_the_ledger() -> None:
     messages = sent(*shape_1_34())
     once, twice = k8strace.join(k8strace.decode(messages)), k8strace.join(k8strace.decode(messages * 2))
     assert [drawn(request) for request in twice] == [drawn(request) for request in once]
-    assert twice.ledger.set_aside["duplicate"] == len(once.spans)
+    assert twice.joined.ledger.set_aside["duplicate"] == len(once.spans)
 
 
 # ── Whether a request is whole ────────────────────────────────────────────────────────────────────

@@ -57,7 +57,7 @@ def check_same(messages: Requests, random: Random, times: int = 1) -> None:
     assert put_together(takes) == said(everything)
     check_counts(stream)
     assert (stream.counts["held"], stream.counts["discarded"]) == (0, 0)
-    expected = used(everything.ledger)
+    expected = used(everything.joined.ledger)
     expected["invalid_id"] *= times  # what has no id cannot be told from its copy
     assert used(stream.ledger) == expected
     assert stream.ledger.spans == stream.counts["spans"]
@@ -106,7 +106,7 @@ def test_a_capture_shuffled_ends_where_join_ends(capture: Path, seed: int) -> No
     everything = k8strace.join(k8strace.decode(messages))
     stream = k8strace.RequestStream(WIDE)
     assert put_together(streamed(messages, random, stream)) == said(everything)
-    assert stream.ledger == everything.ledger
+    assert stream.ledger == everything.joined.ledger
     check_counts(stream)
 
 
@@ -228,12 +228,12 @@ def test_a_call_that_shows_a_skewed_clock_moves_what_was_given_out() -> None:
     for message in agreeing:
         stream.feed(message, 0)
     first = stream.take(0)
-    assert [row["verdict"] for row in first.clock_offsets] == ["agree"]
+    assert [row["verdict"] for row in first.joined.clock_offsets] == ["agree"]
     for message in skewed:
         stream.feed(message, 1)
     rest = [stream.take(1), stream.take(10), stream.take(11), stream.flush()]
     everything = k8strace.join(k8strace.decode([*agreeing, *skewed]))
-    assert [row["verdict"] for row in everything.clock_offsets] == ["offset"]
+    assert [row["verdict"] for row in everything.joined.clock_offsets] == ["offset"]
     assert put_together([first, *rest]) == said(everything)
     assert stream.counts["updates"] >= 1
 
@@ -256,14 +256,14 @@ def test_a_drift_is_measured_from_calls_that_were_let_go_too(window_ns: int) -> 
     """What the last take says of the clocks is what `join` of everything says, to the last bit."""
     messages = [message for number in range(1, 121) for message in drifting(number)]
     everything = k8strace.join(k8strace.decode(messages))
-    assert [row["verdict"] for row in everything.clock_offsets] == ["drift"]
+    assert [row["verdict"] for row in everything.joined.clock_offsets] == ["drift"]
     stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=window_ns))
     takes = []
     for at, message in enumerate(messages):
         stream.feed(message, at // 2 * SECOND)
         takes.append(stream.take(at // 2 * SECOND))
     takes.append(stream.flush())
-    assert list(takes[-1].clock_offsets) == list(everything.clock_offsets)
+    assert list(takes[-1].joined.clock_offsets) == list(everything.joined.clock_offsets)
     whole = put_together(takes)
     assert whole["requests"].keys() == said(everything)["requests"].keys()
     if window_ns > 120 * SECOND:
@@ -356,7 +356,7 @@ def test_spans_without_ids_are_given_out_at_the_next_take() -> None:
         stream.feed(message, 0)
     check_counts(stream)
     assert stream.counts["discarded"] == 22
-    assert stream.take(0).ledger.set_aside["invalid_id"] == 3
+    assert stream.take(0).joined.ledger.set_aside["invalid_id"] == 3
     assert stream.counts["held"] == 0
 
 
@@ -420,7 +420,7 @@ def test_rules_of_ones_own_are_asked_once_for_a_signature_over_all_takes() -> No
     for number in (1, 2):
         for message in request(number):
             stream.feed(message, 0)
-        assert k8strace.attribute(stream.take(0)).totals()["mine"] > 0
+        assert k8strace.attribute(stream.take(0)).totals["mine"] > 0
     assert len(asked) == len(set(asked)) > 0
 
 

@@ -23,7 +23,7 @@ def tables():
         "Webhook calls": requests.webhook_calls,
         "Repairs": requests.repairs,
         "Issues": requests.issues,
-        "Clock offsets": requests.clock_offsets,
+        "Clock offsets": requests.joined.clock_offsets,
         "Attribution": k8strace.attribute(requests),
         "Syncs": pods.syncs,
         "Calls to container runtimes": pods.cri_calls,

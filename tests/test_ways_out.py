@@ -122,7 +122,7 @@ def check_every_way_out(spans: k8strace.Spans, trees: int = 3) -> None:
     for text in (*pages(requests, trees), metrics(requests)):
         assert not CONTROLS.search(text)
     check_records(requests, trees)
-    for table in (requests.issues, requests.repairs, requests.etcd_calls, requests.clock_offsets):
+    for table in (requests.issues, requests.repairs, requests.etcd_calls, requests.joined.clock_offsets):
         json.dumps(list(table), default=str)
 
 

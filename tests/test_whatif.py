@@ -363,7 +363,11 @@ def test_a_group_seen_for_too_short_says_so(real):
     few = next(
         group for group in real.what_if().by("verb", "resource") if group.blocks < 8 and group.requests > 1
     )
-    walls = real.requests.where(**few.keys, timed=True, long_running=False).outermost().column("wall_ns")
+    walls = (
+        real.requests.where(**few.keys, has_valid_times=True, long_running=False)
+        .outermost()
+        .column("wall_ns")
+    )
     assert (few.after["mean_ns"].low, few.after["mean_ns"].high) == (min(walls), max(walls))
 
 

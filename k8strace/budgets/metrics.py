@@ -15,9 +15,9 @@ from k8strace.tables import require
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
 
-__all__ = ["DELTA", "FINDINGS", "NUMBERS", "Kind", "Metric", "Value", "metric_of", "numerator_of", "value_of"]
+__all__ = ["DELTA", "FINDINGS", "NUMBERS", "Metric", "Unit", "Value", "metric_of", "numerator_of", "value_of"]
 
-Kind: TypeAlias = Literal["ns", "share", "number", "count"]
+Unit: TypeAlias = Literal["ns", "share", "number", "count"]
 """What a metric's number is: ns, a share of the wall time or of the requests, a number per request, or a count."""
 
 DELTA: Final = "delta"
@@ -34,7 +34,7 @@ class Metric:
 
     name: str
     """As it was written."""
-    kind: Kind
+    unit: Unit
     base: str
     """Without `delta.` and what follows the next dot."""
     of: str | None = None
@@ -61,7 +61,7 @@ def _calls(component: str) -> Numerator:
     return counted
 
 
-NUMBERS: Final[Mapping[str, tuple[Kind, Numerator]]] = {
+NUMBERS: Final[Mapping[str, tuple[Unit, Numerator]]] = {
     "etcd_calls": ("number", _calls("etcd")),
     "webhook_calls": ("number", _calls("webhook")),
     "error_rate": ("share", _errors),
@@ -79,7 +79,7 @@ def metric_of(text: Any) -> Metric:
         ValueError: There is none of this name; the message has those that there are.
 
     Examples:
-        >>> metric_of("delta.p99").delta, metric_of("p99.9").q, metric_of("share.etcd").kind
+        >>> metric_of("delta.p99").delta, metric_of("p99.9").q, metric_of("share.etcd").unit
         (True, 0.999, 'share')
     """
     name = str(text)
@@ -93,7 +93,7 @@ def metric_of(text: Any) -> Metric:
         return Metric(name, NUMBERS[plain][0], plain, delta=delta)
     if plain == "requests" or base == FINDINGS:
         return Metric(name, "count", base, of or None, delta=delta)
-    kinds: dict[tuple[str, bool], Kind] = {
+    kinds: dict[tuple[str, bool], Unit] = {
         ("mean", False): "ns",
         ("mean", True): "ns",
         ("share", True): "share",

@@ -132,22 +132,22 @@ def _limit(source: str, metric: Metric, given: Any, *, most: bool) -> Limit:
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise BudgetsError(f"{source}: expected a number or text as a limit, got {given!r}")
     percent = text.removesuffix("%").strip()
-    if text.endswith("%") and _NUMBER.fullmatch(percent) and (metric.delta or metric.kind != "ns"):
+    if text.endswith("%") and _NUMBER.fullmatch(percent) and (metric.delta or metric.unit != "ns"):
         return Limit(float(percent) / 100, metric.delta, most, text)
     if not isinstance(given, str):
         return Limit(
-            float(given), relative=False, most=most, text=f"{given} ns" if metric.kind == "ns" else text
+            float(given), relative=False, most=most, text=f"{given} ns" if metric.unit == "ns" else text
         )
-    ns = span_of(text.lstrip("+-")) if metric.kind == "ns" else None
+    ns = span_of(text.lstrip("+-")) if metric.unit == "ns" else None
     if ns is not None:
         return Limit(float(-ns if text.startswith("-") else ns), relative=False, most=most, text=text)
-    if _NUMBER.fullmatch(text) and metric.kind != "ns":
+    if _NUMBER.fullmatch(text) and metric.unit != "ns":
         return Limit(float(text), relative=False, most=most, text=text)
     raise BudgetsError(f"{source}: expected {_expected(metric)}, got {given!r}")
 
 
 def _expected(metric: Metric) -> str:
     what = {"ns": 'a time such as "800ms", or ns', "share": 'a share such as 0.4 or "40%"'}.get(
-        metric.kind, "a number"
+        metric.unit, "a number"
     )
     return f'{what}, or a change such as "+10%"' if metric.delta else what

@@ -120,7 +120,7 @@ def _checked(budget: Budget, now: Attribution, before: Attribution | None) -> Ch
         raise BudgetsError(f"{budget.name}: a change needs a baseline")
     sides = [now] if not budget.metric.delta or before is None else [now, before]
     chosen = [_chosen(budget, side) for side in sides]
-    if budget.metric.kind == "count":
+    if budget.metric.unit == "count":
         return _counted(budget, [requests for requests, _ in chosen])
     populations = [population for _, population in chosen]
     empty = [name for name, each in zip(("", " in the baseline"), populations, strict=False) if not len(each)]
@@ -268,9 +268,9 @@ def _sentence(metric: Metric, values: list[Value], change: float) -> str:
 
 
 def _shown_as(metric: Metric, value: float) -> str:
-    if metric.kind == "ns":
+    if metric.unit == "ns":
         return duration(round(value))
-    return f"{100 * value:.1f} %" if metric.kind == "share" else number(value)
+    return f"{100 * value:.1f} %" if metric.unit == "share" else number(value)
 
 
 def _said(limits: Iterable[Limit]) -> str:

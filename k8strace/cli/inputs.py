@@ -169,7 +169,7 @@ MOST_VALUES: Final = 8
 def _what_there_is(requests: Requests, text: str) -> str:
     """The values that a condition could have fit, most frequent first."""
     if text.startswith("--"):
-        begin, end = requests.recorded
+        begin, end = requests.joined.recorded
         return f"the recording is from {text_of(begin, 3)} to {text_of(end, 3)}"
     name = requests._joined.name_of(condition_of(text))
     values = [value for value in requests.column(name) if value is not None]

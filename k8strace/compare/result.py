@@ -159,6 +159,7 @@ class Comparison(ArrowExport):
         """There was enough time to tell."""
         return all(difference.verdict != NOT_ENOUGH for difference in self.differences)
 
+    @property
     def rows(self) -> Table:
         """One row per statistic, path and part."""
         return Table(self._arrow())

@@ -35,7 +35,7 @@ class Stacks:
         >>> import k8strace
         >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
         >>> stacks = Stacks(requests)
-        >>> sum(ns for _, ns, _ in stacks) == sum(k8strace.attribute(requests).totals().values())
+        >>> sum(ns for _, ns, _ in stacks) == sum(k8strace.attribute(requests).totals.values())
         True
     """
 

@@ -79,7 +79,7 @@ def export(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     (path,) = export(requests, "folded", f"{folder}/stacks.txt")
         ...     lines = path.read_text().splitlines()
-        >>> sum(int(line.rpartition(" ")[2]) for line in lines) == sum(k8strace.attribute(requests).totals().values())
+        >>> sum(int(line.rpartition(" ")[2]) for line in lines) == sum(k8strace.attribute(requests).totals.values())
         True
     """
     if to not in FORMATS:

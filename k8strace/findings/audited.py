@@ -16,7 +16,7 @@ LEAST_DIFFERENT = 0.1
 
 def audited(audit: Audit) -> Iterator[Finding]:
     """Findings about the log and the spans together."""
-    start, end = audit.requests.recorded
+    start, end = audit.requests.joined.recorded
     missing, total = audit.log.without_spans, audit.log.without_spans + audit.found
     if missing:
         yield Finding(

@@ -81,10 +81,15 @@ _COLUMNS: Final = {
     "share": "float",
     "start_unix_nano": "int",
     "end_unix_nano": "int",
+    "start_time": "instant",
+    "end_time": "instant",
     "where": "text",
     "example_trace_id": "text",
     "evidence": "text",
 }
+
+
+_TIMES: Final = {"start_time": "start_unix_nano", "end_time": "end_unix_nano"}
 
 
 def table_of(findings: Iterable[Finding]) -> Findings:
@@ -96,6 +101,6 @@ def table_of(findings: Iterable[Finding]) -> Findings:
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
-    values = {name: getattr(finding, name) for name in _COLUMNS}
+    values = {name: getattr(finding, _TIMES.get(name, name)) for name in _COLUMNS}
     nested = {"where": list(finding.where), "evidence": dict(finding.evidence)}
     return {**values, **{name: json.dumps(value, ensure_ascii=False) for name, value in nested.items()}}

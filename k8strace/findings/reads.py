@@ -84,23 +84,23 @@ def _not_pages(calls: Calls, places: list[int]) -> list[int]:
     return repeats
 
 
-Kind = tuple[str | None, str | None]
+VerbAndResource = tuple[str | None, str | None]
 
 
 def _by_request_kind(
     selection: Selection, calls: Calls, places: Iterable[int]
-) -> Iterator[tuple[Kind, list[int], Outlay]]:
+) -> Iterator[tuple[VerbAndResource, list[int], Outlay]]:
     verb, resource = selection.of_all("verb"), selection.of_all("resource")
-    groups: dict[Kind, list[int]] = {}
+    groups: dict[VerbAndResource, list[int]] = {}
     for at in places:
         row = calls.held[at]
         groups.setdefault((verb[row], resource[row]), []).append(at)
     return ((keys, of_kind, calls.outlay(of_kind)) for keys, of_kind in groups.items())
 
 
-def _what(keys: Kind) -> str:
+def _what(keys: VerbAndResource) -> str:
     return " ".join(key for key in keys if key)
 
 
-def _where(keys: Kind) -> list[str]:
+def _where(keys: VerbAndResource) -> list[str]:
     return [f"{name}={key or ''}" for name, key in zip(("verb", "resource"), keys, strict=True)]

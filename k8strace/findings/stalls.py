@@ -133,6 +133,8 @@ def stall_table(requests: Requests, error_rate: float) -> Stalls:
         ("instance", "text", [one.process.instance for one in found]),
         ("start_unix_nano", "int", [one.start_unix_nano for one in found]),
         ("end_unix_nano", "int", [one.end_unix_nano for one in found]),
+        ("start_time", "instant", [one.start_unix_nano for one in found]),
+        ("end_time", "instant", [one.end_unix_nano for one in found]),
         ("evidence", "text", [json.dumps(one.evidence) for one in found]),
         ("requests", "text", [json.dumps([ids[row] for row in one.requests]) for one in found]),
         ("ns", "int", [one.ns for one in found]),

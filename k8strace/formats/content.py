@@ -280,13 +280,13 @@ def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int],
         with _bar(total) as bar:
             yield bar.update
     elif callable(progress):
-        yield _Tally(progress, total).add
+        yield _Counted(progress, total).add
     else:
         yield lambda _: None
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Counted:
     tell: Callable[[int, int | None], object]
     total: int | None
     done: int = 0

@@ -113,7 +113,7 @@ def _body(
     title: str, attribution: Attribution, rows: Sequence[dict[str, Any]], names: PlainNames, told: str
 ) -> Html:
     requests = attribution.requests
-    spans = f"{count(len(requests.spans), 'span')} in {count(requests.counts['traces'], 'trace')}"
+    spans = f"{count(len(requests.spans), 'span')} in {count(requests.joined.counts['traces'], 'trace')}"
     links = [
         element("a", text, href=f"#{to}", data_to=to)
         for to, text in (("findings", "Findings"), ("groups", "Table"), ("ledger", "Ledger"))
@@ -228,8 +228,8 @@ def _add_requests(columns: Columns, requests: Requests, base: int, names: PlainN
         columns.add(name, requests.column(name))
     columns.add("status", [(status or 0) % (1 << 31) for status in requests.column("http_status")])
     columns.add("prelude", [0 if ns is None else ns + 1 for ns in requests.column("prelude_ns")])
-    flags = zip(*map(requests.column, ("long_running", "timed", "complete")), strict=True)
-    columns.add("flags", [long + 2 * timed + 4 * whole for long, timed, whole in flags])
+    flags = zip(*map(requests.column, ("long_running", "has_valid_times", "complete")), strict=True)
+    columns.add("flags", [long + 2 * valid + 4 * whole for long, valid, whole in flags])
     place = {row: at + 1 for at, row in enumerate(requests._rows)}
     for name in ("counted_in", "linked_from"):
         columns.add(name, [place.get(row, 0) for row in requests.column(name)])
@@ -252,7 +252,7 @@ def _add_requests(columns: Columns, requests: Requests, base: int, names: PlainN
 def _add_parts(columns: Columns, attribution: Attribution) -> None:
     """Of each method: how many parts every request has, and their phases and ns, one after the other."""
     requests = attribution.requests
-    totals = attribution.totals()
+    totals = attribution.totals
     shown = in_order(dict.fromkeys(attribution._names, 1) | totals)
     columns.head["phases"] = list(attribution._names)
     colours = phase_colours(shown)

@@ -274,7 +274,7 @@ def _edge(start: tuple[int, int], end: tuple[int, int], calls: int, ns: int, wei
 
 def ledger(requests: Requests, names: PlainNames) -> Html:
     """What became of every span, and what is wrong with the data."""
-    told = requests.ledger
+    told = requests.joined.ledger
     places: list[tuple[Content, ...]] = [
         *(("used", USES.get(use, use), spans) for use, spans in told.used.items() if spans),
         *(("set aside", REASONS.get(why, why), spans) for why, spans in told.set_aside.items() if spans),

@@ -29,7 +29,7 @@ GREY: Final = "#7a7d82"
 
 def slow_pods(requests: Requests, names: PlainNames) -> Html | None:
     """The section's body; None without a pod that starts, or if some requests were selected: it is about all."""
-    if not requests._is_everything or not requests.counts["syncs"]:
+    if not requests._is_everything or not requests.joined.counts["syncs"]:
         return None
     slow = pods(requests).slowest()
     return _body(slow, names) if len(slow) else None
@@ -47,7 +47,7 @@ def _body(slow: Pods, names: PlainNames) -> Html:
     drawn = (started or slow)[0]
     return join(
         lead,
-        legend(solid(parts_of(slow.start_totals()))),
+        legend(solid(parts_of(slow.start_totals))),
         table("Pods that started slowly", heads, rows, numbers={2}),
         _start(drawn, names),
     )

@@ -45,7 +45,7 @@ class Facts:
         """Pod → its syncs, by start; pods by when they were first seen."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.sync_rows:
-            if row["pod_uid"] and row["timed"]:
+            if row["pod_uid"] and row["has_valid_times"]:
                 found.setdefault(row["pod_uid"], []).append(row)
         return found
 

@@ -12,9 +12,9 @@ from k8strace.pods.drawing import start_tree
 from k8strace.pods.facts import Facts, took
 from k8strace.pods.lives import ENDING_PARTS, START_PARTS
 from k8strace.pods.syncs import Syncs
-from k8strace.requests import Requests
+from k8strace.requests import Joined
 from k8strace.selection import fits
-from k8strace.tables import ArrowExport, Table
+from k8strace.tables import ArrowExport, Table, column_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -118,9 +118,9 @@ class Pods(ArrowExport):
         self._rows = range(len(facts.of_pod)) if rows is None else rows
 
     @property
-    def joined(self) -> Requests:
-        """The API requests of the same join, with its ledger, counts and clock offsets."""
-        return self._facts.requests
+    def joined(self) -> Joined:
+        """What is said of everything that was joined, selected or not: API requests, counts, the ledger and so on."""
+        return self._facts.requests.joined
 
     @property
     def syncs(self) -> Syncs:
@@ -165,14 +165,18 @@ class Pods(ArrowExport):
     @property
     def cri_calls(self) -> Table:
         """
-        Every call to a container runtime in what was joined, selected or not, by start.
+        The calls to container runtimes for these pods, by start; if nothing was selected, all calls.
 
         `sync` (index; null outside syncs), `purpose`: "sync" (waited for), "probe", "housekeeping", "served" (exec,
         logs, port-forward), "unknown" (what it was for never arrived); `method`, `operation`, `node`, `runtime`,
         `container` as the runtime names it, its id if its creation is not among what was joined; `status`, `error`,
-        `start_unix_nano`, `client_ns`, `server_ns`, `transport_ns`; null where a side is not here.
+        `start_unix_nano`, `start_time`, `end_time`, `client_ns`, `server_ns`, `transport_ns`; null where a side is
+        not here.
         """
-        return Table(self._facts.requests._joined.named("cri_calls"))
+        table = self._facts.requests._joined.named("cri_calls")
+        if self._is_everything:
+            return Table(table)
+        return Table(table.take([at for at, uid in enumerate(self._facts.pod_of_call) if uid in self._uids]))
 
     @property
     def housekeeping(self) -> Table:
@@ -180,7 +184,7 @@ class Pods(ArrowExport):
         What kubelets ask of their runtimes for no pod's sync: relisting, statistics, garbage collection.
 
         One row per operation, most calls first: `operation`, `calls`, `errors`, `total_ns`, `p50_ns` and `p99_ns` of
-        the CLIENT spans, by nearest rank. Of everything that was joined.
+        the CLIENT spans, by nearest rank. No rows if pods were selected, for it is about none of them.
 
         Examples:
             >>> import k8strace
@@ -190,7 +194,7 @@ class Pods(ArrowExport):
         """
         found: dict[str, list[dict[str, Any]]] = {}
         for call in self._facts.calls:
-            if call["purpose"] == "housekeeping":
+            if call["purpose"] == "housekeeping" and self._is_everything:
                 found.setdefault(call["operation"], []).append(call)
         rows = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
         latency = [sorted(map(took, calls)) for _, calls in rows]
@@ -243,13 +247,15 @@ class Pods(ArrowExport):
         return (self._pod(row) for row in self._rows)
 
     @overload
-    def __getitem__(self, index: int) -> Pod: ...
+    def __getitem__(self, at: int) -> Pod: ...
     @overload
-    def __getitem__(self, index: slice) -> Pods: ...
-    def __getitem__(self, index: int | slice) -> Pod | Pods:
-        return (
-            Pods(self._facts, self._rows[index]) if isinstance(index, slice) else self._pod(self._rows[index])
-        )
+    def __getitem__(self, at: slice) -> Pods: ...
+    @overload
+    def __getitem__(self, at: str) -> list[Any]: ...
+    def __getitem__(self, at: int | slice | str) -> Pod | Pods | list[Any]:
+        if isinstance(at, str):
+            return self.column(at)
+        return Pods(self._facts, self._rows[at]) if isinstance(at, slice) else self._pod(self._rows[at])
 
     def _pod(self, row: int) -> Pod:
         values = dict(self._facts.rows[row])
@@ -292,19 +298,21 @@ class Pods(ArrowExport):
 
     def column(self, name: str) -> list[Any]:
         """
-        One field as a list, in the order of these pods.
+        One column as a list, in the order of these pods.
 
         Raises:
-            KeyError: There is no such field.
+            KeyError: There is no such column.
         """
-        values = self._all(name)
-        return [values[row] for row in self._rows]
+        if name in _PLAIN:
+            return [self._facts.rows[row][name] for row in self._rows]
+        return column_of(self._arrow(), name).to_pylist()
 
     def _all(self, name: str) -> list[Any]:
         if name not in _PLAIN:
             raise KeyError(f"there is no column {name!r} of pods, but {', '.join(_PLAIN)}")
         return [row[name] for row in self._facts.rows]
 
+    @property
     def start_totals(self) -> dict[str, int]:
         """What the starts of these pods were made of: part → ns, largest first; they sum to the sum of `start_ns`."""
         totals = dict.fromkeys(START_PARTS, 0)
@@ -323,7 +331,10 @@ class Pods(ArrowExport):
         return _core.make_table(
             [
                 *((name, _KINDS.get(name, "int"), [row[name] for row in rows]) for name in _PLAIN),
-                ("start_time", "instant", [row["start_unix_nano"] for row in rows]),
+                *(
+                    (f"{name}_time", "instant", [row[f"{name}_unix_nano"] for row in rows])
+                    for name in ("first_seen", "last_seen", "start")
+                ),
                 *(
                     (
                         column,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
@@ -48,7 +48,7 @@ class Sync:
     """How long after its end the last span below it ended. In no sum."""
     error: str | None
     """Why it failed, in the kubelet's words; None if it did not."""
-    timed: bool
+    has_valid_times: bool
     """Its start and end can be true."""
     complete: bool
     """A stream did not have to give its trace out early."""
@@ -116,13 +116,6 @@ class Syncs(Selection[Sync]):
                 until[row] = LATEST
         return self._joined.core.attribute_syncs(answers, method, overlap, until)
 
-    @overload
-    def __getitem__(self, index: int) -> Sync: ...
-    @overload
-    def __getitem__(self, index: slice) -> Syncs: ...
-    def __getitem__(self, index: int | slice) -> Sync | Syncs:
-        return self._with(self._rows[index]) if isinstance(index, slice) else self._row(self._rows[index])
-
     def where(self, **conditions: Any) -> Syncs:
         """
         The syncs that fit all conditions, in the same order: see `Requests.where`.
@@ -139,7 +132,7 @@ class Syncs(Selection[Sync]):
         Args:
             count: At most so many; None for all.
         """
-        return self._where(timed=True)._by_length(count)
+        return self._where(has_valid_times=True)._by_length(count)
 
     def find(self, trace_id: str) -> Syncs:
         """The syncs of a trace, by its id in hex or the beginning of it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from k8strace.setup.documents import items, rows, table
 from k8strace.setup.findings import Finding
-from k8strace.setup.recognise import Argument, Found, Kind, Kubeadm
+from k8strace.setup.recognise import Argument, Found, KindCluster, Kubeadm
 from k8strace.setup.rules import covers
 from k8strace.setup.versions import ALL_ETCD_FLAGS, Kubernetes
 
@@ -66,7 +66,7 @@ def _not_text(arguments: Any) -> Iterator[tuple[Any, Any]]:
                 yield at, item["value"]
 
 
-def kind_rules(kind: Kind, found: Found) -> Findings:
+def kind_rules(kind: KindCluster, found: Found) -> Findings:
     """Traps of kind: files that stay outside the node, and lists that replace."""
     for server in (
         each for each in found.servers if each.file == kind.file and each.component == "kube-apiserver"
@@ -77,7 +77,7 @@ def kind_rules(kind: Kind, found: Found) -> Findings:
     yield from _replaced(kind)
 
 
-def _brought_in(kind: Kind, config: Argument) -> Findings:
+def _brought_in(kind: KindCluster, config: Argument) -> Findings:
     """The file must be in the node before kubeadm can mount it into the container."""
     nodes = rows(kind.document.content.get("nodes")) or [{}]
     servers = [node for node in nodes if node.get("role", "control-plane") == "control-plane"]
@@ -99,7 +99,7 @@ def _brought_in(kind: Kind, config: Argument) -> Findings:
         )
 
 
-def _replaced(kind: Kind) -> Findings:
+def _replaced(kind: KindCluster) -> Findings:
     """A merge patch replaces a list whole; kind's own list has what featureGates and runtimeConfig say."""
     content = kind.document.content
     own = [key for key in ("featureGates", "runtimeConfig") if content.get(key)]

@@ -186,5 +186,5 @@ def _reason(requests: k8strace.Requests) -> Reason:
     request = requests[0]
     if not request.etcd_call_count:
         return Reason.NO_ETCD_CALL
-    missing = any(call.server_ns is None for call in request.etcd_calls)
+    missing = request.etcd_calls["server_ns"].null_count > 0
     return Reason.ETCD_MISSING if missing else Reason.FOUND

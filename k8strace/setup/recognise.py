@@ -14,7 +14,7 @@ from k8strace.setup.findings import Finding, Recognised
 from k8strace.setup.manifests import component_of_pod
 from k8strace.setup.versions import SetupError
 
-__all__ = ["Argument", "Found", "Kind", "NodeFile", "Server", "Tracing", "recognise"]
+__all__ = ["Argument", "Found", "KindCluster", "NodeFile", "Server", "Tracing", "recognise"]
 
 
 class Argument(NamedTuple):
@@ -79,7 +79,7 @@ class Kubeadm:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindCluster:
     """kind's Cluster."""
 
     file: str
@@ -96,7 +96,7 @@ class Found:
     kubelets: list[Tracing] = field(default_factory=list)
     node_files: list[NodeFile] = field(default_factory=list)
     kubeadm: list[Kubeadm] = field(default_factory=list)
-    kinds: list[Kind] = field(default_factory=list)
+    kinds: list[KindCluster] = field(default_factory=list)
     recognised: list[Recognised] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)
     inside_node: bool = False
@@ -267,7 +267,7 @@ def _kind(file: str, document: Document, found: Found) -> str:
     version = next(filter(None, images), None)
     patches = tuple(_embedded(file, document, content, found))
     patches += tuple(patch for node in nodes for patch in _embedded(file, document, node, found))
-    found.kinds.append(Kind(file, document, patches))
+    found.kinds.append(KindCluster(file, document, patches))
     found.inside_node = True
     for patch in patches:
         if patch.content.get("kind") == "ClusterConfiguration":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from k8strace import _core
 from k8strace.components import component_of
@@ -21,7 +21,7 @@ from k8strace.statistics.errors import Errors
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.statistics.rounding import round_to_sum
-from k8strace.tables import ArrowExport, Table, require
+from k8strace.tables import ArrowExport, Table, column_of, require
 
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
@@ -95,8 +95,13 @@ class QuantileParts(ArrowExport):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> Composition:
-        return self.groups[index]
+    @overload
+    def __getitem__(self, at: int) -> Composition: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: int | str) -> Composition | _core.Column:
+        """A group by its place, or a column by its name. Raises KeyError."""
+        return column_of(self._arrow(), at) if isinstance(at, str) else self.groups[at]
 
     @property
     def parts(self) -> Table:

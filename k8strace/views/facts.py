@@ -190,7 +190,7 @@ def _torn(spans: Spans) -> Iterator[Finding]:
 
 
 def _no_requests(spans: Spans, requests: Requests) -> Iterator[Finding]:
-    if requests.counts["requests"]:
+    if requests.joined.counts["requests"]:
         return
     services = sorted({clean(each["service"] or "unnamed", 40) for each in spans.processes})
     seen = f"they come from {', '.join(services[:8])}" if services else "there are no spans"
@@ -290,7 +290,7 @@ def roles_in_trace(requests: Requests, prefix: str) -> Counter[str]:
 
 
 def _set_aside(requests: Requests) -> Iterator[Finding]:
-    aside = requests.ledger.set_aside
+    aside = requests.joined.ledger.set_aside
     if aside["root_missing"]:
         yield _root_missing(requests, aside["root_missing"])
     if aside["orphan"]:
@@ -369,7 +369,7 @@ def _dropped(spans: Spans) -> Iterator[Finding]:
 
 
 def _clocks(requests: Requests) -> Iterator[Finding]:
-    for row in requests.clock_offsets:
+    for row in requests.joined.clock_offsets:
         between = f"{clean(row['server'], 60)} and {clean(row['client'], 60)}"
         if row["verdict"] == "contradiction":
             text = (

@@ -137,7 +137,7 @@ def _kind(kind: int | None) -> str:
 @html_of.register
 def _requests(requests: Requests) -> str:
     """The slowest few with their compositions, and the ledger of all spans."""
-    counts, ledger = requests.counts, requests.ledger
+    counts, ledger = requests.joined.counts, requests.joined.ledger
     short = requests.where(long_running=False)
     shown = short or requests
     title = (

@@ -78,7 +78,7 @@ def pods_lines(pods: Pods, look: Look, *, most: int = MOST_ROWS) -> list[Text]:
     if not len(slow):
         return []
     shown = list(slow[:most])
-    totals = _in_groups(pods.start_totals())
+    totals = _in_groups(pods.start_totals)
     used = [group for group in GROUPS if totals[group]]
     head: list[Text | str] = [Text(cell, style="dim") for cell in ("pod", "start", *used)]
     rows = [head]
@@ -103,7 +103,7 @@ def pods_lines(pods: Pods, look: Look, *, most: int = MOST_ROWS) -> list[Text]:
 
 def _most_of(pods: Pods, look: Look) -> list[Text]:
     """The largest parts of all starts."""
-    totals = pods.start_totals()
+    totals = pods.start_totals
     pieces = [
         Text.assemble((part, component_colour(component_of(part))), f" {duration(ns)}")
         for part, ns in largest_first(totals)[:6]
@@ -162,7 +162,7 @@ def pods_record(pods: Pods) -> dict[str, Any]:
         "count": len(pods),
         "syncs": len(pods.syncs),
         "probes": len(pods.probes),
-        "start_parts": pods.start_totals(),
+        "start_parts": pods.start_totals,
         "pods": [_pod_record(pod) for pod in pods],
         "housekeeping": list(pods.housekeeping),
     }
@@ -258,6 +258,6 @@ def pods_html(pods: Pods) -> str:
     ]
     return page(
         facts(count(len(pods), "pod"), count(len(pods.syncs), "sync"), count(len(pods.probes), "probe")),
-        swatches(parts_of(dict(pods.start_totals()))),
+        swatches(parts_of(dict(pods.start_totals))),
         table(("slowest to start", "start", "started", "largest parts"), rows, "lrll"),
     )

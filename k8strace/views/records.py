@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ _LAST: Final = (
     "conflicts",
     "audit_id",
     "response_bytes",
-    "timed",
+    "has_valid_times",
 )
 _CALL: Final = (
     "method",
@@ -108,6 +108,11 @@ def _repairs(requests: Requests) -> dict[int | None, list[str]]:
 # ── The report ────────────────────────────────────────────────────────────────────────────────────
 
 
+def _rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table as JSON has them: their times are in ns."""
+    return [{name: value for name, value in row.items() if not name.endswith("_time")} for row in rows]
+
+
 def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) -> dict[str, Any]:
     """
     The report as one object. Counts are of everything that was read; `selected` and what follows, of the selection.
@@ -117,7 +122,8 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
         joined: All requests of the same join.
         wanted: What to group by, with which quantiles, in which order, and how many of the longest requests to add.
     """
-    ledger, counts = joined.ledger, joined.counts
+    everything = joined.joined
+    ledger, counts = everything.ledger, everything.counts
     return {
         "batches": joined.spans.counts["batches"],
         "spans": len(joined.spans),
@@ -132,9 +138,9 @@ def report_record(attribution: Attribution, joined: Requests, wanted: Wanted) ->
         "sources": _sources(joined),
         "processes": _processes(joined),
         "issues": _issues(joined),
-        "clock_offsets": list(joined.clock_offsets),
-        "findings": wanted.findings(attribution.requests),
-        "stalls": list(attribution.requests.stalls()),
+        "clock_offsets": _rows(everything.clock_offsets),
+        "findings": _rows(wanted.findings(attribution.requests)),
+        "stalls": _rows(attribution.requests.stalls()),
         "method": attribution.method,
         "selected": len(attribution),
         "long_running": len(attribution.requests.where(long_running=True)),

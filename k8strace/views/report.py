@@ -66,7 +66,7 @@ def report_lines(attribution: Attribution, joined: Requests, look: Look, wanted:
         _headline(attribution, joined, look),
         breakdown_lines(attribution, look, wanted),
         *_slowest(attribution, look, wanted.slowest),
-        pods_lines(pods(joined), look) if joined.counts["syncs"] else [],
+        pods_lines(pods(joined), look) if joined.joined.counts["syncs"] else [],
         *_data(joined, found, look, in_full=wanted.verbose or any(each.wrong for each in found)),
     ]
     return [line for section in sections if section for line in (*section, Text())][:-1]
@@ -158,9 +158,9 @@ def _overall(attribution: Attribution) -> Band | None:
 
 def _in_short(joined: Requests, look: Look) -> list[Text]:
     """What was read and what became of it, where nothing is wrong with it."""
-    spans, ledger = joined.spans, joined.ledger
+    spans, ledger = joined.spans, joined.joined.ledger
     used, aside = sum(ledger.used.values()), sum(ledger.set_aside.values())
-    traces, batches = count(joined.counts["traces"], "trace"), count(spans.counts["batches"], "batch")
+    traces, batches = count(joined.joined.counts["traces"], "trace"), count(spans.counts["batches"], "batch")
     return [
         *wrapped(f"Read: {count(len(spans), 'span')} in {traces}, {batches}.", look, indent=0, style="dim"),
         *wrapped(
@@ -177,7 +177,7 @@ def _in_short(joined: Requests, look: Look) -> list[Text]:
 
 def _what_was_read(joined: Requests, look: Look) -> list[Text]:
     spans = joined.spans
-    traces = count(joined.counts["traces"], "trace")
+    traces = count(joined.joined.counts["traces"], "trace")
     rest = f"{count(len(spans), 'span')} in {traces}, {count(spans.counts['batches'], 'batch')}"
     return [*heading(look, "Read", rest), *_sources(joined, look), *_processes(joined, look)]
 
@@ -236,7 +236,7 @@ def _versions(process: Process) -> str:
 
 
 def _ledger(joined: Requests, look: Look) -> list[Text]:
-    ledger = joined.ledger
+    ledger = joined.joined.ledger
     used, aside = sum(ledger.used.values()), sum(ledger.set_aside.values())
     total = f"{ledger.spans:,} spans = {used:,} used + {aside:,} set aside"
     rows = [
@@ -306,7 +306,7 @@ def requests_lines(attribution: Attribution, selected: Requests, look: Look, lim
 
 def _not_listed(listed: Requests, selected: Requests, look: Look) -> list[Text]:
     """How many of the selected requests cannot be in a table by duration, and why."""
-    untimed = len(selected.where(timed=False))
+    untimed = len(selected.where(has_valid_times=False))
     open_ended = selected.where(long_running=True)
     told = []
     if len(open_ended) and not any(listed.column("long_running")):

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 __all__ = ["LONGEST_NS", "Change"]
 
-Kind: TypeAlias = Literal["faster", "without", "latency", "plus", "cached", "single", "same_node"]
+ChangeKind: TypeAlias = Literal["faster", "without", "latency", "plus", "cached", "single", "same_node"]
 
 LONGEST_NS: Final = 10**15
 """Longest time of a change: eleven days."""
@@ -33,7 +33,7 @@ class Change:
         Change(etcd 2 times as fast)
     """
 
-    kind: Kind
+    kind: ChangeKind
     part: str = ""
     """Empty where the change is about requests."""
     factor: Fraction = Fraction(1)

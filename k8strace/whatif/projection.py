@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
 from k8strace import _core
-from k8strace.requests import Request, Requests
-from k8strace.tables import ArrowExport
+from k8strace.requests import Requests
+from k8strace.tables import ArrowExport, column_of
 from k8strace.whatif.changes import Change
 from k8strace.whatif.edits import Edits
 
@@ -142,15 +143,19 @@ class Projection(ArrowExport):
     def __len__(self) -> int:
         return len(self._requests)
 
-    def __getitem__(self, request: Request | int) -> Estimate:
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Estimate: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: SupportsIndex | str) -> Estimate | _core.Column:
         """
-        What one request would take, and the bounds that the dependences among its spans leave open.
+        What one request would take, and the bounds that the dependences among its spans leave open; by name a column.
 
         Args:
-            request: The request, or its index among all joined ones.
+            at: The request, or its index among all joined ones; or the name of a column.
 
         Raises:
-            KeyError: It is not among those that were timed anew.
+            KeyError: It is not among those that were timed anew, or there is no such column.
 
         Examples:
             >>> import k8strace
@@ -159,7 +164,9 @@ class Projection(ArrowExport):
             >>> k8strace.attribute(slow).what_if(k8strace.Change.faster("etcd", 1))[slow[0]].value == slow[0].wall_ns
             True
         """
-        index = request if isinstance(request, int) else request.request
+        if isinstance(at, str):
+            return column_of(self._arrow(), at)
+        index = operator.index(at)
         if index not in self._members:
             raise KeyError(f"request {index} is not one of the {len(self):,} that were timed anew here")
         before = self._before[index]

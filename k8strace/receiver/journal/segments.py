@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from k8strace.receiver.journal.frames import Layout, Sealed
     from k8strace.receiver.journal.storage import Storage
 
-__all__ = ["Rules", "SegmentName", "Segments", "Tally", "segments_in"]
+__all__ = ["JournalCounts", "Rules", "SegmentName", "Segments", "segments_in"]
 
 OPEN: Final = ".open"
 DAMAGED: Final = ".damaged"
@@ -92,7 +92,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Tally:
+class JournalCounts:
     """What happened so far. Written by one thread."""
 
     batches: int = 0
@@ -124,7 +124,7 @@ class Segments:
         storage: Storage,
         layout: Layout,
         rules: Rules,
-        tally: Tally,
+        tally: JournalCounts,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from k8strace.receiver.intake.sink import UnavailableError
 from k8strace.receiver.journal.frames import Plain, Sealed, Zstd, layout_of, seal
 from k8strace.receiver.journal.recovery import Recovered, recover
-from k8strace.receiver.journal.segments import Rules, Segments, Tally
+from k8strace.receiver.journal.segments import JournalCounts, Rules, Segments
 from k8strace.receiver.journal.storage import OsStorage, Storage
 from k8strace.receiver.metrics.exposition import WRITE_LIMITS_NS, Histogram, Reading, Values, one
 
@@ -128,7 +128,7 @@ class Journal:
         self.syncs = Histogram(WRITE_LIMITS_NS)
         """How long the disk took to write and sync."""
         self._on_trouble = on_trouble
-        self._tally = Tally()
+        self._tally = JournalCounts()
         self._trouble = _Trouble()
         self._changed = Condition()
         self._queue: deque[_Waiting] = deque()

@@ -64,15 +64,15 @@ def observe(requests: Requests) -> list[Observed]:
     components = _components(attribute(requests))
     flags = zip(
         requests.column("long_running"),
-        requests.column("timed"),
+        requests.column("has_valid_times"),
         requests.column("incomplete_cause"),
         _updates(requests),
         requests.column("counted_in"),
         strict=True,
     )
     return [
-        Observed._make((*facts, parts, timed and not long_running, cause, update, around is not None))
-        for facts, parts, (long_running, timed, cause, update, around) in zip(
+        Observed._make((*facts, parts, valid and not long_running, cause, update, around is not None))
+        for facts, parts, (long_running, valid, cause, update, around) in zip(
             zip(*known, strict=True), components, flags, strict=True
         )
     ]

@@ -209,6 +209,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
             Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[row(call)]))),
         ),
         ("start_time", arrow::instant_column(calls.iter().map(|call| Some(joined.start[row(call)])))),
+        ("end_time", arrow::instant_column(calls.iter().map(|call| Some(joined.end[row(call)])))),
         (
             "client_ns",
             Arc::new(Int64Array::from_iter(

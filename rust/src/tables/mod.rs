@@ -43,7 +43,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let (pre, tail) = outside(joined);
     let causes = completeness::causes(joined, &calls.iter().map(|calls| calls.unpaired).collect::<Vec<_>>());
     let raw = &c.spans.start_time_unix_nano;
-    let timed = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
+    let has_valid_times = |row: usize| bad_time(raw[row], c.spans.end_time_unix_nano[row]).is_none();
     let instance = |row: usize| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref();
     let caller = |&row: &u32| {
         let process = (row != NONE).then(|| joined.processes.of(c, row as usize) as usize);
@@ -102,7 +102,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("caller_ns", Arc::new(Int64Array::from_iter(callers().map(|row| row.map(caller_ns))))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
-        ("timed", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(timed(row)))))),
+        ("has_valid_times", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(has_valid_times(row)))))),
         ("complete", Arc::new(BooleanArray::from_iter(causes.iter().map(|cause| Some(cause.is_none()))))),
         (
             "incomplete_cause",
@@ -255,6 +255,7 @@ pub fn clock_offsets(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("high_ns", ns(|o| Some(o.high_ns).filter(|&high| high != i64::MAX))),
         ("drift_ppm", Arc::new(Float64Array::from_iter_values(offsets.iter().map(|o| o.drift * 1e6)))),
         ("at_unix_nano", ns(|o| Some(o.at))),
+        ("at_time", instant_column(offsets.iter().map(|o| Some(o.at)))),
         ("pairs", numbers(offsets.iter().map(|o| o.pairs))),
         ("set_aside", numbers(offsets.iter().map(|o| o.set_aside))),
     ])

@@ -84,7 +84,7 @@ fn times(rows: &[u32], at: &[i64]) -> ArrayRef {
     instant_column(rows.iter().map(|&row| Some(at[row as usize])))
 }
 
-fn is_timed(joined: &Joined, row: u32) -> bool {
+fn has_valid_times(joined: &Joined, row: u32) -> bool {
     let s = &joined.columns.spans;
     bad_time(s.start_time_unix_nano[row as usize], s.end_time_unix_nano[row as usize]).is_none()
 }
@@ -126,7 +126,10 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("detached_spans", numbers(rows.iter().map(detached))),
         ("async_tail_ns", numbers(rows.iter().map(tail))),
         ("error", texts.error(rows)),
-        ("timed", Arc::new(BooleanArray::from_iter(rows.iter().map(|&row| Some(is_timed(joined, row)))))),
+        (
+            "has_valid_times",
+            Arc::new(BooleanArray::from_iter(rows.iter().map(|&row| Some(has_valid_times(joined, row))))),
+        ),
         ("complete", Arc::new(BooleanArray::from_iter(rows.iter().map(complete)))),
     ])
 }

@@ -113,6 +113,8 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("configuration", around("configuration")?),
         ("operation", around("operation")?),
         ("start_unix_nano", Arc::new(Int64Array::from_iter_values(rows().map(|row| joined.start[row])))),
+        ("start_time", arrow::instant_column(rows().map(|row| Some(joined.start[row])))),
+        ("end_time", arrow::instant_column(rows().map(|row| Some(joined.end[row])))),
         ("client_ns", Arc::new(Int64Array::from_iter_values(calls.iter().map(length).map(u64::cast_signed)))),
         (
             "timeout_ns",

@@ -1,0 +1,178 @@
+"""
+What holds for every table that a result gives out.
+
+The tables are found by walking the properties of the results' classes, so a new one is tested as well.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cached_property
+
+import pytest
+
+import k8strace
+from k8strace.tables import ArrowExport
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow says the types")
+
+NODE = "tests/data/node/k8s-1.37_kubelet.otlp.zst"
+
+
+def tables_of(thing):
+    """Name → every property of it that is a table."""
+    properties = inspect.getmembers_static(
+        type(thing), lambda it: isinstance(it, (property, cached_property))
+    )
+    values = {name: getattr(thing, name) for name, _ in properties if not name.startswith("_")}
+    return {name: value for name, value in values.items() if isinstance(value, ArrowExport)}
+
+
+@pytest.fixture(scope="module")
+def requests(capture_136):
+    return k8strace.join(k8strace.read(capture_136))
+
+
+@pytest.fixture(scope="module")
+def pods():
+    return k8strace.pods(k8strace.read(NODE))
+
+
+@pytest.fixture(scope="module")
+def results(requests, pods):
+    """Name → every result, and what its methods give."""
+    attribution = k8strace.attribute(requests)
+    few, stream = requests.where(verb="delete"), k8strace.RequestStream()
+    stream.feed(requests.spans, now_ns=0)
+    return {
+        "Spans": requests.spans,
+        "Requests": requests,
+        "Joined": requests.joined,
+        "Request": requests.slowest(1)[0],
+        "Attribution": attribution,
+        "Breakdown": attribution.by("verb", "resource"),
+        "Projection": k8strace.attribute(few).what_if(k8strace.Change.faster("etcd", 2)),
+        "QuantileParts": attribution.quantile(0.99),
+        "Comparison": k8strace.compare(few, requests.where(verb="get"), by=()),
+        "Pods": pods,
+        "Syncs": pods.syncs,
+        "StreamedRequests": stream.flush(),
+        "Audit": k8strace.Audit(requests, b""),
+        "findings": requests.findings(),
+        "stalls": requests.stalls(),
+        "cost": requests.cost("client"),
+        "etcd_usage": requests.etcd_usage("verb"),
+        "estimate_totals": requests.estimate_totals(0.5),
+        "with_attributes": requests.spans.with_attributes("http.target"),
+    }
+
+
+@pytest.fixture(scope="module")
+def tables(results):
+    """Name → every table: the results that are some, and all properties that are."""
+    found = {name: result for name, result in results.items() if isinstance(result, ArrowExport)}
+    for name, result in results.items():
+        found |= {f"{name}.{each}": table for each, table in tables_of(result).items()}
+    return found
+
+
+def test_every_class_of_the_menu_that_is_a_table_is_among_the_results(tables):
+    """Parts of the menu that are tables are made above, or what is tested below is not of all."""
+    menu = [getattr(k8strace, name) for name in k8strace.__all__]
+    classes = {each for each in menu if inspect.isclass(each) and issubclass(each, ArrowExport)}
+    made = {each for table in tables.values() for each in type(table).__mro__}
+    assert not classes - made
+
+
+def test_a_table_gives_its_columns_by_name(tables):
+    """`[]` with a name, as `column`. Statistics of a comparison are asked for by name too: it has `column` only."""
+    for where, table in tables.items():
+        handed_over = pa.table(table)
+        assert list(table.column_names) == handed_over.schema.names, where
+        for name in table.column_names[:2]:
+            assert len(table.column(name)) == handed_over.num_rows, (where, name)
+            if not isinstance(table, k8strace.Comparison):
+                assert list(table[name]) == list(table.column(name)), (where, name)
+        with pytest.raises(KeyError, match=f"no column 'colour'.*{table.column_names[0]}"):
+            table.column("colour")
+
+
+def test_integers_are_signed_and_ids_have_one_type(tables):
+    for where, table in tables.items():
+        for field in pa.table(table).schema:
+            assert not pa.types.is_unsigned_integer(field.type), (where, field)
+            if re.fullmatch(r"(\w+_)?(trace|span)_id", field.name):
+                assert field.type == pa.large_string(), (where, field)
+
+
+def test_times_are_timestamps_beside_their_nanoseconds(tables):
+    """`start_unix_nano` has `start_time` beside it, OTLP's `start_time_unix_nano` too; what has a length, an end."""
+    for where, table in tables.items():
+        schema = pa.table(table).schema
+        for name in schema.names:
+            if name.endswith("_unix_nano"):
+                told = re.sub("(_time)?_unix_nano$", "_time", name)
+                assert schema.field(told).type == pa.timestamp("ns", "UTC"), (where, name)
+        if {"start_time", "wall_ns"} <= {*schema.names} or {"start_time", "client_ns"} <= {*schema.names}:
+            assert schema.field("end_time").type == pa.timestamp("ns", "UTC"), where
+
+
+def test_what_needs_no_argument_is_a_property():
+    """A noun is a property; a method takes options, or its name says what it does."""
+    verbs = {"outermost", "record", "flush"}
+    for name in k8strace.__all__:
+        thing = getattr(k8strace, name)
+        for method, function in vars(thing).items() if inspect.isclass(thing) else ():
+            if inspect.isfunction(function) and not method.startswith(("_", "to_")):
+                assert len(inspect.signature(function).parameters) > 1 or method in verbs, (name, method)
+
+
+# ── A selection is what it says ───────────────────────────────────────────────────────────────────
+
+
+def test_every_table_of_selected_requests_is_about_them(requests):
+    """The rows of the whole table whose `request` was selected. `spans` and `joined` are of all, and say so."""
+    whole = tables_of(requests)
+    assert whole.keys() == {"etcd_calls", "webhook_calls", "repairs", "issues", "spans"}
+    del whole["spans"]
+    listed = requests.where(verb="list")
+    for selection in (listed, requests.slowest(7), requests[10:300], requests[:0], [requests.slowest(1)[0]]):
+        chosen = {request.index for request in selection}
+        of = tables_of(selection[0] if isinstance(selection, list) else selection)
+        for name, table in whole.items():
+            assert list(of[name]) == [row for row in table if row["request"] in chosen], name
+    assert all(len(table) for table in tables_of(requests.where(verb="create")).values())
+
+
+def test_every_table_of_selected_pods_is_about_them(pods):
+    """The rows of their pods, or of their syncs."""
+    whole = tables_of(pods)
+    for selection in (pods.where(started=True), pods.slowest(3), pods[:0]):
+        uids, syncs = {*selection["pod_uid"]}, {*selection.syncs["sync"]}
+        for name, table in tables_of(selection).items():
+            rows = k8strace.Table(whole[name]._arrow())
+            about = {
+                "pod_uid": lambda row, uids=uids: row["pod_uid"] in uids,
+                "sync": lambda row, syncs=syncs: row["sync"] in syncs,
+            }
+            key = next((key for key in about if key in rows.column_names), None)
+            expected = [row for row in rows if key and about[key](row)]
+            assert list(k8strace.Table(table._arrow())) == expected, name
+
+
+def test_every_table_of_an_attribution_is_of_what_was_divided(requests):
+    some = requests.where(verb="list")
+    chosen = {*some["request"]}
+    divided = k8strace.Table(k8strace.attribute(some)._arrow())
+    whole = k8strace.Table(k8strace.attribute(requests)._arrow())
+    assert list(divided) == [row for row in whole if row["request"] in chosen]
+    assert k8strace.attribute(some)["ns"].to_pylist() == divided["ns"].to_pylist()
+
+
+def test_groups_are_found_by_the_values_of_their_keys(requests):
+    groups = k8strace.attribute(requests).by("verb", "resource")
+    for group in groups:
+        assert groups[tuple(group.keys.values())] is group
+    with pytest.raises(KeyError):
+        groups["fly", "pods"]
