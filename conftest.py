@@ -19,6 +19,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parent
+SLOW_SECONDS = 1.0
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 
 collect_ignore = ["docs/conf.py", "tests/typing"]  # read by sphinx, and by mypy
@@ -60,6 +61,36 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with _locked(run / "turn", fcntl.LOCK_EX) as turn, _locked(run / "machine", how):
         fcntl.flock(turn, fcntl.LOCK_UN)
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """How much processor time the test takes, whatever else the machine does."""
+    before = _cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("cpu_seconds", _cpu_seconds() - before))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that should be marked `slow`, so that `-m "not slow"` stays quick."""
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.getreports(each)]
+    took = {
+        report.nodeid: dict(report.user_properties).get("cpu_seconds", 0)
+        for report in reports
+        if report.when == "call" and "slow" not in report.keywords
+    }
+    late = sorted(((cpu, test) for test, cpu in took.items() if cpu > SLOW_SECONDS), reverse=True)
+    if late:
+        terminalreporter.section(f"take more than {SLOW_SECONDS:g} s of processor time: mark them slow")
+        for cpu, test in late:
+            terminalreporter.line(f"{cpu:6.2f} s  {test}")
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @contextmanager

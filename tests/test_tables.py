@@ -1,16 +1,16 @@
 """
 What holds for every table that a result gives out.
 
-The tables are found by walking the properties of the results' classes, so a new one is tested as well.
+`results` finds them, so that a new one is tested as well.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from functools import cached_property
 
 import pytest
+from results import results_of, tables_among, tables_of
 
 import k8strace
 from k8strace.tables import ArrowExport
@@ -18,15 +18,6 @@ from k8strace.tables import ArrowExport
 pa = pytest.importorskip("pyarrow", reason="pyarrow says the types")
 
 NODE = "tests/data/node/k8s-1.37_kubelet.otlp.zst"
-
-
-def tables_of(thing):
-    """Name → every property of it that is a table."""
-    properties = inspect.getmembers_static(
-        type(thing), lambda it: isinstance(it, (property, cached_property))
-    )
-    values = {name: getattr(thing, name) for name, _ in properties if not name.startswith("_")}
-    return {name: value for name, value in values.items() if isinstance(value, ArrowExport)}
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +31,8 @@ def pods():
 
 
 @pytest.fixture(scope="module")
-def results(requests, pods):
-    """Name → every result, and what its methods give."""
-    attribution = k8strace.attribute(requests)
-    few, stream = requests.where(verb="delete"), k8strace.RequestStream()
-    stream.feed(requests.spans, now_ns=0)
-    return {
-        "Spans": requests.spans,
-        "Requests": requests,
-        "Joined": requests.joined,
-        "Request": requests.slowest(1)[0],
-        "Attribution": attribution,
-        "Breakdown": attribution.by("verb", "resource"),
-        "Projection": k8strace.attribute(few).what_if(k8strace.Change.faster("etcd", 2)),
-        "QuantileParts": attribution.quantile(0.99),
-        "Comparison": k8strace.compare(few, requests.where(verb="get"), by=()),
-        "Pods": pods,
-        "Syncs": pods.syncs,
-        "StreamedRequests": stream.flush(),
-        "Audit": k8strace.Audit(requests, b""),
-        "findings": requests.findings(),
-        "stalls": requests.stalls(),
-        "cost": requests.cost("client"),
-        "etcd_usage": requests.etcd_usage("verb"),
-        "estimate_totals": requests.estimate_totals(0.5),
-        "with_attributes": requests.spans.with_attributes("http.target"),
-    }
-
-
-@pytest.fixture(scope="module")
-def tables(results):
-    """Name → every table: the results that are some, and all properties that are."""
-    found = {name: result for name, result in results.items() if isinstance(result, ArrowExport)}
-    for name, result in results.items():
-        found |= {f"{name}.{each}": table for each, table in tables_of(result).items()}
-    return found
+def tables(requests, pods):
+    return tables_among(results_of(requests, pods))
 
 
 def test_every_class_of_the_menu_that_is_a_table_is_among_the_results(tables):
