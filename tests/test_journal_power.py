@@ -13,7 +13,7 @@ from lying_storage import Faults, Inode, LyingStorage
 from k8strace.receiver import Journal, UnavailableError, replay
 from k8strace.receiver.journal.frames import Plain, Zstd, seal
 from k8strace.receiver.journal.recovery import recover
-from k8strace.receiver.journal.segments import Rules, Segments, Tally
+from k8strace.receiver.journal.segments import JournalCounts, Rules, Segments
 
 LAYOUTS = {"plain": Plain, "zstd": Zstd}
 KEEP = Rules(segment_bytes=900, segment_age_s=1e9, retain_bytes=None, retain_age_s=None)
@@ -45,7 +45,7 @@ def write(disk: LyingStorage, layout, rules, batches: list[list[bytes]], history
     """What the journal's thread does, from start to close, with every group told to the sender."""
     try:
         recover(disk)
-        segments = Segments(disk, layout, rules, Tally(), clock=lambda: disk.now_s)
+        segments = Segments(disk, layout, rules, JournalCounts(), clock=lambda: disk.now_s)
     except OSError:  # the power is gone
         return
     for group in batches:
