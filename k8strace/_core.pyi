@@ -28,14 +28,18 @@ __all__ = [
     "Table",
     "__version__",
     "decode",
+    "dependencies",
+    "find_traces",
     "inflate_all",
     "join",
     "json_to_wire",
     "json_to_wire_within",
     "json_too_deep",
     "make_table",
+    "operations",
     "screen",
     "split_frames",
+    "trace_rows",
     "varints",
     "wire_to_json",
 ]
@@ -484,3 +488,29 @@ def json_to_wire_within(text: bytes, limit: int, /) -> bytes | None:
 
 def json_too_deep(text: bytes, limit: int, /) -> int | None:
     """Where JSON is deeper than `limit` objects and arrays; None if it is not."""
+
+_Asked: TypeAlias = tuple[
+    str | None,
+    str | None,
+    int | None,
+    bool | None,
+    tuple[int, int],
+    tuple[int, int],
+    Sequence[tuple[str, str]],
+]
+"""
+What a span must be like: service, name, kind, whether it failed, start from and to, duration from and to (ns, both
+included), and attributes as text. None asks for nothing.
+"""
+
+def find_traces(takes: Sequence[SpanColumns], wanted: _Asked, limit: int) -> list[str]:
+    """Ids of the traces with a span that is all of it, the one with the latest such span first."""
+
+def trace_rows(takes: Sequence[SpanColumns], trace_ids: Sequence[bytes]) -> list[list[tuple[int, int]]]:
+    """For each trace, (take, row) of its spans in the order in which they came."""
+
+def operations(takes: Sequence[SpanColumns]) -> list[tuple[str, str, int]]:
+    """Every (service, span name, kind), sorted."""
+
+def dependencies(takes: Sequence[SpanColumns], start: tuple[int, int]) -> list[tuple[str, str, int]]:
+    """(service of the parent, service of the child, children that began in this time, both ends included), sorted."""

@@ -17,6 +17,7 @@ FLOW = [
     "encode",
     "screen",
     "arrow",
+    "search",
     "join",
     "attribute",
     "stream",

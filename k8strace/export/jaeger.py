@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from k8strace.export.told import NOTHING, Told, chosen_rows, told
 from k8strace.requests import Requests
+from k8strace.spans import Spans
 
-__all__ = ["jaeger", "traces"]
+__all__ = ["SpanWriter", "TraceWriter", "jaeger", "traces"]
 
 _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _CODES: Final = {1: "OK", 2: "ERROR"}
@@ -21,6 +22,9 @@ _TYPES: Final[dict[int, tuple[str, str]]] = {
     3: ("int64", "int_value"),
     4: ("float64", "double_value"),
 }
+SAFE: Final = (1 << 53) - 1
+"""Beyond, JavaScript rounds: Jaeger writes such numbers as text."""
+
 _COLUMNS: Final = (
     "trace_id",
     "span_id",
@@ -51,39 +55,66 @@ def jaeger(requests: Requests) -> Iterator[bytes]:
 def traces(requests: Requests) -> Iterator[dict[str, Any]]:
     """Each trace as Jaeger's UI has it, in the order in which they came."""
     known = told(requests)
-    spans = requests.spans
-    columns = {name: spans.column(name) for name in _COLUMNS}
     rows_of: dict[str | None, list[int]] = {}
-    ids = columns["trace_id"].to_pylist()
+    ids = requests.spans.column("trace_id").to_pylist()
+    writer = SpanWriter(requests.spans, known)
     for row in chosen_rows(requests, known):
         rows_of.setdefault(ids[row], []).append(row)
-    writer = _Writer(requests, columns, known)
-    return (writer.trace(trace, rows) for trace, rows in rows_of.items() if trace is not None)
+    for trace_id, rows in rows_of.items():
+        if trace_id is not None:
+            trace = TraceWriter(trace_id)
+            trace.add(writer, rows)
+            yield trace.document()
 
 
-class _Writer:
-    def __init__(self, requests: Requests, columns: dict[str, Any], known: dict[int, Told]) -> None:
-        spans = requests.spans
+class TraceWriter:
+    """One trace, out of the spans that one or more writers have of it."""
+
+    def __init__(self, trace_id: str) -> None:
+        self.trace_id = trace_id
+        self.warnings: list[str] = []
+        """About the trace as a whole."""
+        self._spans: list[dict[str, Any]] = []
+        self._keys: dict[str, str] = {}
+        self._processes: dict[str, Any] = {}
+
+    def add(self, writer: SpanWriter, rows: Sequence[int]) -> None:
+        """Adds these rows of a writer's spans."""
+        for row in rows:
+            identity, process = writer.process(row)
+            key = self._keys.setdefault(identity, f"p{len(self._keys) + 1}")
+            self._processes[key] = process
+            if writer.has_id(row):
+                self._spans.append(writer.span(self.trace_id, row, key))
+
+    def document(self) -> dict[str, Any]:
+        """As Jaeger's UI has it."""
+        return {
+            "traceID": self.trace_id,
+            "spans": self._spans,
+            "processes": self._processes,
+            "warnings": self.warnings or None,
+        }
+
+
+class SpanWriter:
+    """Spans, and what is told of each row."""
+
+    def __init__(self, spans: Spans, known: Mapping[int, Told]) -> None:
         self._known = known
-        self._columns = columns
+        self._columns = {name: spans.column(name) for name in _COLUMNS}
         self._lists = {name: spans.column(name) for name in ("attributes", "events", "links")}
         self._scopes = list(spans.scopes)
         self._resources = spans.resources.column("attributes")
         self._processes: dict[int, tuple[str, dict[str, Any]]] = {}
 
-    def trace(self, trace_id: str, rows: Sequence[int]) -> dict[str, Any]:
-        processes: dict[str, Any] = {}
-        keys: dict[str, str] = {}
-        found = []
-        for row in rows:
-            identity, process = self._process(
-                self._scopes[self._columns["scope_spans"][row]]["resource_spans"]
-            )
-            key = keys.setdefault(identity, f"p{len(keys) + 1}")
-            processes[key] = process
-            if self._columns["span_id"][row] is not None:
-                found.append(self._span(trace_id, row, key))
-        return {"traceID": trace_id, "spans": found, "processes": processes, "warnings": None}
+    def has_id(self, row: int) -> bool:
+        """Jaeger has no spans without one."""
+        return self._columns["span_id"][row] is not None
+
+    def process(self, row: int) -> tuple[str, dict[str, Any]]:
+        """What the process of a span is known by, and what is told of it."""
+        return self._process(self._scopes[self._columns["scope_spans"][row]]["resource_spans"])
 
     def _process(self, resource: int) -> tuple[str, dict[str, Any]]:
         if resource not in self._processes:
@@ -94,7 +125,8 @@ class _Writer:
             self._processes[resource] = (json.dumps(process), process)
         return self._processes[resource]
 
-    def _span(self, trace_id: str, row: int, process: str) -> dict[str, Any]:
+    def span(self, trace_id: str, row: int, process: str) -> dict[str, Any]:
+        """One span, of the process with this key."""
         value = {name: column[row] for name, column in self._columns.items()}
         start_us, end_us = (value[f"{edge}_time_unix_nano"] // 1000 for edge in ("start", "end"))
         known = self._known.get(row, NOTHING)
@@ -162,6 +194,8 @@ def _typed(each: dict[str, Any]) -> Tag:
         value = each[column]
         if isinstance(value, float) and not math.isfinite(value):
             return _tag(each["key"], str(value))
+        if kind == "int64" and abs(value) > SAFE:
+            value = str(value)
         return _tag(each["key"], value, kind)
     if each["bytes_value"] is not None:
         return _tag(each["key"], base64.b64encode(each["bytes_value"]).decode(), "binary")

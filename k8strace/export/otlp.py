@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -10,8 +10,9 @@ from k8strace import _core
 from k8strace.export.protobuf import data, number
 from k8strace.export.told import NOTHING, Told, chosen_rows, told
 from k8strace.requests import Requests
+from k8strace.spans import Spans
 
-__all__ = ["BATCH_SPANS", "otlp", "otlp_json", "otlp_requests"]
+__all__ = ["BATCH_SPANS", "SpanWires", "otlp", "otlp_json", "otlp_requests"]
 
 BATCH_SPANS: Final = 2_000
 """Spans per request: well below what receivers take at once."""
@@ -35,23 +36,33 @@ def otlp_requests(requests: Requests, *, annotated: bool = True) -> Iterator[byt
         requests: Whose spans; if nothing was selected, all that were read, those in no request too.
         annotated: Add what is told of each span.
     """
-    columns = requests.spans._columns
     known = told(requests)
-    rows = chosen_rows(requests, known)
-    scopes = columns.column("scope_spans").to_pylist()
-    of_resource = requests.spans.scopes.column("resource_spans").to_pylist()
-    for start in range(0, len(rows), BATCH_SPANS):
-        out = []
-        for scope, several in groupby(rows[start : start + BATCH_SPANS], key=scopes.__getitem__):
-            members = list(several)
-            spans = [
-                data(2, wire + (attributes_of(known.get(row, NOTHING)) if annotated else b""))
-                for row, wire in zip(members, columns.span_wires(members), strict=True)
-            ]
-            (resource,) = columns.resource_wires([of_resource[scope]])
+    return SpanWires(requests.spans).of(chosen_rows(requests, known), known if annotated else {})
+
+
+class SpanWires:
+    """Rows of a table of spans as requests in wire bytes."""
+
+    def __init__(self, spans: Spans) -> None:
+        self._columns = spans._columns
+        self._scopes = spans.column("scope_spans")
+        self._resources = spans.scopes.column("resource_spans")
+
+    def of(self, rows: Sequence[int], known: Mapping[int, Told]) -> Iterator[bytes]:
+        """At most `BATCH_SPANS` rows each, in their order, with what is told of them."""
+        for start in range(0, len(rows), BATCH_SPANS):
+            yield self._wire(rows[start : start + BATCH_SPANS], known)
+
+    def _wire(self, rows: Sequence[int], known: Mapping[int, Told]) -> bytes:
+        columns, out = self._columns, []
+        for scope, group in groupby(rows, key=self._scopes.__getitem__):
+            members = list(group)
+            several = zip(members, columns.span_wires(members), strict=True)
+            spans = [data(2, wire + attributes_of(known.get(row, NOTHING))) for row, wire in several]
+            (resource,) = columns.resource_wires([self._resources[scope]])
             (around,) = columns.scope_wires([scope])
             out.append(data(1, resource + data(2, around + b"".join(spans))))
-        yield b"".join(out)
+        return b"".join(out)
 
 
 def attributes_of(known: Told) -> bytes:

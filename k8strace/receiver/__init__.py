@@ -14,7 +14,7 @@ from k8strace.receiver.intake.visit import Counts, Intake
 from k8strace.receiver.journal.recovery import Recovered, replay
 from k8strace.receiver.journal.writer import Journal
 from k8strace.receiver.pipeline import Pipeline
-from k8strace.receiver.serving import Places, Receiver, Trust
+from k8strace.receiver.serving import Places, Receiver, Trust, Window
 from k8strace.receiver.transports.asgi import asgi_app
 from k8strace.receiver.transports.grpc_service import add_to_server, server_options
 
@@ -41,6 +41,7 @@ __all__ = [
     "Trust",
     "UnavailableError",
     "Verdict",
+    "Window",
     "add_to_server",
     "asgi_app",
     "replay",

@@ -37,10 +37,12 @@ from k8strace.receiver.transports.readings import connection_readings
 from k8strace.receiver.transports.status import plain_answer, status_app
 
 if TYPE_CHECKING:
+    import grpc
+
     from k8strace.receiver.journal.writer import Journal
     from k8strace.requests import Requests
 
-__all__ = ["Places", "Receiver", "Trust"]
+__all__ = ["Places", "Receiver", "Trust", "Window"]
 
 SERVERS_SHARE: Final = 0.3
 """Of the time to stop, at most so much is for requests that run; all the rest is for the join."""
@@ -49,6 +51,10 @@ CLOSING_SHARE: Final = 0.1
 
 STATUS_CONNECTIONS: Final = 64
 """Probes and scrapes are few; so many places are kept for them, whatever OTLP takes."""
+
+WINDOW_THREADS: Final = 2
+WINDOW_CALLS: Final = 32
+"""Of gRPC at once; beyond, callers are told to come again."""
 
 MEMORY: Final = "memory: acknowledged means held in memory; a crash loses it"
 
@@ -72,11 +78,23 @@ class Trust:
     """Names that HTTP in plain text may be asked for by on this machine, beside IP addresses and localhost."""
 
 
+class Window(NamedTuple):
+    """Something that shows what the receiver holds, over HTTP or over gRPC."""
+
+    kind: str
+    """A word for it in logs and metrics."""
+    addresses: Sequence[Address]
+    application: Any = None
+    """An ASGI application; None if it is over gRPC."""
+    handlers: Sequence[grpc.GenericRpcHandler[Any, Any]] = ()
+    """Of gRPC, if it is over that."""
+
+
 class Bound(NamedTuple):
     """A socket that listens."""
 
     kind: str
-    """ "http" or "metrics"."""
+    """ "http", "metrics", or the kind of a window."""
     address: Address
     """With the port that the system picked."""
     listening: socket.socket
@@ -127,6 +145,8 @@ class Receiver:
         limits: How much is taken.
         trust: Who may send.
         listeners: Each is given all finished requests, as `Pipeline` says.
+        windows: Who else is served: what they show is theirs to know. TLS is for their TCP addresses beyond this
+            machine.
         backlog: Stored batches that are joined before new ones are taken; their requests are not counted again.
         report: Is told in words what went wrong.
 
@@ -148,7 +168,7 @@ class Receiver:
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting with a name
         self,
         stream: SpanStream,
         places: Places,
@@ -157,6 +177,7 @@ class Receiver:
         limits: Limits | None = None,
         trust: Trust | None = None,
         listeners: Sequence[Listener] = (),
+        windows: Sequence[Window] = (),
         backlog: Iterable[StoredBatch] = (),
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
@@ -179,6 +200,7 @@ class Receiver:
         )
         try:
             self._listen(places)
+            self._open(windows)
         except BaseException:
             for bound in self._bound:
                 bound.listening.close()
@@ -205,10 +227,38 @@ class Receiver:
         status = self._sites("metrics", places.metrics, status_app(self.exposition, lambda: self.lacks))
         few = replace(self._limits, connections=min(self._limits.connections, STATUS_CONNECTIONS))
         self.http, self.status = HttpServer(http, self._limits), HttpServer(status, few)
-        self.exposition.readings += connection_readings({"http": self.http, "metrics": self.status})
+        self._connections = {"http": self.http, "metrics": self.status}
+        self.exposition.readings += connection_readings(self._connections)
         tcp, unix = [[a for a in places.grpc if bool(a.path) is on_disk] for on_disk in (False, True)]
         groups = [(self._intakes[-1], tcp), (self._intakes[0], unix)]
         self._grpc = [self._grpc_server(*group) for group in groups if group[1]]
+
+    def _open(self, windows: Sequence[Window]) -> None:
+        few = replace(self._limits, connections=min(self._limits.connections, STATUS_CONNECTIONS))
+        over_http = [window for window in windows if window.application is not None and window.addresses]
+        self._windows = [
+            HttpServer(self._sites(window.kind, window.addresses, window.application), few)
+            for window in over_http
+        ]
+        kinds = [window.kind for window in over_http]
+        self._connections.update(zip(kinds, self._windows, strict=True))
+        self._grpc_windows = {
+            window.kind: self._grpc_window(window)
+            for window in windows
+            if window.handlers and window.addresses
+        }
+
+    def _grpc_window(self, window: Window) -> GrpcServer:
+        import grpc
+
+        server = grpc.server(
+            ThreadPoolExecutor(WINDOW_THREADS, f"k8strace-{window.kind}"),
+            options=server_options(self._limits),
+            maximum_concurrent_rpcs=WINDOW_CALLS,
+        )
+        server.add_generic_rpc_handlers(tuple(window.handlers))
+        tls = None if all(address.local for address in window.addresses) else self._trust.tls
+        return GrpcServer(server, window.addresses, None if tls is None else tls.grpc_credentials())
 
     def _state_readings(self) -> list[Reading]:
         mode = "memory" if self.journal is None else "durable"
@@ -242,22 +292,26 @@ class Receiver:
             tls = self._context(bound)
             # Where there is TLS, the certificate has the name.
             hosts = None if tls or address.path or not address.local else self._trust.hosts
-            answer = plain_answer if kind == "metrics" else otlp_answer
+            answer = otlp_answer if kind == "http" else plain_answer
             sites.append(Site(application, bound.listening, tls, hosts, answer))
         return sites
 
     def _context(self, bound: Bound) -> SSLContext | None:
         tls = self._trust.tls
-        plain = bound.address.path or (bound.kind == "metrics" and bound.address.local)
+        plain = bound.address.path or (bound.kind != "http" and bound.address.local)
         return None if tls is None or plain else tls.ssl_context()
+
+    @property
+    def _servers(self) -> list[GrpcServer | HttpServer]:
+        """All but that of the metrics, which is up before the others and down after them."""
+        return [*self._grpc, self.http, *self._windows, *self._grpc_windows.values()]
 
     def start(self) -> None:
         """Joins the backlog, and takes requests from then on. Meanwhile it says that it is not ready."""
         self.status.start()
         self.pipeline.wait_resumed()
-        for server in self._grpc:
+        for server in self._servers:
             server.start()
-        self.http.start()
 
     # ── What it is like ───────────────────────────────────────────────────────────────────────────
 
@@ -286,13 +340,13 @@ class Receiver:
 
     @property
     def addresses(self) -> dict[str, list[Address]]:
-        """Where it listens, with the ports that the system picked, by "grpc", "http" and "metrics"."""
+        """Where it listens, with the ports that the system picked, by "grpc", "http", "metrics" and kind of window."""
         found: dict[str, list[Address]] = {"grpc": [], "http": [], "metrics": []}
         for server in self._grpc:
             found["grpc"].extend(server.addresses)
         for bound in self._bound:
-            found[bound.kind].append(bound.address)
-        return found
+            found.setdefault(bound.kind, []).append(bound.address)
+        return found | {kind: list(server.addresses) for kind, server in self._grpc_windows.items()}
 
     @property
     def counts(self) -> dict[str, Counts]:
@@ -342,7 +396,7 @@ class Receiver:
 
     def _stop_servers(self, left_s: Callable[[], float]) -> None:
         grace_s = left_s() * 2 / 3  # the rest is for ending what has not ended by itself
-        stops = [*(server.stop for server in self._grpc), self.http.stop]
+        stops = [server.stop for server in self._servers]
         stopping = [threading.Thread(target=stop, args=(grace_s,), daemon=True) for stop in stops]
         for thread in stopping:
             try:

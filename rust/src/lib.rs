@@ -5,7 +5,7 @@
 //! ```text
 //! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ retime ─ python
 //!           └ screen: what a receiver takes      └ stream: the same join, a part at a time
-//!                      columns ─ arrow: tables that other libraries read
+//!                      columns ─ arrow: tables that other libraries read ─ search: which traces somebody looks for
 //! ```
 
 // Half of what the core can do is asked for by Python alone; with it, every function has a caller.
@@ -28,6 +28,9 @@ mod screen;
 
 /// Columns → tables that other libraries read.
 mod arrow;
+
+/// Columns → the traces that somebody looks for.
+mod search;
 
 /// Columns → call trees and requests.
 mod join;

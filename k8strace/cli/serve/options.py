@@ -58,7 +58,7 @@ def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argpar
         usage="k8strace serve [OPTION…]",
     )
     command.set_defaults(run=run)
-    for add in (_listening, _storing, _joining, _limiting, _trusting, _showing):
+    for add in (_listening, _reading, _storing, _joining, _limiting, _trusting, _showing):
         add(command)
 
 
@@ -80,6 +80,38 @@ def _listening(command: argparse.ArgumentParser) -> None:
             help=f"{what}; repeat for more (default {default})",
         )
         command.set_defaults(**{f"{name}_default": default})
+
+
+def _reading(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group(
+        "reading",
+        "Other tools read what is held. Whoever may read sees all spans: beyond this machine a token is needed.",
+    )
+    for name, port, what in (
+        ("query", 16686, "Jaeger's HTTP API, for Grafana's data source and Jaeger's page"),
+        ("query-grpc", 17271, "Jaeger's remote storage, version 2"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            action="append",
+            nargs="?",
+            const=f"localhost:{port}",
+            default=[],
+            metavar="ADDRESS",
+            help=f"{what}; repeat for more (off by default; without ADDRESS localhost:{port})",
+        )
+    group.add_argument(
+        "--query-token-file",
+        type=_path,
+        metavar="FILE",
+        help="bearer tokens of those who may read, one a line; read again when it changes",
+    )
+    group.add_argument(
+        "--hold-spans",
+        type=above_zero,
+        metavar="N",
+        help="spans that are kept to be read, the latest (default 200000, about 100 MiB)",
+    )
 
 
 def _storing(command: argparse.ArgumentParser) -> None:

@@ -82,6 +82,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
     """The receiver, with nothing opened before all arguments are known to be right."""
     places, trust = settings.places_of(asked), settings.trust_of(asked)
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
+    windows, held = settings.windows_of(asked)
     for warning in settings.warnings_of(asked, places, trust):
         LOG.warning(warning)
     check_address_space()
@@ -100,7 +101,8 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
             journal=journal,
             limits=limits,
             trust=trust,
-            listeners=listeners,
+            listeners=[*listeners, *held],
+            windows=windows,
             backlog=settings.backlog_of(journal, stream, _tell_damage),
             report=LOG.error,
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from k8strace.cli.exits import UsageError
-from k8strace.receiver.intake.identity import IdentityError, ServerTls, Tokens
+from k8strace.receiver.intake.identity import Identity, IdentityError, ServerTls, Tokens
 from k8strace.receiver.intake.limits import Limits
 from k8strace.receiver.journal.backlog import StoredBatch, backlog
 from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.journal.writer import Journal
-from k8strace.receiver.serving import Places, Trust
+from k8strace.receiver.pipeline import Listener
+from k8strace.receiver.serving import Places, Trust, Window
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
@@ -28,6 +29,7 @@ __all__ = [
     "stream_of",
     "trust_of",
     "warnings_of",
+    "windows_of",
 ]
 
 
@@ -55,7 +57,8 @@ def places_of(asked: argparse.Namespace) -> Places:
     """
     try:
         places = Places(*(_addresses(asked, kind) for kind in ("grpc", "http", "metrics")))
-        everywhere = [*places.grpc, *places.http, *places.metrics]
+        readers = [*_reading(asked.query), *_reading(asked.query_grpc)]
+        everywhere = [*places.grpc, *places.http, *places.metrics, *readers]
         check_exposure(everywhere, tls=asked.tls_cert is not None, insecure_network=asked.insecure_network)
     except AddressError as error:
         raise UsageError(str(error)) from None
@@ -64,9 +67,48 @@ def places_of(asked: argparse.Namespace) -> Places:
     return places
 
 
+def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]:
+    """
+    Who may read what is held, and what is told of finished requests for that.
+
+    Raises:
+        UsageError: Others than this machine could read without a token, or the token cannot be read.
+    """
+    http, rpc = _reading(asked.query), _reading(asked.query_grpc)
+    beyond = [address for address in (*http, *rpc) if not address.local]
+    if beyond and asked.query_token_file is None:
+        raise UsageError(f"expected --query-token-file with {beyond[0]}: who may read sees all spans")
+    if not http and not rpc:
+        if asked.query_token_file is not None or asked.hold_spans is not None:
+            raise UsageError("expected --query or --query-grpc with --query-token-file and --hold-spans")
+        return [], []
+    from k8strace.query import Held
+    from k8strace.query.jaeger import query_app, storage_handler
+    from k8strace.query.traces import Traces
+
+    held = Held() if asked.hold_spans is None else Held(asked.hold_spans)
+    traces, admits = Traces(held), _readers(asked).admits
+    windows = [
+        Window("query", http, application=query_app(traces, admits)),
+        Window("query-grpc", rpc, handlers=storage_handler(traces, admits) if rpc else ()),
+    ]
+    return windows, [held]
+
+
+def _readers(asked: argparse.Namespace) -> Identity:
+    try:
+        return Identity(None if asked.query_token_file is None else Tokens.from_file(asked.query_token_file))
+    except IdentityError as error:
+        raise UsageError(str(error)) from None
+
+
+def _reading(texts: Sequence[str]) -> list[Address]:
+    return list(dict.fromkeys(address for text in texts for address in parse_addresses(text)))
+
+
 def _addresses(asked: argparse.Namespace, kind: str) -> list[Address]:
     texts = getattr(asked, f"{kind}_listen") or [getattr(asked, f"{kind}_default")]
-    return list(dict.fromkeys(address for text in texts for address in parse_addresses(text)))
+    return _reading(texts)
 
 
 def trust_of(asked: argparse.Namespace) -> Trust:
@@ -101,7 +143,8 @@ def _tokens(asked: argparse.Namespace) -> Tokens | None:
 
 def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list[str]:
     """What is dangerous, though it was asked for."""
-    everywhere = [*places.grpc, *places.http, *places.metrics]
+    readers = [*_reading(asked.query), *_reading(asked.query_grpc)]
+    everywhere = [*places.grpc, *places.http, *places.metrics, *readers]
     open_plain = [address for address in everywhere if not address.local and trust.tls is None]
     told = [
         f"INSECURE: {address} is open to the network in plain text: anybody there can read spans and send false ones"
@@ -110,7 +153,9 @@ def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list
     otlp = {*places.grpc, *places.http}
     if trust.tokens is not None and otlp.intersection(open_plain):
         told.append("INSECURE: tokens travel in plain text: whoever sees one can use it")
-    secret = [path for path in (asked.token_file, asked.tls_key) if path is not None]
+    if any(address in open_plain for address in readers):
+        told.append("INSECURE: the tokens of readers travel in plain text: whoever sees one can use it")
+    secret = [path for path in (asked.token_file, asked.query_token_file, asked.tls_key) if path is not None]
     return told + [
         f"INSECURE: {path} can be read by others than its owner" for path in secret if _is_shared(path)
     ]

@@ -29,7 +29,13 @@ LINE_SECONDS: Final = 10.0
 RATE_SECONDS: Final = 10.0
 """Rates are over so long."""
 
-NAMES: Final = {"grpc": "OTLP/gRPC", "http": "OTLP/HTTP", "metrics": "metrics"}
+NAMES: Final = {
+    "grpc": "OTLP/gRPC",
+    "http": "OTLP/HTTP",
+    "metrics": "metrics",
+    "query": "Jaeger's API",
+    "query-grpc": "Jaeger's storage",
+}
 
 INCOMPLETE: Final = {
     "etcd_not_traced": "requests without the spans of their etcd calls",

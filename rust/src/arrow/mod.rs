@@ -23,7 +23,7 @@ use crate::columns::{Columns, OddId, TextRef, present, run};
 use arrays::{bytes_column, list, name_column, nulls_where, structs};
 pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column};
 use attributes::attributes_column;
-pub use attributes::{attribute_column, texts};
+pub use attributes::{attribute_column, texts, value_text};
 
 /// A column of a table: its name and how it is made.
 pub type Builder = (&'static str, fn(&Columns) -> Result<ArrayRef, ArrowError>);

@@ -5,6 +5,7 @@ mod formats;
 mod joined;
 mod retimed;
 mod screen;
+mod search;
 mod spans;
 mod stream;
 mod table;
@@ -22,5 +23,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     screen::register(module)?;
     joined::register(module)?;
     retimed::register(module)?;
-    stream::register(module)
+    stream::register(module)?;
+    search::register(module)
 }
