@@ -327,7 +327,7 @@ _Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, s
 
 @final
 class SpanStream:
-    """Spans that come for ever. Threads take turns."""
+    """An endless series of spans. Threads take turns."""
 
     def __new__(
         cls,
@@ -341,15 +341,15 @@ class SpanStream:
         max_bytes: int,
     ) -> Self: ...
     def feed(self, spans: SpanColumns, now_ns: int) -> None:
-        """Takes decoded spans in."""
+        """Adds decoded spans."""
     def take(self, now_ns: int) -> _Taken:
-        """Gives out what is due."""
+        """Emits what is due."""
     def flush(self) -> _Taken:
-        """Gives out all that is left."""
+        """Emits all that is left."""
     def counts(self) -> list[tuple[str, int]]:
         """Counts by name."""
     def ledger(self) -> list[tuple[str, bool, int]]:
-        """(role, is a use, spans), in the ledger's order, over all that was given out."""
+        """(role, is a use, spans), in the ledger's order, over all that was emitted."""
 
 @final
 class Inflater:

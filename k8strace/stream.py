@@ -1,5 +1,5 @@
 """
-`RequestStream`: batches that come for ever → `Requests`, each as soon as it is whole, in bounded memory.
+`RequestStream`: an endless series of batches → `Requests`, each as soon as it is whole, in bounded memory.
 
 No threads, no clock, no files: the caller feeds, tells the time, and takes.
 """
@@ -34,11 +34,11 @@ class StreamSettings:
     """
 
     window_ns: int = 10 * SECOND
-    """A trace to which no span came for so long is given out and forgotten. SDKs hold spans back for 5 s."""
+    """A trace that receives no span for this long is emitted and released. SDKs hold spans back for 5 s."""
     max_age_ns: int = 600 * SECOND
-    """So long after its first span a trace is given out and forgotten even if spans still come."""
+    """This long after its first span a trace is emitted and released, even if spans still arrive."""
     max_spans: int = 1_000_000
-    """Spans held at most. The oldest traces are given out first when there are more, and so below."""
+    """Spans held at most. When a limit is exceeded, the oldest traces are emitted first."""
     max_traces: int = 1_000_000
     """Traces held at most."""
     max_trace_spans: int = 1_000_000
@@ -55,7 +55,7 @@ class StreamSettings:
 
 class StreamedRequests(Requests):
     """
-    What one `take` of a `RequestStream` gave: requests like any other, and what they replace.
+    What one `take` of a `RequestStream` emitted: requests like any other, and what they replace.
 
     `where`, `slowest` and slices are plain `Requests`.
     """
@@ -73,15 +73,15 @@ class StreamedRequests(Requests):
 
     @property
     def revisions(self) -> Sequence[int]:
-        """One per request: how often its trace was given out before; 0 for the first time."""
+        """One per request: how often its trace was emitted before; 0 for the first time."""
         return self._revisions
 
     @property
     def replaced(self) -> Table:
         """
-        Requests given out earlier that do not hold any more: `trace_id`, `span_id` and `revision`.
+        Requests emitted earlier that are no longer valid: `trace_id`, `span_id` and `revision`.
 
-        Most come again in this take, with the next revision; one that does not is gone.
+        Most are in this take again, with the next revision; one that is not is gone.
         """
         return self._replaced
 
@@ -98,12 +98,12 @@ class StreamedRequests(Requests):
 
 class RequestStream:
     """
-    Joins spans that come in batches, for ever, in any order and more than once.
+    Joins spans that arrive in batches, without end, in any order and more than once.
 
-    A trace is given out at the first `take` after it is whole: it holds a request or a sync of a pod, every parent that
-    its spans name, and the SERVER span of each call to etcd or a container runtime. Otherwise when it was idle for the
-    window, too old, or evicted. It is remembered until it was idle for the window: spans that come late give it out
-    again, and the result says what it replaces. See "Streams" in the explanation for what is equal to `join` over
+    A trace is emitted by the first `take` after it is whole: it holds a request or a sync of a pod, every parent that
+    its spans name, and the SERVER span of each call to etcd or a container runtime. Otherwise it is emitted when it is
+    idle for the window, too old, or evicted. It is kept until it has been idle for the window: late spans emit it
+    again, and the result says what it replaces. "Streams" in the explanation says what is equal to `join` over
     everything, and what is not.
 
     Methods may be called from several threads; they take turns.
@@ -111,8 +111,8 @@ class RequestStream:
     Args:
         settings: Limits.
         taxonomy: Who spent the time; None for the rules that come with k8strace.
-        apiserver: `service.name` of the API servers, as in `join`. None: recognised; of what was let go before a
-            service was, nothing is given out again.
+        apiserver: `service.name` of the API servers, as in `join`. None: they are recognised; what was released
+            before that is not emitted again.
 
     Examples:
         >>> import k8strace
@@ -151,10 +151,10 @@ class RequestStream:
 
         Args:
             batch: One `ExportTraceServiceRequest` as a buffer or a message, or spans that were decoded already.
-            now_ns: The time, in ns of any clock that does not jump. One before the latest counts as the latest.
+            now_ns: The time in ns, of any clock that does not jump. A time before the latest one counts as the latest.
 
         Raises:
-            DecodeError: The bytes are malformed. The stream is as if they had not come.
+            DecodeError: The bytes are malformed. The stream is unchanged.
             ValueError: The time is negative or 2^64 ns or more.
         """
         spans = batch if isinstance(batch, Spans) else decode(batch)
@@ -162,7 +162,7 @@ class RequestStream:
 
     def take(self, now_ns: int) -> StreamedRequests:
         """
-        Gives out the traces that are finished, idle or evicted, all requests and background calls in them.
+        Emits the traces that are finished, idle or evicted, with all requests and background calls in them.
 
         Args:
             now_ns: The time, as in `feed`.
@@ -173,7 +173,7 @@ class RequestStream:
         return self._requests(self._core.take(_time(now_ns)))
 
     def flush(self) -> StreamedRequests:
-        """Gives out everything that was not given out yet, and forgets all traces. Counts and clocks stay."""
+        """Emits everything that was not emitted yet, and releases all traces. Counts and clocks stay."""
         return self._requests(self._core.flush())
 
     def _requests(self, taken: _core._Taken) -> StreamedRequests:
@@ -184,19 +184,19 @@ class RequestStream:
     @property
     def counts(self) -> dict[str, int]:
         """
-        What came and what became of it: `spans` = `held` + `repeats` + `released` + `discarded`.
+        What was fed and what became of it: `spans` = `held` + `repeats` + `released` + `discarded`.
 
-        `batches` and `spans` were fed. Of the spans, `held` are here still, `repeats` were here already, `released`
-        were given out and forgotten, and `discarded` were evicted, and not taken before as many more were.
-        `held_traces`, and `held_bytes`, an estimate. `updates`: traces given out again. `evicted_age`,
-        `evicted_trace_spans`, `evicted_spans`, `evicted_traces` and `evicted_bytes`: traces given out early, by the
-        limit that they broke. `process_pairs_forgotten`: pairs of processes whose clocks are measured anew.
+        `batches` and `spans` were fed. Of the spans, `held` are in memory, `repeats` were held already when they
+        arrived, `released` were emitted and dropped from memory, and `discarded` were evicted and never taken.
+        `held_traces`, and `held_bytes`, an estimate. `updates`: traces emitted again. `evicted_age`,
+        `evicted_trace_spans`, `evicted_spans`, `evicted_traces` and `evicted_bytes`: traces emitted early, by the
+        limit they exceeded. `process_pairs_forgotten`: pairs of processes whose clocks are measured again.
         """
         return dict(self._core.counts())
 
     @property
     def ledger(self) -> Ledger:
-        """What became of the spans of all traces given out, each as it was given out last, and of all repeats."""
+        """What became of all emitted spans, as they were last emitted, and of all repeats."""
         return ledger_of(self._core.ledger())
 
     def __repr__(self) -> str:

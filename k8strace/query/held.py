@@ -1,4 +1,4 @@
-"""What a receiver keeps to be looked at: the last requests that its stream gave out, in bounded memory."""
+"""What a receiver keeps to be looked at: the last requests that its stream emitted, in bounded memory."""
 
 from __future__ import annotations
 

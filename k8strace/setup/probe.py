@@ -19,13 +19,13 @@ class Pace:
     """How long the probe waits for what, in seconds."""
 
     timeout: float = 60.0
-    """For all of it. etcd's exporter, which nobody listened to, may wait in backoff for 18 s."""
+    """For all of it. etcd's exporter, which had no listener, may wait in backoff for 18 s."""
     warm_up: float = 1.0
     """Between two requests that make spans flow."""
     again: float = 10.0
     """A request whose spans did not come by then is sent once more: full queues drop spans."""
     grace: float = 7.0
-    """A request without an etcd call gets so long for spans that come late: a batch leaves every five seconds."""
+    """How long a request without an etcd call waits for late spans: a batch leaves every five seconds."""
     pause: float = 0.2
     """Between two looks."""
 
@@ -175,7 +175,7 @@ class _Hunt:
 
 
 def _together(parts: Sequence[k8strace.Spans]) -> k8strace.RequestStream:
-    """A stream that gives out nothing before its end."""
+    """A stream that emits nothing before its end."""
     stream = k8strace.RequestStream(k8strace.StreamSettings(max_age_ns=2**62, window_ns=2**62))
     for part in parts:
         stream.feed(part, now_ns=0)

@@ -77,11 +77,11 @@ class Journal:
     Args:
         directory: Made with mode 0700 if it is missing.
         sync_interval_ms: Syncs are at least so far apart, so a lone batch after a pause is synced at once and one in
-            a crowd waits for at most so long, and the sync. At most 20.
+            a crowd waits at most this long, plus the sync. At most 20.
         segment_bytes: A segment is closed when it is so large, or larger by one group.
-        segment_age_s: A segment is closed so many seconds after it was begun.
+        segment_age_s: Seconds after which a segment is closed.
         retain_bytes: The oldest closed segments are removed while all together are larger; None for no bound.
-        retain_age_s: Closed segments are removed when last written so many seconds ago; None for no bound.
+        retain_age_s: Seconds after its last write that a closed segment is removed; None for no bound.
         compression: "zstd" compresses each group by itself. Needs the extra `serve`.
         storage: How to get at the directory.
         on_sync: Hears how long each sync took, in seconds, on the writer thread.
@@ -201,7 +201,7 @@ class Journal:
         """
         What happened since the start: batches and bytes stored, syncs, segments begun and removed, bytes cut, errors.
 
-        `vanished`: segments and directories that somebody else removed while they were used.
+        `vanished`: segments and directories that another process removed while they were in use.
 
         Examples:
             >>> from tempfile import TemporaryDirectory
@@ -231,7 +231,7 @@ class Journal:
             ("cut_bytes", "Torn ends that were cut at the start."),
             (
                 "vanished",
-                "Files and folders that somebody else removed while they were used. What was in them is lost.",
+                "Files and folders that another process removed while they were in use. Their content is lost.",
             ),
             ("errors", "Failed writes and syncs. Nothing of them was acknowledged."),
         )
@@ -251,7 +251,7 @@ class Journal:
         Answers everything that was submitted, closes the segment, and lets other processes in. Twice is once.
 
         Args:
-            timeout_s: Returns after so long in any case, for a disk that is stuck; None waits for it.
+            timeout_s: Returns after this many seconds even if the disk is stuck; None waits for it.
 
         Returns:
             Whether it is closed. If not, that goes on; what was answered is stored all the same.
@@ -310,7 +310,7 @@ class Journal:
             self._succeed()
 
     def _finish(self) -> None:
-        """However the thread ends, nobody waits for it for ever, and the directory is free."""
+        """However the thread ends, no caller waits for it without end, and the directory is free."""
         with self._changed:
             self._closing = True
             left = [each for each in self._queue if each.answer.set_running_or_notify_cancel()]
@@ -342,7 +342,7 @@ class Journal:
         self._next_sync_s = time.monotonic() + self._interval_s
         try:
             took_s = self._segments.commit([each.frame for each in group])
-        except Exception as error:  # noqa: BLE001 - a sender that waits for ever is worse off than a refused one
+        except Exception as error:  # noqa: BLE001 - a sender that waits without end is worse off than a refused one
             self._fail(error, sum(len(each.batch) for each in group))
             return self._refuse(group, self._trouble.error)
         self._succeed()

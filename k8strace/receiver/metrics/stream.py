@@ -28,18 +28,18 @@ def stream_readings(counts: Callable[[], Mapping[str, int]]) -> list[Reading]:
         Reading(
             "counter",
             "k8strace_ended_spans",
-            "Of them, those that it does not hold any more: repeats, released after they were given out, discarded.",
+            "Of them, those no longer in memory: repeats, released after they were emitted, discarded.",
             ("fate",),
             some(fates),
         ),
         Reading(
             "counter",
             "k8strace_evicted_traces",
-            "Traces given out before they were whole, by the limit that was broken.",
+            "Traces emitted before they were whole, by the limit that was exceeded.",
             ("limit",),
             some(limits),
         ),
-        Reading("counter", "k8strace_updated_traces", "Traces given out again.", (), count("updates")),
+        Reading("counter", "k8strace_updated_traces", "Traces emitted again.", (), count("updates")),
         Reading(
             "counter",
             "k8strace_forgotten_process_pairs",

@@ -89,7 +89,7 @@ def _components(attribution: Attribution) -> Iterator[dict[str, int]]:
 
 
 def _updates(requests: Requests) -> Iterable[bool]:
-    """Was this request given out before? Requests of a batch replace none."""
+    """Whether this request was emitted before. Requests of a batch replace none."""
     replaced = getattr(requests, "replaced", None)
     if not replaced:
         return [False] * len(requests)
@@ -288,7 +288,7 @@ class Tally:
 
 class Recent:
     """
-    Tallies of the last minutes, and of all time: one for each slot of time, added up when somebody asks.
+    Tallies of the last minutes, and of all time: one for each slot of time, added up on request.
 
     Args:
         slot_ns: Length of a slot, in ns.
