@@ -273,7 +273,7 @@ def _write(phase: str) -> dict[str, Mark]:
 
 def _beyond(phase: str, detail: str) -> tuple[Rule, ...]:
     """
-    The wait for whoever answers beyond the apiserver.
+    The wait for a server beyond the apiserver.
 
     It is in the innermost filter, authorization, since connecting has no span; of a log, in writing the response.
     """

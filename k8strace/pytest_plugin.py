@@ -62,7 +62,7 @@ class BudgetItem(pytest.Item):
         self.budget = budget
 
     def runtest(self) -> None:
-        """Fails if it is broken, is skipped if nobody can tell."""
+        """Fails if it is broken, is skipped if it cannot be judged."""
         recording, baseline = self.parent.recordings()  # type: ignore[union-attr]
         _tell(recording, [self.budget], baseline)
 
@@ -85,7 +85,7 @@ def check_budgets() -> CheckBudgets:
     Checks budgets of a file in a test: `check_budgets(recording, "budgets.toml", baseline=None)`.
 
     `recording` and `baseline` are paths or `Requests`. Fails with every budget that is broken; is skipped if none is,
-    but of some nobody can tell.
+    but some cannot be judged.
     """
     from k8strace import read_budgets
 

@@ -174,7 +174,7 @@ class Request(Shown):
     retries: int
     """How many of them repeat one that etcd refused as UNAVAILABLE, where attempts are spans (Kubernetes 1.34 on)."""
     conflicts: int
-    """Attempts at updates in its tree that were in vain, because somebody else had written the object in between."""
+    """Failed attempts at updates in its tree: another client had written the object in between."""
     outer_request: int | None
     """Index of the request that this one happened in."""
     linked_from: int | None
@@ -191,24 +191,23 @@ class Request(Shown):
     caller_span_id: str | None
     """Of that span, in hex."""
     caller_ns: int | None
-    """How long that span lasted. Minus `wall_ns`: the time beyond the request, on the way and before its span."""
+    """How long that span lasted. Minus `wall_ns`, it is the time outside the request."""
     counted_in: int | None
     """
-    Index of the request whose time holds this one's: `outer_request`, or `linked_from` if this one began while that
-    one lasted. Sums over requests leave it out where they have that one.
+    Index of the request whose time contains this one's: `outer_request`, or `linked_from` if this one began while that
+    one ran. Sums over requests that include that one leave this one out.
     """
     long_running: bool
     """
-    It stays open by its nature (watch, exec, log, …, and whatever was answered with 101), and is left out of latency
-    statistics.
+    It stays open by its nature (watch, exec, log, …, and every answer with 101), and is left out of latency statistics.
     """
     has_valid_times: bool
-    """Its start and end can be true: set, in order, before the year 2116. Otherwise left out of latency statistics."""
+    """Its start and end are set, in order, and before the year 2116. Otherwise it is left out of latency statistics."""
     complete: bool
-    """Nothing is known to be missing from its tree. A caller that was not recorded takes nothing from it."""
+    """Nothing is known to be missing from its tree. A caller that was not recorded does not count."""
     incomplete_cause: str | None
     """
-    "evicted": a stream had to give it out early. "etcd_not_traced": an etcd call without a SERVER span.
+    "evicted": a stream had to emit it early. "etcd_not_traced": an etcd call without a SERVER span.
     "span_lost": a span of its trace names a parent that never arrived. "dropped": a sender dropped attributes,
     events or links of its spans.
     """
@@ -362,7 +361,7 @@ class _Join:
         return {row for phase in phases for row, ns in enumerate(parts.column(phase)) if ns}
 
     def test(self, text: str) -> tuple[list[Any], Callable[[Any], bool]]:
-        """A column, and what a condition that somebody wrote asks of its values."""
+        """A column, and the test that a written condition makes of its values."""
         condition = condition_of(text)
         name = self.name_of(condition)
         fits = predicate_of(
@@ -549,10 +548,10 @@ class Requests(Selection[Request], FileExport):
 
     def between(self, start: Moment = None, end: Moment = None) -> Requests:
         """
-        The requests that began in a time, in the same order: from its start on, and before its end.
+        The requests that began at `start` or later, and before `end`, in the same order.
 
-        So requests of times that follow each other are all of them, each once. Without those whose times cannot be
-        true, unless both ends are open.
+        Consecutive ranges give every request once. Requests without valid times are left out, unless both ends are
+        open.
 
         Args:
             start: Unix ns; a `datetime` with a zone; or text: RFC 3339, "10m" before the end of the recording, or
@@ -560,7 +559,7 @@ class Requests(Selection[Request], FileExport):
             end: The same; a clock time is one after the start.
 
         Raises:
-            ConditionError: It is none of these.
+            ConditionError: A time is none of these.
 
         Examples:
             >>> import k8strace
@@ -583,17 +582,17 @@ class Requests(Selection[Request], FileExport):
 
     def slowest(self, count: int | None = None, *, long_running: bool = False) -> Requests:
         """
-        The longest requests first; of equally long ones the earlier first. Without those whose times cannot be true.
+        The longest requests first; of equally long ones the earlier first. Requests without valid times are left out.
 
         Args:
-            count: At most so many; None for all.
+            count: At most this many; None for all.
             long_running: Keep watches and other requests that stay open by their nature.
         """
         return self._measured(long_running=long_running)._by_length(count)
 
     def outermost(self) -> Requests:
         """
-        Those whose time is not in that of another one of these, in the same order: sums over them count no time twice.
+        Those whose time is not part of another one's here, in the same order. Sums over them count no time twice.
 
         Examples:
             >>> import k8strace
@@ -698,12 +697,12 @@ class Requests(Selection[Request], FileExport):
         """
         What is wrong in these requests, in words, with what it costs: the worst first.
 
-        Looked at are requests whose latency can be judged: not watches and the like, not those with impossible times,
-        not those inside another one of these. What each `code` means is in the reference, "Findings".
+        Left out are requests whose latency says nothing: watches and the like, requests with impossible times, and
+        those inside another one of these. The reference, "Findings", says what each `code` means.
 
         Args:
-            client_times: What clients saw of these requests, see `read_client_times`: then it is told how much longer
-                that was than the spans.
+            client_times: How long clients waited for these requests, see `read_client_times`; a finding says how much
+                longer that was than the spans.
             audit: The audit log of the same time, for what kube-apiserver measured itself; see `Audit`.
 
         Returns:
@@ -725,15 +724,14 @@ class Requests(Selection[Request], FileExport):
 
     def estimate_totals(self, rate: float | None = None) -> Table:
         """
-        What all requests came to, of which sampled traces are a part.
+        Totals over all requests, estimated from a sample of traces.
 
-        Counted are the requests of `Attribution.by`. Traces are taken or left as a whole, so the interval goes by sums
-        per trace; that of the rate itself, where it is told by ids, is not in it: one part in as many as there are
-        traces.
+        The requests of `Attribution.by` count. Traces are sampled whole, so the interval comes from sums per trace. It
+        does not include the error of the rate, where trace ids tell it: one part in the number of traces.
 
         Args:
-            rate: How many of the traces were recorded, above 0 and at most 1. None: as `tracestate` tells it, or the
-                trace ids.
+            rate: Share of the traces that was recorded, above 0 and at most 1. None: taken from `tracestate`, or from
+                the trace ids.
 
         Returns:
             One row for each of "requests", "wall_ns" and "etcd_calls": `quantity`, `recorded`, `rate`, and `estimate`
@@ -755,14 +753,14 @@ class Requests(Selection[Request], FileExport):
 
     def stalls(self, *, error_rate: float = 0.01) -> Table:
         """
-        When processes stood still although somebody waited for them, by start. See the explanation, "Findings".
+        When processes stood still while others waited for them, by start. See the explanation, "Findings".
 
-        It looks at all spans that were joined. Of the requests that a stall held up it names those of these whose
-        latency can be judged, and stalls that held up none of these are left out.
+        It looks at all spans that were joined. It lists the stalls that held up requests of this selection whose
+        latency can be judged, and names those requests.
 
         Args:
-            error_rate: How many silences of a healthy process are taken for a stall, in a recording. A smaller one
-                finds only longer stalls.
+            error_rate: Expected number of false stalls per process in a recording. A smaller one finds only longer
+                stalls.
 
         Returns:
             One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
@@ -780,11 +778,10 @@ class Requests(Selection[Request], FileExport):
 
     def cost(self, *keys: str, long_running: bool = False) -> Table:
         """
-        What these requests cost, by client or whatever else they have in common, the most costly first.
+        What these requests cost, by client or any other column, the most costly first.
 
-        Each request is in one group, and the parts of its time sum to its wall time: so do all columns, exactly.
-        Counted are the requests of `Attribution.by`: those with possible times, and of requests inside others only
-        the outermost.
+        Each request is in one group, and the parts of its time sum to its wall time, so all columns sum exactly. The
+        requests of `Attribution.by` count: those with valid times, and of requests inside others only the outermost.
 
         Args:
             keys: Columns or keys of requests, such as "client", the user agent without its build. None: one row.
@@ -898,7 +895,7 @@ class Requests(Selection[Request], FileExport):
         """
         Who called whom in these requests: a graph of components. If nothing was selected, over all joined spans.
 
-        Each edge carries `calls` and `total_ns`, the sum of the called spans' durations.
+        Each edge has `calls` and `total_ns`, the sum of the called spans' durations.
 
         Examples:
             >>> import k8strace

@@ -2,7 +2,7 @@
 Conditions and times as people write them: `verb=list`, `wall>100ms`, `-10m`, `14:05`.
 
 One place reads them, for the command line and for Python. What is read is a column's name, an operator and a value;
-what the columns are is said by whoever asks.
+the caller says what the columns are.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _bound(condition: Condition, kind: ValueType, *, is_time: bool) -> int | Fra
 
 
 def _time(condition: Condition) -> int | Fraction | None:
-    """Of a duration, in ns. A number alone is ns only where the name says so: nobody means ns by `wall>100`."""
+    """Of a duration, in ns. A number alone is ns only where the name says so: `wall>100` does not mean ns."""
     if not condition.column.endswith("_ns") and _plain(condition.wanted) is not None:
         raise ConditionError(f"expected a time with its unit, such as 100ms, got {condition.text!r}")
     return _number_with_unit(condition.wanted)
@@ -302,7 +302,7 @@ def _of_date(text: str, name: str) -> int:
 
 def text_of(unix_nano: int, digits: int = 0) -> str:
     """
-    A time as RFC 3339 in UTC, with so many digits behind the second.
+    A time as RFC 3339 in UTC, with this many digits after the second.
 
     Examples:
         >>> text_of(1_700_049_600_000_000_000), text_of(1_700_049_600_500_000_000, 3)

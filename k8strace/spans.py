@@ -33,7 +33,7 @@ class Source(NamedTuple):
     path: str
     """Path, the file object's name, "<bytes>" or "<stream>"."""
     format: str
-    """As guessed or given, such as "proto-frames+zstd". Blank content that nobody named is "empty"."""
+    """As guessed or given, such as "proto-frames+zstd". Blank content without a given format is "empty"."""
     bytes: int
     """Bytes of inflated content, framing and a torn end included."""
     batches: int

@@ -2,7 +2,7 @@
 Tables that every Arrow library takes as they are.
 
 `polars.DataFrame(x)`, `pyarrow.table(x)`, `duckdb.sql("from x")` and `pandas` read our objects through the Arrow
-PyCapsule interface; none of those libraries is imported here before somebody asks for it.
+PyCapsule interface. These libraries are imported only when a method needs one.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ LONGEST: Final = "validating-webhook"
 
 FREE_NS: Final = 50_000
 FREE_SHARE: Final = 0.005
-"""A difference of at most so much, plus so much of the wall time, needs no reason."""
+"""A difference up to this, plus this share of the wall time, needs no reason."""
 
 REASONS: Final = {
     "panic": "the request ended in a panic",

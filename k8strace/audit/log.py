@@ -83,7 +83,7 @@ class AuditLog:
     read: int = 0
     """Events in the log, of all stages and requests."""
     without_spans: int = 0
-    """Requests in it that nobody asked for: no span has their audit id."""
+    """Requests in it that no span belongs to: none has their audit id."""
     damaged: int = 0
     """Places that could not be read."""
     too_large: int = 0

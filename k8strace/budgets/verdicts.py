@@ -92,7 +92,7 @@ def check(
     Measures budgets.
 
     A budget fails if its limit is surely broken (99 of 100), passes if it is surely kept (95 of 100), and otherwise
-    nobody can tell. Needs the extra `k8strace[analysis]`.
+    which cannot be judged. Needs the extra `k8strace[analysis]`.
 
     Args:
         requests: What is measured.

@@ -33,7 +33,7 @@ _MEANINGS: Final = {
     FAILED: "something cannot be read, is damaged beyond reading, or is not there (such as a trace)",
     USAGE: "wrong usage",
     INTERRUPTED: "interrupted",
-    PIPE_CLOSED: "whoever read the output stopped reading",
+    PIPE_CLOSED: "the reader of the output stopped reading",
 }
 
 

@@ -116,13 +116,13 @@ def add_sources(command: argparse.ArgumentParser) -> None:
         "K8STRACE_FROM_AUTHORIZATION is sent as Authorization",
     )
     group.add_argument(
-        "--fetch-traces", type=above_zero, default=1_000, metavar="N", help="at most so many (default 1000)"
+        "--fetch-traces", type=above_zero, default=1_000, metavar="N", help="at most N traces (default 1000)"
     )
     group.add_argument(
-        "--fetch-mib", type=above_zero, default=256, metavar="N", help="at most so many MiB (default 256)"
+        "--fetch-mib", type=above_zero, default=256, metavar="N", help="at most N MiB (default 256)"
     )
     group.add_argument(
-        "--fetch-seconds", type=above_zero, default=60, metavar="N", help="for at most so long (default 60)"
+        "--fetch-seconds", type=above_zero, default=60, metavar="N", help="at most N seconds (default 60)"
     )
 
 

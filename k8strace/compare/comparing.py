@@ -36,7 +36,7 @@ from k8strace.tables import require
 __all__ = ["Comparison", "Difference", "DifferenceRow", "compare_populations", "compared"]
 
 SAMPLE: Final = 16_384
-"""Of so many requests of each population the errors of a quantile's parts are found; of more, an even sample."""
+"""The errors of a quantile's parts come from at most this many requests of each population; of more, an even sample."""
 
 
 def compared(

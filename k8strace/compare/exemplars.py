@@ -23,7 +23,7 @@ def near_mean(pair: Pair, path: tuple[Any, ...], part: str) -> Examples | None:
 
 
 def near_wall(pair: Pair, walls: tuple[int, int]) -> Examples | None:
-    """Those that took nearly so long."""
+    """Those that took nearly this long."""
     return _both(pair, [_nearest(side.population.wall, ns) for side, ns in zip(pair, walls, strict=True)])
 
 

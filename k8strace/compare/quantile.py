@@ -27,7 +27,7 @@ DEPENDENCE: Final = "dependence"
 """The part that belongs to no component alone."""
 
 MOST_EXACT: Final = 6
-"""Up to so many components every order is counted; with more, some orders drawn once and their reverses."""
+"""Up to this many components every order counts; with more, a fixed random sample of orders and their reverses."""
 
 _ORDERS: Final = 32
 _SEED: Final = 0x6B38
@@ -59,7 +59,7 @@ def ranked(pair: Pair, most: int | None = None) -> tuple[Ranked, Ranked]:
 
     Args:
         pair: Which.
-        most: Take an even sample of so many of each. None: all.
+        most: Take an even sample of this many of each. None: all.
     """
     before, after = (_thinned(side, most) for side in pair)
     return _ranked(before, after), _ranked(after, before)

@@ -40,18 +40,18 @@ class DifferenceRow:
     part: str
     """What: "mix", "dependence", a component, "COMPONENT calls", or a phase."""
     delta_ns: int
-    """So much of the difference it is."""
+    """Its part of the difference."""
     low_ns: int | None
     """The true value is between `low_ns` and `high_ns` in 95 of 100 cases; None where nothing can be said."""
     high_ns: int | None
     verdict: str
     """"rose", "fell", "same" (less than matters), "cannot tell" or "not enough time to tell"."""
     p: float | None
-    """How likely so much is by chance, all rows of the same kind considered."""
+    """How likely a difference this large is by chance, with all rows of the same kind considered."""
 
     @property
     def told(self) -> bool:
-        """It is told apart from nothing."""
+        """It differs from zero."""
         return self.verdict in TOLD
 
     def record(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Difference:
     """All levels. Rows with equally long paths are one level, and sum to `delta_ns`."""
 
     def level(self, length: int) -> tuple[DifferenceRow, ...]:
-        """The rows whose path is so long."""
+        """The rows whose path has this length."""
         return tuple(row for row in self.rows if len(row.path) == length)
 
     @property

@@ -15,7 +15,7 @@ TELL_NS: Final = 1_000_000
 """What is shorter is the order in which spans end."""
 
 TOO_MUCH: Final = 0.01
-"""Nobody wants the result: a hundredth of all time is worth a look."""
+"""The result is not used: a hundredth of all time is worth a look."""
 
 TIMED_OUT: Final = 504
 

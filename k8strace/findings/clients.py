@@ -27,7 +27,7 @@ STORM_NS: Final = 30_000_000_000
 """Informers are back within seconds; a client that waits for longer comes alone."""
 
 SILENT_NS: Final = 5_000_000_000
-"""An apiserver that serves nothing at all for so long has been away: controllers alone ask every second or two."""
+"""An apiserver that serves nothing for this long has been down: controllers alone ask every second or two."""
 
 WATCH_NS: Final = 5_000_000_000
 """An informer watches as soon as it has taken in the list."""

@@ -16,7 +16,7 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "info")
 """
-The worst first. "info": worth knowing, and normal. "warning": it costs so much that somebody should look.
+The worst first. "info": worth knowing, and normal. "warning": it costs enough to look into.
 "error": a process or the data is broken.
 """
 

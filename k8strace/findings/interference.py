@@ -32,13 +32,13 @@ __all__ = ["head_of_line"]
 HEAVY: Final = frozenset({"list", "count", "keys"})
 """Operations over a whole prefix."""
 PAGE: Final = 1_000
-"""A list of at most so many is a page, and not heavy."""
+"""A list of at most this many objects is a page, and not heavy."""
 APART: Final = frozenset({"watch", "status", "health", "compaction"})
 """Operations that are not compared."""
 FEWEST_HEAVY: Final = 8
 """Of fewer heavy calls nothing can be told."""
 LOAD_NS: Final = 100_000_000
-"""Load is how many calls began in so long before."""
+"""Load is the number of calls that began in this time before."""
 PLACEBO: Final = 0.5
 """If calls of the placebo are slower by half as much, it was not the heavy call."""
 WORTH_TELLING: Final = 0.001
@@ -153,7 +153,7 @@ def _told(selection: Selection, calls: _Calls, victims: dict[int, Sample], heavy
         outlay,
         f"{count(number, 'call')} to etcd began while a list or count of a whole prefix was open on the same member,"
         f" and took {duration(round(found.mean))} longer than others: {selection.cost(outlay.total_ns)}",
-        "Find who asks for so much at once: let it read from the watch cache (resourceVersion=0) or in pages (limit).",
+        "Find the client of these lists: let it read from the watch cache (resourceVersion=0) or in pages (limit).",
         ["etcd_call_count>0"],
         heavy=heavy,
         calls=number,

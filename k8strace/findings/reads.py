@@ -37,7 +37,7 @@ def repeated_reads(selection: Selection) -> Iterator[Finding]:
             outlay,
             f"{count(len(outlay.rows), 'request')} to {_what(keys)} read the same key from etcd again:"
             f" {count(len(places), 'read')} too many, {selection.cost(outlay.total_ns)}",
-            "Report it to whoever owns the handler: the first answer would have done.",
+            "Report it to the owner of the handler: the first answer would have been enough.",
             _where(keys),
             repeats=len(places),
         )

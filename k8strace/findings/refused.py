@@ -45,7 +45,7 @@ _FIX_SERVER: Final = (
 
 
 def refused_requests(selection: Selection) -> Iterator[Finding]:
-    """One finding for each verb, resource and status that took so much time."""
+    """One finding for each verb, resource and status that took enough time."""
     status = selection.of_all("http_status")
     refused = [row for row in selection.rows if (status[row] or 0) >= 400]
     for key, rows in selection.groups("verb", "resource", "http_status", rows=refused).items():

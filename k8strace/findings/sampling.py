@@ -80,7 +80,7 @@ def _of(numbers: Sequence[int]) -> Sampling | None:
 
 
 def is_all(sampling: Sampling) -> bool:
-    """Whether so many traces of a recording of everything could look like this."""
+    """Whether this many traces of a full recording could look like this."""
     return bool(sampling.low >= CHANCE ** (1 / sampling.traces))
 
 

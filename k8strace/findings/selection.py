@@ -22,7 +22,7 @@ BEFORE, AFTER = -(2**63), 2**63 - 1
 """Any time."""
 
 WHOLE: Final = 0.75
-"""A finding that lasts for so much of the recording is always there: its times would tell nothing."""
+"""A finding that covers this share of the recording is always there, so its times are not shown."""
 
 
 class Outlay(NamedTuple):

@@ -1,18 +1,18 @@
 """
-`stalls`: when a process stood still although somebody waited for it.
+`stalls`: when a process stood still while another waited for it.
 
-A process is *silent* while none of its spans or events starts or ends. It was *due* if somebody waited for it:
+A process is *silent* while none of its spans or events starts or ends. It was *due* if another process waited for it:
 
 ```
 called      a call into it is open, and its SERVER span begins only after the silence
 answered    its own call was answered, and ends only after the silence
-stood       its own spans that serve somebody stand still far longer than spans of their name usually do
+stood       its own spans that serve a caller stand still far longer than spans of their name usually do
 opaque      the same of calls of which only its own side is here: what they wait for may be elsewhere
 queued      requests begin all at once after the silence, before any was answered
 ```
 
 One that waits proves little, so a wait counts only if two agree. What is too long is set by the recording itself: see
-`tails`. A slow network makes calls wait too, but each by itself, before and after; a stopped process lets go of all
+`tails`. A slow network makes calls wait too, but each by itself, before and after; a stopped process releases all
 of them at one moment, and was quick before and after. And who waits for a stopped process is silent as well, but wakes
 up later: of silences at the same time the one that ends first is told.
 """
@@ -42,25 +42,25 @@ ERROR_RATE: Final = 0.01
 SHORTEST_NS: Final = 1_000_000
 """Shorter silences are not looked at."""
 MANY: Final = 100
-"""So many calls that did not wait are enough to know."""
+"""Looking at this many calls that did not wait is enough."""
 LEAST_NS: Final = 20_000_000
-"""A busy scheduler lets processes wait for so long."""
+"""A busy scheduler lets processes wait this long."""
 APART: Final = 1.5
-"""A stall is so many times as long as the longest usual wait."""
+"""A stall is at least this many times as long as the longest usual wait."""
 CROWD: Final = 3
-"""So many requests that begin at once are a queue."""
+"""This many requests that begin at once are a queue."""
 BROKEN_SHARE: Final = 0.01
 """From this part of all time on a process that stands still is an error."""
 NEAR: Final = 64
-"""So many silences before one are compared with it."""
+"""A silence is compared with this many before it."""
 SLOW_AROUND: Final = 4
 """If one in four calls before and after waited as well, it was not the process."""
 
 ALIKE: Final = 4
-"""Calls that are let go so many times as far apart as they differ in length were each late by itself."""
+"""Calls whose ends are this many times as far apart as their lengths differ were each late on their own."""
 AT_ONCE: Final = 20
 AT_ONCE_NS: Final = 5_000_000
-"""A process that wakes up lets go of all calls within this part of the time that they waited, or within this time."""
+"""A process that wakes up ends all its calls within this part of the time that they waited, or within this time."""
 
 
 class Process(NamedTuple):
@@ -77,7 +77,7 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A process that stood still although somebody waited for it."""
+    """A process that stood still while another waited for it."""
 
     process: Process
     start_unix_nano: int
@@ -102,7 +102,7 @@ class Stall:
 
 def stalls(requests: Requests, *, error_rate: float = ERROR_RATE) -> list[Stall]:
     """
-    When processes stood still although somebody waited for them, by start. See `Requests.stalls`.
+    When processes stood still while others waited for them, by start. See `Requests.stalls`.
 
     Examples:
         >>> import k8strace
@@ -143,7 +143,7 @@ def stall_table(requests: Requests, error_rate: float) -> Stalls:
 
 
 def process_stall(selection: Selection) -> Iterator[Finding]:
-    """Processes that stood still although somebody waited for them."""
+    """Processes that stood still while others waited for them."""
     of: dict[Process, list[Stall]] = {}
     for stall in _stalls(selection, ERROR_RATE):
         of.setdefault(stall.process, []).append(stall)

@@ -25,7 +25,7 @@ AT_LEAST: Final = 3
 LARGEST_SHARE: Final = 5
 """The tail is the largest one in five."""
 MOST: Final = 100
-"""And at most so many."""
+"""And at most this many."""
 CAUTION: Final = 0.5
 """Standard errors that are added to the shape."""
 HEAVIEST: Final = 1.5
@@ -36,7 +36,7 @@ OUTLIERS: Final = 4
 
 def limit(waits: Sequence[int], error_rate: float, short: Sequence[int] = ()) -> float:
     """
-    What the largest of so many waits stays below, but for a share `error_rate` of recordings.
+    The limit that the largest of these waits stays below in all but a share `error_rate` of recordings.
 
     Infinite if that cannot be told.
 
@@ -78,7 +78,7 @@ def unusual(
         short: As for `limit`.
         error_rate: Expected number of healthy waits above the limit.
         least: Nothing shorter stands out.
-        apart: What stands out is at least so many times the longest usual one.
+        apart: What stands out is at least this many times the longest usual one.
     """
     ordered = sorted(waits)
     found = math.inf

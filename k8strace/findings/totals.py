@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["estimated_totals"]
 
 NORMAL: Final = 1.959964
-"""Of the normal distribution, 95 % lie within so many standard deviations."""
+"""95 % of the normal distribution lie within this many standard deviations."""
 
 _THRESHOLD: Final = re.compile(r"(?:^|,)\s*ot=[^,]*?th:([0-9a-f]{1,14})")
 

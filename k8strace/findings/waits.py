@@ -24,7 +24,7 @@ QUEUED_NS: Final = 10_000_000
 """Without a queue the filter takes microseconds, on a busy machine some milliseconds."""
 
 QUEUE_TOO_MUCH: Final = 0.05
-"""Whoever waits in a queue is held back on purpose; a twentieth of all time is worth a look at whom."""
+"""Queues hold requests back on purpose; from a twentieth of all time on it is worth knowing which clients."""
 
 
 def cache_wait(selection: Selection) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ TIMEOUT_SHARE: Final = 0.01
 """Timeouts are failures: a hundredth of all time is worth a look."""
 
 NEAR: Final = 0.99
-"""A call that fails after so much of its timeout failed by it."""
+"""A call that fails after this share of its timeout failed because of it."""
 
 
 def webhook_slow(selection: Selection) -> Iterator[Finding]:

@@ -57,10 +57,10 @@ __all__ = [
 ]
 
 READ_LIMIT_BYTES: Final = 8 << 30
-"""What `read` inflates at most, all sources together. It holds all of it: who has the memory can say so."""
+"""Inflated bytes that `read` accepts, over all sources. It holds all of them in memory; callers may raise it."""
 
 BATCH_BYTES: Final = 16 << 20
-"""Messages per `Spans` of `scan`: so many that a call's cost vanishes, so few that any machine holds them."""
+"""Bytes of messages per `Spans` of `scan`: enough to make the cost of a call small, and few enough for any machine."""
 
 
 def read(
@@ -115,7 +115,7 @@ def scan(
     limit_bytes: int = SCAN_LIMIT_BYTES,
 ) -> Iterator[Spans]:
     """
-    Reads piece by piece: together the same spans, sources and issues as from `read`.
+    Reads piece by piece. All pieces together have the same spans, sources and issues as `read` gives.
 
     Memory is bounded by `batch_bytes` and the largest message, however large the sources are.
 
@@ -128,7 +128,7 @@ def scan(
         limit_bytes: As for `read`.
 
     Returns:
-        An iterator of `Spans`. What a source without batches has to say is on the piece that follows or ends.
+        An iterator of `Spans`. Issues of a source without batches are on the next piece, or on the last.
 
     Raises:
         ValueError: `batch_bytes` is not above 0. The rest is as for `read`, while iterating.
@@ -145,7 +145,7 @@ def scan(
 
 
 def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Spans]:
-    """Cuts before the message that comes once a piece is full: a source's end stays with its last message."""
+    """Starts a new piece before the next message once one is full. So a source's end stays with its last message."""
     some = False
     for part in _one_by_one_where_full(found, gathering, batch_bytes):
         if gathering.held >= batch_bytes and isinstance(part, Message):
@@ -157,7 +157,7 @@ def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> It
 
 
 def _one_by_one_where_full(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Part]:
-    """The same parts; several together only if all go into the piece that is being made."""
+    """The same parts; a run of several stays together only if all of it fits into the current piece."""
     for part in found:
         if isinstance(part, Several) and gathering.held + part.run.sums()[0] >= batch_bytes:
             yield from part.parts()

@@ -1,4 +1,4 @@
-"""Where bytes come from: paths, patterns, streams and buffers; inflated, and handed out in slices."""
+"""Where bytes come from: paths, patterns, streams and buffers; inflated, and read in slices."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from k8strace._core import Inflater, Run
 from k8strace.exceptions import DecodeError, extra
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
-"""One message at most, stored and inflated. Protobuf itself ends at 2 GiB, receivers at 64 MiB or less."""
+"""Size of a message, stored and inflated, at most. Protobuf's own limit is 2 GiB, that of receivers 64 MiB or less."""
 
 CHUNK_BYTES: Final = 1 << 20
-"""One read from a file: some messages, of which one straddles two reads and is copied. Memory is held many times
-over by what comes behind: larger reads cost more of it, and save no time."""
+"""Bytes per read from a file. One message in each straddles two reads and is copied. Later stages hold several times
+this much memory; larger reads cost more of it and save no time."""
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 Readable: TypeAlias = str | os.PathLike[str] | BytesLike | IO[bytes]
@@ -42,11 +42,11 @@ class Input:
     size: int | None
     chunks: Callable[[], Iterator[bytes]]
     listed: bool = False
-    """Nobody named it: it is in a directory that somebody named."""
+    """It was found in a directory, not named itself."""
 
 
 def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
-    """Every source that is meant, patterns, directories and iterables spread out. Nothing is opened yet."""
+    """All sources, with patterns, directories and iterables expanded. Nothing is opened yet."""
     if isinstance(source, str):
         return [each for name in _matching(source) for each in _files(Path(name))]
     if isinstance(source, os.PathLike):
@@ -60,7 +60,7 @@ def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
 
 
 def _matching(name: str) -> list[str]:
-    """The files of a pattern, sorted. A name that exists is no pattern, whatever characters it has."""
+    """The files of a pattern, sorted. A name that exists is not a pattern, whatever characters it has."""
     if not has_magic(name) or Path(name).exists():
         return [name]
     found = sorted(glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern

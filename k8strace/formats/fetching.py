@@ -20,7 +20,7 @@ __all__ = ["Bounds", "fetch"]
 
 _CHUNK_BYTES: Final = 1 << 16
 _ANSWER_SECONDS: Final = 10.0
-"""A server that says nothing for so long is given up."""
+"""Time after which a silent server counts as gone."""
 _LIST_BYTES: Final = 16 << 20
 """A list of services, or the answer of a search."""
 

@@ -12,7 +12,7 @@ from k8strace.requests import Requests
 __all__ = ["Names", "PlainNames", "names_of"]
 
 COLUMNS: Final = ("namespace", "object_name", "instance", "user_agent", "target")
-"""Columns of requests that name somebody's things."""
+"""Columns of requests that name users' things."""
 
 KEPT_KEYS: Final = re.compile(
     r"(http|rpc|net|network|server|url\.scheme|otel|telemetry|code|error|exception\.type|type|verb|resource|operation"
@@ -49,7 +49,7 @@ class Names(PlainNames):
     """
     Names as hashes: equal names have equal ones, in one file and whenever it is made of the same input.
 
-    The key of the hash is made of all names that there are, so that nobody can try names out one by one.
+    The hash key is made of all names in the data, so names cannot be tried out one by one.
     """
 
     redacts = True

@@ -290,7 +290,7 @@ class Pods(ArrowExport):
         The pods that took longest to start first; of equal ones the earlier. Without those that have no start here.
 
         Args:
-            count: At most so many; None for all.
+            count: At most this many; None for all.
         """
         took = self._all("start_ns")
         rows = [row for row in self._rows if took[row] is not None]

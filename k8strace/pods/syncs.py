@@ -130,7 +130,7 @@ class Syncs(Selection[Sync]):
         The longest syncs first; of equally long ones the earlier first. Without those whose times cannot be true.
 
         Args:
-            count: At most so many; None for all.
+            count: At most this many; None for all.
         """
         return self._where(has_valid_times=True)._by_length(count)
 

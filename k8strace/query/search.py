@@ -1,4 +1,4 @@
-"""Which requests somebody looks for: a pure function over populations of requests, with a bounded answer."""
+"""Search over populations of requests: a pure function, with a bounded answer."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def search(populations: Iterable[Requests], wanted: Wanted) -> list[Requests]:
 
 def traces_of(found: Iterable[Requests], limit: int) -> list[tuple[str, Requests]]:
     """
-    The traces that requests are of, at most so many: trace id, and all its requests that were joined with them.
+    The traces of some requests, at most N: trace id, and all of its requests in the same join.
 
     In the order of `found`: for all of `search`, the traces of the latest requests of every population first.
     """

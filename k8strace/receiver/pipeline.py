@@ -72,20 +72,20 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PipelineCounts:
-    """What went through so far. Batches accepted = fed + undecodable + waiting, once no call of `accept` runs."""
+    """Counts so far. Batches accepted = fed + undecodable + waiting, while no call of `accept` runs."""
 
     batches: int
     """Accepted."""
     spans: int
     """In them."""
     refused: Mapping[str, int]
-    """Reason → batches that were not taken, see `UnavailableError.reason`."""
+    """Reason → refused batches, see `UnavailableError.reason`."""
     refused_spans: int
-    """In those of them whose spans somebody had counted."""
+    """Spans in refused batches, where they were counted."""
     fed: int
-    """Batches that the stream has."""
+    """Batches that the stream was fed."""
     undecodable: int
-    """Batches that the stream did not take: after screening there should be none."""
+    """Batches that the stream could not decode: after screening there should be none."""
     listener_errors: int
     waiting: int
     """Batches that are accepted and wait for the worker."""
@@ -95,19 +95,21 @@ class PipelineCounts:
 
 class Pipeline:
     """
-    Takes batches from many threads; one thread of its own joins them and hands on the finished requests.
+    Accepts batches from many threads. Its own thread joins them and passes finished requests on.
 
     Args:
-        stream: What the worker feeds. Nobody else may use it.
-        journal: Where batches are made safe before they are acknowledged. None: memory only, a crash loses them.
-        listeners: Each is given the requests of every take. One that raises is counted, reported, and asked again.
-        backlog: Stored batches that the stream is fed first. What is finished in them was mostly handed on before:
-            only `resumed` hears of it.
-        resumed: Those of the listeners that are given such requests again.
-        queue_bytes: What may wait for the worker; a batch that would exceed it is refused. An empty queue takes any.
+        stream: What the worker feeds. No other code may use it.
+        journal: Stores batches before they are acknowledged. None: memory only, so a crash loses them.
+        listeners: Each is called with the requests of every take. One that raises is counted and reported, and called
+            again for the next take.
+        backlog: Stored batches that the stream is fed first. Most requests in them were passed on before the restart,
+            so only `resumed` is called with them.
+        resumed: The listeners that are called with such requests again.
+        queue_bytes: Bytes that may wait for the worker; a batch that would exceed this is refused. An empty queue
+            accepts any batch.
         clock_ns: Monotonic clock, in ns.
         take_interval_ns: Time between takes.
-        decode: Makes of a batch what the stream is fed. Its DecodeError is the sender's.
+        decode: Turns a batch into what the stream is fed. A DecodeError from it is the sender's fault.
         report: Is told in words what went wrong in the worker.
 
     Examples:
@@ -229,7 +231,7 @@ class Pipeline:
 
     @property
     def ready(self) -> bool:
-        """Whether batches are taken at all: the backlog is joined, the worker lives, and nobody has asked to drain."""
+        """Whether batches are taken at all: the backlog is joined, the worker lives, and draining has not begun."""
         with self._changed:
             return self._is_resumed.is_set() and self._failure is None and not self._draining
 
@@ -396,7 +398,7 @@ class Pipeline:
         for listener in listeners:
             try:
                 listener(requests)
-            except Exception as error:  # noqa: BLE001 - a listener is somebody else's code
+            except Exception as error:  # noqa: BLE001 - a listener is foreign code
                 with self._changed:
                     self._counted["listener_errors"] += 1
                 self._report(f"a listener failed: {_told(error)}")

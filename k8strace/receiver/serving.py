@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 __all__ = ["Places", "Receiver", "Trust", "Window"]
 
 SERVERS_SHARE: Final = 0.3
-"""Of the time to stop, at most so much is for requests that run; all the rest is for the join."""
+"""Share of the time to stop that running requests may use; the rest is for the join."""
 CLOSING_SHARE: Final = 0.1
-"""And so much is kept for the journal and the metrics, which are fast unless the disk is stuck."""
+"""Time kept for the journal and the metrics, which are fast unless the disk is stuck."""
 
 STATUS_CONNECTIONS: Final = 64
-"""Probes and scrapes are few; so many places are kept for them, whatever OTLP takes."""
+"""Connections kept free for probes and scrapes, which are few, however many OTLP takes."""
 
 WINDOW_THREADS: Final = 2
 WINDOW_CALLS: Final = 32
@@ -370,7 +370,7 @@ class Receiver:
         """
         Takes no more requests, ends those that run, joins everything that was accepted, closes the journal.
 
-        One deadline is for all of it, so whoever stops the process knows when it is gone::
+        One deadline covers all of it, so the caller knows when the process is gone::
 
             |─ servers: at most 3/10 ─|─ drain: what is left, but for 1/10 ─────────|─ journal, metrics ─|
 

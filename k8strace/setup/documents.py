@@ -117,7 +117,7 @@ def block(text: str) -> Any:
 
 
 def table(content: Any) -> Any:
-    """The mapping that should be there; an empty one if something else is. Whoever reads the file refuses it."""
+    """The mapping that should be there; an empty one if something else is. The file's own reader refuses it."""
     return content if isinstance(content, Mapping) else {}
 
 

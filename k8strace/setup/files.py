@@ -17,7 +17,7 @@ class File:
     place: str
     """Where it goes; empty for a page to read."""
     secret: bool = False
-    """It holds a token: nobody but its owner may read it."""
+    """It holds a token: only its owner may read it."""
     executable: bool = False
 
     @property

@@ -49,7 +49,7 @@ class Gate(Enum):
 
 
 class Records(Enum):
-    """What etcd records of calls that nobody sampled before."""
+    """What etcd records of calls without a sampled parent."""
 
     ALL = "every call, sampled by the apiserver or not"
     CHILDREN = "only calls of sampled callers, and no flag changes that"

@@ -29,7 +29,7 @@ _GAP_SHARE: Final = 8
 _GAP_STEPS: Final = 64
 """
 A silence that is longer than one part in 8 of the time outside it, and than 64 usual steps from one request to the
-next, is no time of the recording: another file begins, or nobody asked for anything.
+next, does not count as time of the recording: another file begins, or there was no traffic.
 """
 
 

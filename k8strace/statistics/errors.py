@@ -32,14 +32,14 @@ NOT_ENOUGH: Final = "not enough time to tell"
 """Verdict where there are too few blocks."""
 
 POWER: Final = 0.9
-"""A difference that "could be seen" is found so often."""
+"""How often a difference that "could be seen" is found."""
 
 _DRAWS: Final = 2000
 _SEED: Final = 0x6B387374
 
 
 def band_ns(before: float, after: float) -> float:
-    """Differences smaller than that matter to nobody: 1 % of the larger value, or 100 µs if that is more."""
+    """Differences smaller than this do not matter: 1 % of the larger value, or 100 µs if that is more."""
     return max(0.01 * max(abs(before), abs(after)), 100_000.0)
 
 
@@ -183,7 +183,7 @@ def verdict_of(value: float, p: float, half_90: float, band: float) -> str:
         value: The difference.
         p: How likely one as large is by chance.
         half_90: Half of its 90 % interval.
-        band: What matters to nobody.
+        band: Differences within it do not matter.
     """
     if abs(value) + half_90 <= band:
         return "same"

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without", "weighted_quantile"]
 
 _SMALL: Final = 1024
-"""So few values are sorted without looking for those that matter first."""
+"""Up to this many values are simply sorted."""
 
 _SAMPLE: Final = 512
 _MARGIN: Final = 0.06
-"""From so many values a quantile is known so well, nearly always."""
+"""A sample of this size nearly always tells a quantile to within this margin of rank."""
 
 _ROUNDING: Final = 1e-9
 """Relative error of sums of weights: less than that is not missing."""
@@ -27,7 +27,7 @@ _ROUNDING: Final = 1e-9
 
 def nearest_rank(q: float, count: int) -> int:
     """
-    Place of a quantile among so many sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01.
+    Place of a quantile among `count` sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01.
 
     Examples:
         >>> nearest_rank(0.07, 100), nearest_rank(1.0, 3)
@@ -56,7 +56,7 @@ def quantile(values: Ints, q: float) -> int:
 
 def weighted_quantile(values: Ints, weights: Floats, q: float) -> int:
     """
-    The smallest value that so much of the weight is not above.
+    The smallest value at or below which lies a share `q` of the weight.
 
     Examples:
         >>> import numpy as np

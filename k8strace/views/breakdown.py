@@ -276,7 +276,7 @@ def _clock(text: str) -> str:
 
 
 LEAST_PHASE: Final = 200
-"""A phase is told if it took at least one part in so many of the time."""
+"""A phase is shown if it took at least this part of the time (one in N)."""
 
 
 def _phases(band: Band) -> list[Text]:

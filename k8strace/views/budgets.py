@@ -93,7 +93,7 @@ def _case(each: Checked) -> str:
 
 def sarif(checked: Sequence[Checked], source: str) -> dict[str, Any]:
     """
-    SARIF 2.1.0: a rule for each metric, a result for each budget that is broken or that nobody can tell of.
+    SARIF 2.1.0: a rule for each metric, a result for each budget that is broken or that cannot be judged.
 
     Args:
         checked: What became of the budgets.

@@ -141,7 +141,7 @@ def _note_user_agents(requests: Requests, known: Iterable[Process]) -> None:
 
 
 def longest(requests: Requests, most: int | None) -> Requests:
-    """The longest first, at most so many. Those that stay open by nature only where there are no others."""
+    """The longest first, at most N. Long-running ones only if there are no others."""
     usual = requests.slowest(most)
     return usual if len(requests.where(long_running=False)) else requests.slowest(most, long_running=True)
 

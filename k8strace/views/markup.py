@@ -230,6 +230,6 @@ def _row(kind: str, cells: Sequence[Content], sides: Sequence[str], style: str) 
 
 
 def _unbroken(content: Content) -> str:
-    """Words are not broken, unless they are long: then the table would be as wide as somebody likes."""
+    """Only long words are broken, so that a name in the data cannot make the table as wide as it likes."""
     short = isinstance(content, str) and not isinstance(content, Html) and len(content) <= 32
     return ";white-space:nowrap" if short else ""

@@ -291,7 +291,7 @@ LEAST_ENDS: Final = 12
 
 
 def _cut(cell: Text, width: int) -> Text:
-    """At most so many characters. Of names like `kube-controller-manager/v1.36.2/node-controller` the end tells."""
+    """At most N characters. Names like `kube-controller-manager/v1.36.2/node-controller` keep their end."""
     if cell.cell_len <= width or width < LEAST_ENDS or cell.cell_len != len(cell):
         cell.truncate(width, overflow="ellipsis")
         return cell
@@ -328,7 +328,7 @@ def render(lines: Iterable[Text], look: Look) -> str:
     console = Console(
         file=out, force_terminal=True, no_color=False, width=look.width + 1, legacy_windows=False
     )
-    if console.color_system is None:  # a dumb terminal, but somebody asked for colours
+    if console.color_system is None:  # a dumb terminal, but colours were asked for
         console = Console(
             file=out, force_terminal=True, no_color=False, width=look.width + 1, color_system="standard"
         )

@@ -6,7 +6,7 @@ One request's call tree as rows of bars over time.
       Create etcd3   |        ▓░░░░░▓   |
         KV/Txn       |         ▓▓▓▓▓    |
 
-The picture is bounded, whatever the request: so many rows, so many pieces per row. The numbers are not cut.
+The picture is bounded for every request: at most N rows, at most N pieces per row. The numbers are not cut.
 """
 
 from __future__ import annotations

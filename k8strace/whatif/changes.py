@@ -47,7 +47,7 @@ class Change:
     @staticmethod
     def faster(part: str, times: float | str | Fraction) -> Change:
         """
-        A part takes so many times less time; below 1, more.
+        A part takes this many times less time; below 1, more.
 
         Raises:
             ValueError: The number is not from 1/1,000,000 to 1,000,000, or not told by numbers of that size.

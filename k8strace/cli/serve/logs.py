@@ -139,7 +139,7 @@ class Lines(logging.Handler):
 
 @contextmanager
 def logging_to_stderr(form: str) -> Iterator[Lines]:
-    """Everything that is logged, warned or raised where nobody catches it, as lines, until the block ends."""
+    """Everything that is logged, warned or raised without being caught, as lines, until the block ends."""
     lines, root, ours, theirs = (
         Lines(form),
         logging.getLogger(),
@@ -169,9 +169,7 @@ def _tell_thread(ended: threading.ExceptHookArgs) -> None:
 
 
 def _tell_unraisable(ended: sys.UnraisableHookArgs) -> None:
-    LOG.error(
-        "%s: %s", ended.err_msg or "an error that nobody catches", ended.exc_value, exc_info=ended.exc_value
-    )
+    LOG.error("%s: %s", ended.err_msg or "an uncaught error", ended.exc_value, exc_info=ended.exc_value)
 
 
 def _to_stderr(line: str) -> None:

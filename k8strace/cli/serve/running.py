@@ -166,7 +166,7 @@ def _part(receiver: Receiver, *, drained: bool) -> None:
 
 
 class JsonLines:
-    """Finished requests on stdout. Ends the run when nobody reads them any more."""
+    """Finished requests on stdout. Ends the run when the reader is gone."""
 
     def __init__(self, stop: Stop) -> None:
         self.closed = False

@@ -152,9 +152,9 @@ def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list
     ]
     otlp = {*places.grpc, *places.http}
     if trust.tokens is not None and otlp.intersection(open_plain):
-        told.append("INSECURE: tokens travel in plain text: whoever sees one can use it")
+        told.append("INSECURE: tokens travel in plain text: anyone who sees one can use it")
     if any(address in open_plain for address in readers):
-        told.append("INSECURE: the tokens of readers travel in plain text: whoever sees one can use it")
+        told.append("INSECURE: the tokens of readers travel in plain text: anyone who sees one can use it")
     secret = [path for path in (asked.token_file, asked.query_token_file, asked.tls_key) if path is not None]
     return told + [
         f"INSECURE: {path} can be read by others than its owner" for path in secret if _is_shared(path)

@@ -27,7 +27,7 @@ __all__ = ["Watch", "shown", "where"]
 
 LINE_SECONDS: Final = 10.0
 RATE_SECONDS: Final = 10.0
-"""Rates are over so long."""
+"""Rates are over this time."""
 
 NAMES: Final = {
     "grpc": "OTLP/gRPC",

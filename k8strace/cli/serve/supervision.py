@@ -40,9 +40,9 @@ def notify(state: str) -> bool:
 
 class Stop:
     """
-    Whether to stop, for one thread that waits to be told; whoever tells it may be a signal's handler.
+    Whether to stop, for one thread that waits for it. A signal handler may set it.
 
-    `threading.Event` may not be: its lock is taken while the same thread is inside `wait`, and that is for ever.
+    A handler must not set a `threading.Event`: the same thread may hold its lock in `wait`, and would wait without end.
 
     Examples:
         >>> stop = Stop()

@@ -17,7 +17,7 @@ from k8strace.setup.versions import SetupError
 __all__ = ["namespace_of", "probe_options"]
 
 SECONDS: Final = 30
-"""kubectl, and a plugin for credentials, may take so long."""
+"""Time that kubectl, or a credentials plugin, may take."""
 
 
 def probe_options(kubectl: Sequence[str], folder: Path) -> list[str]:

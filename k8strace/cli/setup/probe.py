@@ -45,7 +45,9 @@ def add_probe(kinds: Commands) -> None:
     command.add_argument("--ca-file", type=Path, metavar="FILE", help="the cluster's certificate authority")
     command.add_argument("--client-cert", type=Path, metavar="FILE", help="certificate of the caller")
     command.add_argument("--client-key", type=Path, metavar="FILE", help="its key")
-    command.add_argument("--insecure-skip-tls-verify", action="store_true", help="trust whoever answers")
+    command.add_argument(
+        "--insecure-skip-tls-verify", action="store_true", help="trust any server that answers"
+    )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--listen",
@@ -57,7 +59,11 @@ def add_probe(kinds: Commands) -> None:
         "--store", type=Path, metavar="FILE", help="read the recording that another receiver writes"
     )
     command.add_argument(
-        "--timeout", type=positive, default=60.0, metavar="SECONDS", help="wait so long at most (default 60)"
+        "--timeout",
+        type=positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="wait at most this long (default 60)",
     )
     command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the server says)")
     command.add_argument("--etcd", metavar="VERSION", help="etcd version, for the causes")
@@ -105,7 +111,7 @@ def _probe(asked: argparse.Namespace) -> int:
 def _warn_of(asked: argparse.Namespace) -> None:
     """An open receiver is open to all who reach it."""
     if not asked.store and asked.listen.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-        complain(f"note: whoever reaches {asked.listen} can send spans to it while the probe waits")
+        complain(f"note: anyone who reaches {asked.listen} can send spans to it while the probe waits")
 
 
 def _known(version: str | None) -> Any:

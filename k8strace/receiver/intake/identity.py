@@ -99,7 +99,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 class Tokens:
     """
-    The bearer tokens that are let in: several, so that a new one can be given out before an old one is removed.
+    The accepted bearer tokens: several, so that a new one can be issued before an old one is removed.
 
     Examples:
         >>> from k8strace.receiver import Tokens
@@ -117,7 +117,7 @@ class Tokens:
         """
         One token a line; empty lines and lines with `#` in front do not count.
 
-        The file is read again when it changes. While it is missing or holds no token, nobody is let in.
+        The file is read again when it changes. While it is missing or holds no token, every request is refused.
 
         Raises:
             IdentityError: The file cannot be read now, or holds no token or one that is too short.
@@ -141,7 +141,7 @@ class Tokens:
         )
 
     def accept(self, authorization: str | bytes | None) -> bool:
-        """Is this `Authorization` header that of somebody who is let in? All tokens are compared, always."""
+        """Whether this `Authorization` header has an accepted token. All tokens are always compared."""
         try:
             secrets = self._current()
         except IdentityError:
@@ -234,7 +234,7 @@ class ServerTls:
         self.client_names = None if client_names is None else frozenset(client_names)
         if self.client_names is not None and self._client_ca is None:
             raise IdentityError(
-                "expected client_ca with client_names: names of certificates that nobody signed are no names"
+                "expected client_ca with client_names: names of certificates without a signature prove nothing"
             )
         files = [path for path in (self._certificate, self._key, self._client_ca) if path]
         self._context = _Watched(files, self._load)

@@ -1,4 +1,4 @@
-"""Where accepted batches go: one protocol between the transports and whoever keeps the spans."""
+"""Where accepted batches go: one protocol between the transports and the sink that keeps the spans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Meta:
     peer: str = ""
     """The sender's address, as the transport gives it; for messages to people only."""
     spans: int | None = None
-    """How many spans the batch holds; None if nobody counted."""
+    """How many spans the batch holds; None if they were not counted."""
 
 
 @dataclass(frozen=True, slots=True)

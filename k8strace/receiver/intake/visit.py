@@ -96,7 +96,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def charge(self, size: int) -> bool:
-        """Takes so many bytes; False if there are not so many left."""
+        """Takes this many bytes; False if fewer are left."""
         with self._lock:
             if self.used_bytes + size > self.limit_bytes:
                 return False
@@ -237,12 +237,12 @@ class Visit:
     # ---- before the body is read ----
 
     def admit(self, authorization: str | bytes | None, names: Collection[str] = ()) -> None:
-        """Is this somebody who may send? With the `Authorization` header and the certificate's names."""
+        """Whether the sender may send, by the `Authorization` header and the certificate's names."""
         if not self._intake.identity.admits(authorization, names):
             raise refusal(Outcome.UNAUTHENTICATED, "unauthenticated", "who sends this is not known here")
 
     def expect(self, size: int) -> None:
-        """The header announces so many bytes."""
+        """The length that the header announces."""
         if size > self._intake.limits.request_bytes:
             raise self._too_large()
 
@@ -330,7 +330,7 @@ class Visit:
                 f"expected at most {limit} objects and arrays within one another, got more (byte {offset})"
             )
             raise refusal(Outcome.INVALID, "malformed", message)
-        most = 2 * len(text)  # `{},` is six bytes of wire, and nothing else grows so much
+        most = 2 * len(text)  # `{},` is six bytes of wire, and nothing else grows more
         self.charge(most)
         try:
             wire = _core.json_to_wire_within(text, self._intake.limits.request_bytes)

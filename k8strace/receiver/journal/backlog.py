@@ -114,7 +114,7 @@ def _after(segments: list[_Segment], since_s: float) -> list[_Segment]:
 
 
 def _within(segments: list[_Segment], most_bytes: int) -> list[_Segment]:
-    """The last ones that are not more than so many bytes."""
+    """The last ones, up to this many bytes."""
     size, kept = 0, len(segments)
     while kept and size + segments[kept - 1].size <= most_bytes:
         kept -= 1

@@ -61,7 +61,7 @@ class Piece(NamedTuple):
     start: int
     end: int
     batches: tuple[bytes, ...]
-    """Copies; none if nobody asked for them."""
+    """Copies; none if they were not asked for."""
     damage: DamagedError | None
     """What was expected, and what came; None if it is whole."""
 

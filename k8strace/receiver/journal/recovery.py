@@ -28,7 +28,7 @@ class Recovered(NamedTuple):
 
 def recover(storage: Storage) -> list[Recovered]:
     """
-    Looks through every segment that nobody closed: its torn end is cut, and it is closed.
+    Checks every segment that was not closed: cuts its torn end, and closes it.
 
     What is not at the end was safe once, and has rotted. It is never cut: the file is set aside whole, with the name
     `….damaged`, and `replay` reads around the damage. A segment that resists, on a disk that fails, is left as it is.
@@ -61,7 +61,7 @@ def _recover(storage: Storage, segment: SegmentName) -> list[Recovered]:
 
 
 def _close(storage: Storage, segment: SegmentName, size: int, was: int) -> list[Recovered]:
-    """What remains is made safe, even if nobody was told that it is: from now on readers count on it."""
+    """Syncs what remains, even if no sender was told that it is stored: from now on readers rely on it."""
     handle = storage.open_append(segment.name, create=False)
     try:
         if size < was:
@@ -95,7 +95,7 @@ def replay(
 
     Args:
         directory: The journal's.
-        on_damage: Is told of damage, and reading goes on behind it. The torn end of a segment nobody closed is none.
+        on_damage: Called for damage; reading continues after it. The torn end of an open segment is no damage.
         storage: How to read.
 
     Raises:

@@ -93,7 +93,7 @@ class Rules:
 
 @dataclass(slots=True)
 class JournalCounts:
-    """What happened so far. Written by one thread."""
+    """Counts of a journal since it was opened. Written by one thread."""
 
     batches: int = 0
     bytes: int = 0
@@ -144,7 +144,7 @@ class Segments:
             How long the sync took, in seconds.
 
         Raises:
-            FileNotFoundError: Somebody removed the segment or the directory. There is a new one for the next group.
+            FileNotFoundError: The segment or the directory was removed. The next group gets a new one.
             OSError: The group is not stored. The segment is cut back to what was safe, and never written again:
                 after a failed sync the system may have dropped what it could not write, and say yes the next time.
         """
@@ -165,7 +165,7 @@ class Segments:
 
     def watch(self) -> None:
         """
-        Is what was stored still there? To be asked after a sync: what nobody can find is not safe.
+        Whether what was stored is still there. Ask after a sync: a file that was removed is not safe.
 
         Raises:
             FileNotFoundError: The segment or the directory was removed or replaced. Now there is a directory again.
@@ -181,7 +181,7 @@ class Segments:
             raise
 
     def probe(self, size: int) -> None:
-        """Raises OSError unless so many bytes could be made safe now. Nothing of them stays."""
+        """Raises OSError unless this many bytes can be stored now. None of them stay."""
         with suppress(FileNotFoundError):
             self._storage.remove(PROBE)
         handle = self._storage.open_append(PROBE, create=True)

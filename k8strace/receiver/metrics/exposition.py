@@ -1,7 +1,7 @@
 """
 What the receiver tells Prometheus: OpenMetrics with trace ids as exemplars.
 
-Counters of the receiver itself are read when somebody scrapes; only finished requests are summed up here, as they come.
+The receiver's own counters are read at each scrape; only finished requests are summed here, as they arrive.
 Every label value is from a closed set (`labels.py`), so no sender decides how many series there are.
 """
 
@@ -197,7 +197,7 @@ class RequestMetrics:
 
 
 class Reading(NamedTuple):
-    """One metric family, read when somebody scrapes."""
+    """One metric family, read at each scrape."""
 
     kind: str
     """ "counter", "gauge", "info" or "histogram"."""

@@ -1,4 +1,4 @@
-"""Address space: threads need much of it, and where they cannot start, gRPC's core waits for them for ever."""
+"""Address space: threads need much of it, and gRPC's core waits without end for a thread that cannot start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEEDED_BYTES: Final = 1 << 30
 
 def check_address_space(needed_bytes: int = NEEDED_BYTES) -> None:
     """
-    Does the system leave so much to this process? Asks only where there is a limit (`ulimit -v`).
+    Whether this process can still get this much. Checked only where there is a limit (`ulimit -v`).
 
     Raises:
         MemoryError: It does not.

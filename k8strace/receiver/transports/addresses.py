@@ -2,7 +2,7 @@
 Where the receiver listens: addresses as people write them, sockets as the servers take them.
 
 Loopback addresses and unix sockets are open to this machine only. Everything else is the network, where spans are read
-and forged by whoever gets there first: `check_exposure` says what that needs.
+and forged by anyone on the way: `check_exposure` says what that needs.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _has_ipv6_loopback() -> bool:
 
 def check_exposure(addresses: Iterable[Address], *, tls: bool, insecure_network: bool) -> None:
     """
-    Refuses plain text beyond this machine, unless somebody has said that they want it.
+    Refuses plain text beyond this machine, unless it was asked for.
 
     Raises:
         AddressError: An address is not local, there is no TLS, and `insecure_network` was not asked for.
@@ -151,7 +151,7 @@ def check_exposure(addresses: Iterable[Address], *, tls: bool, insecure_network:
 
 def listen_on(address: Address) -> socket.socket:
     """
-    A listening socket, not blocking. A unix socket is for its owner only; one that nobody listens on is replaced.
+    A listening socket, not blocking. A unix socket is for its owner only; one without a listener is replaced.
 
     Raises:
         ListenError: In use, not there, or not allowed.
@@ -186,7 +186,7 @@ def make_way(address: Address) -> None:
     Removes a unix socket that a dead process left behind.
 
     Raises:
-        ListenError: Somebody listens on it, it is no socket, or its folder is not there.
+        ListenError: It has a listener, it is not a socket, or its folder does not exist.
     """
     path = Path(address.path)
     try:

@@ -50,7 +50,7 @@ def asgi_app(
         sink: Who keeps the spans, or an `Intake`, which other transports may share.
         limits: How much is taken; not with an `Intake`, which has its own.
         identity: Who may send; not with an `Intake`. Names of client certificates are read from ASGI's `tls`
-            extension; where the server does not have it, nobody is let in.
+            extension; where the server does not have it, every request is refused.
         path: Where it is, below what it is mounted under.
         names_checked: The TLS context that the server uses checks the names itself, as that of `ServerTls` does.
 

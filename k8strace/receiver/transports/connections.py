@@ -74,7 +74,7 @@ class Site(NamedTuple):
 
 
 class Wait(Enum):
-    """What a connection waits for that nobody works on. Its place may go to another one."""
+    """What an idle connection waits for. Its place may go to another one."""
 
     REQUEST = "the next request"
     END = "its sender, who goes on though it is answered"

@@ -1,4 +1,4 @@
-"""File descriptors: each connection needs one, and the system allows a process only so many."""
+"""File descriptors: each connection needs one, and the system limits them per process."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _log = logging.getLogger("k8strace.http")
 
 def names_this_machine(host: str, names: Collection[str]) -> bool:
     """
-    Whether this `Host` is an IP address, localhost, or one of the names; and so nobody else's name for this address.
+    Whether this `Host` is an IP address, localhost, or one of the names; so not a foreign name for this address.
 
     Examples:
         >>> hosts = "127.0.0.1:4318", "[::1]", "localhost", "otlp.example", "evil.example", "127.0.0.1.evil.example"

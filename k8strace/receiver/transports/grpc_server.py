@@ -1,4 +1,4 @@
-"""OTLP over gRPC behind addresses: the service, its health, and sockets that nobody else listens on."""
+"""OTLP over gRPC behind addresses: the service, its health, and sockets that no other process listens on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GrpcServer:
         """Where it listens, with the ports that the system picked."""
 
     def _listen(self, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
-        # gRPC says only that it failed, and takes a unix socket from whoever listens on it: so we ask first.
+        # gRPC says only that it failed, and takes a unix socket away from another listener, so check first.
         listen_on(address).close()
         target = str(address)
         try:
@@ -81,7 +81,7 @@ class GrpcServer:
             self._health.set(service, status)
 
     def stop(self, grace_s: float) -> None:
-        """Takes no more requests; those that run have so long to end. Returns at most a second later."""
+        """Accepts no more requests; running ones have `grace_s` to end. Returns at most a second later."""
         self.set_ready(ready=False)
         stopped: threading.Event = self._server.stop(grace_s)
         stopped.wait(grace_s + CLOSE_SECONDS)

@@ -28,10 +28,10 @@ log = logging.getLogger("k8strace.http")
 
 START_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 1.0
-"""For closing what is left after the grace."""
+"""Time to close what is left after the grace."""
 ACCEPTED_AT_ONCE: Final = 16
 NO_DESCRIPTORS_S: Final = 0.1
-"""Until the next connection is accepted, when the system has none left for us."""
+"""Pause before the next accept when no file descriptor is left."""
 
 
 class HttpServer:
@@ -92,11 +92,11 @@ class HttpServer:
 
     def stop(self, grace_s: float, *, within_s: float | None = None) -> None:
         """
-        Takes no more connections, lets running requests end, closes what is left after the grace.
+        Accepts no more connections, lets running requests end, and closes what is left after the grace.
 
         Args:
             grace_s: How long running requests have.
-            within_s: Returns after so long in any case; by default a second after the grace.
+            within_s: Returns after this many seconds at the latest; by default a second after the grace.
         """
         self._grace_s = grace_s
         if self._loop is not None:
@@ -112,7 +112,7 @@ class HttpServer:
 
     @property
     def ends(self) -> Mapping[str, int]:
-        """How many were ended by us, by reason: every word of `ENDS`, of which "full" ones were refused."""
+        """Connections that the server ended, by reason, one for each word of `ENDS`; "full" ones were refused."""
         return dict(self._ends)
 
     # ── The thread ────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +151,7 @@ class HttpServer:
             asyncio.get_running_loop().add_reader(site.listening, self._accept, site)
 
     def _accept(self, site: Site) -> None:
-        """Some of those that wait; then it is the turn of others."""
+        """Accepts some of the waiting connections, then lets other tasks run."""
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 accepted, _ = site.listening.accept()
@@ -207,6 +207,6 @@ class HttpServer:
 
 
 def _quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Failed handshakes and broken connections are the other side's; everything else is told."""
+    """Failed handshakes and broken connections are the peer's errors; all others are reported."""
     if not isinstance(context.get("exception"), OSError):  # ssl.SSLError is one
         loop.default_exception_handler(context)

@@ -66,7 +66,7 @@ class Workers(ThreadPoolExecutor):
 
 
 class Gate:
-    """Lets so many threads through at once, lets so many more wait, and turns away the rest."""
+    """Lets N threads through at once, lets M more wait, and refuses the others."""
 
     def __init__(self, limits: Limits) -> None:
         self._free = threading.Semaphore(limits.workers)
@@ -103,7 +103,7 @@ class Watchdog:
     """
     Calls back for what takes longer than it may: one thread for all of them, as all may take equally long.
 
-    The thread looks ten times in that span, at least once a second, and nobody wakes it in between: that would cost
+    The thread looks ten times in that span, at least once a second, and is not woken in between: that would cost
     each request more than its work does. It ends when there was nothing to watch for a while.
     """
 
@@ -151,7 +151,7 @@ class Watchdog:
 
 
 async def in_thread(workers: Workers, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs a call in a thread, to its end even if whoever waits for it is cancelled: then, and only then, that is."""
+    """Runs a call in a thread, to its end: if the caller is cancelled, that takes effect afterwards."""
     future = asyncio.wrap_future(workers.submit(call, *args, **kwargs))
     try:
         return await asyncio.shield(future)
