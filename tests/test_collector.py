@@ -23,7 +23,9 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from serving import EXPORT, ROOT, Serving, batches_of, free_port, records_of, serving
+from test_metrics_push import assert_sums
 
 import k8strace
 
@@ -48,6 +50,8 @@ receivers:
       grpc:
         endpoint: 127.0.0.1:{port}
         max_recv_msg_size_mib: 64
+      http:
+        endpoint: 127.0.0.1:{http}
 processors:
   batch:
     send_batch_size: {batch}
@@ -72,12 +76,19 @@ exporters:
     path: {folder}/collected.otlp
     format: proto
     flush_interval: 100ms
+  file/metrics:
+    path: {folder}/metrics.otlp
+    format: proto
+    flush_interval: 100ms
 service:
   pipelines:
     traces:
       receivers: [otlp]
       processors: [batch]
       exporters: [{name}, file/traces]
+    metrics:
+      receivers: [otlp]
+      exporters: [file/metrics]
 """
 
 
@@ -116,7 +127,7 @@ def program() -> Path:
 
 
 @contextmanager
-def collector(
+def collector(  # noqa: PLR0913 - each is a setting with a name
     program: Path,
     folder: Path,
     way: str,
@@ -126,6 +137,7 @@ def collector(
     consumers: int = 10,
     batch: int = 512,
     compression: str = "gzip",
+    http: int | None = None,
 ) -> Iterator[str]:
     """The address of a running Collector that exports to k8strace in batches of so many spans."""
     port = free_port()
@@ -134,6 +146,7 @@ def collector(
     config.write_text(
         CONFIG.format(
             port=port,
+            http=http or free_port(),
             exporter=exporter,
             name=exporter.partition(":")[0],
             tls=f"{{ca_file: {ca}}}" if ca else "{insecure: true}",
@@ -250,6 +263,27 @@ def test_everything_arrives_once(program, way, secure, capture_127, tmp_path):
             wait_for(process, spans)
         process.stop()
     same_answers(tmp_path, capture_127)
+
+
+def test_metrics_go_back_into_the_collector_that_sent_the_spans(program, capture_127, tmp_path):
+    """What it writes down sums to the library's attribution, component by component."""
+    told, _ = arguments(tmp_path, secure=False)
+    spans = len(k8strace.read(str(capture_127)))
+    port, http = free_port(), free_port()
+    listen = listening("grpc", port)
+    with collector(program, tmp_path, "grpc", f"127.0.0.1:{port}", http=http) as gateway:
+        back = ("--metrics-to", f"http://127.0.0.1:{http}", "--window", "1m")
+        with serving(*told, *back, listen=listen) as process:
+            send(gateway, batches_of(capture_127))
+            wait_for(process, spans)
+            process.stop()
+    written = (tmp_path / "metrics.otlp").read_bytes()
+    messages = []
+    while written:  # a length of 4 bytes, big-endian, and a message
+        size = int.from_bytes(written[:4], "big")
+        messages.append(ExportMetricsServiceRequest.FromString(written[4 : 4 + size]))
+        written = written[4 + size :]
+    assert_sums(messages[-1], k8strace.join(k8strace.read(str(capture_127))))
 
 
 @pytest.mark.alone

@@ -19,6 +19,7 @@ from k8strace import RequestStream
 from k8strace.cli.commands import parser
 from k8strace.receiver import Journal, Places, Receiver
 from k8strace.receiver.metrics.exposition import Exposition, RequestMetrics
+from k8strace.receiver.metrics.pushing import MetricsPush
 from k8strace.receiver.metrics.tally import Observed
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -158,7 +159,8 @@ def test_the_reference_has_all_metrics_with_their_labels(tmp_path):
     page = (DOCS / "reference" / "metrics.md").read_text()
     rows = re.findall(r"^\| `(k8strace_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
     told = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
-    receiver = Receiver(RequestStream(), Places(), journal=Journal(tmp_path))
+    push = MetricsPush("http://127.0.0.1:9/v1/metrics")
+    receiver = Receiver(RequestStream(), Places(), journal=Journal(tmp_path), push=push)
     receiver.stop(5)
     own = {
         reading.name + {"counter": "_total", "info": "_info"}.get(reading.kind, ""): (

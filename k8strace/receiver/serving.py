@@ -26,6 +26,7 @@ from k8strace.receiver.intake.readings import intake_readings
 from k8strace.receiver.intake.visit import Counts, Intake
 from k8strace.receiver.journal.backlog import StoredBatch
 from k8strace.receiver.metrics.exposition import Exposition, Reading, RequestMetrics, one
+from k8strace.receiver.metrics.pushing import MetricsPush
 from k8strace.receiver.metrics.tally import Observed, Recent, Tally, observe
 from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
 from k8strace.receiver.transports.addresses import Address, listen_on
@@ -147,6 +148,7 @@ class Receiver:
         listeners: Each is given all finished requests, as `Pipeline` says.
         windows: Who else is served: what they show is theirs to know. TLS is for their TCP addresses beyond this
             machine.
+        push: Who delivers durations of finished requests elsewhere; the receiver starts and stops it.
         backlog: Stored batches that are joined before new ones are taken; their requests are not counted again.
         report: Is told in words what went wrong.
 
@@ -178,6 +180,7 @@ class Receiver:
         trust: Trust | None = None,
         listeners: Sequence[Listener] = (),
         windows: Sequence[Window] = (),
+        push: MetricsPush | None = None,
         backlog: Iterable[StoredBatch] = (),
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
@@ -188,6 +191,7 @@ class Receiver:
         self._limits = limits or Limits()
         self._trust = trust or Trust()
         self._report = report
+        self._push = push
         self._stopping = False
         self._bound: list[Bound] = []
         self.pipeline = Pipeline(
@@ -221,6 +225,7 @@ class Receiver:
             intake_readings(lambda: self.counts, self.rejections, lambda: self.in_flight_bytes),
             self.pipeline.readings(),
             [] if self.journal is None else self.journal.readings(),
+            [] if self._push is None else self._push.readings(),
         ]
         self.exposition = Exposition(self.requests, chain.from_iterable(parts))
         http = self._sites("http", places.http, asgi_app(self._intakes[0]))
@@ -312,6 +317,8 @@ class Receiver:
         self.pipeline.wait_resumed()
         for server in self._servers:
             server.start()
+        if self._push is not None:
+            self._push.start()
 
     # ── What it is like ───────────────────────────────────────────────────────────────────────────
 
@@ -363,6 +370,8 @@ class Receiver:
         rows = observe(requests)
         self.requests.add(rows)
         self.summed.add(rows)
+        if self._push is not None:
+            self._push.durations.add(rows)
 
     # ── Down ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -391,6 +400,8 @@ class Receiver:
         drained = self.pipeline.drain(left(1 - CLOSING_SHARE))
         if self.journal is not None and not self.journal.close(left(1)):
             self._report("the store was not closed in time; the next start puts it in order")
+        if self._push is not None:
+            self._push.stop(left(1))
         self.status.stop(0.0, within_s=left(1))
         return drained
 

@@ -47,6 +47,15 @@ def _path(text: str) -> Path:
     return Path(_name(text, "a path"))
 
 
+def _metrics_url(text: str) -> str:
+    from k8strace.receiver.metrics.pushing import metrics_url
+
+    try:
+        return metrics_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argparse.Namespace], int]) -> None:
     """Adds `serve`; `run` is given the arguments and returns the exit code."""
     command = commands.add_parser(
@@ -80,6 +89,12 @@ def _listening(command: argparse.ArgumentParser) -> None:
             help=f"{what}; repeat for more (default {default})",
         )
         command.set_defaults(**{f"{name}_default": default})
+    group.add_argument(
+        "--metrics-to",
+        type=_metrics_url,
+        metavar="URL",
+        help="post durations of requests by component as OTLP metrics, such as to http://localhost:4318",
+    )
 
 
 def _reading(command: argparse.ArgumentParser) -> None:

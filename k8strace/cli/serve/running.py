@@ -16,6 +16,7 @@ from k8strace.cli.serve.showing import shown, where
 from k8strace.cli.serve.supervision import Stop, notify, stop_signals
 from k8strace.exceptions import OUT_OF_MEMORY, K8straceError, is_out_of_memory
 from k8strace.receiver.journal.recovery import Recovered
+from k8strace.receiver.metrics.pushing import MetricsPush
 from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Receiver
 from k8strace.receiver.transports.address_space import check_address_space
@@ -103,6 +104,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
             trust=trust,
             listeners=[*listeners, *held],
             windows=windows,
+            push=None if asked.metrics_to is None else MetricsPush(asked.metrics_to, report=LOG.warning),
             backlog=settings.backlog_of(journal, stream, _tell_damage),
             report=LOG.error,
         )
