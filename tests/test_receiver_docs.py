@@ -19,6 +19,8 @@ from k8strace.formats import FORMATS
 PAGE = Path(__file__).parent.parent / "docs" / "howto" / "collector.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
+IDS = ["send", "metrics", "spread", "file"]
+
 DURATION = {"type": "string", "pattern": r"^\d+(ms|s|m|h)$"}
 ADDRESS = {"type": "string", "pattern": r"^[a-z0-9.-]+:\d{1,5}$"}
 BOOLEAN, COUNT, TEXT = {"type": "boolean"}, {"type": "integer", "minimum": 1}, {"type": "string"}
@@ -46,6 +48,7 @@ OTLP: dict[str, Any] = {
 }
 EXPORTERS = {
     "otlp_grpc": fields(("endpoint",), endpoint=ADDRESS, **OTLP),
+    "otlp_http": fields(("endpoint",), endpoint={"type": "string", "pattern": "^https?://"}, **OTLP),
     # The endpoint comes from the resolver.
     "loadbalancing": fields(
         ("protocol", "resolver"),
@@ -69,15 +72,16 @@ PIPELINE = fields(
     receivers={"type": "array", "items": TEXT, "minItems": 1},
     exporters={"type": "array", "items": TEXT, "minItems": 1},
 )
+PROTOCOLS = {name: fields(endpoint=ADDRESS) for name in ("grpc", "http")}
 CONFIG = fields(
     ("receivers", "exporters", "service"),
-    receivers=fields(("otlp",), otlp=fields(("protocols",), protocols=fields(grpc=fields(endpoint=ADDRESS)))),
+    receivers=fields(("otlp",), otlp=fields(("protocols",), protocols=fields(**PROTOCOLS))),
     exporters={
         "type": "object",
         "patternProperties": {rf"^{kind}(/\w+)?$": schema for kind, schema in EXPORTERS.items()},
         "additionalProperties": False,
     },
-    service=fields(("pipelines",), pipelines=fields(("traces",), traces=PIPELINE)),
+    service=fields(("pipelines",), pipelines=fields(traces=PIPELINE, metrics=PIPELINE)),
 )
 
 
@@ -86,26 +90,27 @@ def loaded(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-@pytest.mark.parametrize("text", BLOCKS, ids=["send", "spread", "file"])
+@pytest.mark.parametrize("text", BLOCKS, ids=IDS)
 def test_a_collector_would_know_every_key(text: str):
     jsonschema.validate(loaded(text), CONFIG)
 
 
-@pytest.mark.parametrize("text", BLOCKS, ids=["send", "spread", "file"])
+@pytest.mark.parametrize("text", BLOCKS, ids=IDS)
 def test_pipelines_consist_of_parts_that_are_there(text: str):
     config = loaded(text)
-    pipeline = config["service"]["pipelines"]["traces"]
+    (pipeline,) = config["service"]["pipelines"].values()
     assert pipeline["receivers"] == list(config["receivers"])
     assert pipeline["exporters"] == list(config["exporters"])
 
 
-@pytest.mark.parametrize("text", BLOCKS, ids=["send", "spread", "file"])
+@pytest.mark.parametrize("text", BLOCKS, ids=IDS)
 def test_the_collector_does_not_send_to_itself(text: str):
     """Both listen on the same machine, so on two ports."""
     config = loaded(text)
-    own = config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
-    endpoints = [each.get("endpoint") for each in config["exporters"].values()]
-    assert own not in endpoints
+    own = [each["endpoint"] for each in config["receivers"]["otlp"]["protocols"].values()]
+    endpoints = [each.get("endpoint", "").partition("://")[2] for each in config["exporters"].values()]
+    endpoints += [each.get("endpoint") for each in config["exporters"].values()]
+    assert not set(own) & set(endpoints)
 
 
 def test_the_check_is_strict():
