@@ -301,6 +301,15 @@ class AttributedRequests:
     def __len__(self) -> int: ...
     def parts(self, request: int) -> list[tuple[int, int]]:
         """(phase number, ns) of one request; empty for one that there is not."""
+    def packed(
+        self, requests: Sequence[int], numbers: Sequence[int], than: AttributedRequests | None = None
+    ) -> tuple[bytes, bytes, bytes]:
+        """
+        How many parts these requests have, their phases, and their ns, as varints.
+
+        One more than each has, or 0 where they are the same as in `than`; phases of the others as `numbers` has them.
+        Raises ValueError for a phase that has no number.
+        """
     def matrix(self, requests: Sequence[int], group: Sequence[int], groups: int) -> bytes:
         """
         Parts in ns by group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.

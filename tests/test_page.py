@@ -3,10 +3,10 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
+import browsing
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -14,14 +14,6 @@ import k8strace
 
 ROOT = Path(__file__).parent.parent
 CAPTURE = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def missing(variable, reason):
-    """Skips; fails where the variable says that what is missing was installed."""
-    if os.environ.get(variable) == "required":
-        pytest.fail(f"{variable}=required, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +30,8 @@ def file(requests, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    try:
-        from playwright import sync_api
-    except ImportError:
-        missing("K8STRACE_BROWSER", "playwright is not installed")
-    if CHROMIUM is None:
-        missing("K8STRACE_BROWSER", "chromium is not installed (apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browsing.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -59,25 +43,13 @@ def browser(chromium):
 
 
 def opened(browser, path, hash_="", **how):
-    context = browser.new_context(**how)
-    page = context.new_page()
-    page.said = []
-    page.on("console", lambda message: page.said.append(message.text))
-    page.on("pageerror", lambda error: page.said.append(str(error)))
-    page.goto(path.as_uri() + hash_)
-    if how.get("java_script_enabled", True):
-        page.wait_for_selector("[data-ready]", timeout=30_000)
-    return page
-
-
-def number(page, selector):
-    return int(page.locator(selector).first.get_attribute("value"))
+    return browsing.opened(browser, path.as_uri() + hash_, **how)
 
 
 def legend(page):
     return dict(
         page.locator("#answer .legend li").evaluate_all(
-            "items => items.map(item => [item.querySelector('.name').innerText,"
+            "items => items.map(item => [item.querySelector('.name').textContent,"
             " Number(item.querySelector('data').getAttribute('value'))])"
         )
     )
@@ -103,7 +75,7 @@ def test_nothing_but_its_own_script_and_style_may_run(file):
 def test_with_scripts_off_the_first_screen_is_there(browser, file, requests):
     page = opened(browser, file, java_script_enabled=False)
     total = sum(k8strace.attribute(requests).by()[0].all.phases.values())
-    assert number(page, "#total") == total
+    assert browsing.number(page, "#total") == total
     assert page.locator("#groups tbody tr").count() == 15
     assert page.locator("#findings li").count() == len(requests.findings())
 
@@ -124,16 +96,16 @@ def test_sums_are_the_librarys_whatever_is_chosen(browser, file, requests):
             page.locator("#flame .tools button").nth(
                 ["critical_path", "self_time", "active_share"].index(method)
             ).click()
-            assert number(page, "#total") == group.wall_ns
+            assert browsing.number(page, "#total") == group.wall_ns
             assert legend(page) == group.phases
-            assert number(page, "#flame-total") == sum(group.phases.values())
+            assert browsing.number(page, "#flame-total") == sum(group.phases.values())
     assert page.said == []
 
 
 @pytest.mark.slow
 def test_the_brush_chooses_and_the_address_brings_it_back(browser, file):
     page = opened(browser, file, viewport={"width": 1280, "height": 900})
-    everything = number(page, "#total")
+    everything = browsing.number(page, "#total")
     canvas = page.locator("#timeline canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -141,45 +113,40 @@ def test_the_brush_chooses_and_the_address_brings_it_back(browser, file):
     page.mouse.down()
     page.mouse.move(box["x"] + 700, box["y"] + 24, steps=4)
     page.mouse.up()
-    brushed = number(page, "#total")
+    brushed = browsing.number(page, "#total")
     assert 0 < brushed < everything
     again = opened(browser, file, page.evaluate("location.hash"))
-    assert number(again, "#total") == brushed
+    assert browsing.number(again, "#total") == brushed
 
 
 @pytest.mark.slow
 def test_a_waterfall_is_walked_with_the_keyboard(browser, file, requests):
+    from playwright.sync_api import expect
+
     slow = requests.slowest(1)[0]
     page = opened(browser, file, f"#r={slow.trace_id}")
     tree = page.get_by_role("tree")
     tree.focus()
     spans = page.get_by_role("treeitem")
-    assert spans.count() == slow.spans
+    expect(spans).to_have_count(slow.spans)
     page.keyboard.press("ArrowDown")
-    assert spans.nth(1).get_attribute("aria-selected") == "true"
+    expect(spans.nth(1)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowLeft")
-    assert spans.count() == 1
+    expect(spans).to_have_count(1)
     page.keyboard.press("ArrowRight")
     for key in "wwd":
         page.keyboard.press(key)
-    assert "z0=" in page.evaluate("location.hash")
+    page.wait_for_url("**/*z0=*", timeout=5_000)
     assert page.said == []
 
 
 @pytest.mark.slow
 def test_axe_finds_nothing(browser, file, requests):
-    axe = ROOT / "page/node_modules/axe-core/axe.min.js"
-    if not axe.exists():
-        missing("K8STRACE_PAGE_TOOLS", "axe-core is not installed (cd page && npm ci)")
     for theme in ("light", "dark"):
-        page = opened(
-            browser, file, f"#r={requests.slowest(1)[0].trace_id}", bypass_csp=True, color_scheme=theme
-        )
-        page.evaluate(axe.read_text())
-        assert [
-            (each["id"], each["nodes"][0]["html"]) for each in page.evaluate("axe.run()")["violations"]
-        ] == []
+        hash_ = f"#r={requests.slowest(1)[0].trace_id}"
+        page = opened(browser, file, hash_, bypass_csp=True, color_scheme=theme)
+        assert browsing.violations(page) == []
 
 
 def hostile(number_of):
@@ -245,7 +212,7 @@ def test_the_budget_is_kept_and_what_was_left_out_is_said(requests):
 def test_the_script_is_what_its_source_makes(tmp_path):
     esbuild = ROOT / "page/node_modules/.bin/esbuild"
     if not esbuild.exists():
-        missing("K8STRACE_PAGE_TOOLS", "esbuild is not installed (cd page && npm ci)")
+        browsing.missing("K8STRACE_PAGE_TOOLS", "esbuild is not installed (cd page && npm ci)")
     made = json.loads((ROOT / "page/package.json").read_text())["scripts"]["build"]
     command = made.replace("../k8strace/page", str(tmp_path)).replace("esbuild ", f"{esbuild} ")
     subprocess.run(command, shell=True, cwd=ROOT / "page", check=True, capture_output=True)

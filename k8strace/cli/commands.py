@@ -19,6 +19,7 @@ from k8strace.cli.completion import add_completion
 from k8strace.cli.demo import add_demo
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
 from k8strace.cli.export import add_export
+from k8strace.cli.opening import add_open
 from k8strace.cli.options import Parser, with_times
 from k8strace.cli.report import add_report
 from k8strace.cli.requests import add_requests
@@ -40,6 +41,7 @@ COMMANDS = (
     add_check,
     add_audit,
     add_export,
+    add_open,
     add_serve,
     add_setup,
 )

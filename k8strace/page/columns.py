@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Final
 
 from k8strace import _core
 
 __all__ = ["Columns"]
+
+LEVEL: Final = 5
+"""Of gzip; 6 takes a third more time for 2 % fewer bytes."""
+
+_DENSE: Final = re.compile(r"start|wall|prelude|trace_id|.*\.ns")
+"""Columns whose bytes are as many when they are packed."""
 
 
 class Columns:
@@ -41,14 +47,22 @@ class Columns:
 
     def add_texts(self, name: str, values: Iterable[Any]) -> None:
         """Texts as places in a list of the head, which begins with null."""
-        known: dict[Any, int] = {None: 0}
-        self.add(name, [known.setdefault(value, len(known)) for value in values])
+        values = list(values)
+        known = {value: at for at, value in enumerate(dict.fromkeys(chain([None], values)))}
+        self.add(name, list(map(known.__getitem__, values)))
         self.head.setdefault("texts", {})[name] = list(known)
 
-    def packed(self, more: Mapping[str, Any]) -> str:
-        """All of it, in base64."""
+    @property
+    def size(self) -> int:
+        """Bytes that the columns take once they are packed, about: times and ids as they are, words an eighth."""
+        return sum(
+            len(data) // (1 if _DENSE.fullmatch(name) else 8) for name, (data, _) in self._columns.items()
+        )
+
+    def packed(self, more: Mapping[str, Any]) -> bytes:
+        """All of it, gzipped."""
         sizes = {name: [len(data), signed] for name, (data, signed) in self._columns.items()}
         head = json.dumps({**self.head, **more, "columns": sizes}, separators=(",", ":")).encode()
         body = b"".join(data for data, _ in self._columns.values())
         whole = len(head).to_bytes(4, "little") + head + body
-        return base64.b64encode(gzip.compress(whole, 6, mtime=0)).decode()
+        return gzip.compress(whole, LEVEL, mtime=0)

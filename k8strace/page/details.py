@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from k8strace import _core
@@ -30,7 +31,9 @@ def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_
     answers = joined.phase_table.answers
     links = requests.spans.column("links")
     found: dict[int, Any] = {}
+    repairs = _repairs_of(requests, rows := list(rows))
     room = most_spans
+    texts = _Texts(names)
     sizes, starts = joined.column("spans"), joined.column("start_unix_nano")
     for row in rows:
         if sizes[row] > room:
@@ -38,9 +41,17 @@ def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_
         room -= sizes[row]
         views = joined.core.explain(row, answers).span
         found[row] = {
-            "spans": [_span(view, views[0], starts[row], links[view.row], names) for view in views],
-            "repairs": [_repair(each, names) for each in joined.repairs.get(row, ())],
+            "spans": [_span(view, views[0], starts[row], links[view.row], texts) for view in views],
+            "repairs": [_repair(each, names) for each in repairs.get(row, ())],
         }
+    return found
+
+
+def _repairs_of(requests: Requests, rows: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """Request → the rows of its repairs."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in requests._with(rows).repairs:
+        found.setdefault(row["request"], []).append(row)
     return found
 
 
@@ -49,28 +60,34 @@ def _span(
     root: _core.SpanView,
     start: int,
     links: list[dict[str, Any]] | None,
-    names: PlainNames,
+    texts: _Texts,
 ) -> list[Any]:
     return [
         view.span_id,
         None if view.trace_id == root.trace_id else view.trace_id,
         view.raw_start - start,
         view.raw_end - start,
-        _text(names, view.status_message or None),
-        _text(names, view.error),
-        [[clean(key, 200), _value(names, key, value)] for key, value in view.attributes[:MOST_ROWS]],
-        [[at - start, _text(names, name)] for at, name in view.events[:MOST_ROWS]],
+        texts.text(view.status_message),
+        texts.text(view.error),
+        [[texts.key(key), texts.value(key, value)] for key, value in view.attributes[:MOST_ROWS]],
+        [[at - start, texts.text(name)] for at, name in view.events[:MOST_ROWS]],
         [[each["trace_id"], each["span_id"]] for each in (links or [])[:MOST_ROWS]],
     ]
 
 
-def _text(names: PlainNames, text: str | None) -> str | None:
-    return None if text is None else clean(names.text(text), MOST_TEXT)
+class _Texts:
+    """Texts as they are shown; the same ones come again and again."""
 
+    def __init__(self, names: PlainNames) -> None:
+        self.key = cache(lambda key: clean(key, 200))
+        self.text = cache(lambda text: clean(names.text(text), MOST_TEXT) if text else None)
+        self._text = cache(lambda text: clean(text, MOST_TEXT))
+        self._names = names
 
-def _value(names: PlainNames, key: str, text: str | None) -> str | None:
-    shown = names.value(key, text)
-    return None if shown is None else clean(shown, MOST_TEXT)
+    def value(self, key: str, text: str | None) -> str | None:
+        """The value of an attribute."""
+        shown = self._names.value(key, text)
+        return None if shown is None else self._text(shown)
 
 
 def _repair(row: dict[str, Any], names: PlainNames) -> list[Any]:

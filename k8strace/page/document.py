@@ -11,32 +11,26 @@ from importlib.resources import files
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, attribute
-from k8strace.components import component_of
 from k8strace.page import first
 from k8strace.page.choosing import chosen_trees
-from k8strace.page.columns import Columns
 from k8strace.page.details import details_of
+from k8strace.page.packing import Picked, pack
 from k8strace.page.pods import slow_pods
 from k8strace.page.redaction import PlainNames, names_of
 from k8strace.requests import Requests
 from k8strace.views.markup import Html, element, join
-from k8strace.views.palette import component_colour, in_order, phase_colours
 from k8strace.words import count
 
-__all__ = ["Options", "pack", "page_of"]
+__all__ = ["DETAILED_SPANS", "Options", "live_page", "page_of", "policy"]
 
-BYTES_PER_SPAN: Final = 13
-"""Of a tree in the file, about: its numbers, compressed, in base64."""
+BASE64: Final = 0.75
+"""Bytes that are packed, of those of the file."""
 
-BYTES_PER_REQUEST: Final = 60
-"""Of a request's row, about."""
+BYTES_PER_SPAN: Final = 18
+"""Of a tree, packed, about: its numbers, and a part of what is known besides."""
 
 DETAILED_SPANS: Final = 12_000
 """Spans with attributes, events and links."""
-
-TEXTS: Final = (
-    "verb", "resource", "subresource", "namespace", "object_name", "instance", "user_agent", "incomplete_cause", "what"
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +45,27 @@ class Options:
     """Megabytes of the file, about: as many trees are in it."""
 
 
-def page_of(requests: Requests, options: Options | None = None) -> str:
-    """The page of these requests as one HTML document. Equal input gives equal text."""
+def page_of(requests: Requests, options: Options | None = None, *, served: bool = False) -> str:
+    """
+    The page of these requests as one HTML document. Equal input gives equal text.
+
+    Args:
+        requests: These.
+        options: How.
+        served: `page_app` is behind it, and gives trees that are not in it.
+    """
     options = options or Options()
     names = names_of(requests) if options.redact else PlainNames()
     attribution = attribute(requests)
     rows = _findings(requests)
-    data, told = pack(attribution, rows, names, options)
+    data, told = _data(attribution, rows, names, options)
     title = options.title or _title(requests, names)
-    return _document(title, _body(title, attribution, rows, names, told), data)
+    return _document(
+        title,
+        _body(title, attribution, rows, names, told),
+        base64.b64encode(data).decode(),
+        served="files" if served else "",
+    )
 
 
 def _findings(requests: Requests) -> list[dict[str, Any]]:
@@ -95,17 +101,40 @@ def policy(connect: str = "") -> str:
     )
 
 
-def _document(title: str, body: Html, data: str) -> str:
+def live_page(*, stored: bool) -> str:
+    """The page without requests: its script asks for them, and says what the receiver says of itself."""
+    sections = (
+        ("now", "Now"), ("answer", ""), ("timeline", "When"), ("groups", "By verb and resource"),
+        ("flame", "What requests waited for"), ("requests", "The slowest requests"), ("request", "One request"),
+    )  # fmt: skip
+    links = (("now", "Now"), ("groups", "Table"), ("requests", "Slowest"))
+    body = join(
+        _header("Where the time goes", "k8strace serve", links),
+        element("main", *(_section(name, title, Html()) for name, title in sections)),
+        element(
+            "noscript",
+            element("p", "Scripts are off: this page is drawn by one. `k8strace report` needs none."),
+        ),
+    )
+    return _document("live", body, "", served="live", stored=stored)
+
+
+def _document(title: str, body: Html, data: str, *, served: str = "", stored: bool = False) -> str:
+    connect = "connect-src 'self'; " if served else ""
+    about = f' data-served="{served}"{" data-stored" if stored else ""}' if served else ""
+    packed = (
+        f'<script type="application/octet-stream;base64" id="k8strace-data">{data}</script>\n' if data else ""
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(connect)}">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        '<link rel="icon" href="data:,">\n'
         f"{element('title', title + ' · k8strace')}\n<style>{_asset('page.css')}</style>\n</head>\n"
-        '<body class="k8s">\n'
+        f'<body class="k8s"{about}>\n'
         f"{body}\n"
-        f'<script type="application/octet-stream;base64" id="k8strace-data">{data}</script>\n'
-        f'<script type="module">{_asset("page.js")}</script>\n</body>\n</html>\n'
+        f'{packed}<script type="module">{_asset("page.js")}</script>\n</body>\n</html>\n'
     )
 
 
@@ -113,26 +142,17 @@ def _body(
     title: str, attribution: Attribution, rows: Sequence[dict[str, Any]], names: PlainNames, told: str
 ) -> Html:
     requests = attribution.requests
+    groups = attribution.by("verb", "resource", quantiles=first.QUANTILES)
     spans = f"{count(len(requests.spans), 'span')} in {count(requests.joined.counts['traces'], 'trace')}"
-    links = [
-        element("a", text, href=f"#{to}", data_to=to)
-        for to, text in (("findings", "Findings"), ("groups", "Table"), ("ledger", "Ledger"))
-    ]
+    links = (("findings", "Findings"), ("groups", "Table"), ("ledger", "Ledger"))
     return join(
-        element(
-            "header",
-            element(
-                "div", element("h1", "Where the time went"), element("p", title, " · ", spans, class_="faint")
-            ),
-            element("nav", *links, aria_label="Sections"),
-            class_="top",
-        ),
+        _header("Where the time went", f"{title} · {spans}", links),
         element(
             "main",
-            _section("answer", "", first.answer(attribution)),
+            _section("answer", "", first.answer(groups)),
             _section("findings", "What to look at", first.found(rows, names)),
             _empty("timeline", "When"),
-            _section("groups", "By verb and resource", first.groups(attribution)),
+            _section("groups", "By verb and resource", first.groups(groups, requests)),
             _empty("flame", "What requests waited for"),
             _section("requests", "The slowest requests", first.slowest(attribution, names)),
             _empty("request", "One request"),
@@ -143,6 +163,16 @@ def _body(
             ),
         ),
         element("noscript", element("p", "Scripts are off: the first screen is here, the drawings are not.")),
+    )
+
+
+def _header(title: str, about: str, links: Sequence[tuple[str, str]]) -> Html:
+    places = [element("a", text, href=f"#{to}", data_to=to) for to, text in links]
+    return element(
+        "header",
+        element("div", element("h1", title), element("p", about, class_="faint")),
+        element("nav", *places, aria_label="Sections"),
+        class_="top",
     )
 
 
@@ -166,33 +196,22 @@ def _empty(name: str, title: str) -> Html:
 # ── The data ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def pack(
+def _data(
     attribution: Attribution, rows: Sequence[dict[str, Any]], names: PlainNames, options: Options
-) -> tuple[str, str]:
-    """What the script reads, in base64; and what was left out of it, in words."""
+) -> tuple[bytes, str]:
+    """What the script reads; and what was left out of it, in words."""
     requests = attribution.requests
-    columns = Columns()
-    base = min(requests.column("start_unix_nano"), default=0)
-    _add_requests(columns, requests, base, names)
-    _add_parts(columns, attribution)
-    room = options.max_mb * 1e6 - BYTES_PER_REQUEST * len(requests)
     examples = [row["example_trace_id"] for row in rows if row["example_trace_id"]]
-    chosen, telling = chosen_trees(requests, examples, max(int(room / BYTES_PER_SPAN), 0))
-    _add_trees(columns, requests, chosen, names)
-    details = details_of(requests, chosen, names, DETAILED_SPANS)
-    told = _left_out(len(chosen), len(details), telling, len(requests), names)
-    place = {row: at for at, row in enumerate(requests._rows)}
-    more = {
-        "version": 1,
-        "base": str(base),
-        "told": told,
-        "redacted": names.redacts,
-        "findings": [_finding(row, names) for row in rows],
-        "trees": [place[row] for row in chosen],
-        "details": {place[row]: detail for row, detail in details.items()},
-        "methods": list(_METHODS),
-    }
-    return columns.packed(more), told
+    told = []
+
+    def pick(size: int) -> Picked:
+        room = int((BASE64 * options.max_mb * 1e6 - size) / BYTES_PER_SPAN)
+        chosen, telling = chosen_trees(requests, examples, max(room, 0))
+        details = details_of(requests, chosen, names, DETAILED_SPANS)
+        told.append(_left_out(len(chosen), len(details), telling, len(requests), names))
+        return Picked(chosen, details, {"told": told[0], "findings": [_finding(row, names) for row in rows]})
+
+    return pack([attribution], names, pick), told[0]
 
 
 def _left_out(trees: int, details: int, telling: int, everything: int, names: PlainNames) -> str:
@@ -216,66 +235,3 @@ def _finding(row: dict[str, Any], names: PlainNames) -> dict[str, Any]:
         "where": [names.text(each) for each in row["where"]],
         "trace": row["example_trace_id"],
     }
-
-
-_METHODS: Final = ("critical_path", "active_share", "self_time")
-
-
-def _add_requests(columns: Columns, requests: Requests, base: int, names: PlainNames) -> None:
-    columns.add_ascending("start", [start - base for start in requests.column("start_unix_nano")])
-    columns.add("wall", requests.column("wall_ns"))
-    for name in ("spans", "etcd_call_count", "pre_start_ns", "async_tail_ns"):
-        columns.add(name, requests.column(name))
-    columns.add("status", [(status or 0) % (1 << 31) for status in requests.column("http_status")])
-    columns.add("prelude", [0 if ns is None else ns + 1 for ns in requests.column("prelude_ns")])
-    flags = zip(*map(requests.column, ("long_running", "has_valid_times", "complete")), strict=True)
-    columns.add("flags", [long + 2 * valid + 4 * whole for long, valid, whole in flags])
-    place = {row: at + 1 for at, row in enumerate(requests._rows)}
-    for name in ("counted_in", "linked_from"):
-        columns.add(name, [place.get(row, 0) for row in requests.column(name)])
-    ids = b"".join(bytes.fromhex(trace).rjust(16, b"\0") for trace in requests.column("trace_id"))
-    columns.add_bytes("trace_id", ids)
-    for name in TEXTS[:-1]:
-        values = requests.column(name)
-        hidden = name in ("namespace", "object_name", "instance", "user_agent")
-        columns.add_texts(name, [names.name(value) for value in values] if hidden else values)
-    targets = zip(*map(requests.column, ("resource", "target", "name")), strict=True)
-    columns.add_texts(
-        "what",
-        [
-            None if known else names.text((target or name).partition("?")[0])
-            for known, target, name in targets
-        ],
-    )
-
-
-def _add_parts(columns: Columns, attribution: Attribution) -> None:
-    """Of each method: how many parts every request has, and their phases and ns, one after the other."""
-    requests = attribution.requests
-    totals = attribution.totals
-    shown = in_order(dict.fromkeys(attribution._names, 1) | totals)
-    columns.head["phases"] = list(attribution._names)
-    colours = phase_colours(shown)
-    columns.head["colours"] = [colours[name] for name in attribution._names]
-    columns.head["order"] = list(shown)
-    columns.head["shades"] = {name: component_colour(name) for name in map(component_of, shown)}
-    for method in _METHODS:
-        core = (attribution if method == attribution.method else attribute(requests, method=method))._core
-        parts = [core.parts(row) for row in requests._rows]
-        columns.add(f"{method}.count", [len(each) for each in parts])
-        columns.add(f"{method}.phase", [phase for each in parts for phase, _ in each])
-        columns.add(f"{method}.ns", [ns for each in parts for _, ns in each])
-
-
-_SIGNED: Final = frozenset({"start", "duration", "cut_start", "cut_end", "waited"})
-
-
-def _add_trees(columns: Columns, requests: Requests, chosen: Sequence[int], names: PlainNames) -> None:
-    joined = requests._joined
-    trees, span_names = joined.core.trees(chosen, joined.phase_table.answers)
-    for name, data in trees:
-        columns.add_bytes(f"tree.{name}", data, signed=name in _SIGNED)
-    columns.head["names"] = [names.text(name[:1_000]) for name in span_names]
-    columns.head["processes"] = [
-        [service, names.name(instance)] for service, instance in joined.core.processes()
-    ]

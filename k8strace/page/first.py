@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from k8strace.attribution import Attribution, Band, Group
+from k8strace.attribution import Attribution, Band, Breakdown, Group
 from k8strace.page.redaction import PlainNames
 from k8strace.requests import Requests
 from k8strace.views.facts import REASONS, USES, findings
@@ -14,7 +14,7 @@ from k8strace.views.markup import Content, Html, Part, element, join, nanosecond
 from k8strace.views.palette import component_colour
 from k8strace.words import count, duration, percent
 
-__all__ = ["answer", "dependencies", "found", "groups", "ledger", "slowest"]
+__all__ = ["QUANTILES", "answer", "dependencies", "found", "groups", "ledger", "slowest"]
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
@@ -24,23 +24,25 @@ MOST_REQUESTS: Final = 10
 
 GREY: Final = "#7a7d82"
 
+FEW: Final = 4
+"""Parts that are not worth a click."""
+
 
 # ── The answer ────────────────────────────────────────────────────────────────────────────────────
 
 
-def answer(attribution: Attribution) -> Html:
+def answer(groups: Breakdown) -> Html:
     """How much time, and what it was made of: a sentence, a bar, and its legend with every part to the nanosecond."""
-    overall = attribution.by(quantiles=QUANTILES)
-    if not len(overall):
+    bands = [group.all for group in groups]
+    if not bands:
         return element("p", "No API request with a duration that can be judged.", class_="lead")
-    band = overall[0].all
-    parts = solid(parts_of(band.phases))
-    shares = ", ".join(
-        f"{percent(ns, band.wall_ns)} {name}"
-        for name, ns in sorted(band.components.items(), key=lambda each: -each[1])[:4]
-    )
+    phases: Counter[str] = sum((Counter(band.phases) for band in bands), Counter())
+    components: Counter[str] = sum((Counter(band.components) for band in bands), Counter())
+    requests, wall_ns = sum(band.requests for band in bands), sum(band.wall_ns for band in bands)
+    parts = solid(parts_of(phases))
+    shares = ", ".join(f"{percent(ns, wall_ns)} {name}" for name, ns in components.most_common(4))
     lead = element(
-        "p", element("b", count(band.requests, "API request")), " took ", time(band.wall_ns, id="total"),
+        "p", element("b", count(requests, "API request")), " took ", time(wall_ns, id="total"),
         f" in all: {shares}.", class_="lead",
     )  # fmt: skip
     return join(lead, bar(parts, "bar big"), legend(parts))
@@ -77,8 +79,19 @@ def bar(parts: Sequence[Part], kind: str = "bar") -> Html:
 
 
 def legend(parts: Sequence[Part]) -> Html:
-    """Colour, name, time and share of every piece."""
+    """Colour, name, time and share of every piece; those below a hundredth are one click away."""
     total = sum(part.ns for part in parts) or 1
+    small = [part for part in parts if 100 * part.ns < total]
+    if len(small) < FEW:
+        return _legend(parts, total)
+    large = [part for part in parts if part not in small]
+    summary = element("summary", f"{len(small)} smaller parts")
+    return element(
+        "div", _legend(large, total), element("details", summary, _legend(small, total), class_="faint")
+    )
+
+
+def _legend(parts: Iterable[Part], total: int) -> Html:
     items = [
         element("li", swatch(part.colour), element("span", part.name, class_="name"), " ", time(part.ns),
                 element("span", f" {percent(part.ns, total)}", class_="faint"))
@@ -121,10 +134,9 @@ def found(rows: Sequence[Mapping[str, Any]], names: PlainNames) -> Html:
 # ── Groups ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def groups(attribution: Attribution) -> Html:
+def groups(by: Breakdown, requests: Requests) -> Html:
     """The table by verb and resource: quantiles, time, parts, errors."""
-    broken = _errors(attribution.requests)
-    by = attribution.by("verb", "resource", quantiles=QUANTILES)
+    broken = _errors(requests)
     rows = [_group(group, broken) for group in by.groups[:MOST_GROUPS]]
     heads = ("verb", "resource", "requests", "p50", "p90", "p99", "total", "where the time went", "errors")
     more = len(by) - len(rows)

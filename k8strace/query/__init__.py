@@ -2,5 +2,6 @@
 
 from k8strace.query.held import Held, Provider
 from k8strace.query.search import Wanted, search, traces_of
+from k8strace.query.stored import Stored
 
-__all__ = ["Held", "Provider", "Wanted", "search", "traces_of"]
+__all__ = ["Held", "Provider", "Stored", "Wanted", "search", "traces_of"]

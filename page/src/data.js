@@ -38,9 +38,12 @@ function bytesOf(text) {
   return out;
 }
 
-/** @param {string} text base64 of gzip @returns {Promise<Data>} */
-export async function read(text) {
-  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+/** @param {string} text base64 of gzip */
+export const read = (text) => unpack(bytesOf(text));
+
+/** @param {Uint8Array<ArrayBuffer>} bytes gzip @returns {Promise<Data>} */
+export async function unpack(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Data(new Uint8Array(await new Response(stream).arrayBuffer()));
 }
 
@@ -121,10 +124,24 @@ export class Data {
   /** @param {string} method */
   partsBy(method) {
     const count = this.numbers(`${method}.count`);
+    const begin = new Uint32Array(count.length);
     const end = new Uint32Array(count.length);
     let sum = 0;
-    for (let row = 0; row < count.length; row++) end[row] = sum += count[row];
-    return { end, phase: this.numbers(`${method}.phase`), ns: this.numbers(`${method}.ns`) };
+    for (let row = 0; row < count.length; row++) {
+      begin[row] = sum;
+      end[row] = sum += Math.max(count[row] - 1, 0);
+    }
+    return { same: count, begin, end, phase: this.numbers(`${method}.phase`), ns: this.numbers(`${method}.ns`) };
+  }
+
+  /**
+   * The parts of a request: where they are, and in what.
+   * @param {string} method @param {number} row
+   */
+  partsOf(method, row) {
+    const told = this.parts[method];
+    const of = told.same[row] ? told : this.parts[this.head.methods[0]];
+    return { from: of.begin[row], to: of.end[row], phase: of.phase, ns: of.ns };
   }
 
   /** Where every tree begins in every column: one pass over the bytes, no number is kept. */
@@ -170,6 +187,20 @@ export class Data {
     const { bytes } = this.raw.trace_id;
     for (let at = 16 * row; at < 16 * row + 16; at++) out += bytes[at].toString(16).padStart(2, "0");
     return out;
+  }
+
+  /** Rows of a trace, by its id in hex or the beginning of it. @param {string} trace @returns {number[]} */
+  rowsOf(trace) {
+    const { bytes } = this.raw.trace_id;
+    const whole = trace.length >> 1;
+    const wanted = Uint8Array.from({ length: whole }, (_, at) => Number.parseInt(trace.slice(2 * at, 2 * at + 2), 16));
+    const found = [];
+    for (let row = 0; row < this.n; row++) {
+      let at = 0;
+      while (at < whole && bytes[16 * row + at] === wanted[at]) at++;
+      if (at === whole && this.trace(row).startsWith(trace.toLowerCase())) found.push(row);
+    }
+    return found;
   }
 
   /** @param {number} row "list pods -n kube-system" */

@@ -62,11 +62,14 @@ export function bar(parts, kind = "bar") {
 export const swatch = (colour) =>
   s("svg", { class: "swatch", viewBox: "0 0 10 10", "aria-hidden": "true" }, s("rect", { width: 10, height: 10, rx: 2, fill: colour }));
 
-/** @param {Part[]} parts */
+/** Every part; those below a hundredth are one click away. @param {Part[]} parts */
 export function legend(parts) {
   const total = parts.reduce((sum, part) => sum + Number(part.ns), 0);
-  return h("ul", { class: "legend" }, ...parts.map((part) =>
+  const list = (/** @type {Part[]} */ some) => h("ul", { class: "legend" }, ...some.map((part) =>
     h("li", {}, swatch(part.colour), h("span", { class: "name" }, part.name), " ", time(part.ns), h("span", { class: "faint" }, ` ${percent(part.ns, total)}`))));
+  const small = parts.filter((part) => Number(part.ns) * 100 < total);
+  if (small.length < 4) return list(parts);
+  return h("div", {}, list(parts.filter((part) => !small.includes(part))), h("details", { class: "faint" }, h("summary", {}, `${small.length} smaller parts`), list(small)));
 }
 
 /** @param {string} caption @param {string[]} heads @param {Content[][]} rows @param {Set<number>} numbers */

@@ -19,6 +19,8 @@ export function build(data, rows, method) {
   /** @type {Frame} */
   const root = { name: "all", colour: "#7a7d82", own: 0, ns: 0, below: new Map(), depth: -1, up: null };
   const { head } = data;
+  const wholes = head.phases.map(component);
+  const shades = wholes.map((name) => colourOf(data, name));
   for (const row of rows) {
     const top = below(root, data.group(row), colourOf(data, "apiserver"));
     const tree = method === "active_share" ? null : data.tree(row);
@@ -31,10 +33,10 @@ export function build(data, rows, method) {
         frames[at].own += method === "critical_path" ? tree.critical[at] : tree.own[at];
       }
     } else {
-      const { end, phase, ns } = data.parts[method];
-      for (let at = row ? end[row - 1] : 0; at < end[row]; at++) {
-        const name = head.phases[phase[at]];
-        below(below(top, component(name), colourOf(data, component(name))), name, head.colours[phase[at]]).own += ns[at];
+      const { from, to, phase, ns } = data.partsOf(method, row);
+      for (let at = from; at < to; at++) {
+        const p = phase[at];
+        below(below(top, wholes[p], shades[p]), head.phases[p], head.colours[p]).own += ns[at];
       }
     }
   }

@@ -2,6 +2,7 @@
 import { read } from "./data.js";
 import { bar, h, legend, table, time } from "./dom.js";
 import { flame } from "./flame.js";
+import { live, trace } from "./live.js";
 import { component, counted, fitting, parts, phases, quantile, sum } from "./select.js";
 import { FILTERS, format, parse } from "./state.js";
 import { timeline } from "./timeline.js";
@@ -11,9 +12,15 @@ import { count, duration, percent, whole } from "./words.js";
 /** @typedef {import("./state.js").State} State */
 const NAMES = { answer: "The answer", findings: "What to look at", timeline: "When", groups: "By verb and resource", flame: "What requests waited for", requests: "The slowest requests", request: "One request" };
 
-/** @param {HTMLElement} root @param {string} packed @param {boolean} owns the address is ours to write */
-export async function mount(root, packed, owns) {
-  const data = await read(packed);
+/**
+ * @typedef {object} How
+ * @property {boolean} owns the address is ours to write
+ * @property {(trace: string) => Promise<import("./data.js").Data>} [trace] gets a trace that is not in the page
+ * @property {AbortSignal} [signal] ends it: other data come
+ */
+
+/** @param {HTMLElement} root @param {import("./data.js").Data} data @param {How} how */
+export function mount(root, data, { owns, trace, signal }) {
   /** @type {State} */
   let state = owns ? parse(location.hash) : {};
   const part = (/** @type {keyof typeof NAMES} */ name) => {
@@ -22,40 +29,48 @@ export async function mount(root, packed, owns) {
     section.removeAttribute("hidden");
     return /** @type {HTMLElement} */ (section.querySelector(".body"));
   };
+  root.querySelector(".filters")?.remove();
   const filters = h("div", { class: "filters", role: "group", "aria-label": "What is chosen" });
   const places = Object.fromEntries(Object.keys(NAMES).filter((name) => name !== "findings" && name !== "request").map((name) => [name, part(/** @type {any} */ (name))]));
   places.answer.closest("section")?.before(filters);
 
+  let writing = 0;
+  /** Browsers refuse addresses that change many times a second. */
+  const write = () => {
+    writing = 0;
+    const hash = `#${format(state)}`;
+    try { history.replaceState(null, "", hash); } catch { location.replace(hash); }
+  };
   /** @param {State} change */
-  function go(change, keep = false) {
+  function go(change) {
     state = { ...state, ...change };
-    if (owns) {
-      const hash = `#${format(state)}`;
-      if (keep) { try { history.replaceState(null, "", hash); } catch { location.replace(hash); } }
-      else location.hash = hash;
-    }
+    if (owns) location.hash = `#${format(state)}`;
     render(change);
+  }
+  /** What is drawn already: only the address is to tell it. @param {State} change */
+  function keep(change) {
+    state = { ...state, ...change };
+    if (owns) writing ||= setTimeout(write, 150);
   }
   const line = timeline(data, (range) => go({ t0: undefined, t1: undefined, w0: undefined, w1: undefined, ...range }));
   const fire = flame(data, { path: (path) => go({ path: JSON.stringify(path) }), method: (method) => go({ method }) });
   places.timeline.replaceChildren(line.node);
   places.flame.replaceChildren(fire.node);
 
-  const address = (/** @type {number} */ row) => {
-    const trace = data.trace(row);
-    let same = 0;
-    for (let at = 0; at < row; at++) if (data.raw.trace_id.bytes[16 * at] === data.raw.trace_id.bytes[16 * row] && data.trace(at) === trace) same++;
-    return same ? `${trace}.${same}` : trace;
+  /** @param {import("./data.js").Data} from @param {number} row */
+  const address = (from, row) => {
+    const id = from.trace(row);
+    const place = from.rowsOf(id).indexOf(row);
+    return place ? `${id}.${place}` : id;
   };
-  const find = (/** @type {string | undefined} */ told) => {
-    if (!told) return -1;
-    const [trace, place] = told.split(".");
-    let left = Number(place ?? 0);
-    for (let row = 0; row < data.n; row++) if (data.trace(row).startsWith(trace) && left-- === 0) return row;
-    return -1;
+  /** @param {import("./data.js").Data} from @param {string | undefined} told */
+  const find = (from, told) => {
+    const [id, place] = (told ?? "").split(".");
+    return id ? (from.rowsOf(id)[Number(place ?? 0)] ?? -1) : -1;
   };
-  const open = (/** @type {number} */ row) => {
-    go({ r: address(row), span: undefined, z0: undefined, z1: undefined });
+  /** @param {import("./data.js").Data} from @param {number} row */
+  const open = (from, row) => {
+    go({ r: address(from, row), span: undefined, z0: undefined, z1: undefined });
     root.querySelector("#request")?.scrollIntoView({ block: "start" });
   };
 
@@ -88,37 +103,58 @@ export async function mount(root, packed, owns) {
   function slowest(/** @type {number[]} */ rows) {
     const list = rows.filter((row) => data.judged(row)).sort((a, b) => data.wall[b] - data.wall[a] || a - b).slice(0, 12);
     const cells = list.map((row) => [
-      h("button", { type: "button", class: "link", onclick: () => open(row) }, data.what(row)), data.text("object_name", row) ?? "", data.status[row] ? String(data.status[row]) : "-", time(data.wall[row]),
+      h("button", { type: "button", class: "link", onclick: () => open(data, row) }, data.what(row)), data.text("object_name", row) ?? "", data.status[row] ? String(data.status[row]) : "-", time(data.wall[row]),
       bar(parts(data, phases(data, [row], "critical_path"), true)), h("code", {}, data.trace(row).slice(0, 16))]);
     if (document.activeElement !== search) search.value = state.q ?? "";
     places.requests.replaceChildren(h("div", { class: "tools" }, search), table("The slowest requests", ["request", "object", "status", "wall time", "where the time went", "trace"], cells, new Set([2, 3])));
   }
   /** @type {{key: string, draws: {draw: () => void}[]}} */
   let falls = { key: "", draws: [] };
-  function requests() {
-    const shown = [find(state.r), find(state.r2)].filter((row) => row >= 0);
-    const key = shown.join();
+  /** Where a request is, with its tree if there is one somewhere. @param {string} told */
+  async function place(told) {
+    const row = find(data, told);
+    const here = row < 0 ? null : { data, row };
+    if (!trace || (here && data.treeOf[row] >= 0)) return here;
+    try {
+      const other = await trace(told.split(".")[0]);
+      const at = find(other, told);
+      return at < 0 ? here : { data: other, row: at };
+    } catch { return here; }
+  }
+  async function requests() {
+    const wanted = [state.r, state.r2].filter((told) => told !== undefined);
+    const key = wanted.join();
     if (key === falls.key) return;
     falls = { key, draws: [] };
     const section = root.querySelector("#request");
-    if (!shown.length) { section?.setAttribute("hidden", ""); return; }
+    if (!wanted.length) { section?.setAttribute("hidden", ""); return; }
+    const shown = await Promise.all(wanted.map(place));
+    if (key !== falls.key || signal?.aborted) return;
     const body = part("request");
-    const views = shown.map((row, place) => {
-      const fall = data.treeOf[row] < 0 ? null : waterfall(data, row, { span: (span) => place || go({ span }, true), zoom: (z0, z1) => place || go({ z0, z1 }, true), open });
-      const list = parts(data, phases(data, [row], "critical_path"), false);
-      const near = [data.countedIn[row], data.linkedFrom[row]].filter((each, at, all) => each && all.indexOf(each) === at).map((each) => h("button", { type: "button", class: "link", onclick: () => open(each - 1) }, `inside ${data.what(each - 1)}`));
-      const inner = [];
-      for (let at = 0; at < data.n && inner.length < 6; at++) if (data.countedIn[at] === row + 1) inner.push(at);
-      const node = h("article", { class: "falls" },
-        h("h3", {}, data.what(row), data.text("object_name", row) ? ` ${data.text("object_name", row)}` : ""),
-        h("p", {}, time(data.wall[row]), ` · HTTP ${data.status[row] || "-"} · ${count(data.spans[row], "span")} · ${count(data.calls[row], "etcd call")} · `, h("code", {}, data.trace(row)), data.prelude[row] ? ` · authentication before it ${duration(data.prelude[row] - 1)}` : "", data.asyncTail[row] ? ` · cut after it ${duration(data.asyncTail[row])}` : "", data.flags[row] & 4 ? "" : ` · incomplete: ${data.text("incomplete_cause", row) ?? "unknown"}`),
-        near.length || inner.length ? h("p", {}, ...near, ...inner.map((each) => h("button", { type: "button", class: "link", onclick: () => open(each) }, `holds ${data.what(each)} `))) : "",
-        h("div", { class: "tools" }, place ? h("button", { type: "button", onclick: () => go({ r2: undefined }) }, "close") : [h("button", { type: "button", onclick: () => go({ r2: state.r, span: undefined }) }, "keep beside the next"), h("button", { type: "button", onclick: () => go({ r: undefined, r2: undefined, span: undefined, z0: undefined, z1: undefined }) }, "close")][0], place ? "" : h("button", { type: "button", onclick: () => go({ r: undefined, r2: undefined, span: undefined, z0: undefined, z1: undefined }) }, "close")),
-        bar(list, "bar"), legend(list), fall ? fall.node : h("p", { class: "faint" }, "Its call tree is not in this page."));
-      return { node, fall };
-    });
+    const views = shown.map((each, at) => (each ? one(each.data, each.row, at) : { node: h("p", { class: "faint" }, `There is no request ${wanted[at]} here.`), fall: null }));
     body.replaceChildren(h("div", { class: "pair" }, ...views.map((each) => each.node)));
-    views.forEach(({ fall }, place) => { if (fall) { fall.show(place ? undefined : state.span, place ? undefined : state.z0, place ? undefined : state.z1); falls.draws.push(fall); } });
+    views.forEach(({ fall }, at) => { if (fall) { fall.show(at ? undefined : state.span, at ? undefined : state.z0, at ? undefined : state.z1); falls.draws.push(fall); } });
+    sections();
+  }
+  const shut = { r: undefined, r2: undefined, span: undefined, z0: undefined, z1: undefined };
+  const button = (/** @type {string} */ text, /** @type {State} */ change) => h("button", { type: "button", onclick: () => go(change) }, text);
+  /** @param {import("./data.js").Data} data @param {number} row @param {number} at 0, or 1 for the one beside it */
+  function one(data, row, at) {
+    const fall = data.treeOf[row] < 0 ? null : waterfall(data, row, { span: (span) => at || keep({ span }), zoom: (z0, z1) => at || keep({ z0, z1 }) });
+    const list = parts(data, phases(data, [row], "critical_path"), false);
+    const link = (/** @type {string} */ word, /** @type {number} */ other) => h("button", { type: "button", class: "link", onclick: () => open(data, other) }, `${word} ${data.what(other)}`);
+    const near = [data.countedIn[row], data.linkedFrom[row]].filter((each, place, all) => each && all.indexOf(each) === place).map((each) => link("inside", each - 1));
+    for (let other = 0; other < data.n && near.length < 8; other++) if (data.countedIn[other] === row + 1) near.push(link("holds", other));
+    const facts = [`HTTP ${data.status[row] || "-"}`, count(data.spans[row], "span"), count(data.calls[row], "etcd call"),
+      data.prelude[row] && `authentication before it ${duration(data.prelude[row] - 1)}`, data.asyncTail[row] && `cut after it ${duration(data.asyncTail[row])}`,
+      !(data.flags[row] & 4) && `incomplete: ${data.text("incomplete_cause", row) ?? "unknown"}`].filter(Boolean);
+    const node = h("article", { class: "falls" },
+      h("h3", {}, data.what(row), data.text("object_name", row) ? ` ${data.text("object_name", row)}` : ""),
+      h("p", {}, time(data.wall[row]), ` · ${facts.join(" · ")} · `, h("code", {}, data.trace(row))),
+      near.length ? h("p", { class: "tools" }, ...near) : "",
+      h("div", { class: "tools" }, ...(at ? [button("close", { r2: undefined })] : [button("keep beside the next", { r2: state.r, span: undefined }), button("close", shut)])),
+      bar(list, "bar"), legend(list), fall ? fall.node : h("p", { class: "faint" }, "Its call tree is not in this page."));
+    return { node, fall };
   }
   const WORDS = { t0: "from", t1: "to", w0: "slower than", w1: "faster than", verb: "verb", resource: "resource", namespace: "namespace", user_agent: "client", status: "status", q: "search", path: "stack" };
   function chips(/** @type {number} */ fits) {
@@ -143,12 +179,14 @@ export async function mount(root, packed, owns) {
         const [, key, value] = /^(verb|resource|namespace|user_agent|http_status)=([^*?[]+)$/.exec(each) ?? [];
         if (key) /** @type {any} */ (wanted)[key === "http_status" ? "status" : key] = value;
       }
-      const example = told.trace === null ? -1 : find(told.trace);
+      const example = told.trace === null ? -1 : find(data, told.trace);
       item.append(h("div", { class: "act tools" },
         Object.keys(wanted).length ? h("button", { type: "button", class: "link", onclick: () => go({ ...Object.fromEntries(FILTERS.map((key) => [key, undefined])), ...wanted }) }, "show these requests") : "",
-        example >= 0 ? h("button", { type: "button", class: "link", onclick: () => open(example) }, "show an example") : ""));
+        example >= 0 ? h("button", { type: "button", class: "link", onclick: () => open(data, example) }, "show an example") : ""));
     });
   }
+  /** Whether sections that the address can name are there. */
+  const sections = () => root.querySelectorAll("nav a").forEach((link) => link.toggleAttribute("hidden", !root.querySelector(link.getAttribute("href") ?? "")));
   let filtered = "none";
   /** @param {State} change */
   function render(change) {
@@ -166,17 +204,23 @@ export async function mount(root, packed, owns) {
       slowest(rows);
       fire.show(judged, state.method ?? "critical_path");
     }
-    requests();
+    void requests();
     if (change.to) root.querySelector(`#${CSS.escape(change.to)}`)?.scrollIntoView();
   }
   findings();
   render(state);
-  if (owns) addEventListener("hashchange", () => { const next = parse(location.hash); if (format(next) !== format(state)) { if (next.to && format(next) === format({ to: next.to })) next.to && root.querySelector(`#${CSS.escape(next.to)}`)?.scrollIntoView(); else { state = next; render({}); } } });
+  sections();
+  const until = { signal };
+  if (owns) addEventListener("hashchange", () => {
+    const next = parse(location.hash);
+    if (format(next) === format(state)) return;
+    if (next.to && format(next) === format({ to: next.to })) root.querySelector(`#${CSS.escape(next.to)}`)?.scrollIntoView();
+    else { state = next; render({}); }
+  }, until);
   let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; line.draw(); fire.draw(); falls.draws.forEach((each) => each.draw()); } });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { filtered = ""; render({}); });
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; line.draw(); fire.draw(); falls.draws.forEach((each) => each.draw()); } }, until);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { filtered = ""; render({}); }, until);
   root.setAttribute("data-ready", "");
-  return { data, component };
 }
 
 /** The notebook's widget. */
@@ -185,9 +229,20 @@ export default {
   render({ model, el }) {
     const root = h("div", { class: "k8s" });
     el.append(root);
-    void mount(root, model.get("data"), false);
+    void read(model.get("data")).then((data) => mount(root, data, { owns: false }));
   },
 };
 
 const packed = document.getElementById("k8strace-data");
-if (packed) void mount(document.body, packed.textContent ?? "", true);
+const served = document.body?.dataset.served;
+if (packed) {
+  // What can be read already is painted before the work begins. A page in the background is not painted at all.
+  let begun = false;
+  const begin = async () => {
+    if (begun) return;
+    begun = true;
+    mount(document.body, await read(packed.textContent ?? ""), { owns: true, trace: served ? trace : undefined });
+  };
+  setTimeout(begin, 300);
+  requestAnimationFrame(() => setTimeout(begin));
+} else if (served) live(document.body, mount);

@@ -77,15 +77,16 @@ export function sum(values) {
 
 /** Phase → ns. @param {Data} data @param {number[]} rows @param {string} method @returns {bigint[]} */
 export function phases(data, rows, method) {
-  const { end, phase, ns } = data.parts[method];
   const small = new Float64Array(data.head.phases.length);
   const big = data.head.phases.map(() => 0n);
-  for (const row of rows)
-    for (let at = row ? end[row - 1] : 0; at < end[row]; at++) {
+  for (const row of rows) {
+    const { from, to, phase, ns } = data.partsOf(method, row);
+    for (let at = from; at < to; at++) {
       const p = phase[at];
       small[p] += ns[at];
       if (small[p] > 2 ** 52) { big[p] += BigInt(small[p]); small[p] = 0; }
     }
+  }
   return big.map((value, p) => value + BigInt(small[p]));
 }
 

@@ -20,11 +20,12 @@
  * @property {number} [z0] zoom of the waterfall, ns
  * @property {number} [z1]
  * @property {string} [theme]
+ * @property {string} [ask] what the receiver is asked for, as a query
  * @property {string} [to] the section
  */
 
 const NUMBERS = new Set(["t0", "t1", "w0", "w1", "span", "z0", "z1"]);
-const KEYS = new Set([...NUMBERS, "verb", "resource", "namespace", "user_agent", "status", "q", "path", "method", "r", "r2", "theme", "to"]);
+const KEYS = new Set([...NUMBERS, "verb", "resource", "namespace", "user_agent", "status", "q", "path", "method", "r", "r2", "theme", "ask", "to"]);
 
 export const FILTERS = /** @type {const} */ (["t0", "t1", "w0", "w1", "verb", "resource", "namespace", "user_agent", "status", "q", "path"]);
 

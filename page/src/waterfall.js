@@ -10,7 +10,7 @@ const NAMES = ["name", "webhook", "configuration", "key", "url.path", "resource"
 
 /**
  * @param {import("./data.js").Data} data @param {number} row
- * @param {{span: (span: number) => void, zoom: (from?: number, to?: number) => void, open: (row: number) => void}} tell
+ * @param {{span: (span: number) => void, zoom: (from?: number, to?: number) => void}} tell
  */
 export function waterfall(data, row, tell) {
   const tree = /** @type {import("./data.js").Tree} */ (data.tree(row));
@@ -65,9 +65,34 @@ export function waterfall(data, row, tell) {
   }
   const hasBelow = (/** @type {number} */ at) => at + 1 < tree.n && tree.parent[at + 1] === at;
 
+  /** The first of a span's stretches that ends after a time: they are in order. */
+  function after(/** @type {number} */ at, /** @type {number} */ time) {
+    let low = stretches[at], high = stretches[at + 1];
+    while (low < high) { const middle = (low + high) >> 1; if (tree.path.to[places[middle]] > time) high = middle; else low = middle + 1; }
+    return low;
+  }
+  /** What of a span was waited for: at most one box for a pixel, however many stretches there are. */
+  function stretchesOf(/** @type {number} */ at, /** @type {number} */ y, /** @type {import("./paint.js").Box[]} */ list) {
+    const end = stretches[at + 1];
+    const pixel = (view.to - view.from) / scale.room;
+    for (let each = after(at, view.from); each < end; ) {
+      const p = places[each];
+      if (tree.path.from[p] > view.to) return;
+      const left = scale.x(tree.path.from[p]);
+      const right = scale.x(tree.path.to[p]);
+      list.push({ x: left, y, w: right - left, h: ROW - 8, colour: colours[tree.path.phase[p]] });
+      each = right - left < 1 ? Math.max(after(at, tree.path.to[p] + pixel / 2), each + 1) : each + 1;
+    }
+  }
+  const scale = { label: 0, room: 1, x: (/** @type {number} */ t) => scale.label + Math.min(Math.max(((t - view.from) / (view.to - view.from)) * scale.room, -2), scale.room + 2) };
+
+  let wanted = 0;
+  /** Drawn once in the next frame, however often it is asked for. */
+  function draw() { wanted ||= requestAnimationFrame(() => { wanted = 0; paint(); frame(); }); }
+
   /** @type {Map<number, HTMLElement>} */
   let items = new Map();
-  function draw() {
+  function paint() {
     const width = Math.max(rows.clientWidth, 200);
     const label = Math.round(Math.min(width * 0.4, 460));
     const top = rows.scrollTop;
@@ -77,7 +102,8 @@ export function waterfall(data, row, tell) {
     const ctx = sharp(canvas, width, height);
     const ink = inks(canvas);
     const room = width - label - 78;
-    const x = (/** @type {number} */ t) => label + Math.min(Math.max(((t - view.from) / (view.to - view.from)) * room, -2), room + 2);
+    scale.label = label; scale.room = room;
+    const { x } = scale;
     ctx.strokeStyle = ink.line;
     for (let tick = 0; tick <= 4; tick++) { const at = Math.round(label + (room * tick) / 4) + 0.5; ctx.beginPath(); ctx.moveTo(at, 0); ctx.lineTo(at, height); ctx.stroke(); }
     /** @type {import("./paint.js").Box[]} */
@@ -87,15 +113,7 @@ export function waterfall(data, row, tell) {
       const at = shown[place];
       const y = place * ROW - top + 4;
       if (tree.end[at] >= view.from && tree.start[at] <= view.to) list.push({ x: x(tree.start[at]), y, w: Math.max(x(tree.end[at]) - x(tree.start[at]), 1.5), h: ROW - 8, colour: colours[tree.phase[at]], light: true });
-      let lastPixel = -1;
-      for (let each = stretches[at]; each < stretches[at + 1]; each++) {
-        const p = places[each];
-        if (tree.path.to[p] < view.from || tree.path.from[p] > view.to) continue;
-        const [left, right] = [x(tree.path.from[p]), x(tree.path.to[p])];
-        if (right - lastPixel < 0.5 && lastPixel >= 0) continue;
-        lastPixel = right;
-        list.push({ x: left, y, w: right - left, h: ROW - 8, colour: colours[tree.path.phase[p]] });
-      }
+      stretchesOf(at, y, list);
       let item = items.get(at);
       if (!item) {
         const error = tree.failed(at) || detail?.spans[at]?.[5];
@@ -128,25 +146,37 @@ export function waterfall(data, row, tell) {
     if (active) rows.setAttribute("aria-activedescendant", active.id);
     else rows.removeAttribute("aria-activedescendant");
   }
-  function drawMap() {
+  /** The picture below the minimap's frame, made once for each width and theme. */
+  const picture = document.createElement("canvas");
+  let pictured = "";
+  function frame() {
     const width = Math.max(map.clientWidth, 200);
     const ctx = sharp(minimap, width, 34);
     const ink = inks(minimap);
     const x = (/** @type {number} */ t) => ((t - all.from) / (all.to - all.from)) * width;
-    const list = [];
-    const step = Math.max(1, Math.ceil(tree.path.node.length / 4000));
-    for (let at = 0; at < tree.path.node.length; at += step) list.push({ x: x(tree.path.from[at]), y: 6, w: x(tree.path.to[at]) - x(tree.path.from[at]), h: 20, colour: colours[tree.path.phase[at]] });
-    boxes(ctx, list);
+    if (pictured !== `${width} ${minimap.width}`) {
+      pictured = `${width} ${minimap.width}`;
+      const list = [];
+      const { from, to, phase } = tree.path;
+      for (let at = 0, last = -1; at < from.length; at++) {
+        const right = x(to[at]);
+        if (right - last < 1 && at + 1 < from.length) continue;
+        list.push({ x: Math.max(last, x(from[at])), y: 6, w: right - Math.max(last, x(from[at])), h: 20, colour: colours[phase[at]] });
+        last = right;
+      }
+      boxes(sharp(picture, width, 34), list);
+    }
+    ctx.drawImage(picture, 0, 0, width, 34);
     ctx.strokeStyle = ink.text;
     ctx.lineWidth = 1.5;
     ctx.strokeRect(Math.max(x(view.from), 1), 1, Math.min(x(view.to), width) - Math.max(x(view.from), 0) - 2, 31);
   }
-  function redraw() { list(); for (const item of items.values()) item.remove(); items = new Map(); draw(); drawMap(); }
+  function redraw() { list(); for (const item of items.values()) item.remove(); items = new Map(); draw(); }
   function zoom(/** @type {number} */ from, /** @type {number} */ to, quiet = false) {
     const size = Math.max(to - from, 10);
     const start = Math.min(Math.max(from, first - size / 2), last);
     view = { from: start, to: start + size };
-    draw(); drawMap();
+    draw();
     if (!quiet) tell.zoom(Math.round(view.from), Math.round(view.to));
   }
   function toggle(/** @type {number} */ at, close = !closed[at]) { closed[at] = close ? 1 : 0; redraw(); }
@@ -177,7 +207,7 @@ export function waterfall(data, row, tell) {
         : h("p", { class: "faint" }, "Its attributes and events are not in this page."));
     live.textContent = `${names[tree.name[at]]}, ${duration(tree.end[at] - tree.start[at])}`;
   }
-  rows.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+  rows.addEventListener("scroll", draw, { passive: true });
   rows.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const size = view.to - view.from;

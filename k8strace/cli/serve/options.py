@@ -23,8 +23,10 @@ examples:
   k8strace serve --grpc-listen unix:/run/k8strace/otlp.sock --http-listen off
   k8strace serve --grpc-listen 10.0.0.7:4317 --tls-cert tls.crt --tls-key tls.key --client-ca ca.crt
   k8strace serve --json > requests.jsonl
+  k8strace serve --page --store /var/lib/k8strace
 
 """
+PAGE: Final = "127.0.0.1:9465"
 CODES: Final = {
     OK: "stopped by a signal, and everything that was acknowledged is joined",
     FAILED: "an address or the store cannot be used, or not everything could be joined in time",
@@ -248,6 +250,14 @@ def _showing(command: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="every finished request as one line on standard output"
     )
     group.add_argument("--no-live", action="store_true", help="at a terminal too, a line every 10 s")
+    group.add_argument(
+        "--page",
+        nargs="?",
+        const=PAGE,
+        metavar="ADDRESS",
+        help="also a page in a browser, on this machine only; its address, with a token, is in the log "
+        f"(default {PAGE})",
+    )
     group.add_argument("--quiet", action="store_true", help="no table and no such lines")
     group.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="lines on stderr (default text)"

@@ -12,6 +12,7 @@ from k8strace.attribution import attribute
 from k8strace.cli.exits import FAILED, OK, PIPE_CLOSED, USAGE, UsageError, complain
 from k8strace.cli.serve import settings
 from k8strace.cli.serve.logs import LOG, Lines, facts, logging_to_stderr
+from k8strace.cli.serve.paging import LivePage
 from k8strace.cli.serve.showing import shown, where
 from k8strace.cli.serve.supervision import Stop, notify, stop_signals
 from k8strace.exceptions import OUT_OF_MEMORY, K8straceError, is_out_of_memory
@@ -59,13 +60,15 @@ def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
 
 
 def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
-    records = JsonLines(stop)
-    receiver = _made(asked, [records.write] if asked.json else [])
+    records, page = JsonLines(stop), LivePage(asked) if asked.page else None
+    receiver = _made(asked, [*([records.write] if asked.json else []), *([page.held] if page else [])])
     stopped = drained = False
     try:
         receiver.start()
         with shown(asked, receiver, lines) as show:
             _greet(receiver)
+            if page is not None:
+                page.start(receiver)
             while not stop.wait(TICK_SECONDS) and receiver.pipeline.failure is None:
                 show()
             notify("STOPPING=1")
@@ -74,6 +77,8 @@ def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
             show()
         _part(receiver, drained=drained)
     finally:
+        if page is not None:
+            page.stop()
         if not stopped:
             receiver.stop(1)
     return PIPE_CLOSED if records.closed else OK if drained else FAILED

@@ -556,6 +556,14 @@ pub struct Explained {
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct AttributedRequests(Attributed);
 
+impl AttributedRequests {
+    /// Parts of one request.
+    fn run(&self, request: usize) -> impl Iterator<Item = (Phase, u64)> {
+        let rows = run(&self.0.end, request);
+        self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied())
+    }
+}
+
 #[pymethods]
 impl AttributedRequests {
     fn __len__(&self) -> usize {
@@ -564,8 +572,33 @@ impl AttributedRequests {
 
     /// (phase number, ns) of one request.
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
-        let rows = run(&self.0.end, request);
-        self.0.phase[rows.clone()].iter().copied().zip(self.0.ns[rows].iter().copied()).collect()
+        self.run(request).collect()
+    }
+
+    /// Parts of these requests as varints: one more than each has, or 0 where they are those of `than`; and of the
+    /// others their phases, by other numbers, and ns.
+    #[pyo3(signature = (requests, numbers, than = None))]
+    fn packed<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        numbers: Vec<u64>,
+        than: Option<&Self>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let (mut counts, mut phases, mut ns) = (Vec::new(), Vec::new(), Vec::new());
+        for request in requests {
+            if than.is_some_and(|than| than.run(request).eq(self.run(request))) {
+                counts.push(0);
+                continue;
+            }
+            trees::varint(&mut counts, 1 + self.run(request).count() as u64);
+            for (phase, each) in self.run(request) {
+                let phase = numbers.get(usize::from(phase));
+                trees::varint(&mut phases, *phase.ok_or_else(|| PyValueError::new_err("known phases"))?);
+                trees::varint(&mut ns, each);
+            }
+        }
+        Ok((PyBytes::new(py, &counts), PyBytes::new(py, &phases), PyBytes::new(py, &ns)))
     }
 
     /// ns by group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
