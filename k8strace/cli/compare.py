@@ -21,6 +21,7 @@ from k8strace.cli.options import (
     add_showing,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.cli.pages import add_page
 from k8strace.statistics.population import LOAD
 
 __all__ = ["add_compare"]
@@ -52,6 +53,7 @@ def add_compare(commands: Commands) -> None:
         help="mean, and quantiles of the wall time (default mean,0.5,0.99)",
     )
     command.add_argument("--markdown", action="store_true", help="for a comment on a pull request")
+    add_page(command)
     add_selecting(command)
     add_reading(command)
     add_joining(command)
@@ -71,6 +73,9 @@ def _compare(asked: argparse.Namespace) -> None:
         comparison = compare(before, after, by=asked.by, at=at)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if asked.html:
+        comparison.to_html(asked.html, redact=asked.redact, max_mb=asked.max_mb)
+        return None
     if asked.json:
         return write_json([comparison.record()])
     if asked.markdown:

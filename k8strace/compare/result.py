@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from k8strace import _core
@@ -196,6 +198,36 @@ class Comparison(ArrowExport):
         sides = zip(("before", "after"), self.requests, self.blocks, strict=True)
         counts = {side: {"requests": count, "blocks": blocks} for side, count, blocks in sides}
         return {"by": [*self.by], **counts, **made}
+
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        title: str | None = None,
+        redact: bool = False,
+        max_mb: float = 10.0,
+    ) -> str | None:
+        """
+        The page of this comparison: what changed, and the requests that were compared; as `Requests.to_html`.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Examples:
+            >>> import k8strace
+            >>> old = k8strace.join(k8strace.read("tests/data/k8s-1.31_etcd-3.5.otlp.zst"))
+            >>> new = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> html = k8strace.compare(old.where(verb="get"), new.where(verb="get")).to_html()
+            >>> "What changed" in html
+            True
+        """
+        from k8strace.page import Options, comparison_page
+
+        text = comparison_page(self, Options(title=title, redact=redact, max_mb=max_mb))
+        if path is None:
+            return text
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+        return None
 
     def _arrow(self) -> _core.Table:
         rows = [(difference.name, row) for difference in self.differences for row in difference.rows]

@@ -1,5 +1,5 @@
 """The page: one offline HTML file that draws what a join found. Its script is made from `page/` by esbuild."""
 
-from k8strace.page.document import Options, page_of
+from k8strace.page.document import Options, comparison_page, page_of
 
-__all__ = ["Options", "page_of"]
+__all__ = ["Options", "comparison_page", "page_of"]

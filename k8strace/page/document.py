@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, attribute
+from k8strace.compare.result import Comparison
 from k8strace.page import first
 from k8strace.page.choosing import chosen_trees
+from k8strace.page.comparing import changed
 from k8strace.page.details import details_of
 from k8strace.page.packing import Picked, pack
 from k8strace.page.pods import slow_pods
@@ -21,7 +23,7 @@ from k8strace.requests import Requests
 from k8strace.views.markup import Html, element, join
 from k8strace.words import count
 
-__all__ = ["DETAILED_SPANS", "Options", "live_page", "page_of", "policy"]
+__all__ = ["DETAILED_SPANS", "Options", "comparison_page", "live_page", "page_of", "policy"]
 
 BASE64: Final = 0.75
 """Bytes that are packed, of those of the file."""
@@ -56,16 +58,40 @@ def page_of(requests: Requests, options: Options | None = None, *, served: bool 
     """
     options = options or Options()
     names = names_of(requests) if options.redact else PlainNames()
+    title = options.title or _title(requests, names)
+    body, data = _made(title, requests, names, options)
+    return _document(title, body, {"k8strace-data": data}, served="files" if served else "")
+
+
+def comparison_page(comparison: Comparison, options: Options | None = None) -> str:
+    """
+    The page of a comparison: what changed, and below the population after it; that before it is a click away.
+
+    Each population has half of the bytes.
+
+    Raises:
+        ValueError: The comparison was not made of requests.
+    """
+    options = options or Options()
+    sides = [side.population.requests for side in comparison._pair]
+    before, after = (each for each in sides if each is not None)
+    names = names_of(before, after) if options.redact else PlainNames()
+    half = replace(options, max_mb=options.max_mb / 2)
+    title = options.title or f"{_title(before, names)} → {_title(after, names)}"
+    first_screen = _section("changed", "What changed", changed(comparison, names))
+    body, data = _made(title, after, names, half, first_screen)
+    _, data_before = _made(title, before, names, half)
+    return _document(title, body, {"k8strace-data": data, "k8strace-before": data_before})
+
+
+def _made(
+    title: str, requests: Requests, names: PlainNames, options: Options, before: Html | None = None
+) -> tuple[Html, bytes]:
+    """The body, with something before it, and what the script reads."""
     attribution = attribute(requests)
     rows = _findings(requests)
     data, told = _data(attribution, rows, names, options)
-    title = options.title or _title(requests, names)
-    return _document(
-        title,
-        _body(title, attribution, rows, names, told),
-        base64.b64encode(data).decode(),
-        served="files" if served else "",
-    )
+    return _body(title, attribution, rows, names, told, before), data
 
 
 def _findings(requests: Requests) -> list[dict[str, Any]]:
@@ -116,14 +142,17 @@ def live_page(*, stored: bool) -> str:
             element("p", "Scripts are off: this page is drawn by one. `k8strace report` needs none."),
         ),
     )
-    return _document("live", body, "", served="live", stored=stored)
+    return _document("live", body, {}, served="live", stored=stored)
 
 
-def _document(title: str, body: Html, data: str, *, served: str = "", stored: bool = False) -> str:
+def _document(
+    title: str, body: Html, data: Mapping[str, bytes], *, served: str = "", stored: bool = False
+) -> str:
     connect = "connect-src 'self'; " if served else ""
     about = f' data-served="{served}"{" data-stored" if stored else ""}' if served else ""
-    packed = (
-        f'<script type="application/octet-stream;base64" id="k8strace-data">{data}</script>\n' if data else ""
+    packed = "".join(
+        f'<script type="application/octet-stream;base64" id="{name}">{base64.b64encode(each).decode()}</script>\n'
+        for name, each in data.items()
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -139,7 +168,12 @@ def _document(title: str, body: Html, data: str, *, served: str = "", stored: bo
 
 
 def _body(
-    title: str, attribution: Attribution, rows: Sequence[dict[str, Any]], names: PlainNames, told: str
+    title: str,
+    attribution: Attribution,
+    rows: Sequence[dict[str, Any]],
+    names: PlainNames,
+    told: str,
+    before: Html | None = None,
 ) -> Html:
     requests = attribution.requests
     groups = attribution.by("verb", "resource", quantiles=first.QUANTILES)
@@ -149,6 +183,7 @@ def _body(
         _header("Where the time went", f"{title} · {spans}", links),
         element(
             "main",
+            before or Html(),
             _section("answer", "", first.answer(groups)),
             _section("findings", "What to look at", first.found(rows, names)),
             _empty("timeline", "When"),

@@ -84,8 +84,12 @@ class Names(PlainNames):
 _WORDS: Final = frozenset({"api", "apis", "healthz", "livez", "readyz", "metrics", "version", "openapi"})
 
 
-def names_of(requests: Requests) -> Names:
+def names_of(*populations: Requests) -> Names:
     """All names that these requests tell."""
+    return Names(set().union(*map(_names, populations)))
+
+
+def _names(requests: Requests) -> set[str]:
     found = {text for name in COLUMNS for text in requests.column(name) if text}
     found |= {text for column in _called(requests) for text in column if text}
     found |= {source.path for source in requests.spans.sources}
@@ -95,7 +99,7 @@ def names_of(requests: Requests) -> Names:
     resources = {
         text for name in ("resource", "verb", "subresource") for text in requests.column(name) if text
     }
-    return Names(found - resources - _WORDS)
+    return found - resources - _WORDS
 
 
 def _called(requests: Requests) -> Sequence[Sequence[str | None]]:

@@ -40,7 +40,7 @@ def sentence(difference: Difference) -> str:
     name, change = difference.name, _with_error(difference)
     seen = difference.smallest_seen_ns
     if difference.verdict == NOT_ENOUGH:
-        return f"{name} {_signed(difference.delta_ns)}: {NOT_ENOUGH}, fewer than eight blocks."
+        return f"{name} {signed(difference.delta_ns)}: {NOT_ENOUGH}, fewer than eight blocks."
     if difference.verdict in ("rose", "fell"):
         ends = f"from {duration(difference.before_ns)} to {duration(difference.after_ns)}"
         return f"{name} {difference.verdict} by {change}, {ends}: {_parts(difference)}."
@@ -55,7 +55,7 @@ def _with_error(difference: Difference) -> str:
     """The size of a change and half of its interval."""
     half = ((difference.high_ns or 0) - (difference.low_ns or 0)) // 2
     told = difference.verdict in ("rose", "fell")
-    change = duration(abs(difference.delta_ns)) if told else _signed(difference.delta_ns)
+    change = duration(abs(difference.delta_ns)) if told else signed(difference.delta_ns)
     return f"{change} ± {duration(half)}"
 
 
@@ -66,7 +66,7 @@ def _parts(difference: Difference) -> str:
 
 def _listed(rows: Iterable[DifferenceRow]) -> str:
     ordered = sorted(rows, key=lambda row: -abs(row.delta_ns))
-    return ", ".join(f"{_signed(row.delta_ns)} {_part(row)}" for row in ordered)
+    return ", ".join(f"{signed(row.delta_ns)} {_part(row)}" for row in ordered)
 
 
 def _part(row: DifferenceRow) -> str:
@@ -76,25 +76,25 @@ def _part(row: DifferenceRow) -> str:
     return clean(row.part)
 
 
-def _signed(ns: int) -> str:
+def signed(ns: int) -> str:
     return f"{'+' if ns > 0 else '-' if ns < 0 else ''}{duration(abs(ns))}"
 
 
 # ── Tables ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _where(row: DifferenceRow) -> str:
+def where(row: DifferenceRow) -> str:
     words = [("none" if value is None else clean(value)) for value in row.path]
     return " ".join(words) or "all"
 
 
-def _interval(row: DifferenceRow) -> str:
+def interval(row: DifferenceRow) -> str:
     if row.low_ns is None or row.high_ns is None:
         return "-"
-    return f"{_signed(row.low_ns)} … {_signed(row.high_ns)}"
+    return f"{signed(row.low_ns)} … {signed(row.high_ns)}"
 
 
-def _places(difference: Difference) -> list[DifferenceRow]:
+def places_told(difference: Difference) -> list[DifferenceRow]:
     """The rows told apart that say more than the summary: per cell, by size."""
     least = 1 if difference.at == "mean" else 10**6
     return [row for row in difference.told if len(row.path) >= least]
@@ -109,15 +109,15 @@ def _bar(ns: int, most: int) -> Text:
 
 def comparison_lines(comparison: Comparison, look: Look) -> Iterator[Text]:
     """A comparison for a terminal."""
-    yield from wrapped(_counts(comparison), look, indent=0, style="dim")
+    yield from wrapped(populations(comparison), look, indent=0, style="dim")
     yield Text()
     for difference in comparison:
         yield from wrapped(sentence(difference), look, indent=0, style="bold")
     for difference in comparison:
         yield Text()
-        yield Text(f"Parts of the {difference.name}: {_signed(difference.delta_ns)}", style="bold")
+        yield Text(f"Parts of the {difference.name}: {signed(difference.delta_ns)}", style="bold")
         yield from _summary_lines(difference, look)
-        places = _places(difference)
+        places = places_told(difference)
         if places:
             yield Text()
             yield Text("  where, of what is told apart", style="dim")
@@ -126,7 +126,7 @@ def comparison_lines(comparison: Comparison, look: Look) -> Iterator[Text]:
             yield Text(f"  … {len(places) - MOST_ROWS:,} more with --json", style="dim")
 
 
-def _counts(comparison: Comparison) -> str:
+def populations(comparison: Comparison) -> str:
     before, after = (
         f"{count(requests, 'request')} in {count(blocks, 'block')} of time"
         for requests, blocks in zip(comparison.requests, comparison.blocks, strict=True)
@@ -139,9 +139,9 @@ def _summary_lines(difference: Difference, look: Look) -> list[Text]:
     rows = [
         (
             Text(row.part, style=component_colour(component_of(row.part.partition(" ")[0]))),
-            _signed(row.delta_ns),
+            signed(row.delta_ns),
             _bar(row.delta_ns, most),
-            _interval(row),
+            interval(row),
             row.verdict,
         )
         for row in difference.summary
@@ -156,7 +156,7 @@ def _place_lines(
     for row in places:
         found = comparison.exemplars(difference.at, row)
         shown = [request.trace_id[:8] for request in found] if found else ["-", "-"]
-        rows.append((_where(row), row.part, _signed(row.delta_ns), _interval(row), *shown))
+        rows.append((where(row), row.part, signed(row.delta_ns), interval(row), *shown))
     head = ("where", "part", "change", "95 % interval", "before", "after")
     return columns([head, *rows], look, align="llrrll", spare={3: "the interval", 4: "", 5: "traces"})
 
@@ -164,18 +164,18 @@ def _place_lines(
 def comparison_markdown(comparison: Comparison) -> str:
     """A comparison for a comment on a pull request."""
     lines = [f"**{escaped(sentence(difference))}**  " for difference in comparison]
-    lines += ["", escaped(_counts(comparison))]
+    lines += ["", escaped(populations(comparison))]
     for difference in comparison:
         lines += ["", f"| Part of the {difference.name} | Change | 95 % interval | |", "|---|---:|---:|---|"]
         lines += [
-            f"| {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} | {row.verdict} |"
+            f"| {escaped(row.part)} | {signed(row.delta_ns)} | {interval(row)} | {row.verdict} |"
             for row in difference.summary
         ]
-        places = _places(difference)[:MOST_ROWS]
+        places = places_told(difference)[:MOST_ROWS]
         if places:
             lines += ["", "| Where | Part | Change | 95 % interval |", "|---|---|---:|---:|"]
         lines += [
-            f"| {escaped(_where(row))} | {escaped(row.part)} | {_signed(row.delta_ns)} | {_interval(row)} |"
+            f"| {escaped(where(row))} | {escaped(row.part)} | {signed(row.delta_ns)} | {interval(row)} |"
             for row in places
         ]
     return "\n".join(lines) + "\n"
@@ -189,11 +189,11 @@ def escaped(text: str) -> str:
 def comparison_html(comparison: Comparison) -> str:
     """A comparison for a notebook: sentences, and bars to both sides."""
     blocks = [element("div", element("b", sentence(difference))) for difference in comparison]
-    blocks.append(element("div", _counts(comparison), style=FAINT))
+    blocks.append(element("div", populations(comparison), style=FAINT))
     for difference in comparison:
         most = max((abs(row.delta_ns) for row in difference.summary), default=0)
         rows = [
-            (row.part, _signed(row.delta_ns), _html_bar(row, most), _interval(row), row.verdict)
+            (row.part, signed(row.delta_ns), _html_bar(row, most), interval(row), row.verdict)
             for row in difference.summary
         ]
         head = (f"part of the {difference.name}", "change", "", "95 % interval", "")
@@ -217,7 +217,7 @@ def _html_bar(row: DifferenceRow, most: int) -> Html:
         f"background:{colour};opacity:{faint}",
     )
     middle = element("div", "", style="position:absolute;left:50%;top:-2px;bottom:-2px;border-left:1px solid")
-    label = f"{_signed(row.delta_ns)} {row.part}"
+    label = f"{signed(row.delta_ns)} {row.part}"
     box = "position:relative;width:240px;height:12px"
     return element("div", filled, middle, style=box, role="img", aria_label=label)
 
@@ -230,7 +230,7 @@ def _example(comparison: Comparison, difference: Difference) -> Html | None:
     found = comparison.exemplars(difference.at, rows[0]) if rows else None
     if not found:
         return None
-    title = f"{_where(rows[0])}: {rows[0].part}, one request before and one after"
+    title = f"{where(rows[0])}: {rows[0].part}, one request before and one after"
     sides = [
         element("div", element("b", side), Html(html_of(request)), style="flex:1;min-width:420px")
         for side, request in zip(("before", "after"), found, strict=True)

@@ -17,10 +17,11 @@ const NAMES = { answer: "The answer", findings: "What to look at", timeline: "Wh
  * @property {boolean} owns the address is ours to write
  * @property {(trace: string) => Promise<import("./data.js").Data>} [trace] gets a trace that is not in the page
  * @property {AbortSignal} [signal] ends it: other data come
+ * @property {{now: string, names: string[], choose: (name: string) => void}} [populations] of which one is shown
  */
 
 /** @param {HTMLElement} root @param {import("./data.js").Data} data @param {How} how */
-export function mount(root, data, { owns, trace, signal }) {
+export function mount(root, data, { owns, trace, signal, populations }) {
   /** @type {State} */
   let state = owns ? parse(location.hash) : {};
   const part = (/** @type {keyof typeof NAMES} */ name) => {
@@ -167,12 +168,17 @@ export function mount(root, data, { owns, trace, signal }) {
     const theme = h("button", { type: "button", onclick: () => go({ theme: dark() ? "light" : "dark" }) }, dark() ? "light" : "dark");
     const status = h("span", { class: "faint", role: "status" }, list.length ? `${whole(fits)} of ${count(data.n, "request")}` : count(data.n, "request"));
     const ledger = root.querySelector("#ledger") ? h("button", { type: "button", onclick: () => root.querySelector("#ledger")?.scrollIntoView() }, "ledger") : "";
-    filters.replaceChildren(status, ...list, clear, h("button", { type: "button", "aria-pressed": String(state.status === "errors"), onclick: () => go({ status: state.status === "errors" ? undefined : "errors" }) }, "errors"), ledger, theme);
+    const which = (populations?.names ?? []).map((name) => h("button", { type: "button", "aria-pressed": String(name === populations?.now), onclick: () => populations?.choose(name) }, name));
+    filters.replaceChildren(...which, status, ...list, clear, h("button", { type: "button", "aria-pressed": String(state.status === "errors"), onclick: () => go({ status: state.status === "errors" ? undefined : "errors" }) }, "errors"), ledger, theme);
   }
   const dark = () => (state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
   function findings() {
+    // They were written for the population that is shown first.
+    root.querySelector("#findings")?.toggleAttribute("hidden", !!populations && populations.now !== populations.names[0]);
     root.querySelectorAll("li[data-finding]").forEach((item) => {
+      item.querySelector(".act")?.remove();
       const told = data.head.findings[Number(item.getAttribute("data-finding"))];
+      if (!told) return;
       /** @type {State} */
       const wanted = {};
       for (const each of told.where) {
@@ -187,6 +193,12 @@ export function mount(root, data, { owns, trace, signal }) {
   }
   /** Whether sections that the address can name are there. */
   const sections = () => root.querySelectorAll("nav a").forEach((link) => link.toggleAttribute("hidden", !root.querySelector(link.getAttribute("href") ?? "")));
+  function examples() {
+    root.querySelectorAll("code[data-after]").forEach((code) => {
+      const [r, r2] = [code.getAttribute("data-after") ?? "", code.getAttribute("data-before") ?? ""];
+      code.replaceWith(h("button", { type: "button", class: "link", "data-after": r, "data-before": r2, onclick: () => { go({ ...shut, r, r2 }); root.querySelector("#request")?.scrollIntoView({ block: "start" }); } }, "side by side"));
+    });
+  }
   let filtered = "none";
   /** @param {State} change */
   function render(change) {
@@ -208,6 +220,7 @@ export function mount(root, data, { owns, trace, signal }) {
     if (change.to) root.querySelector(`#${CSS.escape(change.to)}`)?.scrollIntoView();
   }
   findings();
+  examples();
   render(state);
   sections();
   const until = { signal };
@@ -221,6 +234,20 @@ export function mount(root, data, { owns, trace, signal }) {
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; line.draw(); fire.draw(); falls.draws.forEach((each) => each.draw()); } }, until);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { filtered = ""; render({}); }, until);
   root.setAttribute("data-ready", "");
+}
+
+/** Two populations, of which one is shown; a request of the other one stands beside. @param {HTMLElement} root @param {import("./data.js").Data} after @param {import("./data.js").Data} before */
+function compared(root, after, before) {
+  const found = { after, before };
+  let stop = new AbortController();
+  const choose = (/** @type {string} */ now) => {
+    stop.abort();
+    stop = new AbortController();
+    const [data, other] = now === "after" ? [after, before] : [before, after];
+    const populations = { now, names: Object.keys(found), choose };
+    mount(root, data, { owns: true, signal: stop.signal, populations, trace: async () => other });
+  };
+  choose("after");
 }
 
 /** The notebook's widget. */
@@ -241,7 +268,10 @@ if (packed) {
   const begin = async () => {
     if (begun) return;
     begun = true;
-    mount(document.body, await read(packed.textContent ?? ""), { owns: true, trace: served ? trace : undefined });
+    const before = document.getElementById("k8strace-before");
+    const data = await read(packed.textContent ?? "");
+    if (before) compared(document.body, data, await read(before.textContent ?? ""));
+    else mount(document.body, data, { owns: true, trace: served ? trace : undefined });
   };
   setTimeout(begin, 300);
   requestAnimationFrame(() => setTimeout(begin));
