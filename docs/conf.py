@@ -23,5 +23,5 @@ nb_execution_mode = "off"  # notebooks are stored as executed; a test runs them 
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "undoc-members": True, "inherited-members": "tuple,Exception"}
 napoleon_numpy_docstring = False

@@ -24,7 +24,7 @@ UNSURE: Final = 75
 CODES: Final = {
     OK: "every budget passes",
     FAILED: "a budget fails; or something cannot be read",
-    UNSURE: "none fails, but of some one cannot tell",
+    UNSURE: "none fails, but some cannot be judged",
 }
 
 
