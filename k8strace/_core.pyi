@@ -138,14 +138,15 @@ _Edits: TypeAlias = tuple[
     Sequence[Sequence[tuple[int, int]]],
     Sequence[Sequence[int]],
     Sequence[int],
-    Sequence[tuple[str, int, int, Sequence[bool] | None]],
+    Sequence[tuple[str, int, int, Sequence[bool] | None, Sequence[tuple[int, int]]]],
     Sequence[int],
 ]
 """
 What is otherwise: units in a ns; the set of every named call, 0 of none; by set and phase the units that a ns of own
 time takes, at most and at least, and the bits of the changes of calls that it is part of; by set the bits of those
 that the named call is itself; the changes of calls (what happens, ns, ns more if its other side is not here, request →
-whether there); and the number of each signature's group of siblings that run together, 0 for none.
+whether there, and by named call from which time on, and up to which, a call that took longer still does); and the
+number of each signature's group of siblings that run together, 0 for none.
 """
 
 _Figures: TypeAlias = list[tuple[int, int, int, int, int, int]]
@@ -328,6 +329,12 @@ class RetimedRequests:
     def __len__(self) -> int: ...
     def ns(self, of: str) -> list[int]:
         """Of every request: "before", "all" or "last"; 0 for those that were not chosen. Raises ValueError."""
+    def took(self) -> list[tuple[int, int, int, int]]:
+        """
+        How long calls took that are set to another time, by change and name.
+
+        The change's place among those of calls, the number of the named call (0 for none), 5th and 95th percentile, ns.
+        """
     def figures(self, blocks: bytes, count: int, group: Sequence[int]) -> tuple[_Figures, _Figures, _Figures]:
         """Of a group: before, and in both readings. Raises IndexError."""
 

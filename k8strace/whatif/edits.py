@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from k8strace import _core
 from k8strace.components import Signature, component_of
 from k8strace.requests import Requests
-from k8strace.whatif.changes import Change
+from k8strace.whatif.changes import LONGEST_NS, Change
 from k8strace.whatif.concurrency import STREAMED, together
 
 __all__ = ["Edits"]
+
+_Took: TypeAlias = Sequence[tuple[int, int, int, int]]
+"""As `RetimedRequests.took` gives it."""
 
 _FINE: Final = 1 << 30
 """Parts of a ns, where times are set: what they become is exact to the ns for calls of up to a second."""
@@ -23,6 +27,8 @@ _LARGEST: Final = 1 << 58
 _MOST: Final = 32
 """Changes of calls at once."""
 _FACTORS: Final = ("faster", "without")
+_LATE: Final = 50
+"""Who waits for a time gets it late, on a busy machine by one part in so many: webhooks that slept 50 ms took 51."""
 _SERVED_FROM_CACHE: Final = ("get", "list")
 _OPS: Final = {
     "latency": "takes",
@@ -72,8 +78,39 @@ class Edits:
         seen = self._transports()
         return sum(seen) // len(seen) if seen else None
 
-    def row(self, unseen_ns: int = 0) -> _core._Edits:
-        """As the core takes them. `unseen_ns`: what calls whose other side sent no span take beside their latency."""
+    def row(self) -> _core._Edits:
+        """As the core takes them: a latency is that of every call, as its caller sees it."""
+        return self._row()
+
+    def far_row(self, took: _Took) -> _core._Edits:
+        """
+        The same where a latency is the least of the callee's own.
+
+        Calls vary above it as they did, the longest twentieth no more than the others, timers are late by a fiftieth,
+        and transport comes on top where the other side sent no span.
+
+        Args:
+            took: How long the calls took, from the core.
+        """
+        varies: dict[int, dict[int, tuple[int, int]]] = {}
+        for at, name, least, most in took:
+            varies.setdefault(at, {})[name] = least, most
+        late = [
+            replace(change, ns=min(change.ns + change.ns // _LATE, LONGEST_NS))
+            if change.kind == "latency"
+            else change
+            for change in self._changes
+        ]
+        return Edits(self._requests, late)._row(self.transport_ns or 0, varies)
+
+    def kept_row(self) -> _core._Edits:
+        """The same where every call whose latency is set takes no time: what is left, the recording showed."""
+        none = [replace(change, ns=0) if change.kind == "latency" else change for change in self._changes]
+        return Edits(self._requests, none).row()
+
+    def _row(
+        self, unseen_ns: int = 0, varies: Mapping[int, Mapping[int, tuple[int, int]]] = MappingProxyType({})
+    ) -> _core._Edits:
         kinds = sorted(
             {*self._classes, frozenset(range(len(self._changes)))} if not self._named else {*self._classes},
             key=sorted,
@@ -85,7 +122,10 @@ class Edits:
             factors,
             [[self._bits(kind, phase) for phase in self._phases] for kind in kinds],
             [self._whole(kind) for kind in kinds],
-            [self._call(self._changes[at], unseen_ns) for at in self._on_calls],
+            [
+                self._call(self._changes[at], unseen_ns, varies.get(place, {}))
+                for place, at in enumerate(self._on_calls)
+            ],
             together([Signature._make(row) for row in self._core.signatures()]),
         )
 
@@ -175,10 +215,13 @@ class Edits:
         on = enumerate(self._on_calls)
         return sum(1 << bit for bit, at in on if at in kind and self._changes[at].kind == "without")
 
-    def _call(self, change: Change, unseen_ns: int) -> tuple[str, int, int, list[bool] | None]:
+    def _call(
+        self, change: Change, unseen_ns: int, varies: Mapping[int, tuple[int, int]]
+    ) -> tuple[str, int, int, list[bool] | None, list[tuple[int, int]]]:
         ns = self._floor_ns() if change.kind == "same_node" else change.ns
         chosen = self._chosen(change) if change.kind == "cached" else None
-        return _OPS[change.kind], ns, unseen_ns if change.kind == "latency" else 0, chosen
+        by_name = [varies.get(name, (0, 0)) for name in range(max(varies, default=-1) + 1)]
+        return _OPS[change.kind], ns, unseen_ns if change.kind == "latency" else 0, chosen, by_name
 
     def _chosen(self, change: Change) -> list[bool]:
         fitting = self._requests.where(*change.conditions, **change.where).where(verb=_SERVED_FROM_CACHE)

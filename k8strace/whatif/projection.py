@@ -26,6 +26,12 @@ FEWEST_BLOCKS: Final = 8
 STUDENT: Final = 2.131
 """97.5 % of Student's t with 15 degrees of freedom."""
 
+APART: Final = 0.1
+"""
+Standard deviation, as a share, of what nobody changed from one recording of a load to the next: beyond what varies
+within each. `benchmarks/whatif.py --pairs` measures it.
+"""
+
 NOT_MODELLED: Final = (
     "queues that ease or grow: calls that wait for each other in etcd, in a webhook or for a processor",
     "retries, conflicts and timeouts that would happen or not happen",
@@ -39,9 +45,10 @@ _STREAMED: Final = (
     "how much of a stream from etcd is its own time, and how much the API server's work on its pages: "
     "both ends are given"
 )
-_UNSEEN: Final = (
-    "transport of calls whose other side sent no spans: a latency is that of the whole call; the far end of the "
-    "interval is for a latency that is the callee's own, with the mean transport of calls seen from both sides added"
+_LATENCY: Final = (
+    "whether a latency is that of every whole call, as its caller sees it, or the least of the callee's own: the far "
+    "end of the interval is for the latter, where calls vary above it as they did, and those whose other side sent no "
+    "spans have the mean transport of the calls to etcd on top"
 )
 
 
@@ -64,8 +71,9 @@ class Estimate:
     """If a span waits for all siblings that had ended before it began, ns."""
     low: int
     """
-    `low` to `high` holds, 19 times out of 20, what another recording as long as this one would show: chance, and what
-    is not known of the dependences among spans.
+    `low` to `high` holds, 19 times out of 20, what another recording as long as this one would show: chance, what no
+    recording knows of the next one (a tenth of the time that the changes do not set), and what is not known of the
+    dependences among spans.
     """
     high: int
     verdict: Verdict
@@ -114,12 +122,11 @@ class Projection(ArrowExport):
         edits = Edits(requests, changes)
         core, table = requests._joined.core, requests._joined.phase_table
         rows = list(requests._rows)
-        self._runs = [core.retime(table.answers, edits.row(), rows)]
-        self._unseen = (
-            edits.transport_ns if any(change.kind == "latency" for change in self._changes) else None
-        )
-        if self._unseen:
-            self._runs.append(core.retime(table.answers, edits.row(self._unseen), rows))
+        near = core.retime(table.answers, edits.row(), rows)
+        self._runs, self._kept = [near], near
+        if any(change.kind == "latency" for change in self._changes):
+            self._runs.append(core.retime(table.answers, edits.far_row(near.took()), rows))
+            self._kept = core.retime(table.answers, edits.kept_row(), rows)
 
     @property
     def requests(self) -> Requests:
@@ -137,8 +144,8 @@ class Projection(ArrowExport):
         kinds = {change.kind for change in self._changes}
         more = [text for kind, text in _MORE.items() if kind in kinds]
         streamed = [_STREAMED] if "etcd.stream" in self._requests._joined.phase_table.names else []
-        unseen = [_UNSEEN] if self._unseen else []
-        return (*NOT_MODELLED, *more, *streamed, *unseen)
+        latency = [_LATENCY] if len(self._runs) > 1 else []
+        return (*NOT_MODELLED, *more, *streamed, *latency)
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -214,12 +221,12 @@ class Projection(ArrowExport):
     def _group(self, keys: dict[str, Any], rows: list[int], blocks: bytes) -> Projected:
         runs = [run.figures(blocks, BLOCKS, rows) for run in self._runs]
         before, *readings = [_Sample(runs[0][0]), *(_Sample(one) for run in runs for one in run[1:])]
-        figures = before.figures(0)
+        figures, kept = before.figures(0), _Sample(self._kept.figures(blocks, BLOCKS, rows)[1]).figures(0)
         seen = len({blocks[row] for row in rows})
         after = {}
         for name in ("mean_ns", "p50_ns", "p99_ns"):
             values = [getattr(sample.figures(0), name) for sample in readings]
-            ends = [end for sample in readings for end in sample.interval(name, seen)]
+            ends = [end for sample in readings for end in sample.interval(name, seen, getattr(kept, name))]
             after[name] = _estimate(getattr(figures, name), values, ends)
         return Projected(keys, len(rows), figures, after, seen)
 
@@ -255,11 +262,16 @@ class _Sample:
         count, total, p50, p99, *_ = self._rows[at]
         return Figures(_rounded(total, count), p50, p99)
 
-    def interval(self, name: str, seen: int) -> Iterator[int]:
+    def interval(self, name: str, seen: int, kept: int) -> Iterator[int]:
         """
-        What another recording would show: a delete-one-block jackknife, and the other recording's chance as well.
+        What another recording would show: a delete-one-block jackknife, and that recordings differ; both for two.
 
         With too few blocks: the least and the most.
+
+        Args:
+            name: Of the figure.
+            seen: Blocks with requests.
+            kept: How much of the figure is time that no change sets, ns.
         """
         if seen < FEWEST_BLOCKS:
             yield from self._rows[0][-2:]
@@ -268,7 +280,8 @@ class _Sample:
         without = [getattr(self.figures(at), name) for at in range(1, len(self._rows)) if self._rows[at][0]]
         middle = sum(without) / len(without)
         squares = math.fsum((each - middle) ** 2 for each in without)
-        spread = STUDENT * math.sqrt(2 * squares * (len(without) - 1) / len(without))
+        chance = squares * (len(without) - 1) / len(without)
+        spread = STUDENT * math.sqrt(2 * (chance + (APART * kept) ** 2))
         yield max(0, math.floor(value - spread))
         yield math.ceil(value + spread)
 

@@ -23,6 +23,7 @@ use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::SYNCS;
 use crate::join::role::Role;
+use crate::retime::edits::Op;
 use crate::retime::named::Named;
 use crate::retime::{self};
 use crate::tables::call_counts::call_counts;
@@ -256,7 +257,9 @@ impl JoinedSpans {
         self.check(&requests)?;
         let edits = edits_of(edits)?;
         let all = self.joined.requests.len();
-        let named = if edits.set.is_empty() { &Named::default() } else { self.named() };
+        let by_name = |op| matches!(op, Op::Takes { .. });
+        let anonymous = edits.set.is_empty() && !edits.calls.iter().any(|edit| by_name(edit.op));
+        let named = if anonymous { &Named::default() } else { self.named() };
         if !edits.fits(self.signatures.list.len(), table.phases, all, named.names.len()) {
             return Err(PyValueError::new_err(
                 "expected known numbers, and times and factors from 0 to 2**60",

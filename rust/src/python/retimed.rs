@@ -7,8 +7,9 @@ use crate::retime::Retimed;
 use crate::retime::edits::{CallEdit, Edits, Factor, Op};
 use crate::retime::summary::{Figures, figures};
 
-/// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, and request → whether there.
-type CallRow = (String, i64, i64, Option<Vec<bool>>);
+/// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, request → whether there, and
+/// number of a named call → how its calls vary.
+type CallRow = (String, i64, i64, Option<Vec<bool>>, Vec<(i64, i64)>);
 /// The members of [`Edits`], in their order.
 pub type EditsRow = (i64, Vec<u16>, Vec<Vec<(i64, i64)>>, Vec<Vec<u32>>, Vec<u32>, Vec<CallRow>, Vec<u16>);
 /// The members of [`Figures`].
@@ -18,7 +19,7 @@ type FiguresRow = (u64, u128, u64, u64, u64, u64);
 pub fn edits_of((unit, set, factors, part_of, whole, calls, together): EditsRow) -> PyResult<Edits> {
     let factor = |(all, last)| Factor { all, last };
     let rows = factors.into_iter().map(|row| row.into_iter().map(factor).collect());
-    let call = |(op, ns, unseen, chosen): CallRow| {
+    let call = |(op, ns, unseen, chosen, varies): CallRow| {
         let op = match op.as_str() {
             "takes" => Op::Takes { ns, unseen },
             "at_most" => Op::AtMost(ns),
@@ -27,7 +28,7 @@ pub fn edits_of((unit, set, factors, part_of, whole, calls, together): EditsRow)
             "gone" => Op::Gone,
             _ => return Err(PyValueError::new_err(format!("no change {op:?}"))),
         };
-        Ok(CallEdit { op, chosen: chosen.unwrap_or_default() })
+        Ok(CallEdit { op, chosen: chosen.unwrap_or_default(), varies })
     };
     let calls = calls.into_iter().map(call).collect::<PyResult<_>>()?;
     Ok(Edits { unit, set, factors: rows.collect(), part_of, whole, calls, together })
@@ -46,6 +47,12 @@ impl RetimedRequests {
     /// Of every request, ns: "before", "all" or "last"; 0 for those that were not chosen.
     fn ns(&self, of: &str) -> PyResult<Vec<u64>> {
         self.of(of).cloned()
+    }
+
+    /// How long calls took that are set to another time: the change's place, the number of the named call, 5th and 95th
+    /// percentile in ns.
+    fn took(&self) -> Vec<(u32, u32, i64, i64)> {
+        self.0.took.iter().map(|took| (took.edit, took.class, took.p5, took.p95)).collect()
     }
 
     /// Of a group, before and in both readings: count, sum, median, 99th percentile, least and most of all of it, then

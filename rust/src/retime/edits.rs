@@ -51,6 +51,16 @@ pub struct CallEdit {
     pub op: Op,
     /// Request → whether it happens there; empty: everywhere.
     pub chosen: Vec<bool>,
+    /// Number of a named call, 0 for none → how its calls vary, in ns: what one took above the first number, at most up
+    /// to the second, it takes more than [`Op::Takes`] says. Empty: they do not vary.
+    pub varies: Vec<(i64, i64)>,
+}
+
+impl CallEdit {
+    /// What a call that took so long takes more than others of its name.
+    pub fn more_of(&self, class: u32, took: i64) -> i64 {
+        self.varies.get(class as usize).map_or(0, |&(least, most)| (took.min(most) - least).max(0))
+    }
 }
 
 /// All changes.
@@ -92,6 +102,7 @@ impl Edits {
             && self.part_of.iter().all(|row| row.len() == phases)
             && self.part_of.iter().flatten().chain(&self.whole).all(|&row| bits(row))
             && self.calls.iter().all(|edit| edit.chosen.is_empty() || edit.chosen.len() == requests)
+            && self.calls.iter().flat_map(|edit| &edit.varies).all(|&(least, most)| least >= 0 && most >= 0)
             && self.calls.iter().all(|edit| match edit.op {
                 Op::Takes { ns, unseen } => small(ns) && small(unseen) && short(ns + unseen),
                 Op::AtMost(ns) | Op::Plus(ns) => short(ns),

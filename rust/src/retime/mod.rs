@@ -34,6 +34,21 @@ pub struct Retimed {
     pub all: Vec<u64>,
     /// What it takes if only the last one was.
     pub last: Vec<u64>,
+    /// How long calls took that are set to another time.
+    pub took: Vec<Took>,
+}
+
+/// How long calls of one change and one name took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    /// Place of the change among the changes of calls.
+    pub edit: u32,
+    /// Number of the named call, 0 for none.
+    pub class: u32,
+    /// 5th percentile by nearest rank, ns.
+    pub p5: i64,
+    /// 95th percentile by nearest rank, ns.
+    pub p95: i64,
 }
 
 /// Times the chosen requests anew.
@@ -52,7 +67,24 @@ pub fn retime(
         result.all.push(whole_ns(after.all));
         result.last.push(whole_ns(after.last));
     }
+    result.took = percentiles(retimer.took);
     result
+}
+
+/// Of each change and name.
+fn percentiles(mut took: Vec<(u32, u32, i64)>) -> Vec<Took> {
+    took.sort_unstable();
+    let groups = took.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    let rank = |group: &[(u32, u32, i64)], hundredths: usize| {
+        group[(group.len() * hundredths).div_ceil(100).saturating_sub(1)].2
+    };
+    let row = |group: &[(u32, u32, i64)]| Took {
+        edit: group[0].0,
+        class: group[0].1,
+        p5: rank(group, 5),
+        p95: rank(group, 95),
+    };
+    groups.map(row).collect()
 }
 
 fn whole_ns(ns: i128) -> u64 {
@@ -111,6 +143,8 @@ struct Retimer<'a> {
     children: Vec<Child>,
     stretches: Vec<Stretch>,
     schedule: Schedule,
+    /// Of calls that are set to another time: the change, the number of the name, ns.
+    took: Vec<(u32, u32, i64)>,
 }
 
 impl<'a> Retimer<'a> {
@@ -133,6 +167,7 @@ impl<'a> Retimer<'a> {
             children: Vec::new(),
             stretches: Vec::new(),
             schedule: Schedule::default(),
+            took: Vec::new(),
         }
     }
 
@@ -209,10 +244,16 @@ impl<'a> Retimer<'a> {
                 Op::Once => *made |= bit,
                 Op::Plus(ns) => plan.more += i128::from(ns) * i128::from(edits.unit),
                 Op::Takes { ns, unseen } => {
-                    let unseen = if self.is_unseen(node) { unseen } else { 0 };
-                    self.set_time(node, plan, bit, |_| ns + unseen);
+                    let ns = if self.is_unseen(node) { ns + unseen } else { ns };
+                    let class = plan.class;
+                    let took = self.waited_for(node, plan, bit);
+                    self.took.push((at as u32, class, took));
+                    self.set_time(node, plan, bit, took, ns.saturating_add(edit.more_of(class, took)));
                 }
-                Op::AtMost(ns) => self.set_time(node, plan, bit, |took| took.min(ns)),
+                Op::AtMost(ns) => {
+                    let took = self.waited_for(node, plan, bit);
+                    self.set_time(node, plan, bit, took, took.min(ns));
+                }
             }
         }
         if gone {
@@ -227,10 +268,8 @@ impl<'a> Retimer<'a> {
     }
 
     /// A call takes another time: all of it, or what of it is part of the change, as far as it was waited for.
-    fn set_time(&mut self, node: usize, plan: &mut Plan, bit: u32, now: impl Fn(i64) -> i64) {
+    fn set_time(&mut self, node: usize, plan: &mut Plan, bit: u32, took: i64, ns: i64) {
         let (start, end) = self.walker.sweep.effective(node as u32);
-        let took = self.waited_for(node, plan, bit);
-        let ns = now(took);
         let unit = i128::from(self.edits.unit);
         if took == end - start {
             plan.fixed = plan.fixed.or(Some(i128::from(ns) * unit));
