@@ -59,7 +59,13 @@ def load(rng: np.random.Generator, requests: int, memory: float) -> Any:
 
 
 def simulated(
-    rng: np.random.Generator, requests: int, memory: float, change: str = "", by: float = 1.0
+    rng: np.random.Generator,
+    requests: int,
+    memory: float,
+    change: str = "",
+    by: float = 1.0,
+    instances: int = 1,
+    shared: float = 0.0,
 ) -> Population:
     """
     Requests under load, each an independent draw of everything.
@@ -70,6 +76,8 @@ def simulated(
         memory: Of the load, in requests.
         change: A component whose times are `by` times as long, "etcd calls" (so many times more), or "mix" (lists).
         by: The factor.
+        instances: Of the API server; each request comes to one of them by chance.
+        shared: How much of the variance of their load is that of all of them.
     """
     shares = np.array(SHARES)
     if change == "mix":
@@ -81,7 +89,12 @@ def simulated(
         * np.exp(0.5 * rng.standard_normal((requests, len(PHASES))) - 0.125)
     )
     etcd, webhook = (np.array([phase.startswith(name) for phase in PHASES]) for name in CALLED)
-    parts[:, etcd] *= np.exp(0.5 * load(rng, requests, memory))[:, None]
+    instance, busy = None, load(rng, requests, memory)
+    if instances > 1:
+        instance = rng.integers(0, instances, requests)
+        own = np.array([load(rng, requests, memory) for _ in range(instances)])
+        busy = np.sqrt(shared) * busy + np.sqrt(1 - shared) * own[instance, np.arange(requests)]
+    parts[:, etcd] *= np.exp(0.5 * busy)[:, None]
     parts[:, webhook] *= (cell >= 2)[:, None]
     calls = np.column_stack([1 + (cell == 1) * rng.integers(0, 3, requests), 2 * (cell >= 2)])
     parts[:, etcd] *= calls[:, :1]
@@ -92,7 +105,9 @@ def simulated(
     elif change != "mix" and change:
         parts[:, [phase.startswith(change) for phase in PHASES]] *= by
     start = np.cumsum(rng.exponential(1e6, requests)).astype(np.int64)
-    return Population(parts.astype(np.int64), PHASES, calls.astype(np.int64), CALLED, KEYS, cell, start)
+    return Population(
+        parts.astype(np.int64), PHASES, calls.astype(np.int64), CALLED, KEYS, cell, start, instance
+    )
 
 
 # ── False alarms ──────────────────────────────────────────────────────────────────────────────────
@@ -102,13 +117,14 @@ def p_values(before: Population, after: Population, q: float = 0.99) -> tuple[fl
     """How likely the differences of the mean and of a quantile are by chance, as `compare` says."""
     means, quantiles = [], []
     for side, sign in ((before, -1), (after, 1)):
-        ns, count = (np.bincount(side.block, of, side.blocks) for of in (side.wall, None))
+        ns, count = (np.bincount(side.blocks.of, of, len(side.blocks)) for of in (side.wall, None))
         means.append(sign * ((ns.sum() - ns) / (count.sum() - count))[:, None])
-        quantiles.append(sign * quantiles_without(side.wall, side.block, side.blocks, (q,)))
+        quantiles.append(sign * quantiles_without(side.wall, side.blocks.of, len(side.blocks), (q,)))
     of_means = np.array([after.wall.mean() - before.wall.mean()])
     of_quantiles = np.array([float(quantile(after.wall, q) - quantile(before.wall, q))])
-    mean = Errors(of_means, tuple(means))
-    return float(mean.p[0]), float(Errors(of_quantiles, tuple(quantiles)).p[0])
+    blocks = before.blocks, after.blocks
+    mean = Errors(of_means, tuple(means), blocks)
+    return float(mean.p[0]), float(Errors(of_quantiles, tuple(quantiles), blocks).p[0])
 
 
 def bootstrapped(rng: np.random.Generator, before: Population, after: Population) -> tuple[float, float]:
@@ -122,10 +138,20 @@ def bootstrapped(rng: np.random.Generator, before: Population, after: Population
 
 
 def alarms(
-    rng: np.random.Generator, requests: int, memory: float, pairs: int, test: Callable[..., Any]
+    rng: np.random.Generator,
+    requests: int,
+    memory: float,
+    pairs: int,
+    test: Callable[..., Any],
+    instances: tuple[int, float] = (1, 0.0),
 ) -> list[float]:
     """Shares of pairs without any difference that are told apart, by mean and by p99."""
-    found = np.array([test(*(simulated(rng, requests, memory) for _ in range(2))) for _ in range(pairs)])
+    found = np.array(
+        [
+            test(*(simulated(rng, requests, memory, "", 1.0, *instances) for _ in range(2)))
+            for _ in range(pairs)
+        ]
+    )
     return (found < LEVEL).mean(0).tolist()
 
 

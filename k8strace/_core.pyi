@@ -149,8 +149,13 @@ whether there, and by named call from which time on, and up to which, a call tha
 number of each signature's group of siblings that run together, 0 for none.
 """
 
-_Figures: TypeAlias = list[tuple[int, int, int, int, int, int]]
-"""Count, sum, median, 99th percentile, least and most, in ns: of all of a group, then without each block."""
+_Figures: TypeAlias = tuple[
+    int, int, tuple[tuple[int, int, int], tuple[int, int, int]], int, int, list[tuple[int, int]]
+]
+"""
+Of a group, times in ns: count; sum; median and 99th percentile, each with the ends of what another recording's may be;
+least; most; and of each block count and sum.
+"""
 
 @final
 class JoinedSpans:
@@ -194,8 +199,15 @@ class JoinedSpans:
         """
     def named_calls(self) -> list[tuple[str, str]]:
         """Calls that have a name: ("webhook" or "etcd", name), numbered from 1 on."""
-    def retime(self, answers: _Answers, edits: _Edits, requests: Sequence[int]) -> RetimedRequests:
-        """How long these requests take if some parts take another time. Raises IndexError, ValueError."""
+    def retime(
+        self, answers: _Answers, edits: _Edits, requests: Sequence[int], like: RetimedRequests | None
+    ) -> RetimedRequests:
+        """
+        How long these requests take if some parts take another time.
+
+        `like`: the answer for the same changes by other times; what they do not touch is taken from it. Raises
+        IndexError, ValueError.
+        """
     def blocks(self, requests: Sequence[int], count: int) -> bytes:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
@@ -335,8 +347,13 @@ class RetimedRequests:
 
         The change's place among those of calls, the number of the named call (0 for none), 5th and 95th percentile, ns.
         """
-    def figures(self, blocks: bytes, count: int, group: Sequence[int]) -> tuple[_Figures, _Figures, _Figures]:
-        """Of a group: before, and in both readings. Raises IndexError."""
+    def figures(
+        self, blocks: bytes, count: int, group: Sequence[int], spread: float
+    ) -> tuple[_Figures, _Figures, _Figures]:
+        """Of a group: before, and in both readings. Raises IndexError.
+
+        `spread`: standard errors on each side of a quantile.
+        """
 
 _Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
 """Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""
@@ -458,6 +475,16 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
     """A table of (name, "text" | "int" | "float" | "bool" | "instant", values or None). Raises TypeError."""
+
+def weighted_quantiles(
+    base: bytes, parts: bytes, weights: bytes, choices: Sequence[int], shares: Sequence[float]
+) -> list[list[int]]:
+    """
+    For each choice of parts, a bit each, and each share: the smallest value that so much of the weight is not above.
+
+    A value is that of `base` plus those of the parts chosen, each as many values behind each other. All come as the
+    machine stores them, 8 bytes each: whole numbers, and weights as floating point. Raises ValueError.
+    """
 
 def varints(values: Sequence[int], signed: bool) -> bytes:
     """Numbers as LEB128 varints, zigzag if they are signed."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import repeat
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from k8strace import _core
@@ -74,11 +76,11 @@ class Selection(ArrowExport, Generic[Row]):
 
     def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
         """Values of columns → the rows that have them, in order."""
-        columns = [self._all(key) for key in keys]
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for row in self._rows:
-            groups.setdefault(tuple([column[row] for column in columns]), []).append(row)
-        return groups
+        groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+        values = zip(*map(self.column, keys), strict=True) if keys else repeat(())
+        for row, key in zip(self._rows, values, strict=False):
+            groups[key].append(row)
+        return dict(groups)
 
     def outermost(self) -> Self:
         """Those whose time is not in that of another one of these."""
@@ -106,8 +108,15 @@ class Selection(ArrowExport, Generic[Row]):
         return self._with(self._rows[at]) if isinstance(at, slice) else self._row(self._rows[at])
 
     def _where(self, **conditions: Any) -> Self:
-        tests = [(self._all(name), fits(wanted)) for name, wanted in conditions.items()]
-        return self._with([row for row in self._rows if all(test(col[row]) for col, test in tests)])
+        rows = self._rows
+        for name, wanted in conditions.items():
+            column = self._all(name)
+            if isinstance(wanted, bool):  # said of most requests: no call for each
+                rows = [row for row in rows if column[row] is wanted]
+            else:
+                test = fits(wanted)
+                rows = [row for row in rows if test(column[row])]
+        return self._with(rows)
 
     def _by_length(self, count: int | None) -> Self:
         """The longest first; of equally long ones the earlier first."""

@@ -8,6 +8,7 @@ PyCapsule interface. These libraries are imported only when a method needs one.
 from __future__ import annotations
 
 import importlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -30,6 +31,9 @@ def require(module: str, name: str) -> Any:
     Raises:
         MissingExtraError: It is not installed; the message names the extra.
     """
+    known = sys.modules.get(module)
+    if known is not None:  # asked for a thousand times in a comparison
+        return known
     with extra(name, "this"):
         return importlib.import_module(module)
 

@@ -23,6 +23,7 @@ FLOW = [
     "stream",
     "tables",
     "retime",
+    "quantiles",
     "findings",
     "python",
 ]

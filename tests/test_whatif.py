@@ -80,14 +80,15 @@ def test_what_comes_after_moves_with_what_it_waited_for():
 
 def test_of_two_at_once_the_longer_one_is_waited_for():
     """
-    The request was waiting for a alone.
+    The request was waiting for a alone. Calls vary: if 10 is the least of one, a takes 200 more than b, as it
+    did: until 410, and 400 of own time come behind it.
 
     a    |200======600|            half: 200..400
     b      |250==450|              half: 250..350
     """
     attribution = request(call(200, 600), call(250, 450))
     assert takes(attribution, Change.faster("etcd", 2)) == (800, 800, 800)
-    assert takes(attribution, Change.latency("etcd", 10)) == (660, 610, 660)
+    assert takes(attribution, Change.latency("etcd", 10)) == (660, 610, 810)
 
 
 def test_only_the_last_one_or_all_that_had_ended():
@@ -156,8 +157,9 @@ def hooks(*names_and_times: tuple[str, int, int]) -> k8strace.Attribution:
 
 
 def test_mutating_webhooks_come_one_after_the_other():
+    """A latency may be late by a fiftieth: 3 of 180."""
     attribution = hooks(("m1", 200, 300), ("m2", 400, 500))
-    assert takes(attribution, Change.latency("webhook", 180)) == (1200, 1200, 1200)
+    assert takes(attribution, Change.latency("webhook", 180)) == (1200, 1200, 1206)
     assert takes(attribution, Change.latency("webhook:m2", 180))[0] == 1100
     assert takes(attribution, Change.latency("m2", 180))[0] == 1100
 
@@ -170,8 +172,8 @@ def test_validating_webhooks_run_at_once_even_if_one_was_over_before_the_other_b
     v2           |310=400|
     """
     attribution = hooks(("v1", 200, 300), ("v2", 310, 400))
-    assert takes(attribution, Change.latency("webhook", 180)) == (1110, 1110, 1110)
-    assert takes(attribution, Change.latency("webhook:v1", 480)) == (1300, 1300, 1300)
+    assert takes(attribution, Change.latency("webhook", 180)) == (1110, 1110, 1113)
+    assert takes(attribution, Change.latency("webhook:v1", 480)) == (1300, 1300, 1309)
 
 
 def test_a_webhook_that_is_off_takes_the_span_around_it_along():

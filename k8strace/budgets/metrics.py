@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from k8strace.components import component_of
+from k8strace.statistics.blocks import Blocks
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import quantile, quantiles_without
 from k8strace.tables import require
@@ -114,10 +115,11 @@ def _share(percent: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A metric's number, and what it is without each block of time."""
+    """A metric's number, what it is without each block, and these."""
 
     number: float
     left_out: Floats
+    blocks: Blocks
 
 
 def value_of(metric: Metric, population: Population) -> Value:
@@ -129,15 +131,17 @@ def value_of(metric: Metric, population: Population) -> Value:
     """
     np = require("numpy", "analysis")
     if metric.q is not None:
-        left = quantiles_without(population.wall, population.block, population.blocks, (metric.q,))[:, 0]
-        return Value(float(quantile(population.wall, metric.q)), left)
+        left = quantiles_without(population.wall, population.blocks.of, len(population.blocks), (metric.q,))[
+            :, 0
+        ]
+        return Value(float(quantile(population.wall, metric.q)), left, population.blocks)
     above = np.asarray(numerator_of(metric)(population), float)
     below = population.wall.astype(float) if metric.base == "share" else np.ones(len(population))
     whole = above.sum(), below.sum()
-    blocks = [np.bincount(population.block, each, population.blocks) for each in (above, below)]
+    blocks = [np.bincount(population.blocks.of, each, len(population.blocks)) for each in (above, below)]
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.nan_to_num((whole[0] - blocks[0]) / (whole[1] - blocks[1]))
-    return Value(float(whole[0] / whole[1]) if whole[1] else 0.0, left)
+    return Value(float(whole[0] / whole[1]) if whole[1] else 0.0, left, population.blocks)
 
 
 def numerator_of(metric: Metric) -> Numerator:

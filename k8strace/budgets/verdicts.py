@@ -211,7 +211,7 @@ def _errors(values: list[Value], factor: float = 1.0) -> Errors:
     weights = (1.0, -factor)[: len(values)]
     whole = sum(weight * each.number for weight, each in zip(weights, values, strict=True))
     left = tuple(weight * each.left_out[:, None] for weight, each in zip(weights, values, strict=True))
-    return Errors(np.array([whole]), left)
+    return Errors(np.array([whole]), left, tuple(each.blocks for each in values))
 
 
 def _bounds(values: list[Value]) -> tuple[float | None, float | None]:

@@ -89,7 +89,7 @@ def compare_populations(
     return Comparison(
         tuple(by),
         (len(before), len(after)),
-        (before.blocks, after.blocks),
+        (before.blocks.times, after.blocks.times),
         tuple(made[each if each == "mean" else float(each)] for each in at),
         pair,
     )
@@ -118,6 +118,7 @@ def _mean(pair: Pair) -> Difference:
             np.array([numbers(a.all.minus(block), b.all) for block in a.by_block]),
             np.array([numbers(a.all, b.all.minus(block)) for block in b.by_block]),
         ),
+        pair.blocks,
     )
     levels = mean.decompose(layout, a.all, b.all)
     whole_rows = mean.rounded(layout, levels, whole)
@@ -164,6 +165,7 @@ def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...]) -> list[D
         errors = Errors(
             np.concatenate([[delta], values[place]]),
             tuple(np.hstack([one, many[:, place]]) for one, many in zip(signed, sides, strict=True)),
+            pair.blocks,
         )
         ends = tuple(quantile_of(side.population.wall, q) for side in pair)
         found.append(_difference(q, ends, delta, errors, parts, rounded, [], []))
@@ -173,8 +175,8 @@ def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...]) -> list[D
 def _quantiles_left_out(pair: Pair, at: tuple[float, ...]) -> tuple[list[Any], list[Any]]:
     """Per population, without each of its blocks: its own quantiles, and the parts of the differences."""
     np = require("numpy", "analysis")
-    cells, blocks = len(pair.layout.keys), [side.population.blocks for side in pair]
-    if min(blocks) < LEAST_BLOCKS:
+    cells, blocks = len(pair.layout.keys), [len(each) for each in pair.blocks]
+    if min(each.times for each in pair.blocks) < LEAST_BLOCKS:
         width = len(pair.layout.components) + 2
         return [np.zeros((count, len(at))) for count in blocks], [
             np.zeros((count, len(at), width)) for count in blocks
@@ -185,7 +187,7 @@ def _quantiles_left_out(pair: Pair, at: tuple[float, ...]) -> tuple[list[Any], l
         for side, count in enumerate(blocks)
     ]
     populations = [side.population for side in pair]
-    return [quantiles_without(each.wall, each.block, each.blocks, at) for each in populations], parts
+    return [quantiles_without(each.wall, each.blocks.of, len(each.blocks), at) for each in populations], parts
 
 
 def _without(both: tuple[Any, Any], side: int, block: int) -> tuple[Any, Any]:

@@ -121,8 +121,12 @@ def _borrowed(pair: list[Any]) -> list[Any]:
     """What one does not know it takes from the other; what neither knows is 0."""
     np = require("numpy", "analysis")
     before, after = pair
-    known = np.where(np.isnan(before), after, before), np.where(np.isnan(after), before, after)
-    return [np.nan_to_num(each) for each in known]
+    unknown = np.isnan(before), np.isnan(after)
+    if not (unknown[0].any() or unknown[1].any()):
+        return [before, after]
+    neither = unknown[0] & unknown[1]
+    known = np.where(unknown[0], after, before), np.where(unknown[1], before, after)
+    return [np.where(neither, 0.0, each) for each in known]
 
 
 def _components(layout: Layout, by_phase: Any) -> Any:

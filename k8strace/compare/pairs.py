@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k8strace.components import component_of
+from k8strace.statistics.blocks import Blocks
 from k8strace.statistics.population import Population
 from k8strace.tables import require
 
@@ -55,21 +56,35 @@ class Layout:
         """How many columns the cells are told by."""
         return len(self.keys[0]) if self.keys else 0
 
+    @cached_property
+    def _levels(self) -> list[dict[tuple[Any, ...], int]]:
+        """Per length the distinct beginnings of keys, in order, and the first cell that begins so."""
+        levels: list[dict[tuple[Any, ...], int]] = [{} for _ in range(self.depth + 1)]
+        for at, key in enumerate(self.keys):
+            for length, level in enumerate(levels):
+                level.setdefault(key[:length], at)
+        return levels
+
     def prefixes(self, level: int) -> list[tuple[Any, ...]]:
         """The distinct beginnings of keys of this length, in order."""
-        return list(dict.fromkeys(key[:level] for key in self.keys))
+        return [*self._levels[level]]
 
     def first(self, level: int) -> list[int]:
         """Prefix → the first cell that begins so."""
-        seen: dict[tuple[Any, ...], int] = {}
-        for at, key in enumerate(self.keys):
-            seen.setdefault(key[:level], at)
-        return list(seen.values())
+        return [*self._levels[level].values()]
 
     def above(self, level: int) -> list[int]:
         """Prefix → place of the prefix that is one shorter."""
-        places = {prefix: at for at, prefix in enumerate(self.prefixes(level - 1))}
-        return [places[prefix[:-1]] for prefix in self.prefixes(level)]
+        return self._above[level]
+
+    @cached_property
+    def _above(self) -> list[list[int]]:
+        places = [{prefix: at for at, prefix in enumerate(level)} for level in self._levels]
+        of_first: list[list[int]] = [[]]
+        return of_first + [
+            [above[prefix[:-1]] for prefix in level]
+            for above, level in zip(places, self._levels[1:], strict=False)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +103,8 @@ class Side:
         """Sums of every block."""
         np = require("numpy", "analysis")
         own, layout = self.population, self.layout
-        cells, blocks = len(layout.keys), own.blocks
-        at = own.block * cells + self.cell
+        cells, blocks = len(layout.keys), len(own.blocks)
+        at = own.blocks.of * cells + self.cell
 
         def summed(columns: Sequence[Any]) -> Any:
             found = [np.bincount(at, each, blocks * cells) for each in columns]
@@ -116,6 +131,11 @@ class Pair(NamedTuple):
 
     before: Side
     after: Side
+
+    @property
+    def blocks(self) -> tuple[Blocks, Blocks]:
+        """Of both."""
+        return self.before.population.blocks, self.after.population.blocks
 
     @property
     def layout(self) -> Layout:

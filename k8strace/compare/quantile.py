@@ -11,11 +11,14 @@ The parts sum to the difference; none is spread over the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from math import factorial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from k8strace import _core
 from k8strace.compare.pairs import Pair, Side
-from k8strace.statistics.quantiles import quantile, weighted_quantile
+from k8strace.statistics.quantiles import quantile
 from k8strace.tables import require
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ MOST_EXACT: Final = 6
 
 _ORDERS: Final = 32
 _SEED: Final = 0x6B38
+_BITS: Final = 63
+"""Of a number that is sorted."""
 
 
 class Ranked(NamedTuple):
@@ -70,22 +75,31 @@ _Columns = tuple[Any, Any, Any]
 
 def _thinned(side: Side, most: int | None) -> _Columns:
     step = 1 if most is None else -(-len(side.population) // most)
-    return side.components[::step], side.cell[::step], side.population.block[::step]
+    return side.components[::step], side.cell[::step], side.population.blocks.of[::step]
 
 
 def _ranked(own: _Columns, other: _Columns) -> Ranked:
     np = require("numpy", "analysis")
     missing = ~np.isin(other[1], np.unique(own[1]))
-    values = np.concatenate([own[0], other[0][missing]])
+    values = np.asfortranarray(np.concatenate([own[0], other[0][missing]]))
     cell = np.concatenate([own[1], other[1][missing]])
     block = np.concatenate([own[2], np.full(missing.sum(), -1)])
     shuffled = np.random.default_rng(_SEED).permutation(len(cell))
-    by_cell = cell[shuffled].astype(np.uint16 if cell.max(initial=0) < 1 << 16 else np.int64)
-    orders = []
-    for component in range(values.shape[1]):
-        by_value = np.argsort(values[shuffled, component], kind="stable")
-        orders.append(shuffled[by_value[np.argsort(by_cell[by_value], kind="stable")]])
+    shuffled_cell = cell[shuffled]
+    orders = [shuffled[_order(shuffled_cell, column[shuffled])] for column in values.T]
     return Ranked(values, cell, block, orders)
+
+
+def _order(cell: Any, values: Any) -> Any:
+    """Places by cell, value and place. All three fit into one number, nearly always: that sorts fastest."""
+    np = require("numpy", "analysis")
+    longest = [int(each.max(initial=0)).bit_length() for each in (cell, values)]
+    of_place = len(cell).bit_length()
+    if sum(longest) + of_place > _BITS:
+        return np.lexsort((values, cell))
+    packed = (cell << (longest[1] + of_place)) | (values << of_place) | np.arange(len(cell))
+    packed.sort()
+    return packed & ((1 << of_place) - 1)
 
 
 def total(pair: Pair, q: float) -> int:
@@ -98,27 +112,32 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
     np = require("numpy", "analysis")
     both = (before, after)
     shares = [_shares(each, cells) for each in both]
-    pooled = (shares[0] + shares[1]) / 2
-    weight = [[_weights(each, share) for share in (*shares, pooled)] for each in both]
     walls = [each.values.sum(1) for each in both]
+    (aa, ab), (ba, bb) = (
+        [_quantiles(wall, [], _weights(each, share), [0], at)[0] for share in shares]
+        for wall, each in zip(walls, both, strict=True)
+    )
+    mix = ((ab - aa) + (bb - ba)) / 2
     moved = [_moved(before, after, cells), _moved(after, before, cells)]
-    result: Floats = np.empty((len(at), before.values.shape[1] + 2))
     moving = [at for at, pair in enumerate(zip(*moved, strict=True)) if any(each.any() for each in pair)]
-    orders = _Orders(len(moving))
-    for place, q in enumerate(at):
-        (aa, ab), (ba, bb) = (
-            [weighted_quantile(wall, each[side], q) for side in (0, 1)]
-            for wall, each in zip(walls, weight, strict=True)
-        )
-        mix = ((ab - aa) + (bb - ba)) / 2
-        forth, back = (
-            orders.shapley(_Quantiles(wall, [moves[at] for at in moving], each[2], q))
-            for wall, moves, each in zip(walls, moved, weight, strict=True)
-        )
-        components = np.zeros(before.values.shape[1])
-        components[moving] = (forth - back) / 2
-        result[place] = [mix, *components, (bb - aa) - mix - components.sum()]
+    choices, shapley = _orders(len(moving))
+    pooled = (shares[0] + shares[1]) / 2
+    forth, back = (
+        shapley @ _quantiles(wall, [moves[at] for at in moving], _weights(each, pooled), choices, at)
+        for wall, moves, each in zip(walls, moved, both, strict=True)
+    )
+    components = np.zeros((before.values.shape[1], len(at)))
+    components[moving] = (forth - back) / 2
+    result: Floats = np.vstack([mix, components, (bb - aa) - mix - components.sum(0)]).T
     return result
+
+
+def _quantiles(wall: Any, moved: list[Any], weight: Any, choices: list[int], at: tuple[float, ...]) -> Any:
+    """Choice × quantile: of the wall times when some components are mapped."""
+    np = require("numpy", "analysis")
+    parts = b"".join(each.tobytes() for each in moved)
+    found = _core.weighted_quantiles(wall.tobytes(), parts, weight.tobytes(), choices, at)
+    return np.array(found, float)
 
 
 def _shares(side: Ranked, cells: int) -> Any:
@@ -153,59 +172,41 @@ def _moved(base: Ranked, target: Ranked, cells: int) -> list[Any]:
     return moved
 
 
-class _Quantiles(NamedTuple):
-    """The quantile when some components are mapped."""
+@cache
+def _orders(count: int) -> tuple[list[int], Any]:
+    """
+    Which components are mapped together, a bit each; and component × choice, by which Shapley's values are sums.
 
-    wall: Any
-    moved: list[Any]
-    weight: Any
-    q: float
+    Each component's value is what mapping it changes, on average over the orders in which all are mapped.
+    """
+    np = require("numpy", "analysis")
+    steps = list(_exact(count) if count <= MOST_EXACT else _drawn(count))
+    choices = list(dict.fromkeys(mask for before, each, _ in steps for mask in (before, before | 1 << each)))
+    place = {mask: at for at, mask in enumerate(choices or [0])}
+    shapley = np.zeros((count, len(place)))
+    for before, each, weight in steps:
+        shapley[each, place[before | 1 << each]] += weight
+        shapley[each, place[before]] -= weight
+    return [*place], shapley
 
-    def of(self, components: frozenset[int]) -> int:
-        wall = self.wall
-        for component in sorted(components):
-            wall = wall + self.moved[component]
-        return weighted_quantile(wall, self.weight, self.q)
+
+_Steps = Iterator[tuple[int, int, float]]
+"""The components mapped before, one more, and how often that is so."""
 
 
-class _Orders:
-    """The orders in which components are mapped, as weights of what each adds to which others."""
+def _exact(count: int) -> _Steps:
+    for mask in (number ^ number >> 1 for number in range(1 << count)):  # one bit changes at a time
+        before = mask.bit_count()
+        weight = factorial(before) * factorial(max(count - before - 1, 0)) / factorial(count)
+        yield from ((mask, each, weight) for each in range(count) if not mask >> each & 1)
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._weights = self._exact() if count <= MOST_EXACT else self._drawn()
 
-    def _exact(self) -> dict[tuple[frozenset[int], int], float]:
-        found: dict[tuple[frozenset[int], int], float] = {}
-        for mask in range(1 << self._count):
-            before = frozenset(at for at in range(self._count) if mask >> at & 1)
-            weight = (
-                factorial(len(before))
-                * factorial(max(self._count - len(before) - 1, 0))
-                / factorial(self._count)
-            )
-            found.update({(before, each): weight for each in range(self._count) if each not in before})
-        return found
-
-    def _drawn(self) -> dict[tuple[frozenset[int], int], float]:
-        np = require("numpy", "analysis")
-        random = np.random.default_rng(_SEED)
-        drawn = [random.permutation(self._count).tolist() for _ in range(_ORDERS)]
-        found: dict[tuple[frozenset[int], int], float] = {}
-        for order in [*drawn, *(order[::-1] for order in drawn)]:
-            for at, each in enumerate(order):
-                key = (frozenset(order[:at]), each)
-                found[key] = found.get(key, 0.0) + 1 / (2 * _ORDERS)
-        return found
-
-    def shapley(self, quantiles: _Quantiles) -> Any:
-        """Component → what mapping it changes, on average over the orders."""
-        np = require("numpy", "analysis")
-        known: dict[frozenset[int], int] = {}
-        shares = np.zeros(self._count)
-        for (before, each), weight in self._weights.items():
-            for chosen in (before, before | {each}):
-                if chosen not in known:
-                    known[chosen] = quantiles.of(chosen)
-            shares[each] += weight * (known[before | {each}] - known[before])
-        return shares
+def _drawn(count: int) -> _Steps:
+    np = require("numpy", "analysis")
+    random = np.random.default_rng(_SEED)
+    drawn = [random.permutation(count).tolist() for _ in range(_ORDERS)]
+    for order in [*drawn, *(order[::-1] for order in drawn)]:
+        mask = 0
+        for each in order:
+            yield mask, each, 1 / (2 * _ORDERS)
+            mask |= 1 << each

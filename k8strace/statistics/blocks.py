@@ -2,14 +2,16 @@
 Blocks of time: what is resampled where an error is asked for.
 
 Requests that follow each other wait for the same queue, so they are no independent witnesses; whole stretches of time
-nearly are. Instances share their load and their etcd, so a block is a stretch of time in all of them.
+nearly are. A block is such a stretch in one instance.
 
-    requests    | || ||| |    | || |  |||| || |   | |
-    blocks     |────0────|────1────|────2────|────3────|      equal durations, gaps of the recording left out
+    instance a  | || ||| |    | || |  |||| || |   | |
+    instance b  |  | | | ||   ||       | |  |  || | |
+    time       |────0────|────1────|────2────|────3────|      equal durations, gaps of the recording left out
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from k8strace.tables import require
@@ -17,7 +19,7 @@ from k8strace.tables import require
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Ints
 
-__all__ = ["BLOCKS", "LEAST_BLOCKS", "blocks_of"]
+__all__ = ["BLOCKS", "LEAST_BLOCKS", "Blocks", "blocks_of", "times_of"]
 
 BLOCKS: Final = 16
 """Blocks of a population. More would be shorter than the memory of the load, fewer tell less."""
@@ -33,9 +35,71 @@ next, does not count as time of the recording: another file begins, or there was
 """
 
 
-def blocks_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Blocks that have requests, in the order of their instances and of time."""
+
+    of: Ints
+    """Request → its block."""
+    time: Ints
+    """Block → its stretch of time, numbered without empty ones."""
+    instance: Ints
+    """Block → its instance, likewise."""
+
+    def some(self, requests: Ints) -> Blocks:
+        """Those of some of the requests."""
+        return _blocks(self.time[self.of[requests]], self.instance[self.of[requests]])
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def times(self) -> int:
+        """How many stretches of time have requests."""
+        return int(self.time.max()) + 1 if len(self.time) else 0
+
+    @property
+    def instances(self) -> int:
+        """How many instances have requests."""
+        return int(self.instance.max()) + 1 if len(self.instance) else 0
+
+
+def blocks_of(start_ns: Ints, instance: Ints, count: int = BLOCKS) -> Blocks:
     """
-    The block of each request, from 0 to `count` - 1. Blocks last equally long; one may be empty.
+    The blocks of some requests.
+
+    Args:
+        start_ns: Starts of the requests, in any order.
+        instance: Numbers of their instances.
+        count: Of stretches of time.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = blocks_of(np.array([0, 10, 20, 30, 39, 39]), np.array([0, 0, 0, 0, 0, 7]), 4)
+        >>> found.of.tolist(), found.time.tolist(), found.instance.tolist()
+        ([0, 1, 2, 3, 3, 4], [0, 1, 2, 3, 3], [0, 0, 0, 0, 1])
+    """
+    return _blocks(times_of(start_ns, count), instance)
+
+
+def _blocks(times: Ints, instances: Ints) -> Blocks:
+    np = require("numpy", "analysis")
+    times, instances = _dense(times), _dense(instances)
+    count = int(times.max(initial=0)) + 1
+    both, of = np.unique(instances * count + times, return_inverse=True)
+    return Blocks(of.reshape(-1), both % count, both // count)
+
+
+def _dense(numbers: Ints) -> Ints:
+    """The same from 0 on, without numbers that nothing has."""
+    np = require("numpy", "analysis")
+    dense: Ints = np.unique(numbers, return_inverse=True)[1].reshape(-1)
+    return dense
+
+
+def times_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
+    """
+    The stretch of time of each request, from 0 to `count` - 1. All last equally long; one may be empty.
 
     Args:
         start_ns: Starts of the requests, in any order.
@@ -43,7 +107,7 @@ def blocks_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
 
     Examples:
         >>> import numpy as np
-        >>> blocks_of(np.array([0, 10, 20, 30, 39]), 4).tolist()
+        >>> times_of(np.array([0, 10, 20, 30, 39]), 4).tolist()
         [0, 1, 2, 3, 3]
     """
     np = require("numpy", "analysis")

@@ -158,16 +158,14 @@ def _composition(population: Population, own: Ints, q: float, keys: dict[str, An
     wall, components, parts = population.wall[own], population.by_component[own], population.parts[own]
     of = [population.components.index(component_of(phase)) for phase in population.phases]
     at, line, scaled = _parts(wall, components, parts, of, q)
-    block, blocks = (
-        np.unique(population.block[own], return_inverse=True)[1].reshape(-1),
-        population.block[own],
-    )
-    count = len(np.unique(blocks))
+    blocks = population.blocks.some(own)
     low = high = [None] * (len(line) + 1)
-    if count >= LEAST_BLOCKS:
-        kept = [block != each for each in range(count)]
+    if blocks.times >= LEAST_BLOCKS:
+        kept = [blocks.of != each for each in range(len(blocks))]
         left = [_parts(wall[keep], components[keep], parts[keep], of, q) for keep in kept]
-        errors = Errors(np.array([at, *line]), (np.array([[each, *found] for each, found, _ in left]),))
+        errors = Errors(
+            np.array([at, *line]), (np.array([[each, *found] for each, found, _ in left]),), (blocks,)
+        )
         half = errors.half_width()
         low, high = (
             [max(round(value), 0) for value in ends] for ends in (errors.values - half, errors.values + half)

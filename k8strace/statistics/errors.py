@@ -1,23 +1,27 @@
 """
-Errors of differences: leave one block out, and see how much the answer moves.
+Errors of differences: leave one block of one instance out, and see how much the answer moves.
 
     e_k = (K - 1)(mean of θ without a block - θ without block k)          what block k adds, for each population
-    d_j = √(2/K) Σ e_k cos(π j (k + ½)/K) / √K,  j = 1 … K/2              how much of that are slow waves
+    d_j = √2 Σ e_k cos(π j (k + ½)/n) / K,  j = 1 … n/2                   how much of that are slow waves of n blocks
     var = mean of d_j²                                                    for each population; they add up
-    t   = θ / √(var before + var after),  degrees of freedom by Satterthwaite, of K/2 waves each (Welch's test)
+    t   = θ / √(var before + var after),  degrees of freedom by Satterthwaite, of n/2 waves each (Welch's test)
 
 All waves together would be the jackknife. Where the load remembers for longer than a block lasts, neighbouring blocks
 tell the same thing twice: then slow waves are higher than fast ones, and an error is one of slow waves. Where it does
 not, they are all alike, and nothing is lost but degrees of freedom.
+
+Several instances have two such errors: of stretches of time in all of them, whose load or etcd may be one, and the sum
+of each instance's own. Either would do where instances know nothing of each other, and only the first where they do:
+the larger one counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from k8strace.statistics.blocks import LEAST_BLOCKS
+from k8strace.statistics.blocks import LEAST_BLOCKS, Blocks
 from k8strace.tables import require
 
 if TYPE_CHECKING:
@@ -48,45 +52,42 @@ class Errors:
     """
     How sure some numbers are that were computed together.
 
-    `left_out` holds for each population one row per block, with the numbers as they would be without it.
+    `left_out` holds for each population one row per block, with the numbers as they would be without it, and `blocks`
+    what these blocks are.
     """
 
     values: Floats
     left_out: tuple[Floats, ...]
+    blocks: tuple[Blocks, ...]
 
     @property
     def enough(self) -> bool:
         """There are enough blocks to tell."""
-        return all(len(each) >= LEAST_BLOCKS for each in self.left_out)
+        return all(each.times >= LEAST_BLOCKS for each in self.blocks)
 
     def some(self, places: slice) -> Errors:
         """Of some of the numbers."""
-        return Errors(self.values[places], tuple(each[:, places] for each in self.left_out))
+        return Errors(self.values[places], tuple(each[:, places] for each in self.left_out), self.blocks)
 
     @cached_property
-    def _waves(self) -> list[Floats]:
-        """Of each population wave × number: their mean squares are variances of the numbers."""
-        return [_slow_waves(each) for each in self.left_out]
-
-    @cached_property
-    def _variances(self) -> list[Floats]:
-        return [(waves**2).mean(0) for waves in self._waves]
+    def _populations(self) -> list[_Varying]:
+        return [_varying(*each) for each in zip(self.left_out, self.blocks, strict=True)]
 
     @cached_property
     def se(self) -> Floats:
         """Standard errors."""
         np = require("numpy", "analysis")
-        errors: Floats = np.sqrt(sum(self._variances))
+        errors: Floats = np.sqrt(sum(each.variance for each in self._populations))
         return errors
 
     @cached_property
     def df(self) -> Floats:
         """Degrees of freedom."""
         np = require("numpy", "analysis")
-        inverse = sum(var**2 / len(waves) for var, waves in zip(self._variances, self._waves, strict=True))
+        whole = sum(each.variance for each in self._populations)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = sum(self._variances) ** 2 / inverse
-        fewest = min(len(waves) for waves in self._waves)
+            found = whole**2 / sum(each.variance**2 / each.df for each in self._populations)
+        fewest = min(len(each.waves) for each in self._populations)
         result: Floats = np.where(np.isfinite(found), found, fewest)
         return result
 
@@ -140,20 +141,51 @@ class Errors:
         np = require("numpy", "analysis")
         random = np.random.default_rng(_SEED)
         moved = sum(
-            random.standard_normal((_DRAWS, len(waves))) @ waves / np.sqrt(len(waves))
-            for waves in self._waves
+            random.standard_normal((_DRAWS, len(each.waves))) @ each.waves / np.sqrt(len(each.waves))
+            for each in self._populations
         )
-        freedom = sum(len(waves) for waves in self._waves)
+        freedom = sum(len(each.waves) for each in self._populations)
         return abs(self._t(moved, self.se * np.sqrt(random.chisquare(freedom, (_DRAWS, 1)) / freedom)))
 
 
-def _slow_waves(left_out: Floats) -> Floats:
+class _Varying(NamedTuple):
+    """How much a population's numbers vary."""
+
+    variance: Floats
+    df: Floats
+    waves: Floats
+    """Wave × number: the mean of their squares is the variance."""
+
+
+def _varying(left_out: Floats, blocks: Blocks) -> _Varying:
+    np = require("numpy", "analysis")
+    added = (len(left_out) - 1) * (left_out.mean(0) - left_out)
+    together = np.zeros((blocks.times, added.shape[1]))
+    np.add.at(together, blocks.time, added)
+    waves = _slow_waves(together) / max(len(left_out), 1)
+    variance = (waves**2).mean(0)
+    df = np.full(len(variance), len(waves))
+    apart = [_slow_waves(added[blocks.instance == each]) / len(left_out) for each in range(blocks.instances)]
+    if len(apart) > 1:
+        own = [(each**2).mean(0) for each in apart]
+        larger = sum(own) > variance
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_own = sum(own) ** 2 / sum(each**2 / len(of) for each, of in zip(own, apart, strict=True))
+            scale = np.where(larger & (variance > 0), np.sqrt(sum(own) / variance), 1.0)
+        variance, df, waves = (
+            np.where(larger, sum(own), variance),
+            np.where(larger, of_own, df),
+            waves * scale,
+        )
+    return _Varying(variance, df, waves)
+
+
+def _slow_waves(added: Floats) -> Floats:
     """The slower half of the cosine waves of what each block adds."""
     np = require("numpy", "analysis")
-    count = len(left_out)
-    added = (count - 1) * (left_out.mean(0) - left_out)
+    count = len(added)
     wave = np.arange(1, max(count // 2, 1) + 1)[:, None]
-    result: Floats = np.cos(np.pi * wave * (np.arange(count) + 0.5) / count) @ added * np.sqrt(2) / count
+    result: Floats = np.cos(np.pi * wave * (np.arange(count) + 0.5) / count) @ added * np.sqrt(2)
     return result
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from k8strace import _core
 from k8strace.components import UNATTRIBUTED, component_of
 from k8strace.requests import Requests
-from k8strace.statistics.blocks import blocks_of
+from k8strace.statistics.blocks import Blocks, blocks_of
 from k8strace.tables import require
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Population:
     cell: Ints
     """Request → its cell."""
     start_ns: Ints
+    instance: Ints | None = None
+    """Request → the number of the API server that answered it. None: one answered all."""
     rows: Sequence[int] = ()
     """Request → its index among all that were joined."""
     requests: Requests | None = field(default=None, repr=False)
@@ -56,16 +58,11 @@ class Population:
         return wall
 
     @cached_property
-    def block(self) -> Ints:
-        """Request → its block of time, without numbers of blocks that are empty."""
+    def blocks(self) -> Blocks:
+        """Stretches of time of each instance."""
         np = require("numpy", "analysis")
-        block: Ints = np.unique(blocks_of(self.start_ns), return_inverse=True)[1].reshape(-1)
-        return block
-
-    @cached_property
-    def blocks(self) -> int:
-        """How many blocks have requests."""
-        return int(self.block.max()) + 1 if len(self) else 0
+        one = np.zeros(len(self), np.int64)
+        return blocks_of(self.start_ns, one if self.instance is None else self.instance)
 
     @cached_property
     def components(self) -> tuple[str, ...]:
@@ -119,9 +116,20 @@ def population_of(requests: Requests, divided: _core.AttributedRequests, by: Seq
         cell=np.array([keys.setdefault(key, len(keys)) for key in values], np.int64),
         keys=tuple(keys),
         start_ns=np.array(kept.column("start_unix_nano"), np.int64),
+        instance=_instances(kept),
         rows=rows,
         requests=kept,
     )
+
+
+def _instances(kept: Requests) -> Ints:
+    """Request → the number of its instance."""
+    np = require("numpy", "analysis")
+    numbers: dict[Any, int] = {}
+    found: Ints = np.array(
+        [numbers.setdefault(name, len(numbers)) for name in kept.column("instance")], np.int64
+    )
+    return found
 
 
 def _load(kept: Requests) -> list[str]:
@@ -129,7 +137,7 @@ def _load(kept: Requests) -> list[str]:
     np = require("numpy", "analysis")
     start = np.array(kept.column("start_unix_nano"), np.int64)
     end = start + np.array(kept.column("wall_ns"), np.int64)
-    instance = np.unique([str(name) for name in kept.column("instance")], return_inverse=True)[1].reshape(-1)
+    instance = _instances(kept)
     opened = np.zeros(len(start), np.int64)
     for each in range(instance.max() + 1 if len(start) else 0):
         own = instance == each

@@ -1,28 +1,18 @@
-"""Quantiles of weighted values, of what is left without a block, and what a quantile is made of."""
+"""Quantiles by nearest rank, and of what is left without a block."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from k8strace.tables import require
 
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
 
-__all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without", "weighted_quantile"]
-
-_SMALL: Final = 1024
-"""Up to this many values are simply sorted."""
-
-_SAMPLE: Final = 512
-_MARGIN: Final = 0.06
-"""A sample of this size nearly always tells a quantile to within this margin of rank."""
-
-_ROUNDING: Final = 1e-9
-"""Relative error of sums of weights: less than that is not missing."""
+__all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without"]
 
 
 def nearest_rank(q: float, count: int) -> int:
@@ -52,42 +42,6 @@ def quantile(values: Ints, q: float) -> int:
     np = require("numpy", "analysis")
     rank = nearest_rank(q, len(values))
     return int(np.partition(values, rank)[rank])
-
-
-def weighted_quantile(values: Ints, weights: Floats, q: float) -> int:
-    """
-    The smallest value at or below which lies a share `q` of the weight.
-
-    Examples:
-        >>> import numpy as np
-        >>> weighted_quantile(np.array([30, 10, 20]), np.array([1.0, 1.0, 2.0]), 0.5)
-        20
-    """
-    np = require("numpy", "analysis")
-    wanted = q * float(weights.sum()) * (1 - _ROUNDING)
-    if len(values) > _SMALL:
-        values, weights, wanted = _near(values, weights, wanted, q)
-    order = np.argsort(values, kind="stable")
-    at = np.searchsorted(np.cumsum(weights[order]), wanted, "left")
-    return int(values[order[min(int(at), len(order) - 1)]])
-
-
-def _near(values: Any, weights: Any, wanted: float, q: float) -> tuple[Any, Any, float]:
-    """Only the values about the quantile, found from some of them, and what is wanted of these."""
-    np = require("numpy", "analysis")
-    step = len(values) // _SAMPLE
-    some = values[::step]
-    order = np.argsort(some)
-    summed = np.cumsum(weights[::step][order])
-    first, last = np.searchsorted(summed, [(q - _MARGIN) * summed[-1], (q + _MARGIN) * summed[-1]])
-    low = some[order[first - 1]] if first > 0 else -1
-    high = some[order[last]] if last < len(some) else values.max()
-    under = values <= low
-    near = (values <= high) & ~under
-    below = float(weights[under].sum())
-    if below < wanted <= below + float(weights[near].sum()):
-        return values[near], weights[near], wanted - below
-    return values, weights, wanted
 
 
 def quantiles_without(values: Ints, block: Ints, blocks: int, at: tuple[float, ...]) -> Floats:

@@ -236,7 +236,7 @@ class Edits:
 
     def _transports(self) -> list[int]:
         column: list[Any] = self._requests._joined.named("etcd_calls").column("transport_ns").to_pylist()
-        return [max(ns, 0) for ns in column if ns is not None]
+        return [max(0, ns) for ns in column if ns is not None]
 
 
 def _is_read_of_etcd(phase: str) -> bool:

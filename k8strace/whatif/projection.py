@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, SupportsIndex, TypeAlias, overload
@@ -23,8 +23,11 @@ BLOCKS: Final = 16
 """Stretches of time that a recording is cut into: requests of one are not independent, those of two nearly are."""
 FEWEST_BLOCKS: Final = 8
 """A group that was seen in fewer of them tells too little of how much it varies."""
-STUDENT: Final = 2.131
-"""97.5 % of Student's t with 15 degrees of freedom."""
+SPREAD: Final = 2.131 * math.sqrt(2)
+"""
+Standard errors on each side of an interval: 97.5 % of Student's t with 15 degrees of freedom, and the other recording
+is as much by chance as this one.
+"""
 
 APART: Final = 0.1
 """
@@ -122,11 +125,11 @@ class Projection(ArrowExport):
         edits = Edits(requests, changes)
         core, table = requests._joined.core, requests._joined.phase_table
         rows = list(requests._rows)
-        near = core.retime(table.answers, edits.row(), rows)
+        near = core.retime(table.answers, edits.row(), rows, None)
         self._runs, self._kept = [near], near
         if any(change.kind == "latency" for change in self._changes):
-            self._runs.append(core.retime(table.answers, edits.far_row(near.took()), rows))
-            self._kept = core.retime(table.answers, edits.kept_row(), rows)
+            self._runs.append(core.retime(table.answers, edits.far_row(near.took()), rows, near))
+            self._kept = core.retime(table.answers, edits.kept_row(), rows, near)
 
     @property
     def requests(self) -> Requests:
@@ -219,16 +222,16 @@ class Projection(ArrowExport):
         )
 
     def _group(self, keys: dict[str, Any], rows: list[int], blocks: bytes) -> Projected:
-        runs = [run.figures(blocks, BLOCKS, rows) for run in self._runs]
-        before, *readings = [_Sample(runs[0][0]), *(_Sample(one) for run in runs for one in run[1:])]
-        figures, kept = before.figures(0), _Sample(self._kept.figures(blocks, BLOCKS, rows)[1]).figures(0)
-        seen = len({blocks[row] for row in rows})
+        runs = [run.figures(blocks, BLOCKS, rows, SPREAD) for run in self._runs]
+        readings = [_Sample(one) for run in runs for one in run[1:]]
+        left = runs[0] if self._kept is self._runs[0] else self._kept.figures(blocks, BLOCKS, rows, SPREAD)
+        before, kept = _Sample(runs[0][0]).figures, _Sample(left[1]).figures
         after = {}
         for name in ("mean_ns", "p50_ns", "p99_ns"):
-            values = [getattr(sample.figures(0), name) for sample in readings]
-            ends = [end for sample in readings for end in sample.interval(name, seen, getattr(kept, name))]
-            after[name] = _estimate(getattr(figures, name), values, ends)
-        return Projected(keys, len(rows), figures, after, seen)
+            values = [getattr(sample.figures, name) for sample in readings]
+            ends = [end for sample in readings for end in sample.interval(name, getattr(kept, name))]
+            after[name] = _estimate(getattr(before, name), values, ends)
+        return Projected(keys, len(rows), before, after, sum(count > 0 for count, _ in runs[0][0][-1]))
 
     def _arrow(self) -> _core.Table:
         rows = list(self._requests._rows)
@@ -253,37 +256,45 @@ class Projection(ArrowExport):
 
 
 class _Sample:
-    """Figures of a group in one reading: of all of it, and without each block."""
+    """Figures of a group in one reading, and how much they vary."""
 
-    def __init__(self, rows: Sequence[tuple[int, int, int, int, int, int]]) -> None:
-        self._rows = rows
+    def __init__(self, row: _core._Figures) -> None:
+        self._count, self._sum, (self._p50, self._p99), self._least, self._most, self._blocks = row
 
-    def figures(self, at: int) -> Figures:
-        count, total, p50, p99, *_ = self._rows[at]
-        return Figures(_rounded(total, count), p50, p99)
+    @property
+    def figures(self) -> Figures:
+        return Figures(_rounded(self._sum, self._count), self._p50[0], self._p99[0])
 
-    def interval(self, name: str, seen: int, kept: int) -> Iterator[int]:
+    def interval(self, name: str, kept: int) -> tuple[int, int]:
         """
-        What another recording would show: a delete-one-block jackknife, and that recordings differ; both for two.
+        What another recording would show: that blocks of time differ, and that recordings do; both for two of them.
 
         With too few blocks: the least and the most.
 
         Args:
             name: Of the figure.
-            seen: Blocks with requests.
             kept: How much of the figure is time that no change sets, ns.
         """
-        if seen < FEWEST_BLOCKS:
-            yield from self._rows[0][-2:]
-            return
-        value = getattr(self.figures(0), name)
-        without = [getattr(self.figures(at), name) for at in range(1, len(self._rows)) if self._rows[at][0]]
-        middle = sum(without) / len(without)
+        if sum(count > 0 for count, _ in self._blocks) < FEWEST_BLOCKS:
+            return self._least, self._most
+        value, low, high = self._varying(name)
+        apart = SPREAD * APART * kept
+        return max(0, math.floor(value - math.hypot(value - low, apart))), math.ceil(
+            value + math.hypot(high - value, apart)
+        )
+
+    def _varying(self, name: str) -> tuple[int, float, float]:
+        """A figure, and what it may be of other blocks: of a mean a jackknife, of a quantile Woodruff's interval."""
+        if name != "mean_ns":
+            return self._p50 if name == "p50_ns" else self._p99
+        without = [
+            (self._sum - ns) / (self._count - count) for count, ns in self._blocks if 0 < count < self._count
+        ]
+        middle = math.fsum(without) / len(without)
         squares = math.fsum((each - middle) ** 2 for each in without)
-        chance = squares * (len(without) - 1) / len(without)
-        spread = STUDENT * math.sqrt(2 * (chance + (APART * kept) ** 2))
-        yield max(0, math.floor(value - spread))
-        yield math.ceil(value + spread)
+        half = SPREAD * math.sqrt(squares * (len(without) - 1) / len(without))
+        mean = self.figures.mean_ns
+        return mean, mean - half, mean + half
 
 
 def _rounded(total: int, count: int) -> int:

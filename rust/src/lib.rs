@@ -47,6 +47,9 @@ mod tables;
 /// Requests → how long they would have taken.
 mod retime;
 
+/// Quantiles of weighted sums.
+mod quantiles;
+
 /// What is wrong, as far as every span must be looked at.
 mod findings;
 

@@ -252,6 +252,7 @@ impl JoinedSpans {
         answers: Answers,
         edits: EditsRow,
         requests: Vec<usize>,
+        like: Option<&RetimedRequests>,
     ) -> PyResult<RetimedRequests> {
         let table = self.phase_table(answers)?;
         self.check(&requests)?;
@@ -265,11 +266,17 @@ impl JoinedSpans {
                 "expected known numbers, and times and factors from 0 to 2**60",
             ));
         }
+        let like = like.map(|like| &like.0);
+        if like.is_some_and(|like| like.touched.len() != all) {
+            return Err(PyValueError::new_err("expected times of the same requests"));
+        }
         room(self.joined.columns.len(), "re-timed requests")?;
         let mut chosen = vec![false; all];
         requests.iter().for_each(|&request| chosen[request] = true);
         let retimed = py.detach(|| {
-            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), |request| chosen[request])
+            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), like, |request| {
+                chosen[request]
+            })
         });
         Ok(RetimedRequests(retimed))
     }

@@ -3,6 +3,7 @@
 mod errors;
 mod formats;
 mod joined;
+mod quantiles;
 mod retimed;
 mod screen;
 mod search;
@@ -23,6 +24,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     screen::register(module)?;
     joined::register(module)?;
     retimed::register(module)?;
+    quantiles::register(module)?;
     stream::register(module)?;
     search::register(module)
 }

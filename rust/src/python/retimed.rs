@@ -5,15 +5,17 @@ use pyo3::prelude::*;
 
 use crate::retime::Retimed;
 use crate::retime::edits::{CallEdit, Edits, Factor, Op};
-use crate::retime::summary::{Figures, figures};
+use crate::retime::summary::{Figures, Quantile, figures};
 
 /// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, request → whether there, and
 /// number of a named call → how its calls vary.
 type CallRow = (String, i64, i64, Option<Vec<bool>>, Vec<(i64, i64)>);
 /// The members of [`Edits`], in their order.
 pub type EditsRow = (i64, Vec<u16>, Vec<Vec<(i64, i64)>>, Vec<Vec<u32>>, Vec<u32>, Vec<CallRow>, Vec<u16>);
+/// The members of [`Quantile`].
+type QuantileRow = (u64, u64, u64);
 /// The members of [`Figures`].
-type FiguresRow = (u64, u128, u64, u64, u64, u64);
+type FiguresRow = (u64, u128, [QuantileRow; 2], u64, u64, Vec<(u64, u128)>);
 
 /// The edits that a row of Python's means.
 pub fn edits_of((unit, set, factors, part_of, whole, calls, together): EditsRow) -> PyResult<Edits> {
@@ -55,21 +57,26 @@ impl RetimedRequests {
         self.0.took.iter().map(|took| (took.edit, took.class, took.p5, took.p95)).collect()
     }
 
-    /// Of a group, before and in both readings: count, sum, median, 99th percentile, least and most of all of it, then
-    /// without each block.
+    /// Of a group, before and in both readings: count, sum, median and 99th percentile with what another recording's may
+    /// be, least and most, and count and sum of each block.
     fn figures(
         &self,
         py: Python<'_>,
         blocks: &[u8],
         count: u8,
         group: Vec<usize>,
-    ) -> PyResult<[Vec<FiguresRow>; 3]> {
+        spread: f64,
+    ) -> PyResult<[FiguresRow; 3]> {
         let known = self.0.before.len();
-        if blocks.len() != known || group.iter().any(|&request| request >= known) {
+        if blocks.len() != known
+            || blocks.iter().any(|&block| block >= count)
+            || group.iter().any(|&request| request >= known)
+        {
             return Err(PyIndexError::new_err("expected a block for each request, and known requests"));
         }
-        let row = |f: Figures| (f.count, f.sum, f.p50, f.p99, f.least, f.most);
-        let rows = |values: &Vec<u64>| figures(values, blocks, count, &group).into_iter().map(row).collect();
+        let ends = |of: Quantile| (of.value, of.low, of.high);
+        let row = |f: Figures| (f.count, f.sum, f.quantiles.map(ends), f.least, f.most, f.blocks);
+        let rows = |values: &Vec<u64>| row(figures(values, blocks, count, &group, spread));
         Ok(py.detach(|| [&self.0.before, &self.0.all, &self.0.last].map(rows)))
     }
 }

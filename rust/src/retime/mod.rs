@@ -34,6 +34,8 @@ pub struct Retimed {
     pub all: Vec<u64>,
     /// What it takes if only the last one was.
     pub last: Vec<u64>,
+    /// Something happens to it.
+    pub touched: Vec<bool>,
     /// How long calls took that are set to another time.
     pub took: Vec<Took>,
 }
@@ -51,21 +53,29 @@ pub struct Took {
     pub p95: i64,
 }
 
-/// Times the chosen requests anew.
+/// Times the chosen requests anew. `like`: of the same changes by other times; what they do not touch is taken from it.
 pub fn retime(
     joined: &Joined,
     signatures: &Signatures,
     table: &PhaseTable,
     (named, edits): (&Named, &Edits),
+    like: Option<&Retimed>,
     chosen: impl Fn(usize) -> bool,
 ) -> Retimed {
     let mut retimer = Retimer::new(joined, signatures, table, named, edits);
     let mut result = Retimed::default();
     for request in 0..joined.requests.len() {
-        let (before, after) = if chosen(request) { retimer.request(request) } else { (0, Times::default()) };
+        let [before, all, last, touched] = match like {
+            Some(like) if !like.touched[request] => {
+                [like.before[request], like.all[request], like.last[request], 0]
+            }
+            _ if chosen(request) => retimer.request(request),
+            _ => [0; 4],
+        };
         result.before.push(before);
-        result.all.push(whole_ns(after.all));
-        result.last.push(whole_ns(after.last));
+        result.all.push(all);
+        result.last.push(last);
+        result.touched.push(touched == 1);
     }
     result.took = percentiles(retimer.took);
     result
@@ -171,13 +181,14 @@ impl<'a> Retimer<'a> {
         }
     }
 
-    /// How long a request took, and how long it takes now, in ns.
-    fn request(&mut self, request: usize) -> (u64, Times) {
+    /// How long a request took, and takes now in both readings, in ns; and 1 if something happens to it.
+    fn request(&mut self, request: usize) -> [u64; 4] {
         self.walker.load(request);
         let (start, end) = self.walker.sweep.effective(0);
         let before = i128::from(end) - i128::from(start);
-        let after = if self.prepare(request) { self.run() } else { Times::same(before) };
-        (whole_ns(before), after)
+        let touched = self.prepare(request);
+        let after = if touched { self.run() } else { Times::same(before) };
+        [whole_ns(before), whole_ns(after.all), whole_ns(after.last), u64::from(touched)]
     }
 
     /// What happens to each span; whether anything does. Parents come before their children.

@@ -1,22 +1,36 @@
-//! Means and quantiles of a group of requests, of all of them and without each block of time: what a jackknife needs.
+//! Means and quantiles of a group of requests, and how much they vary from one block of time to the next.
 
 use crate::join::Joined;
 
-/// Sum, count and two quantiles of some requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The quantiles, in hundredths.
+const AT: [u64; 2] = [50, 99];
+
+/// Of a group of requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
     /// How many.
     pub count: u64,
     /// Sum, ns.
     pub sum: u128,
-    /// Median by nearest rank, ns; 0 of none.
-    pub p50: u64,
-    /// 99th percentile by nearest rank, ns.
-    pub p99: u64,
+    /// Median and 99th percentile.
+    pub quantiles: [Quantile; 2],
     /// The least, ns.
     pub least: u64,
     /// The most, ns.
     pub most: u64,
+    /// Count and sum of each block.
+    pub blocks: Vec<(u64, u128)>,
+}
+
+/// By nearest rank, ns; 0 of none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quantile {
+    /// The quantile.
+    pub value: u64,
+    /// The values at the ranks where another recording's may be: Woodruff's interval.
+    pub low: u64,
+    /// Its other end.
+    pub high: u64,
 }
 
 /// Request → its block: equal stretches of time between the first and the last start of these requests.
@@ -32,32 +46,63 @@ pub fn blocks(joined: &Joined, requests: &[usize], count: u8) -> Vec<u8> {
     blocks
 }
 
-/// Of all of a group, then of it without each block. `values` and `block` by request.
-pub fn figures(values: &[u64], block: &[u8], count: u8, group: &[usize]) -> Vec<Figures> {
+/// Of a group. `values` and `block` by request; `spread`: standard errors on each side of a quantile.
+pub fn figures(values: &[u64], block: &[u8], count: u8, group: &[usize], spread: f64) -> Figures {
     let mut ranked: Vec<(u64, u8)> = group.iter().map(|&request| (values[request], block[request])).collect();
     ranked.sort_unstable();
-    let all = std::iter::once(None);
-    all.chain((0..count).map(Some)).map(|without| figures_without(&ranked, without)).collect()
+    let mut figures = Figures { count: ranked.len() as u64, ..Figures::default() };
+    let (Some(&(least, _)), Some(&(most, _))) = (ranked.first(), ranked.last()) else { return figures };
+    (figures.least, figures.most) = (least, most);
+    figures.blocks = vec![(0, 0); usize::from(count)];
+    for &(value, block) in &ranked {
+        let own = &mut figures.blocks[usize::from(block)];
+        *own = (own.0 + 1, own.1 + u128::from(value));
+    }
+    figures.sum = figures.blocks.iter().map(|&(_, sum)| sum).sum();
+    figures.quantiles = AT.map(|hundredths| quantile(&ranked, &figures.blocks, hundredths, spread));
+    figures
 }
 
-fn figures_without(ranked: &[(u64, u8)], without: Option<u8>) -> Figures {
-    let kept = || ranked.iter().filter(|(_, block)| Some(*block) != without).map(|&(value, _)| value);
-    let count = kept().count() as u64;
-    // Nearest rank: the smallest value that at least so many hundredths of all do not exceed.
-    let rank = |hundredths: u64| (count * hundredths).div_ceil(100).saturating_sub(1) as usize;
-    let mut figures = Figures { count, ..Figures::default() };
-    for (at, value) in kept().enumerate() {
-        if at == 0 {
-            figures.least = value;
-        }
-        if at == rank(50) {
-            figures.p50 = value;
-        }
-        if at == rank(99) {
-            figures.p99 = value;
-        }
-        figures.sum += u128::from(value);
-        figures.most = value;
+/// Woodruff: the share of values that the quantile is not below varies from block to block, as a mean does; how much
+/// it varies is found by leaving out one block after the other, and read from the values at those shares.
+fn quantile(ranked: &[(u64, u8)], blocks: &[(u64, u128)], hundredths: u64, spread: f64) -> Quantile {
+    let count = ranked.len();
+    let place = (count as u64 * hundredths).div_ceil(100).saturating_sub(1) as usize;
+    let value = ranked[place].0;
+    let until = ranked.partition_point(|&(other, _)| other <= value);
+    let mut under = vec![0_u64; blocks.len()];
+    ranked[..until].iter().for_each(|&(_, block)| under[usize::from(block)] += 1);
+    let left = |(&(of, _), &under): (&(u64, u128), &u64)| {
+        (of > 0 && of < count as u64).then(|| (until as u64 - under) as f64 / (count as u64 - of) as f64)
+    };
+    let shares: Vec<f64> = blocks.iter().zip(&under).filter_map(left).collect();
+    let mean = shares.iter().sum::<f64>() / shares.len().max(1) as f64;
+    let squares: f64 = shares.iter().map(|share| (share - mean) * (share - mean)).sum();
+    let half =
+        spread * (squares * (shares.len() as f64 - 1.0) / (shares.len().max(1) as f64)).max(0.0).sqrt();
+    let away = (half * count as f64).ceil() as usize;
+    let at = |place: usize| ranked[place.min(count - 1)].0;
+    Quantile { value, low: at(place.saturating_sub(away)), high: at(place.saturating_add(away)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_between_two_kinds_of_requests_may_be_either() {
+        // 16 blocks of four: in half of them three are short, in the others one.
+        let short = |at: usize| at % 4 < if at / 4 % 2 == 0 { 3 } else { 1 };
+        let values: Vec<u64> = (0..64).map(|at| if short(at) { 10 + at as u64 } else { 1000 }).collect();
+        let block: Vec<u8> = (0..64).map(|at| (at / 4) as u8).collect();
+        let group: Vec<usize> = (0..64).collect();
+        let found = figures(&values, &block, 16, &group, 3.0);
+        assert_eq!((found.count, found.least, found.most), (64, 10, 1000));
+        assert_eq!(found.sum, values.iter().map(|&value| u128::from(value)).sum());
+        let median = found.quantiles[0];
+        assert!(median.low >= 10 && median.low < median.value && median.high == 1000);
+        let same = figures(&vec![7; 64], &block, 16, &group, 3.0);
+        assert_eq!(same.quantiles, [Quantile { value: 7, low: 7, high: 7 }; 2]);
+        assert_eq!(figures(&values, &block, 16, &[], 3.0), Figures::default());
     }
-    figures
 }

@@ -1,0 +1,39 @@
+"""The laws of differences on populations drawn at random: as many as a second or two allow."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import properties  # noqa: E402
+
+from k8strace.compare import mean  # noqa: E402
+
+CASES = int(os.environ.get("K8STRACE_COMPARE_CASES", "250"))
+"""`benchmarks/properties.py` tries 100,000."""
+
+
+def test_no_case_breaks_a_law():
+    assert properties.failures(0, CASES) == {}
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_nanosecond_too_much_breaks_one(monkeypatch, by):
+    """The checks can fail: one row of the innermost level is wrong by one."""
+    right = mean.rounded
+
+    def wrong(*arguments):
+        levels = right(*arguments)
+        levels[-1][-1] += by
+        return levels
+
+    monkeypatch.setattr(mean, "rounded", wrong)
+    broken = properties.failures(0, 1)[0]
+    assert "all levels have one sum" in broken
+    assert "the other way round is the opposite" in broken
+    assert "nothing differs from itself" in broken
