@@ -1,8 +1,9 @@
-"""How far comparisons and budgets can be trusted: simulations whose truth is known.
+"""How far comparisons, projections and budgets can be trusted: simulations whose truth is known.
 
-    python benchmarks/analysis.py                  # all of it, at the size of the documentation: some minutes
+    python benchmarks/analysis.py                  # the table of figures and goals, at the size of the documentation
+    python benchmarks/analysis.py --small          # the same at a size for CI: half a minute
     python benchmarks/analysis.py bootstrap --pairs 200
-    python benchmarks/analysis.py alarms --requests 5000 --memory 50 --pairs 1000
+    python benchmarks/analysis.py alarms --requests 5000 --memory 50 --pairs 1000 --instances 3 --shared 0.5
     python benchmarks/analysis.py found --runs 500
     python benchmarks/analysis.py budgets --pairs 200
     python benchmarks/analysis.py speed --requests 1000000
@@ -14,12 +15,21 @@ autoregressive process whose correlation falls to 1/e within `--memory` requests
 from __future__ import annotations
 
 import argparse
+import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+import baseline
 import numpy as np
+import programs
+import properties
+import whatif
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+import k8strace
+from k8strace import Change
 from k8strace.budgets.metrics import metric_of
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.budgets.verdicts import _measured
@@ -27,6 +37,14 @@ from k8strace.compare.comparing import compare_populations
 from k8strace.statistics.errors import LEVEL, Errors
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import quantile, quantiles_without
+
+ROOT: Final = Path(__file__).parent.parent
+CAPTURE: Final = ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
+CAPTURED: Final = 1411
+"""Requests in it."""
+LATER_NS: Final = 60 * 10**9
+PAIRS: Final = Path(os.environ.get("K8STRACE_WHATIF_PAIRS", ROOT.parent / "shared/captures/whatif"))
+"""Three recordings of one load with other webhooks, which a clone need not have."""
 
 PHASES: Final = (
     "apiserver.decode",
@@ -46,6 +64,8 @@ KEYS: Final = (("get", "pods"), ("list", "pods"), ("create", "pods"), ("patch", 
 SHARES: Final = (0.5, 0.1, 0.25, 0.15)
 SIZE: Final = (0.5, 2.0, 1.5, 1.2)
 INJECTED: Final = ("apiserver", "etcd", "webhook", "etcd calls", "mix")
+PAIRED: Final = {"etcd calls": 100_000, "mix": 100_000}
+"""Requests from which the share of a change's row is found, 5,000 for others: these few requests differ by it."""
 
 
 def load(rng: np.random.Generator, requests: int, memory: float) -> Any:
@@ -205,7 +225,7 @@ def _hit(rng: np.random.Generator, change: str, by: float, truth: float, request
     seed = int(rng.integers(1 << 40))
     paired = compare_populations(  # the same requests with and without the change: the difference is the change alone
         *(
-            simulated(np.random.default_rng(seed), 10 * requests, 50, *each)
+            simulated(np.random.default_rng(seed), PAIRED.get(change, requests), 50, *each)
             for each in (("", 1.0), (change, by))
         ),
         (),
@@ -226,32 +246,188 @@ def false_fails(rng: np.random.Generator, pairs: int) -> float:
     return failed / (pairs * len(budgets))
 
 
+# ── Speed ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compare_seconds(rng: np.random.Generator, requests: int) -> float:
+    """CPU time of a comparison of so many requests of ten parts, half of them on each side: mean, p50 and p99."""
+    sides = [simulated(rng, requests // 2, 50) for _ in range(2)]
+    compare_populations(*(simulated(rng, 1000, 50) for _ in range(2)), ("verb", "resource"))
+    began = time.process_time()
+    compare_populations(*sides, ("verb", "resource"))
+    return time.process_time() - began
+
+
+def what_if_seconds(requests: int) -> float:
+    """CPU time of a projection of a million requests by verb and resource, from so many: it grows with their number."""
+    attribution = k8strace.attribute(k8strace.join(k8strace.decode(copies(requests))))
+    began = time.process_time()
+    attribution.what_if(Change.faster("etcd", 2)).by("verb", "resource")
+    return (time.process_time() - began) * 1_000_000 / len(attribution.requests)
+
+
+def copies(requests: int) -> Iterator[bytes]:
+    """A recording that comes along, again and again with other trace ids and later, until there are so many."""
+    messages = [ExportTraceServiceRequest.FromString(each) for each in baseline.load(CAPTURE)]
+    spans = [
+        span
+        for message in messages
+        for resource in message.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    for copy in range(-(-requests // CAPTURED)):
+        for span in spans:
+            span.trace_id = copy.to_bytes(2, "big") + span.trace_id[2:]
+            span.start_time_unix_nano += LATER_NS
+            span.end_time_unix_nano += LATER_NS
+            for event in span.events:
+                event.time_unix_nano += LATER_NS
+            for link in span.links:
+                link.trace_id = copy.to_bytes(2, "big") + link.trace_id[2:]
+        yield from (message.SerializeToString() for message in messages)
+
+
+# ── The table ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Figure(NamedTuple):
+    """One row: what is promised, and what was measured."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool
+
+
+class Size(NamedTuple):
+    """How much is tried."""
+
+    cases: int = 100_000
+    pairs: int = 1000
+    runs: int = 500
+    programs: int = 1000
+    budgets: int = 200
+    compared: int = 1_000_000
+    projected: int = 100_000
+
+
+SMALL: Final = Size(200, 60, 10, 60, 20, 40_000, 3000)
+"""For CI: what is far off shows."""
+
+LOADS: Final = (
+    ("memory of 50 requests", 5000, 50.0, (1, 0.0)),
+    ("memory of 500 requests", 50_000, 500.0, (1, 0.0)),
+    ("three instances, half of the load their own", 5000, 50.0, (3, 0.5)),
+    ("three instances, each with its own load", 5000, 50.0, (3, 0.0)),
+)
+
+
+def figures(rng: np.random.Generator, size: Size) -> Iterator[Figure]:
+    """All of them, one after the other."""
+    broken = len(properties.failures(0, size.cases))
+    laws = f"sums, antisymmetry, refinement, A = A is 0: {size.cases:,} cases"
+    yield Figure(laws, "0 failures", f"{broken} failures", not broken)
+    for name, requests, memory, instances in LOADS:
+        shares = alarms(rng, requests, memory, size.pairs, p_values, instances)
+        for of, share in zip(("mean", "p99"), shares, strict=True):
+            apart = max(0.015, 3 * (0.05 * 0.95 / size.pairs) ** 0.5)  # what a small run cannot tell from 5 %
+            what = f"false alarms, {name}, {of}: {size.pairs:,} pairs"
+            yield Figure(what, "5 ± 1.5 %", f"{share:.1%}", abs(share - 0.05) <= apart)
+    for change, (by, share, sign, told) in found(rng, size.runs, 2.8).items():
+        what = f"{change} × {by:.3f}, 2.8 standard errors: {size.runs:,} runs"
+        yield Figure(f"{what}: row has ≥ 95 % of it", "99 %", f"{share:.1%}", share >= 0.99)
+        yield Figure(f"{what}: right sign", "99 %", f"{sign:.1%}", sign >= 0.99 - 1 / size.runs)
+        yield Figure(f"{what}: told apart", "at most 80 % can be", f"{told:.1%}", told >= 0.5)
+    yield from _projections(size)
+    fails = false_fails(rng, size.budgets)
+    what = f"budgets that allow no rise, equal pairs: {size.budgets:,} pairs"
+    yield Figure(what, "≤ 2 % fail", f"{fails:.1%}", fails <= 0.02 + 1 / size.budgets)
+    share = size.compared / 1_000_000
+    seconds = compare_seconds(rng, size.compared)
+    yield Figure(
+        f"compare {size.compared:,} requests × 10 parts",
+        "3 s a million",
+        f"{seconds:.2f} s",
+        seconds <= 3 * max(share, 0.5),
+    )
+    seconds = what_if_seconds(size.projected)
+    what = f"what if, from {size.projected:,} requests of 12 spans"
+    yield Figure(what, "3 s a million", f"{seconds:.2f} s", seconds <= 3 * (1 if share == 1 else 2))
+
+
+def _projections(size: Size) -> Iterator[Figure]:
+    rows = [row for kind in programs.KINDS for row in whatif.simulated(kind, size.programs)]
+    for row in rows:
+        what = f"what if, {row.programs:,} programs ({row.kind}), {row.component} × {row.factor}"
+        crisp = f" (CRISP {row.crisp_error:.1%})"
+        yield Figure(
+            f"{what}: error at p95", f"≤ {row.goal:.0%}", f"{row.error:.0e}{crisp}", row.error <= row.goal
+        )
+        least = 0.95 if size.programs >= 1000 else 0.9
+        yield Figure(f"{what}: truth within bounds", "≥ 95 %", f"{row.inside:.1%}", row.inside >= least)
+    if not PAIRS.is_dir():
+        return
+    for way in (*whatif.WAYS, "without webhooks"):
+        cases = whatif.unchanged(PAIRS) if way == "without webhooks" else whatif.judged(PAIRS, way)
+        inside = sum(each[0] for each in cases) / len(cases)
+        what = f"what if, recordings of one load, {way}: {len(cases)} cases within the interval"
+        yield Figure(what, "≥ 93 %", f"{inside:.1%}", inside >= 0.93)
+
+
+def _table(asked: argparse.Namespace, rng: np.random.Generator) -> int:
+    print("| What | Goal | Measured | |\n|---|---|---|---|")
+    missed = 0
+    for figure in figures(rng, SMALL if asked.small else Size()):
+        print(
+            f"| {figure.what} | {figure.goal} | {figure.measured} | {'' if figure.met else 'missed'} |",
+            flush=True,
+        )
+        missed += not figure.met
+    return missed
+
+
 # ── Commands ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints tables in Markdown."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints tables in Markdown. 1 if a figure of the table misses its goal."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "what", nargs="?", choices=("all", "bootstrap", "alarms", "found", "budgets", "speed"), default="all"
+        "what",
+        nargs="?",
+        choices=("table", "bootstrap", "alarms", "found", "budgets", "speed"),
+        default="table",
     )
+    parser.add_argument("--small", action="store_true", help="the table at a size for CI")
     parser.add_argument("--requests", type=int)
     parser.add_argument("--memory", type=float)
+    parser.add_argument("--instances", type=int, default=1)
+    parser.add_argument(
+        "--shared", type=float, default=0.0, help="how much of their load is that of all of them"
+    )
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=20261126)
     asked = parser.parse_args(arguments)
     rng = np.random.default_rng(asked.seed)
-    if asked.what in ("all", "bootstrap", "alarms"):
+    if asked.what == "table":
+        return int(_table(asked, rng) > 0)
+    if asked.what in ("bootstrap", "alarms"):
         _alarms(asked, rng)
-    if asked.what in ("all", "found"):
+    if asked.what == "found":
         _found(asked, rng)
-    if asked.what in ("all", "budgets"):
-        print(f"\nFalse fails of budgets that allow no rise: {false_fails(rng, asked.pairs or 200):.1%}")
-    if asked.what in ("all", "speed"):
-        _speed(asked, rng)
+    if asked.what == "budgets":
+        print(f"False fails of budgets that allow no rise: {false_fails(rng, asked.pairs or 200):.1%}")
+    if asked.what == "speed":
+        requests = asked.requests or 1_000_000
+        print(f"compare {requests:,} requests: {compare_seconds(rng, requests):.2f} s of one core")
+        print(
+            f"what if, a million requests, from {requests // 10:,}: {what_if_seconds(requests // 10):.2f} s"
+        )
+    return 0
 
 
 def _alarms(asked: argparse.Namespace, rng: np.random.Generator) -> None:
@@ -259,19 +435,18 @@ def _alarms(asked: argparse.Namespace, rng: np.random.Generator) -> None:
     tests: dict[str, Callable[..., Any]] = {"blocks (k8strace)": p_values}
     if asked.what != "alarms":
         tests = {"requests one by one (bootstrap)": lambda a, b: bootstrapped(rng, a, b), **tests}
-    if asked.what == "bootstrap":
         both = both[:1]
     print("| Resampled | Requests | Memory | Pairs | False alarms, mean | p99 |\n|---|---|---|---|---|---|")
     for name, test in tests.items():
-        for requests, memory in both[: 1 if "bootstrap" in name or asked.memory else 2]:
+        for requests, memory in both[: 1 if asked.memory else 2]:
             pairs = asked.pairs or (200 if "bootstrap" in name else 1000)
-            mean, high = alarms(rng, requests, memory, pairs, test)
+            mean, high = alarms(rng, requests, memory, pairs, test, (asked.instances, asked.shared))
             print(f"| {name} | {requests:,} | {memory:g} | {pairs:,} | {mean:.1%} | {high:.1%} |", flush=True)
 
 
 def _found(asked: argparse.Namespace, rng: np.random.Generator) -> None:
     print(
-        "\n| Changed | s.e. | Factor | Row ≥ 95 % of it | Right sign | Told apart |\n|---|---|---|---|---|---|"
+        "| Changed | s.e. | Factor | Row ≥ 95 % of it | Right sign | Told apart |\n|---|---|---|---|---|---|"
     )
     for errors in (2.8, 3.5):
         for change, (by, *shares) in found(rng, asked.runs, errors).items():
@@ -279,15 +454,5 @@ def _found(asked: argparse.Namespace, rng: np.random.Generator) -> None:
             print(f"| {change} | {errors} | {by:.3f} | {told} |", flush=True)
 
 
-def _speed(asked: argparse.Namespace, rng: np.random.Generator) -> None:
-    requests = asked.requests or 1_000_000
-    sides = [simulated(rng, requests // 2, 50) for _ in range(2)]
-    compare_populations(*(simulated(rng, 1000, 50) for _ in range(2)), ("verb", "resource"))
-    began = time.process_time()
-    compare_populations(*sides, ("verb", "resource"))
-    took = time.process_time() - began
-    print(f"\n{requests:,} requests × {len(PHASES)} parts, mean, p50 and p99: {took:.2f} s of one core")
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

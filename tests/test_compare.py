@@ -14,6 +14,8 @@ import k8strace
 from k8strace.compare import mean, quantile
 from k8strace.compare.comparing import compare_populations
 from k8strace.compare.pairs import Pair
+from k8strace.statistics.blocks import Blocks
+from k8strace.statistics.errors import Errors
 from k8strace.statistics.population import Population
 
 EXAMPLES = int(os.environ.get("K8STRACE_COMPARE_EXAMPLES", "40"))
@@ -257,6 +259,30 @@ def test_mix_of_quantiles_is_that_of_dinardo_fortin_and_lemieux():
 
 
 # ---- errors ----
+
+
+WAVE = np.cos(np.pi * (np.arange(16) + 0.5) / 16)
+
+
+def variance_of(*added):
+    """Of instances with 16 blocks each: what each block adds to one number."""
+    count = 16 * len(added)
+    blocks = Blocks(np.zeros(0, int), np.tile(np.arange(16), len(added)), np.repeat(range(len(added)), 16))
+    left_out = -np.concatenate(added)[:, None] / (count - 1)
+    return float(Errors(np.ones(1), (left_out,), (blocks,)).se[0] ** 2)
+
+
+def test_instances_that_go_up_and_down_together_are_no_two_witnesses():
+    """Each alone has v. Two that are one and the same: of their mean v, and not v / 2; of opposite ones v / 2."""
+    one = variance_of(WAVE)
+    assert one > 0
+    assert variance_of(WAVE, WAVE) == pytest.approx(one)
+    assert variance_of(WAVE, -WAVE) == pytest.approx(one / 2)
+
+
+def test_an_instance_that_is_always_slower_is_no_error():
+    """What differs between instances all the time is not chance."""
+    assert variance_of(WAVE + 1, WAVE - 1) == pytest.approx(variance_of(WAVE, WAVE))
 
 
 def test_too_little_time_is_said():

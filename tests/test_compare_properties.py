@@ -10,9 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-import properties  # noqa: E402
+import properties
 
-from k8strace.compare import mean  # noqa: E402
+from k8strace.compare import mean
 
 CASES = int(os.environ.get("K8STRACE_COMPARE_CASES", "250"))
 """`benchmarks/properties.py` tries 100,000."""

@@ -1,8 +1,11 @@
 """The README shows what really comes out."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 CAPTURE = "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
@@ -22,6 +25,27 @@ def test_the_first_screen_is_the_demos_real_output() -> None:
     for line in shown():  # two findings may end in the same line
         places.append(report.index(line, places[-1] + 1))
     assert len(places) > 20
+
+
+@pytest.mark.parametrize("command", ["whatif", "compare"])
+def test_the_second_screen_is_real_output(command: str) -> None:
+    """What the two commands say of recordings that come along, line by line."""
+    block = (
+        (ROOT / "README.md")
+        .read_text()
+        .split(f"```console\n$ k8strace {command} tests/")[1]
+        .split("\n```")[0]
+    )
+    asked, *lines = block.splitlines()
+    run = [sys.executable, "-m", "k8strace", command, *f"tests/{asked}".split()]
+    wide = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        run, cwd=ROOT, capture_output=True, text=True, check=True, env=wide
+    ).stdout.splitlines()
+    whole = lines[-1] != "…"
+    told = lines if whole else lines[:-1]
+    assert len(told) >= 8
+    assert told == (done if whole else done[: len(told)])
 
 
 def test_the_makefile_runs_that_report() -> None:

@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn a_quantile_between_two_kinds_of_requests_may_be_either() {
         // 16 blocks of four: in half of them three are short, in the others one.
-        let short = |at: usize| at % 4 < if at / 4 % 2 == 0 { 3 } else { 1 };
+        let short = |at: usize| at % 4 < if (at / 4).is_multiple_of(2) { 3 } else { 1 };
         let values: Vec<u64> = (0..64).map(|at| if short(at) { 10 + at as u64 } else { 1000 }).collect();
         let block: Vec<u8> = (0..64).map(|at| (at / 4) as u8).collect();
         let group: Vec<usize> = (0..64).collect();
         let found = figures(&values, &block, 16, &group, 3.0);
         assert_eq!((found.count, found.least, found.most), (64, 10, 1000));
-        assert_eq!(found.sum, values.iter().map(|&value| u128::from(value)).sum());
+        assert_eq!(found.sum, values.iter().map(|&value| u128::from(value)).sum::<u128>());
         let median = found.quantiles[0];
         assert!(median.low >= 10 && median.low < median.value && median.high == 1000);
         let same = figures(&vec![7; 64], &block, 16, &group, 3.0);
