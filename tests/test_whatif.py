@@ -80,8 +80,10 @@ def test_what_comes_after_moves_with_what_it_waited_for():
 
 def test_of_two_at_once_the_longer_one_is_waited_for():
     """
-    The request was waiting for a alone. Calls vary: if 10 is the least of one, a takes 200 more than b, as it
-    did: until 410, and 400 of own time come behind it.
+    The request was waiting for a alone.
+
+    Calls vary: if 10 is the least of one, a takes 200 more than b, as it did: until 410, and 400 of own time come
+    behind it.
 
     a    |200======600|            half: 200..400
     b      |250==450|              half: 250..350
