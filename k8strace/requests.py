@@ -847,6 +847,30 @@ class Requests(Selection[Request], FileExport):
         Path(path).write_text(text, encoding="utf-8", newline="\n")
         return None
 
+    def widget(self, *, redact: bool = False, max_mb: float = 4.0) -> Any:
+        """
+        The page of these requests as a widget of a notebook: an `anywidget.AnyWidget`. Needs `k8strace[notebook]`.
+
+        Where widgets are not drawn, as in a notebook that was exported, it shows what the requests show by themselves.
+
+        Args:
+            redact: Names as hashes, as in `to_html`.
+            max_mb: Megabytes that go to the browser at most, about; as many call trees are in it.
+
+        Raises:
+            MissingExtraError: anywidget is not installed.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> shown = requests.where(verb="delete").widget()
+            >>> shown.static == requests.where(verb="delete")._repr_html_()
+            True
+        """
+        from k8strace.page import Options, widget_of
+
+        return widget_of(self, Options(redact=redact, max_mb=max_mb))
+
     def etcd_usage(self, *keys: str) -> Table:
         """
         How these requests use etcd: calls and their latency, per group of requests and operation.

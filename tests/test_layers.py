@@ -57,6 +57,7 @@ FORWARD = {
     ("_repr_html_", "views"),
     ("findings", "findings"),
     ("to_html", "page"),
+    ("widget", "page"),
     ("cost", "findings"),
     ("estimate_totals", "findings"),
     ("_export", "export"),

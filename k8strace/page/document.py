@@ -23,7 +23,7 @@ from k8strace.requests import Requests
 from k8strace.views.markup import Html, element, join
 from k8strace.words import count
 
-__all__ = ["DETAILED_SPANS", "Options", "comparison_page", "live_page", "page_of", "policy"]
+__all__ = ["DETAILED_SPANS", "Options", "comparison_page", "live_page", "packed_of", "page_of", "policy"]
 
 BASE64: Final = 0.75
 """Bytes that are packed, of those of the file."""
@@ -61,6 +61,12 @@ def page_of(requests: Requests, options: Options | None = None, *, served: bool 
     title = options.title or _title(requests, names)
     body, data = _made(title, requests, names, options)
     return _document(title, body, {"k8strace-data": data}, served="files" if served else "")
+
+
+def packed_of(requests: Requests, options: Options) -> bytes:
+    """What the script reads of these requests."""
+    names = names_of(requests) if options.redact else PlainNames()
+    return _data(attribute(requests), _findings(requests), names, options)[0]
 
 
 def comparison_page(comparison: Comparison, options: Options | None = None) -> str:

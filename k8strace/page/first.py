@@ -24,6 +24,9 @@ MOST_REQUESTS: Final = 10
 
 GREY: Final = "#7a7d82"
 
+MOST_FINDINGS: Final = 5
+"""Findings that are seen at once."""
+
 FEW: Final = 4
 """Parts that are not worth a click."""
 
@@ -128,7 +131,12 @@ def found(rows: Sequence[Mapping[str, Any]], names: PlainNames) -> Html:
         )
         for at, row in enumerate(rows)
     ]
-    return element("ol", *items, class_="findings")
+    first, more = items[:MOST_FINDINGS], items[MOST_FINDINGS:]
+    rest = element("summary", f"{count(len(more), 'more finding')}")
+    return join(
+        element("ol", *first, class_="findings"),
+        element("details", rest, element("ol", *more, class_="findings")) if more else Html(),
+    )
 
 
 # ── Groups ────────────────────────────────────────────────────────────────────────────────────────
