@@ -65,6 +65,9 @@ def clean(notebook):
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number
+            output.get("data", {}).pop(
+                "application/vnd.jupyter.widget-view+json", None
+            )  # its id is new each time
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return nbformat.from_dict(notebook)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from k8strace.page.document import Options, packed_of
@@ -26,7 +28,7 @@ def widget_of(requests: Requests, options: Options) -> Any:
         MissingExtraError: anywidget is not installed.
     """
     made = _kind()(data=base64.b64encode(packed_of(requests, options)).decode())
-    made.static = html_of(requests)
+    made.static = {"text/html": html_of(requests), "text/plain": repr(requests)}
     return made
 
 
@@ -38,10 +40,10 @@ def _kind() -> Any:
         _esm = (files("k8strace.page") / "page.js").read_text(encoding="utf-8")
         _css = (files("k8strace.page") / "page.css").read_text(encoding="utf-8")
         data = traitlets.Unicode("").tag(sync=True)
-        static = ""
+        static: Mapping[str, str] = MappingProxyType({})
 
         def _repr_mimebundle_(self, **asked: Any) -> Any:
             bundle, *metadata = super()._repr_mimebundle_(**asked) or ({}, {})
-            return {**bundle, "text/html": self.static}, *metadata
+            return {**bundle, **self.static}, *metadata
 
     return Page
