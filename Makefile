@@ -8,6 +8,7 @@ BIN  := $(VENV)/bin
 LOCK := requirements-dev.txt
 UV   := $(BIN)/uv pip install --quiet
 CORE := k8strace/_core.abi3.so
+SHARES := k8strace._core.data# where maturin looks for what a wheel puts beside the program
 
 RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.lock
 
@@ -78,12 +79,15 @@ deny: ## licences, sources and known faults of the crates, where cargo-deny is i
 wheel: dev ## sdist, and the wheels of this kind of machine (glibc and musl), installed where there is no compiler
 	rm -rf dist build/clean
 	$(BIN)/maturin sdist --out dist
+	rm -rf $(SHARES)
+	$(BIN)/python .ci/shares.py $(SHARES)
 	$(call BUILD_WHEEL,$(shell uname -m)-unknown-linux-gnu,manylinux2014)
 	$(call BUILD_WHEEL,$(shell uname -m)-unknown-linux-musl,musllinux_1_2)
 	$(BIN)/python .ci/wheel_contents.py dist
 	$(BIN)/python -m venv build/clean
 	$(UV) --python build/clean/bin/python --constraint $(LOCK) --only-binary :all: dist/*manylinux*.whl
 	cd build && env PATH=/nonexistent clean/bin/k8strace report --slowest 0 --top 3 ../$(CAPTURE)
+	cd build && env PATH=/nonexistent clean/bin/k8strace demo --no-open --html clean/demo.html
 
 wheels: wheel ## the same for x86_64 and aarch64: all that a release uploads
 	$(foreach arch,$(filter-out $(shell uname -m),x86_64 aarch64),\
@@ -111,7 +115,7 @@ lock: $(VENV)/.dev ## pin the newest versions that pyproject.toml allows
 		--output-file $(LOCK) pyproject.toml
 
 clean: ## remove everything that the other targets made
-	rm -rf $(VENV) rust/target $(CORE) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) rust/target $(CORE) $(SHARES) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ---- how things are made --------------------------------------------------------------------------
 # One stamp file for each step in .venv, so that nothing is done twice.

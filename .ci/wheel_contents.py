@@ -8,8 +8,10 @@ from pathlib import Path
 
 WHEEL = re.compile(
     r"k8strace/(_core\.abi3\.so|_core\.pyi|py\.typed|page/page\.(js|css)|page/demo\.otlp\.zst|([a-z_]+/)*[a-z_]+\.py)|k8strace-[^/]+\.dist-info/(licenses/)?[A-Za-z_.-]+"
+    r"|k8strace-[^/]+\.data/data/share/(man/man1|bash-completion|zsh|fish)/[A-Za-z0-9_./-]+"
 )
 WHEEL_NEEDS = {"k8strace/__init__.py", "k8strace/_core.abi3.so", "k8strace/_core.pyi", "k8strace/py.typed"}
+SHARES = re.compile(r"\.data/data/share/.*k8strace(\.1|\.fish)?$")
 LICENSES = re.compile(r"licenses/LICENSE(-THIRD-PARTY)?$")
 PLATFORM = re.compile(r"manylinux2014_|musllinux_1_2_")
 SDIST_NEEDS = {
@@ -34,6 +36,11 @@ def of_wheel(wheel: Path) -> list[str]:
             []
             if sum(map(bool, map(LICENSES.search, packed))) == 2
             else [f"{wheel.name}: licences are missing"]
+        ),
+        *(
+            []
+            if sum(map(bool, map(SHARES.search, packed))) == 4
+            else [f"{wheel.name}: the manual page or a completion is missing"]
         ),
         *([] if PLATFORM.search(wheel.name) else [f"{wheel.name}: neither manylinux nor musllinux"]),
     ]

@@ -161,3 +161,20 @@ def test_what_krew_installs_finds_the_package(tmp_path):
     assert said(tmp_path / "own") == (0, "installed why pods\n")
     if not any((Path(folder) / name).exists() for folder in ("/usr/bin", "/bin") for name in ("uvx", "pipx")):
         assert said(tmp_path / "nothing")[0] == 1
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_the_manual_page_and_completions(tmp_path):
+    """What the program says of itself, where man and the shells look for it."""
+    subprocess.run([sys.executable, ROOT / ".ci/shares.py", tmp_path], check=True, cwd=ROOT, timeout=120)
+    share = tmp_path / "data/share"
+    files = {str(path.relative_to(share)): path for path in share.rglob("*") if path.is_file()}
+    assert set(files) == {
+        "man/man1/k8strace.1",
+        "bash-completion/completions/k8strace",
+        "zsh/site-functions/_k8strace",
+        "fish/vendor_completions.d/k8strace.fish",
+    }
+    assert files["man/man1/k8strace.1"].read_text().startswith(".TH K8STRACE 1")
+    for path in files.values():
+        assert "metrics-to" in path.read_text().replace("\\-", "-")
