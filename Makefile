@@ -14,7 +14,7 @@ RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.l
 
 .NOTPARALLEL: # pip and cargo each use all cores, and both write to one place
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom krew release-check licenses lock clean fuzz deny
+.PHONY: help pictures demo dev test check format-check lint types stubs rust bench bench-check bench-peers docs wheel wheels sbom krew release-check licenses lock clean fuzz deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-peers: dev $(VENV)/.bench ## the same as bench, and Go's pdata, which is b
 
 docs: dev ## the documentation in docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+pictures: dev ## the pictures of README and docs, drawn anew by Chromium; look at them before you commit them
+	$(BIN)/python docs/pictures.py
 
 # ---- the parts of check ---------------------------------------------------------------------------
 
