@@ -1,19 +1,25 @@
 """Budgets: what the file may hold, when one passes, fails or cannot be told, and what CI is given."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from populations import PHASES, population
+from test_compare_views import Tables
 
 import k8strace
 from k8strace.budgets import verdicts
 from k8strace.budgets.metrics import metric_of
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.cli import main
+from k8strace.views import budgets as view
 
 RECORDING = "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
 OLD = "tests/data/k8s-1.31_etcd-3.5.otlp.zst"
@@ -196,7 +202,56 @@ def test_what_ci_is_given_says_the_same(three, capsys):
     assert run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"]]["id"] == "mean"
 
     main(["check", RECORDING, "--budgets", three, "--markdown"])
-    assert "1 pass, 1 fail, 1 cannot tell" in capsys.readouterr().out
+    said = Tables(MarkdownIt("commonmark").enable("table").render(capsys.readouterr().out))
+    assert "1 pass, 1 fail, 1 cannot tell" in said.text
+    names = ["kept", "broken <&>", "of nothing"]
+    verdicts = ["pass", "fail", "cannot tell"]
+    assert [row[:2] for row in said.tables[0][1:]] == [list(row) for row in zip(verdicts, names, strict=True)]
+    assert [row[2].split(",")[0] for row in said.tables[0][1:]] == [
+        each["detail"].split(",")[0] + ("." if "," not in each["detail"] else "")
+        for each in record["budgets"]
+    ]
+
+    main(["check", RECORDING, "--budgets", three])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:13].strip() for line in lines if line[:1] not in ("", " ")][:3] == [
+        "fail",
+        "cannot tell",
+        "pass",
+    ]
+    assert lines[-1] == "3 budgets: 1 pass, 1 fail, 1 cannot tell"
+
+
+SARIF = os.environ.get("K8STRACE_SARIF_SCHEMA", "")
+"""The schema of OASIS, which is not ours to copy."""
+
+
+@pytest.mark.skipif(not SARIF, reason="K8STRACE_SARIF_SCHEMA names no sarif-schema-2.1.0.json of OASIS")
+def test_sarif_is_valid_by_the_schema_of_oasis(three, tmp_path, capsys):
+    place = tmp_path / "a b <&>.toml"
+    place.write_text(Path(three).read_text())
+    main(["check", RECORDING, "--budgets", str(place), "--sarif"])
+    schema, said = json.loads(Path(SARIF).read_text()), json.loads(capsys.readouterr().out)
+    kind = jsonschema.validators.validator_for(schema)
+    validator = kind(schema, format_checker=kind.FORMAT_CHECKER)
+    assert not [*validator.iter_errors(said)]
+    said["runs"][0]["results"][0]["level"] = "bad"
+    assert [*validator.iter_errors(said)]
+
+
+@pytest.mark.parametrize("name", ["\x00\x08\ud800", "]]><!--", "\"'&<>", "\u202e\ufffe", "a\nb | c `d`"])
+def test_any_name_leaves_each_output_whole(name):
+    """Controls, marks and ends of XML, and of tables."""
+    checked = [
+        verdicts.Checked(Budget(name, metric_of("mean"), (most(1.0),)), verdict, name)
+        for verdict in ("pass", "fail", "cannot tell")
+    ]
+    suite = ET.fromstring(view.junit(checked).encode()).find("testsuite")
+    assert [[child.tag for child in case] for case in suite] == [[], ["failure"], ["skipped"]]
+    (table,) = Tables(MarkdownIt("commonmark").enable("table").render(view.markdown(checked))).tables
+    assert [row[0] for row in table[1:]] == ["pass", "fail", "cannot tell"]
+    assert {len(row) for row in table} == {3}
+    json.dumps(view.sarif(checked, "b.toml")).encode()
 
 
 def test_findings_are_counted(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from rich.text import Text
@@ -125,5 +126,5 @@ def sarif(checked: Sequence[Checked], source: str) -> dict[str, Any]:
 
 
 def _location(source: str, line: int) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": source}}
+    place: dict[str, Any] = {"artifactLocation": {"uri": quote(source)}}
     return {"physicalLocation": {**place, **({"region": {"startLine": line}} if line else {})}}
