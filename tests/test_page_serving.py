@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import browsing
+import grpc
 import pytest
+from serving import EXPORT, etcd_exporting, serving
+from test_real_etcd import apiserver_spans, make_calls
 
 import k8strace
 from k8strace.cli.viewing import local_address, view
@@ -258,3 +262,50 @@ def test_open_serves_files_until_it_is_stopped(requests):
         finally:
             running.send_signal(signal.SIGINT)
     assert running.returncode == 0
+
+
+def send(address, batches):
+    with grpc.insecure_channel(address) as channel:
+        export = channel.unary_unary(EXPORT)
+        for batch in batches:
+            export(batch, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_real_etcd_is_seen_live_and_in_the_store(browser, requests, tmp_path):
+    """A recording and a real etcd's spans come in; the page shows both, held and stored, with the library's sums."""
+    (tmp_path / "etcd").mkdir()
+    store, page_at = str(tmp_path / "store"), ("--page", "127.0.0.1:0")
+    with (
+        serving("--store", store, "--window", "60s", *page_at) as process,
+        etcd_exporting(tmp_path / "etcd", process.address("grpc")) as etcd,
+    ):
+        page = browsing.opened(browser, process.find("the page")["page"])
+        calls = make_calls(etcd)
+        send(process.address("grpc"), k8strace.read(CAPTURE)._columns.batch_wires())
+        send(process.address("grpc"), [apiserver_spans(calls).SerializeToString()])
+        trace = calls[0].trace_id.hex()
+        page.get_by_label("trace id").fill(trace)
+        for _ in range(60):
+            page.get_by_role("button", name="search").click()
+            page.wait_for_timeout(500)
+            if page.locator("#requests tbody tr").count() == 1:
+                break
+        assert browsing.number(page, "#total") == calls[0].end - calls[0].start + 2_000
+        page.locator("#requests button.link").click()
+        page.get_by_role("tree").wait_for()
+        spans = [re.sub(r"^\W+|,.*", "", text) for text in page.get_by_role("treeitem").all_text_contents()]
+        assert spans == ["GET", "etcdserverpb.KV/Txn", "etcdserverpb.KV/Txn"]
+        again = browsing.opened(browser, page.url)
+        again.get_by_role("tree").wait_for()
+        again.locator("#request").get_by_role("button", name="close").click()
+        again.get_by_label("trace id").fill("")
+        again.get_by_label("resource", exact=True).fill("configmaps")
+        again.get_by_label("stored ones too").check()
+        again.get_by_role("button", name="search").click()
+        chosen = requests.where(resource="configmaps")
+        again.get_by_text(f"{len(chosen)} requests, the latest that are wanted").wait_for()
+        assert browsing.number(again, "#total") == k8strace.attribute(chosen).by()[0].all.wall_ns
+        assert page.said == again.said == []
+        process.stop()
