@@ -116,7 +116,7 @@ def test_every_command_on_the_pages_is_one():
     """What follows a prompt and begins with k8strace is taken by the command line."""
     shown = [
         line.removeprefix("$ ").partition("|")[0].partition(" > ")[0]
-        for page in ("serve", "systemd", "kubernetes", "query")
+        for page in ("serve", "systemd", "kubernetes", "query", "production")
         for block in blocks(HOWTO / f"{page}.md", "console")
         for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("$ k8strace")

@@ -7,7 +7,8 @@ import json
 import re
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,11 +16,14 @@ from urllib.parse import urlsplit
 
 from k8strace.setup.versions import SetupError
 
-__all__ = ["Answer", "Server", "UnreachableError", "ask", "groups_of", "server", "version_of"]
+__all__ = ["Answer", "Server", "UnreachableError", "ask", "groups_of", "metrics_of", "server", "version_of"]
 
+OK: Final = 200
 CREATED: Final = 201
 MAX_BODY: Final = 1 << 20
 """Bytes of an answer that are read."""
+MAX_METRICS: Final = 256 << 20
+"""The same of `/metrics`, which is large where there are many resources."""
 
 
 class UnreachableError(SetupError):
@@ -143,19 +147,43 @@ def version_of(to: Server) -> str | None:
     return said if isinstance(said, str) and re.fullmatch(r"v1\.\d+\.\d+[\w.+-]*", said) else None
 
 
-def _call(
-    to: Server, method: str, path: str, headers: Mapping[str, str], body: str | None = None
-) -> tuple[int, bytes]:
-    if not re.fullmatch(r"/[\x21-\x7e]*", path):
-        raise SetupError(f"expected a path such as /api/v1/namespaces/default, got {path!r}")
-    credentials = {"Authorization": f"Bearer {to.token}"} if to.token else {}
-    connection = http.client.HTTPSConnection(to.host, to.port, timeout=to.timeout, context=to.context)
-    try:
-        connection.request(
-            method, path, body, headers={"Accept": "application/json", **headers, **credentials}
-        )
+def metrics_of(to: Server) -> list[str]:
+    """
+    The lines of kube-apiserver's `/metrics` that count requests; of the megabytes around them nothing is kept.
+
+    Raises:
+        UnreachableError: No answer came, or the caller may not read it.
+    """
+    headers = {"Accept": "text/plain", "User-Agent": "k8strace-cost", **_credentials(to)}
+    with _explained(to), closing(_connection(to)) as connection:
+        connection.request("GET", "/metrics", headers=headers)
         response = connection.getresponse()
-        return response.status, response.read(MAX_BODY)
+        if response.status != OK:
+            raise UnreachableError(
+                f"https://{to.host}:{to.port}/metrics answered {response.status}: the caller must be allowed to get "
+                "the nonResourceURL /metrics, as the ClusterRole system:monitoring is"
+            )
+        found, left = [], MAX_METRICS
+        while left > 0 and (line := response.readline(MAX_BODY)):
+            left -= len(line)
+            if line.startswith(b"apiserver_request_total{"):
+                found.append(line.decode("utf-8", "replace"))
+    return found
+
+
+def _connection(to: Server) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection(to.host, to.port, timeout=to.timeout, context=to.context)
+
+
+def _credentials(to: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {to.token}"} if to.token else {}
+
+
+@contextmanager
+def _explained(to: Server) -> Iterator[None]:
+    """What keeps an answer away, in words."""
+    try:
+        yield
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
             f"https://{to.host}:{to.port}: {error.verify_message}: give the cluster's CA with --ca-file"
@@ -163,5 +191,15 @@ def _call(
     except (OSError, http.client.HTTPException) as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreachableError(f"https://{to.host}:{to.port}: {words}") from None
-    finally:
-        connection.close()
+
+
+def _call(
+    to: Server, method: str, path: str, headers: Mapping[str, str], body: str | None = None
+) -> tuple[int, bytes]:
+    if not re.fullmatch(r"/[\x21-\x7e]*", path):
+        raise SetupError(f"expected a path such as /api/v1/namespaces/default, got {path!r}")
+    headers = {"Accept": "application/json", **headers, **_credentials(to)}
+    with _explained(to), closing(_connection(to)) as connection:
+        connection.request(method, path, body, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(MAX_BODY)

@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from k8strace.cli.exits import FAILED, OK, UsageError
 from k8strace.setup.versions import SetupError
 
-__all__ = ["CODES", "telling", "text_of", "token_of"]
+if TYPE_CHECKING:
+    from k8strace.setup.asking import Server
+
+__all__ = ["CODES", "add_caller", "caller_of", "telling", "text_of", "token_of"]
 
 CODES: Final = {
     OK: "done; check: no error, probe: the trace came whole",
@@ -35,6 +38,33 @@ def telling(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpar
             raise UsageError(str(error)) from None
 
     return told
+
+
+def add_caller(command: argparse.ArgumentParser) -> None:
+    """Who asks kube-apiserver, and whom it trusts."""
+    token = command.add_mutually_exclusive_group()
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the caller")
+    token.add_argument("--token-env", metavar="NAME", help="the same, from an environment variable")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the cluster's certificate authority")
+    command.add_argument("--client-cert", type=Path, metavar="FILE", help="certificate of the caller")
+    command.add_argument("--client-key", type=Path, metavar="FILE", help="its key")
+    command.add_argument(
+        "--insecure-skip-tls-verify", action="store_true", help="trust any server that answers"
+    )
+
+
+def caller_of(asked: argparse.Namespace) -> Server:
+    """kube-apiserver as these arguments say."""
+    from k8strace.setup.asking import server
+
+    return server(
+        asked.server,
+        token=token_of(asked.token_file, asked.token_env),
+        ca_file=asked.ca_file,
+        client_cert=asked.client_cert,
+        client_key=asked.client_key,
+        verify=not asked.insecure_skip_tls_verify,
+    )
 
 
 def text_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from k8strace.cli.exits import FAILED, OK, complain
 from k8strace.cli.numbers import positive
 from k8strace.cli.options import Commands, add_command
 from k8strace.cli.outputs import say, write_json
-from k8strace.cli.setup.given import CODES, telling, token_of
+from k8strace.cli.setup.given import CODES, add_caller, caller_of, telling
 from k8strace.setup.versions import SetupError
 
 if TYPE_CHECKING:
@@ -39,15 +39,7 @@ def add_probe(kinds: Commands) -> None:
     command.add_argument(
         "--path", default="/api/v1/namespaces/default", help="what to GET (default a namespace)"
     )
-    token = command.add_mutually_exclusive_group()
-    token.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the caller")
-    token.add_argument("--token-env", metavar="NAME", help="the same, from an environment variable")
-    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the cluster's certificate authority")
-    command.add_argument("--client-cert", type=Path, metavar="FILE", help="certificate of the caller")
-    command.add_argument("--client-key", type=Path, metavar="FILE", help="its key")
-    command.add_argument(
-        "--insecure-skip-tls-verify", action="store_true", help="trust any server that answers"
-    )
+    add_caller(command)
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--listen",
@@ -72,21 +64,14 @@ def add_probe(kinds: Commands) -> None:
 
 def _probe(asked: argparse.Namespace) -> int:
     from k8strace.setup import versions
-    from k8strace.setup.asking import ask, groups_of, server, version_of
+    from k8strace.setup.asking import ask, groups_of, version_of
     from k8strace.setup.causes import Circumstances, Reason, causes
     from k8strace.setup.collecting import Receiver, Store
     from k8strace.setup.probe import Pace, probe
 
     etcd = versions.etcd(asked.etcd) if asked.etcd else None
     given = versions.kubernetes(asked.k8s) if asked.k8s else None
-    to = server(
-        asked.server,
-        token=token_of(asked.token_file, asked.token_env),
-        ca_file=asked.ca_file,
-        client_cert=asked.client_cert,
-        client_key=asked.client_key,
-        verify=not asked.insecure_skip_tls_verify,
-    )
+    to = caller_of(asked)
     with Store(asked.store) if asked.store else Receiver(asked.listen) as source:
         _warn_of(asked)
         version = version_of(to)
