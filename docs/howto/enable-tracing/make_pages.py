@@ -66,7 +66,7 @@ The receiver that every page starts is [`k8strace serve`](serve.md).
 
 ## 3. Check what is there
 
-Manifests that you have already, or that somebody changed:
+Manifests that you have already, or that were changed:
 
 ```sh
 k8strace setup check /etc/kubernetes/manifests /etc/kubernetes/tracing
