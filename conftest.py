@@ -19,6 +19,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parent
+os.environ.pop("COLUMNS", None)  # what is printed does not hang on whose terminal runs the tests
 SLOW_SECONDS = 1.0
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 

@@ -132,6 +132,9 @@ about calls: kind of every signature (0 for none), whether its phases stay, the 
 context, and phase by context and phase.
 """
 
+_Sums: TypeAlias = list[tuple[int, float, int]]
+"""Part of the recording, by how much its calls were longer than others like them, together, and how many they were."""
+
 _Edits: TypeAlias = tuple[
     int,
     Sequence[int],
@@ -181,6 +184,27 @@ class JoinedSpans:
         """
     def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
         """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
+    def telling_calls(self, requests: Sequence[int]) -> Table:
+        """
+        The etcd calls of these requests that a finding can be made of: rows of "etcd_call_details". Raises IndexError.
+
+        Lists, reads that a request repeats, refused calls with those beside them, and calls that outlast their request.
+        """
+    def interference(self, fewest: int, blocks: int) -> list[tuple[int, list[int], list[_Sums], list[_Sums]]]:
+        """
+        Members of etcd with so many heavy calls and more, and calls that began meanwhile beside others like them.
+
+        Of each: heavy calls; rows of the calls that began during one; sums of logarithms of times, of those calls and
+        of the placebo; the same of ns.
+        """
+    def greatest_trace_ids(self, requests: Sequence[int]) -> tuple[int, int, int]:
+        """
+        How many traces requests are in, and the greatest of the first and of the last halves of their ids.
+
+        Raises IndexError.
+        """
+    def lengths(self, spans: Sequence[int]) -> list[int]:
+        """How long spans took, in ns. Raises IndexError."""
     def signatures(self) -> list[tuple[str, str, int, str, str | None, bool, str | None, str | None]]:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
@@ -329,6 +353,8 @@ class AttributedRequests:
 
         Raises ValueError for a group that is none.
         """
+    def spent(self, phase: int, requests: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Those of these requests that one phase took time of, and how much, in ns."""
     def column(self, phase: int) -> list[int]:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:

@@ -248,7 +248,7 @@ class Attribution(ArrowExport):
 
     def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
         wall = self._divided._all("wall_ns")
-        ranked = sorted(rows, key=lambda row: (wall[row], row))
+        ranked = sorted(sorted(rows), key=wall.__getitem__)  # of equally long ones the earlier first
         first = [nearest_rank(q, len(ranked)) for q in quantiles]
         bands = {
             q: self._band(ranked[at : max(end, at + 1)], ranked[at])
@@ -261,7 +261,7 @@ class Attribution(ArrowExport):
         phases = self._named(self._sum(rows))
         return Band(
             requests=len(rows),
-            wall_ns=sum(column("wall_ns")[row] for row in rows),
+            wall_ns=sum(map(column("wall_ns").__getitem__, rows)),
             phases=phases,
             exemplar=column("trace_id")[exemplar],
             exemplar_wall_ns=column("wall_ns")[exemplar],

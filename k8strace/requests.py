@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 RESOURCE: Final = "resource."
 """Columns that begin so are attributes of the resource that sent the root span."""
+
+BY_DEFAULT: Final = ("critical_path", "clip")
+"""How wall time is divided if nobody asks for anything else."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -299,6 +303,8 @@ class _Join:
         }
         self._several: dict[str, list[Any]] = {}
         self._tables: dict[str, _core.Table] = {}
+        self.judged: dict[bool, Sequence[int]] = {}
+        """Rows of `Requests._judged` of everything, by whether long-running ones are kept."""
         self._rows_about: dict[str, dict[int | None, list[int]]] = {}
 
     def __reduce__(self) -> tuple[Callable[..., _Join], tuple[Any, ...]]:
@@ -334,9 +340,12 @@ class _Join:
         values = column_of(name, self)
         if values is None:
             known = ", ".join((*self.table.column_names, *KEYS))
+            names = [*self.table.column_names, *KEYS]
+            near = [each for each in names if name in each] or get_close_matches(name, names)
+            meant = f" (did you mean {' or '.join(near[:2])}?)" if near else ""
             raise KeyError(
-                f"there is no column {name!r} of requests, but {known}, steps of time such as 10s, minute or hour, "
-                f"and {RESOURCE}KEY"
+                f"there is no column {name!r} of requests{meant}, but {known}, steps of time such as 10s, minute or "
+                f"hour, and {RESOURCE}KEY"
             )
         return values
 
@@ -355,10 +364,9 @@ class _Join:
 
     def spending(self, component: str) -> Collection[int]:
         """Requests that spent time in a component, on their critical paths."""
-        table = self.phase_table
-        phases = [at for at, name in enumerate(table.names) if component_of(name) == component]
-        parts = self.core.attribute(table.answers, "critical_path", "clip", None)
-        return {row for phase in phases for row, ns in enumerate(parts.column(phase)) if ns}
+        phases = [at for at, name in enumerate(self.phase_table.names) if component_of(name) == component]
+        rows = range(len(self.core))
+        return {row for phase in phases for row in self.divided.spent(phase, rows)[0]}
 
     def test(self, text: str) -> tuple[list[Any], Callable[[Any], bool]]:
         """A column, and the test that a written condition makes of its values."""
@@ -399,6 +407,11 @@ class _Join:
     @cached_property
     def phase_table(self) -> PhaseTable:
         return phase_table(self.core, self.taxonomy)
+
+    @cached_property
+    def divided(self) -> _core.AttributedRequests:
+        """The wall time of all requests, divided as it is by default."""
+        return self.core.attribute(self.phase_table.answers, *BY_DEFAULT, None)
 
     def of(self, name: str, requests: Sequence[int]) -> Table:
         """
@@ -482,11 +495,22 @@ class Requests(Selection[Request], FileExport):
         return Request(**values, _requests=self)
 
     def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+        if (method, overlap) == BY_DEFAULT and 2 * len(self) > len(self._joined.core):
+            return self._joined.divided  # made once, for all who ask
         return self._joined.core.attribute(answers, method, overlap, self._chosen)
 
     def _measured(self, *, long_running: bool) -> Requests:
         """Those whose times can be true, and that do not stay open by nature."""
-        return self._where(has_valid_times=True, **({} if long_running else {"long_running": False}))
+        is_valid, is_open = self._all("has_valid_times"), self._all("long_running")
+        return self._with([row for row in self._rows if is_valid[row] and (long_running or not is_open[row])])
+
+    def _judged(self, *, long_running: bool = False) -> Requests:
+        if not self._is_everything:
+            return super()._judged(long_running=long_running)
+        known = self._joined.judged  # asked by all who sum up
+        if long_running not in known:
+            known[long_running] = super()._judged(long_running=long_running)._rows
+        return self._with(known[long_running])
 
     def find(self, trace_id: str) -> Requests:
         """The requests of a trace, by its id in hex or the beginning of it."""
@@ -601,12 +625,13 @@ class Requests(Selection[Request], FileExport):
             Requests(1 of 2 requests)
         """
         around = self._all("counted_in")
-        if not any(around[row] is not None for row in self._rows):
+        within = [row for row in self._rows if around[row] is not None]
+        if not within:
             return self
         chosen = set(self._rows)
         inside: dict[int | None, bool] = {None: False}
-        rows = [row for row in self._rows if not _is_inside(around[row], around, chosen, inside)]
-        return self._with(rows)
+        out = {row for row in within if _is_inside(around[row], around, chosen, inside)}
+        return self._with([row for row in self._rows if row not in out]) if out else self
 
     @property
     def repairs(self) -> Table:

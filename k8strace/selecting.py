@@ -147,6 +147,10 @@ def _is(condition: Condition, *, is_time: bool, any_case: bool) -> Callable[[Any
         return lambda value: value is None
     if is_time and (number := _time(condition)) is not None:
         return lambda value: bool(value == number)
+    if is_time and not set(wanted) & set("*?["):
+        raise ConditionError(
+            f"expected a time such as 100ms behind {condition.operator}, got {condition.text!r}"
+        )
     pattern = re.compile(translate(wanted), re.IGNORECASE if any_case else 0).match
     exact = wanted.lower() if any_case else wanted
 

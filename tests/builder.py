@@ -58,6 +58,7 @@ class Trace:
     trace_id: int
     roots: list[Span] = field(default_factory=list)
     parent_span_id: int = 0
+    first_span_id: int = 1
 
     def span(self, name: str, start: int, end: int, **fields: Any) -> Trace:
         """Add a tree."""
@@ -94,7 +95,7 @@ def batches(*traces: Trace) -> list[ExportTraceServiceRequest]:
 
 def _messages(each: Trace) -> Iterator[tuple[Span, trace_pb2.Span]]:
     waiting = [(root, each.parent_span_id) for root in reversed(each.roots)]
-    number = 0
+    number = each.first_span_id - 1
     while waiting:
         span, parent = waiting.pop()
         number += 1

@@ -12,7 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from builder import CLIENT, HTTP, SERVER, Span, Trace, etcd_client, etcd_internal, etcd_server, trace
+from builder import (
+    CLIENT,
+    FILTERS,
+    HTTP,
+    SERVER,
+    Span,
+    Trace,
+    etcd_client,
+    etcd_internal,
+    etcd_server,
+    trace,
+)
 
 MS: Final = 1_000_000
 
@@ -27,6 +38,14 @@ class Plant:
     ns: int = 0
     """What it costs them."""
     evidence: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: Plant) -> None:
+        """The other one beside this one."""
+        self.traces += other.traces
+        self.requests += other.requests
+        self.ns += other.ns
+        for name, number in other.evidence.items():
+            self.evidence[name] = self.evidence.get(name, 0) + number
 
 
 class Garden:
@@ -347,6 +366,152 @@ def relist_storm(garden: Garden) -> Plant:
     return plant
 
 
+def cache_wait(garden: Garden) -> Plant:
+    """Gets from the watch cache: from `Ready` to `watchCache fresh enough`, where that is a millisecond and more."""
+    plant = Plant()
+    for number in range(garden.random.randrange(30, 60)):
+        start = garden.when()
+        ready = start + garden.long(1, 3)
+        waited = garden.long(20, 100) if number % 4 else garden.random.randrange(MS)
+        fresh = ready + waited
+        end = fresh + garden.long(1, 9)
+        events = [(ready, "Ready"), (ready + waited // 2, "watchCache locked acquired")]
+        events.append((fresh, "watchCache fresh enough"))
+        cached = Span("cacher.Get", ready - 1000, end - 2000, process=garden.apiserver, events=events)
+        path = f"/api/v1/namespaces/ns/{garden.tag}/{number}"
+        plant.traces.append(garden.request("get", path, start, end, cached, handler="Get"))
+        if waited >= MS:
+            plant.requests += 1
+            plant.ns += waited
+    return plant
+
+
+def flowcontrol_queue(garden: Garden) -> Plant:
+    """Requests that wait in priorityandfairness until authorization begins: that, where it is 10 ms and more."""
+    plant = Plant()
+    clients = set()
+    for number in range(garden.random.randrange(10, 40)):
+        start = garden.when()
+        waited = garden.long(20, 400) if number % 4 else garden.random.randrange(9 * MS)
+        served = start + 1000 + waited
+        end = served + garden.long(1, 9)
+        agent = f"{garden.tag}-{number % 3}/1.0"
+        handler = Span("Get", served, end - 1000, process=garden.apiserver)
+        inner = Span("authorization", served, end - 1000, [handler], scope=FILTERS, process=garden.apiserver)
+        queued = Span(
+            "priorityandfairness", start + 1000, end - 1000, [inner], scope=FILTERS, process=garden.apiserver
+        )
+        path = f"/api/v1/namespaces/ns/{garden.tag}/{number}"
+        plant.traces.append(garden.request("get", path, start, end, queued, agent=agent))
+        if waited >= 10 * MS:
+            plant.requests += 1
+            plant.ns += waited
+            clients.add(agent)
+    plant.evidence["clients"] = len(clients)
+    return plant
+
+
+def retries_cost(garden: Garden) -> Plant:
+    """Updates that lose, and calls that etcd refuses: the cost of both, and how often each happened."""
+    plant = Plant()
+    for _ in range(12):
+        plant.add(update_conflicts(garden))
+        plant.add(etcd_retries(garden))
+    return plant
+
+
+def etcd_raft_share(garden: Garden) -> Plant:
+    """Creates whose transaction waits from `Send raft proposal` to `Receive raft result`."""
+    plant = Plant()
+    for number in range(garden.random.randrange(60, 90)):
+        start = at = garden.when() + garden.long(1, 3)
+        sent = at + garden.long(1, 3)
+        received = sent + garden.long(200, 400)
+        end = received + garden.long(1, 3)
+        events = [(sent, "Send raft proposal"), (received, "Receive raft result")]
+        inside = etcd_internal(
+            "txn", start + 20, end - 20, attributes={"success_first_type": "put"}, events=events
+        )
+        server = etcd_server("KV/Txn", start + 10, end - 10, inside)
+        call = etcd_client("KV/Txn", start, end, server, process=garden.apiserver)
+        path = f"/api/v1/namespaces/ns/{garden.tag}"
+        key = {"key": f"/{garden.tag}/{number}"}
+        create = Span(
+            "Create etcd3", start - 1000, end + 1000, [call], process=garden.apiserver, attributes=key
+        )
+        plant.traces.append(
+            garden.request("create", path, start - MS, end + MS, create, status=201, handler="Create")
+        )
+        plant.requests += 1
+        plant.ns += received - sent
+    return plant
+
+
+def etcd_opaque(garden: Garden) -> Plant:
+    """Calls to etcd without etcd's own span."""
+    plant = Plant()
+    for number in range(garden.random.randrange(30, 60)):
+        start = garden.when()
+        begin = start + garden.long(1, 3)
+        end = begin + garden.long(100, 200)
+        call = etcd_client("KV/Range", begin, end, process=garden.apiserver)
+        reads = Span(
+            "Get etcd3",
+            begin - 1000,
+            end + 1000,
+            [call],
+            process=garden.apiserver,
+            attributes={"key": f"/{garden.tag}/{number}"},
+        )
+        path = f"/api/v1/namespaces/ns/{garden.tag}/{number}"
+        plant.traces.append(garden.request("get", path, start, end + MS, reads, handler="Get"))
+        plant.requests += 1
+        plant.ns += end - begin
+    return plant
+
+
+def etcd_stream(garden: Garden) -> Plant:
+    """Lists in a stream: the call but for the part of it in which etcd's own span is open."""
+    plant = Plant()
+    for _ in range(garden.random.randrange(20, 40)):
+        start = garden.when()
+        begin = start + garden.long(1, 3)
+        served = begin + garden.long(1, 3)
+        answered = served + garden.long(10, 30)
+        end = answered + garden.long(50, 90)
+        inside = etcd_internal("range_streaming", served + 10, answered - 10)
+        server = etcd_server("KV/RangeStream", served, answered, inside)
+        call = etcd_client("KV/RangeStream", begin, end, server, process=garden.apiserver)
+        lists = Span("List(recursive=true) etcd3", begin - 1000, end + 1000, [call], process=garden.apiserver)
+        path = f"/api/v1/{garden.tag}?limit=5000"
+        plant.traces.append(garden.request("list", path, start, end + MS, lists, handler="List"))
+        plant.requests += 1
+        plant.ns += end - begin - (answered - served)
+    return plant
+
+
+def spans_lost(garden: Garden) -> Plant:
+    """Requests of which a span's parent never came, or a sender dropped events: all of their time."""
+    plant = Plant(evidence={"span_lost": 0, "dropped": 0})
+    for number in range(garden.random.randrange(4, 20)):
+        start = garden.when()
+        end = start + garden.long(10, 90)
+        path = f"/api/v1/namespaces/ns/{garden.tag}/{number}"
+        drops = number % 3 == 0
+        handler = Span(
+            "Get", start + 1000, end - 1000, process=garden.apiserver, dropped_events_count=int(drops)
+        )
+        request = garden.request("get", path, start, end, handler)
+        plant.traces.append(request)
+        if not drops:
+            left = Span("Get etcd3", start + 2000, end - 2000, process=garden.apiserver)
+            plant.traces.append(Trace(request.trace_id, [left], parent_span_id=77, first_span_id=50))
+        plant.requests += 1
+        plant.ns += end - start
+        plant.evidence["dropped" if drops else "span_lost"] += 1
+    return plant
+
+
 PLANTS: Final[dict[str, Callable[[Garden], Plant]]] = {
     plant.__name__: plant
     for plant in (
@@ -363,5 +528,19 @@ PLANTS: Final[dict[str, Callable[[Garden], Plant]]] = {
         list_unpaged_big,
         work_after_client_left,
         relist_storm,
+        cache_wait,
+        flowcontrol_queue,
+        retries_cost,
+        etcd_raft_share,
+        etcd_opaque,
+        etcd_stream,
+        spans_lost,
     )
 }
+
+SUMS: Final = frozenset({"cache_wait", "retries_cost"})
+"""
+Codes with one finding about all requests, of which the recording has some itself, too little to be told.
+
+What it has is what is told of another plant, minus that one's drawing.
+"""

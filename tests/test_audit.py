@@ -14,6 +14,7 @@ import k8strace.audit
 from k8strace.audit import Beside, quantile, read_log
 from k8strace.audit.log import duration_ns
 from k8strace.audit.scanning import EVENT_BYTES, Scanner
+from k8strace.cli import main
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -86,7 +87,7 @@ bodies = st.recursive(
 @given(
     bodies=st.lists(bodies, min_size=1, max_size=4),
     size=st.integers(1, 40),
-    shape=st.sampled_from(["lines", "list", "array", "pretty"]),
+    shape=st.sampled_from(["lines", "prefixed", "list", "array", "pretty"]),
 )
 def test_events_are_what_json_reads_whatever_the_pieces_and_bodies(bodies, size, shape) -> None:
     """Python's own JSON reader says what is in them; of bodies nothing is kept."""
@@ -96,6 +97,7 @@ def test_events_are_what_json_reads_whatever_the_pieces_and_bodies(bodies, size,
     ]
     data = {
         "lines": lambda: "\n".join(map(json.dumps, events)),
+        "prefixed": lambda: "\n".join(f"2026-11-26T14:05:00Z stdout F {json.dumps(each)}" for each in events),
         "list": lambda: json.dumps({"kind": "EventList", "metadata": {}, "items": events}),
         "array": lambda: json.dumps(events),
         "pretty": lambda: "".join(json.dumps(each, indent=2, ensure_ascii=False) for each in events),
@@ -234,3 +236,21 @@ def test_a_log_of_another_time_is_an_error(
     (tmp_path / "audit.log").write_text(json.dumps(event("x")))
     assert main(["audit", str(capture_136), str(tmp_path / "audit.log")]) == 1
     assert "same time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (b"", "there is no event of an audit log in it: expected"),
+        (
+            b"hello\nworld\n",
+            "there is no event of an audit log in it, and 2 places that cannot be read: expected",
+        ),
+        (json.dumps(event("x")).encode(), "none of 1,411 requests is among the 1 event of the log"),
+    ],
+)
+def test_who_gives_another_log_is_told_why_nothing_fits(log, said, tmp_path, capsys) -> None:
+    file = tmp_path / "audit.log"
+    file.write_bytes(log)
+    assert main(["audit", str(ROOT / "tests/data/k8s-1.36_etcd-3.6.otlp.zst"), str(file)]) != 0
+    assert said in capsys.readouterr().err

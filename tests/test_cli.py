@@ -505,12 +505,22 @@ def test_no_line_is_wider_than_asked(version, width):
 
 
 @pytest.mark.slow
-def test_a_pipe_gets_plain_text_of_100_columns_whatever_the_terminal():
-    narrow, wide = run("report", CAPTURE, COLUMNS="70"), run("report", CAPTURE, COLUMNS="200")
-    assert narrow.stdout == wide.stdout
-    assert "\x1b" not in narrow.stdout
-    assert max(map(len, narrow.stdout.splitlines())) == 100
-    assert narrow.stderr == ""
+@pytest.mark.parametrize(("exported", "width"), [({}, 100), ({"COLUMNS": "80"}, 80), ({"COLUMNS": "x"}, 100)])
+def test_a_pipe_gets_plain_text_of_100_columns_unless_told_otherwise(exported, width):
+    sent = run("report", CAPTURE, **exported)
+    assert "\x1b" not in sent.stdout
+    assert max(map(len, sent.stdout.splitlines())) == width
+    assert sent.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sort", "column"), [("errors", "4xx"), ("count", "count"), ("total", "total"), ("p99", "p99")]
+)
+@pytest.mark.parametrize("by", ["client", "verb,resource,namespace,client", "10s"])
+def test_what_rows_are_sorted_by_is_left_out_last(sort, column, by):
+    head = run("report", CAPTURE, "--sort", sort, "--by", by, "--slowest", "0", "--width", "70").stdout
+    assert column in head.partition("Where the time went")[2].splitlines()[1].split()
 
 
 def test_a_terminal_gets_colours_and_its_own_width():

@@ -98,6 +98,8 @@ def test_text(text, value, answer):
         ("wall>100", "int", True, "expected a time with its unit"),
         ("wall=100", "int", True, "expected a time with its unit"),
         ("wall>fast", "int", True, "expected a time such as 100ms"),
+        ("wall=fast", "int", True, "expected a time such as 100ms"),
+        ("wall!=fast", "int", True, "expected a time such as 100ms"),
         ("spans>10ms", "int", False, "expected a number"),
         ("spans>", "int", False, "expected a number"),
         ("has_valid_times>1", "bool", False, "true or false"),

@@ -6,10 +6,11 @@ import random
 import re
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from builder import Span, apiserver_request, batches, etcd_client, trace, verb_span
-from planted import PLANTS, Garden
+from planted import PLANTS, SUMS, Garden, Plant
 
 import k8strace
 from k8strace.__main__ import main
@@ -33,6 +34,7 @@ FOLLOWS = {
     "webhook_timeout": {"webhook_slow", "webhook_fails_open"},
     "webhook_fails_open": {"webhook_slow"},
     "work_after_client_left": {"refused_requests"},
+    "retries_cost": {"update_conflicts", "etcd_retries", "etcd_opaque"},
 }
 
 
@@ -78,20 +80,36 @@ def before() -> tuple[list[dict], int, int, str]:
     return list(requests.findings()), min(starts), max(starts), requests.column("instance")[0]
 
 
+def planted(plant: Plant) -> list[dict]:
+    """Findings of the recording with a plant in it."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "planted.otlp"
+        file.write_bytes(b"".join(message.SerializeToString() for message in batches(*plant.traces)))
+        return list(k8strace.join(k8strace.read([BASE, file])).findings())
+
+
+@cache
+def own(code: str) -> dict:
+    """What the recording has of a code in itself, told or not, by a plant of another seed."""
+    _, begin, end, instance = before()
+    plant = PLANTS[code](Garden(999, begin, end, instance))
+    (found,) = [row for row in planted(plant) if row["code"] == code]
+    numbers = {name: found["evidence"][name] - number for name, number in plant.evidence.items()}
+    return {"requests": found["requests"] - plant.requests, "ns": found["ns"] - plant.ns, "evidence": numbers}
+
+
 def identity(row):
     return row["code"], tuple(row["where"])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("code", PLANTS)
-def test_what_is_planted_is_found_with_its_requests_and_its_ns(code, seed, tmp_path):
+def test_what_is_planted_is_found_with_its_requests_and_its_ns(code, seed):
     """Precision 1 and recall 1: the finding has the planted requests and ns, and no other one has changed."""
     base, begin, end, instance = before()
     garden = Garden(seed, begin, end, instance)
     plant = PLANTS[code](garden)
-    file = tmp_path / "planted.otlp"
-    file.write_bytes(b"".join(message.SerializeToString() for message in batches(*plant.traces)))
-    rows = list(k8strace.join(k8strace.read([BASE, file])).findings())
+    rows = planted(plant)
     known = {identity(row): row for row in base}
     new = [
         row
@@ -99,7 +117,8 @@ def test_what_is_planted_is_found_with_its_requests_and_its_ns(code, seed, tmp_p
         if row["code"] == code and row["requests"] != known.get(identity(row), {}).get("requests")
     ]
     (found,) = new
-    was = known.get(identity(found), {"requests": 0, "ns": 0, "evidence": {}})
+    nothing = {"requests": 0, "ns": 0, "evidence": {}}
+    was = own(code) if code in SUMS else known.get(identity(found), nothing)
     assert found["requests"] - was["requests"] == plant.requests
     assert found["ns"] - was["ns"] == plant.ns
     for name, number in plant.evidence.items():
@@ -108,23 +127,48 @@ def test_what_is_planted_is_found_with_its_requests_and_its_ns(code, seed, tmp_p
     assert others <= {code} | FOLLOWS.get(code, set())
 
 
+PLANTED_OTHERWISE = {
+    "process_stall": ("test_stalls.py", "test_stopped_processes_are_found_in_simulations"),
+    "head_of_line": ("test_interference.py", "test_heavy_calls_that_slow_others_are_told_and_by_how_much"),
+    "time_outside_spans": ("test_findings.py", "test_what_clients_saw_longer_than_spans_is_told"),
+    "sampled": ("test_findings.py", "test_a_thinned_recording_is_told_to_be_one"),
+}
+"""What a drawing of some requests cannot show: a whole process, all that clients saw, all traces."""
+
+
+def test_every_code_has_a_plant():
+    """A new detector comes with one, and with a test that finds it."""
+    assert {*CODES} == {*PLANTS, *PLANTED_OTHERWISE}
+    assert not {*PLANTS} & {*PLANTED_OTHERWISE}
+    for file, test in PLANTED_OTHERWISE.values():
+        assert f"\ndef {test}(" in (Path(__file__).parent / file).read_text()
+
+
 # ── Clients, sampling, cost ───────────────────────────────────────────────────────────────────────
 
 
-def test_what_clients_saw_longer_than_spans_is_told(tmp_path):
-    """A client of every request, 20 ms slower than prelude and span: 20 ms each, and one row fits no request."""
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_clients_saw_longer_than_spans_is_told(seed, tmp_path):
+    """
+    A client of every request that is slower than prelude and span: by less than 5 ms, or by 5 to 50 ms.
+
+    The latter are told, with what they are slower; one row fits no request.
+    """
     requests = k8strace.join(k8strace.read(BASE)).where(long_running=False).outermost()
+    draw = random.Random(seed)
     columns = zip(*(requests.column(name) for name in ("audit_id", "wall_ns", "prelude_ns")), strict=True)
-    rows = [(audit_id, wall + (prelude or 0) + 20_000_000) for audit_id, wall, prelude in columns if audit_id]
+    spans = {audit_id: wall + (prelude or 0) for audit_id, wall, prelude in columns if audit_id}
+    slower = {audit_id: draw.choice([4_999_999, draw.randrange(5_000_000, 50_000_000)]) for audit_id in spans}
     file = tmp_path / "client.jsonl"
-    lines = [
-        json.dumps({"audit_id": audit_id, "wall_ns": ns, "path": "/"}) for audit_id, ns in (*rows, ("x", 1))
-    ]
-    file.write_text("\n".join(lines))
+    rows = [*((audit_id, spans[audit_id] + ns) for audit_id, ns in slower.items()), ("x", 1)]
+    file.write_text(
+        "\n".join(json.dumps({"audit_id": audit_id, "wall_ns": ns, "path": "/"}) for audit_id, ns in rows)
+    )
     found = requests.findings(client_times=k8strace.read_client_times(file))
     (row,) = [row for row in found if row["code"] == "time_outside_spans"]
-    assert (row["requests"], row["ns"]) == (len(rows), 20_000_000 * len(rows))
-    assert (row["evidence"]["matched"], row["evidence"]["not_matched"]) == (len(rows), 1)
+    told = [ns for ns in slower.values() if ns >= 5_000_000]
+    assert (row["requests"], row["ns"]) == (len(told), sum(told))
+    assert (row["evidence"]["matched"], row["evidence"]["not_matched"]) == (len(spans), 1)
 
 
 def told_by(capsys, *asked):
@@ -178,12 +222,14 @@ def test_the_rate_is_told_by_ids(rate):
     assert held >= 186
 
 
-def test_a_thinned_recording_is_told_to_be_one():
-    """Only traces whose number is below a tenth, as the sampler keeps them."""
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_thinned_recording_is_told_to_be_one(seed):
+    """Only traces whose number is below a rate, as the sampler keeps them."""
+    rate = random.Random(seed).uniform(0.05, 0.7)
     requests = k8strace.join(k8strace.read(BASE))
-    kept = requests.where(trace_id=lambda each: int(each[16:], 16) >> 1 < 0.1 * 2**63)
+    kept = requests.where(trace_id=lambda each: int(each[16:], 16) >> 1 < rate * 2**63)
     (row,) = [row for row in kept.findings() if row["code"] == "sampled"]
-    assert row["evidence"]["low"] <= 0.1 <= row["evidence"]["high"]
+    assert row["evidence"]["low"] <= rate <= row["evidence"]["low"] * 1.1
     assert (row["ns"], row["severity"]) == (0, "info")
 
 

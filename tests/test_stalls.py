@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from math import inf
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
 from k8strace.findings import Stall, stalls
+from k8strace.findings.tails import unusual
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -67,6 +71,44 @@ def test_a_stopped_process_is_found_by_name_and_time(fault: str, process: str) -
     assert len(right) >= 0.98 * len(found)
     assert median(abs(stall.start_unix_nano - start) for (start, _), stall in right) <= 15_000_000
     assert median(abs(stall.end_unix_nano - end) for (_, end), stall in right) <= 15_000_000
+
+
+def thinned(path: Path, seed: int) -> k8strace.Requests:
+    """The recording without one span in ten."""
+    random, messages = Random(seed), []
+    for wire in k8strace.read(path)._columns.batch_wires():
+        message = ExportTraceServiceRequest.FromString(wire)
+        for scope in (scope for resource in message.resource_spans for scope in resource.scope_spans):
+            kept = [span for span in scope.spans if random.random() > 0.1]
+            del scope.spans[:]
+            scope.spans.extend(kept)
+        messages.append(message.SerializeToString())
+    return k8strace.join(k8strace.decode(b"".join(messages)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "process"), [("f-etcd-pause", "etcd"), ("f-apiserver-pause", "apiserver"), ("f-sham", "")]
+)
+def test_a_tenth_of_the_spans_lost_hides_and_makes_no_stall(fault: str, process: str) -> None:
+    known = windows(fault) if process else []
+    requests = thinned(SHARED / "faults" / f"{fault}.otlp.zst", seed=1)
+    found = stalls(requests)
+    right = [(w, s) for w in known for s in found if shared_ns(s, w) > 0 and s.process.service == process]
+    busy = [window for window in known if lay_in(requests, window) >= 3]
+    assert len({window for window, _ in right if window in busy}) >= 0.95 * len(busy)
+    assert len(right) == len(found)
+
+
+def test_one_hiccup_hides_no_stalls() -> None:
+    """Usual waits of up to 16 ms, one of 40 ms, and ten of 250 ms: those stand out, with the one between or without."""
+    usual = [round(1e6 * (1 - (n + 0.5) / 500) ** -0.4) for n in range(500)]
+    stopped = [250_000_000 + n for n in range(10)]
+    chosen = {"error_rate": 0.01, "least": 20_000_000, "apart": 1.5}
+    limit = unusual([*usual, *stopped], **chosen)
+    assert 40_000_000 < limit < 250_000_000
+    assert unusual([*usual, 40_000_000, *stopped], **chosen) == limit
+    assert unusual([*usual, 40_000_000], **chosen) == inf
 
 
 @pytest.mark.slow

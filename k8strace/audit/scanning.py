@@ -24,6 +24,8 @@ _PLAIN: Final = re.compile(rb'(?:[^"{}\[\]\n]++|' + _STRING + rb"|\{" + _FLAT + 
 """All up to a bracket of an object or array that holds others, or to what the end of a piece cuts."""
 _TEXT: Final = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')  # JSON has no line break within a string
 _SCALAR: Final = re.compile(rb'[^\s,:"{}\[\]]*')
+_PREFIX: Final = re.compile(rb'[^"{}\[\]\n]*+')
+"""What a container runtime writes before each line: `2026-11-26T14:05:00Z stdout F `."""
 _LINE: Final = re.compile(rb"[^\n]*")
 
 
@@ -70,7 +72,10 @@ class Scanner:
         elif self._data[self._at] == ord("{"):
             yield from self._object(is_list=False)
         else:
-            raise _DamageError
+            self._take(_PREFIX)
+            if self._peek() != ord("{"):
+                raise _DamageError
+            yield from self._object(is_list=False)
 
     def _object(self, *, is_list: bool) -> Iterator[dict[str, Any]]:
         """The event that an object is, or the events that it has as `items`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from k8strace.cli.exits import NotFoundError
 from k8strace.cli.inputs import check_columns, joined, selected
@@ -18,6 +19,10 @@ from k8strace.cli.options import (
     add_top,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.words import count
+
+if TYPE_CHECKING:
+    from k8strace.audit import Audit
 
 __all__ = ["add_audit"]
 
@@ -53,10 +58,7 @@ def _audit(asked: argparse.Namespace) -> None:
     # conditions may be about the user, whom only the log knows
     audit = Audit(requests, asked.audit_log)
     if len(requests) and not audit.found:
-        raise NotFoundError(
-            f"no request has an audit id of this log ({audit.log.read:,} events, {audit.log.damaged:,} damaged): "
-            "are both of the same time? Spans tell the audit id from Kubernetes 1.26 on"
-        )
+        raise NotFoundError(_why_none(audit))
     chosen = selected(audit.requests, asked)
     check_columns(audit.requests, asked.by)
     table, cost = audit.table_of(chosen), chosen.cost(*asked.by)
@@ -68,3 +70,17 @@ def _audit(asked: argparse.Namespace) -> None:
 
     look = look_of(asked)
     return write_text(audit_lines(audit, table, cost, asked.by, look, asked.top or None), look)
+
+
+def _why_none(audit: Audit) -> str:
+    """No request was found in the log."""
+    events, damaged = audit.log.read, audit.log.damaged
+    if not events:
+        places = f", and {count(damaged, 'place')} that cannot be read" if damaged else ""
+        return f"there is no event of an audit log in it{places}: expected JSON lines or EventList of audit.k8s.io"
+    if not any(audit.requests.column("audit_id")):
+        return "these spans tell no audit id: they do from Kubernetes 1.26 on"
+    return (
+        f"none of {count(len(audit.requests), 'request')} is among the {count(events, 'event')} of the log, by audit"
+        " id: are both of the same time and cluster?"
+    )

@@ -220,5 +220,8 @@ def add_showing(command: argparse.ArgumentParser) -> None:
         help="colours (default auto: at a terminal, unless NO_COLOR is set)",
     )
     group.add_argument(
-        "--width", type=width, metavar="N", help=f"columns (default: the terminal's, or {PIPED_WIDTH})"
+        "--width",
+        type=width,
+        metavar="N",
+        help=f"columns (default: COLUMNS, the terminal's, or {PIPED_WIDTH})",
     )

@@ -29,10 +29,10 @@ def look_of(asked: argparse.Namespace) -> Look:
     at_terminal = sys.stdout.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     colour = asked.color == "always" or (asked.color == "auto" and at_terminal and not plain)
-    own = (
-        max(shutil.get_terminal_size((PIPED_WIDTH, 24)).columns, LEAST_WIDTH) if at_terminal else PIPED_WIDTH
-    )
-    return Look(width=asked.width or own, colour=colour)
+    # `COLUMNS`, where somebody exports it, then the terminal.
+    known = at_terminal or os.environ.get("COLUMNS", "").isdecimal()
+    own = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if known else PIPED_WIDTH
+    return Look(width=asked.width or max(own, LEAST_WIDTH), colour=colour)
 
 
 def write_text(lines: Iterable[Text], look: Look) -> None:

@@ -66,7 +66,7 @@ Key = tuple[str | None, str, str | None, str]
 
 def _by_client(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
     verb = selection.of_all("verb")
-    reads = [row for row in selection.rows if verb[row] in ("get", "list")]
+    reads = [row for row in selection.rows if verb[row] == "get" or verb[row] == "list"]
     groups = selection.groups("instance", "user_agent", "api_group", "resource", rows=reads)
     for (instance, client, group, resource), rows in groups.items():
         if client is not None and resource is not None and len(rows) > FEWEST_GETS:
@@ -82,7 +82,7 @@ def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:
     run: list[int] = []
     for row in (*rows, None):
         if row is None or verb[row] == "list":
-            found = _run(selection, listed, run) if listed is not None else []
+            found = _run(selection, listed, run) if listed is not None and len(run) >= FEWEST_GETS else []
             gets += found
             lists += bool(found)
             listed, run = row, []

@@ -29,7 +29,7 @@ def cost_of(requests: Requests, keys: Sequence[str], *, long_running: bool = Fal
         values: by_component(attribution._named(attribution._sum(rows))) for values, rows in groups.items()
     }
     wall = kept._joined.column("wall_ns")
-    total = {values: sum(wall[row] for row in rows) for values, rows in groups.items()}
+    total = {values: sum(map(wall.__getitem__, rows)) for values, rows in groups.items()}
     order = sorted(groups, key=lambda values: (-total[values], str(values)))
     calls, bytes_sent = (kept._joined.column(name) for name in ("etcd_call_count", "response_bytes"))
     return Table(

@@ -8,10 +8,9 @@ so the error comes from leaving out one block after the other (delete-one jackkn
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["BLOCKS", "Effect", "Sample", "effect", "slower_by"]
+__all__ = ["BLOCKS", "Effect", "Sums", "effect"]
 
 BLOCKS: Final = 16
 """Parts of a recording."""
@@ -23,14 +22,8 @@ INTERVAL: Final = 2.37
 """The same of 5 % on both sides."""
 
 
-class Sample(NamedTuple):
-    """One call."""
-
-    block: int
-    stratum: Any
-    """What it is compared within, inside its block."""
-    group: int
-    value: float
+Sums: TypeAlias = dict[int, tuple[float, int]]
+"""Block → the sum of what values are above those that they are compared with, and how many they are."""
 
 
 class Effect(NamedTuple):
@@ -55,24 +48,7 @@ class Effect(NamedTuple):
         return self.mean - INTERVAL * self.error, self.mean + INTERVAL * self.error
 
 
-def slower_by(samples: Iterable[Sample], group: int, than: int) -> dict[int, tuple[float, int]]:
-    """Block → the sum of what the values of a group are above the mean of another one, and how many they are."""
-    strata: dict[Any, dict[int, list[float]]] = {}
-    for sample in samples:
-        if sample.group in (group, than):
-            groups = strata.setdefault((sample.block, sample.stratum), {})
-            groups.setdefault(sample.group, []).append(sample.value)
-    sums: dict[int, tuple[float, int]] = {}
-    for (block, _), groups in strata.items():
-        if len(groups) == 2:
-            above, number = sums.get(block, (0.0, 0))
-            mine, others = groups[group], groups[than]
-            above += sum(mine) - len(mine) * sum(others) / len(others)
-            sums[block] = (above, number + len(mine))
-    return sums
-
-
-def effect(sums: dict[int, tuple[float, int]]) -> Effect:
+def effect(sums: Sums) -> Effect:
     """
     The mean of such sums, and its error.
 

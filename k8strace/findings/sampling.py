@@ -84,20 +84,19 @@ def is_all(sampling: Sampling) -> bool:
     return bool(sampling.low >= CHANCE ** (1 / sampling.traces))
 
 
-def _reaches_all(ids: Collection[str]) -> bool:
+def _reaches_all(traces: int, *greatest: int) -> bool:
     """Whether the greatest numbers are such as a recording of everything has; asked first, since most are that."""
-    least = int(CHANCE ** (1 / len(ids)) * 2**64)
-    return all(int(max(each[part] for each in ids), 16) >= least for part in (slice(16, 32), slice(16)))
+    return min(greatest) >= int(CHANCE ** (1 / traces) * 2**64)
 
 
 def sampled(selection: Selection) -> Iterator[Finding]:
     """Only a part of the traces was recorded."""
-    trace_id, caller = selection.of_all("trace_id"), selection.of_all("caller_service")
+    caller = selection.of_all("caller_service")
     own = [row for row in selection.rows if caller[row] is None]
-    ids = {trace_id[row] for row in own}
-    if len(ids) < FEWEST or _reaches_all(ids):
+    traces, *greatest = selection.joined.core.greatest_trace_ids(own)
+    if traces < FEWEST or _reaches_all(traces, *greatest):
         return
-    sampling = inferred(ids)
+    sampling = inferred({*map(selection.of_all("trace_id").__getitem__, own)})
     if sampling is not None and not is_all(sampling):
         yield selection.finding(
             "sampled",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain, compress
+from operator import add
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from k8strace import _core
 from k8strace.attribution import attribute
 from k8strace.findings.finding import Finding, Severity
 from k8strace.words import duration, percent
@@ -41,9 +44,9 @@ class Outlay(NamedTuple):
     @staticmethod
     def of(pairs: Iterable[tuple[int, int]]) -> Outlay:
         """From (request, ns), any number of each request."""
-        sums: dict[int, int] = {}
+        sums: defaultdict[int, int] = defaultdict(int)
         for row, ns in pairs:
-            sums[row] = sums.get(row, 0) + ns
+            sums[row] += ns
         return Outlay(list(sums), list(sums.values()))
 
 
@@ -65,20 +68,19 @@ class Calls:
     def __getitem__(self, name: str) -> list[Any]:
         return self.columns[name]
 
-    def groups(self, *names: str, kept: Callable[[int], bool] | None = None) -> dict[Any, list[int]]:
+    def groups(self, *names: str, kept: Callable[[int], bool] = lambda _: True) -> dict[Any, list[int]]:
         """Values of columns → places of the calls, in order."""
         groups: dict[Any, list[int]] = {}
-        keys = (
-            self.columns[names[0]] if len(names) == 1 else zip(*(self.columns[n] for n in names), strict=True)
-        )
-        for at, key in enumerate(keys):
-            if kept is None or kept(at):
+        for at, key in enumerate(zip(*(self.columns[name] for name in names), strict=True)):
+            if kept(at):
                 groups.setdefault(key, []).append(at)
         return groups
 
     def outlay(self, places: Iterable[int]) -> Outlay:
         """What these calls cost."""
-        return Outlay.of((self.held[at], self.critical_ns[at]) for at in places)
+        chosen = list(places)
+        held, ns = map(self.held.__getitem__, chosen), map(self.critical_ns.__getitem__, chosen)
+        return Outlay.of(zip(held, ns, strict=True))
 
 
 class Selection:
@@ -93,10 +95,13 @@ class Selection:
         self.client_times = client_times
         """What clients saw, where it is given."""
         kept = requests._judged()
-        self.kept = type(requests)(requests._joined, sorted(kept._rows))
+        self.kept = (
+            kept if isinstance(kept._rows, range) else type(requests)(requests._joined, sorted(kept._rows))
+        )
         self.rows: Sequence[int] = self.kept._rows
         """By start."""
-        self._joined = requests._joined
+        self._joined = self.joined = requests._joined
+        """All that was joined with them."""
 
     # ── Columns ───────────────────────────────────────────────────────────────────────────────────
 
@@ -140,9 +145,7 @@ class Selection:
         attribution = self._attribution
         if name not in attribution._names:
             return Outlay([], [])
-        ns = attribution._core.column(attribution._names.index(name))
-        rows = [row for row in self.rows if ns[row]]
-        return Outlay(rows, [ns[row] for row in rows])
+        return Outlay(*attribution._core.spent(attribution._names.index(name), self.rows))
 
     def critical_within(self, windows: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int | None]]:
         """
@@ -161,27 +164,35 @@ class Selection:
     ) -> tuple[list[int], list[int | None]]:
         """The same by columns: there may be a call in ten spans."""
         answers = self._joined.phase_table.answers
-        return self._joined.core.critical_within(answers, list(self.rows), spans, begin, end)
+        return self._joined.core.critical_within(answers, self.rows, spans, begin, end)
 
     @property
     def etcd_calls(self) -> Calls:
         """
-        The etcd calls of these requests, by start.
+        The etcd calls of these requests that a finding can be made of, by start: most tell nothing, and are not here.
+
+        These are lists, reads that a request repeats, calls that etcd refused with those beside them, and calls that
+        outlast their request.
 
         Columns: `span`, its row in `spans`, and `above`, that of the one around it; `method`, `operation`, `key` as in
         `Requests.etcd_calls`; `start_unix_nano`; `ns`, its length; `retry`, whether it repeats one that etcd refused;
         `revision` and `continued`, what it asked for where that is told.
         """
-        return self._calls["etcd_call_details"]
-
-    def joined_columns(self, table: str, names: Iterable[str]) -> dict[str, list[Any]]:
-        """Columns of one of the core's tables, of all that was joined."""
-        return self._columns(table, names)
+        return self._calls[_TELLING]
 
     @property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
         return self._calls["webhook_calls"]
+
+    @cached_property
+    def by_webhook(self) -> dict[str, list[int]]:
+        """Webhook → the places of its calls, in order."""
+        groups: defaultdict[str, list[int]] = defaultdict(list)
+        for at, webhook in enumerate(self.webhook_calls["webhook"]):
+            if webhook is not None:
+                groups[webhook].append(at)
+        return dict(groups)
 
     @property
     def conflicts(self) -> Calls:
@@ -191,7 +202,7 @@ class Selection:
     @cached_property
     def _calls(self) -> dict[str, Calls]:
         """All of them: the critical paths are walked once."""
-        tables = {table: self._columns(table, names) for table, names in _CALLS.items()}
+        tables = {name: self._columns(self._table(name), names) for name, names in _CALLS.items()}
         windows = [_windows(columns) for columns in tables.values()]
         ns, held = self._critical(*(list(chain.from_iterable(each)) for each in zip(*windows, strict=True)))
         calls, begin = {}, 0
@@ -201,9 +212,12 @@ class Selection:
             begin = end
         return calls
 
-    def _columns(self, table: str, names: Iterable[str]) -> dict[str, list[Any]]:
-        columns = self._joined.named(table)
-        return {name: columns.column(name).to_pylist() for name in names}
+    def _table(self, name: str) -> _core.Table:
+        return self._joined.core.telling_calls(self.rows) if name == _TELLING else self._joined.named(name)
+
+    @staticmethod
+    def _columns(table: _core.Table, names: Iterable[str]) -> dict[str, list[Any]]:
+        return {name: table.column(name).to_pylist() for name in names}
 
     # ── Findings ──────────────────────────────────────────────────────────────────────────────────
 
@@ -219,17 +233,21 @@ class Selection:
         """A part of all time in per cent."""
         return percent(ns, self.total_ns).replace("·", "0%")
 
-    def when(self, rows: Collection[int]) -> str:
-        """How a sentence ends that tells of these requests: when they were, unless it is most of the recording."""
-        (first, last), (begin, end) = self._times(rows), self.lasted
+    def _when(self, first: int, last: int) -> str:
+        """How a sentence ends that tells of requests: when they were, unless it is most of the recording."""
+        begin, end = self.lasted
         if last - first >= WHOLE * (end - begin):
             return ""
         return f", from {_clock(first)} to {_clock(last)} UTC"
 
     def _times(self, rows: Iterable[int]) -> tuple[int, int]:
-        start, wall = self.of_all("start_unix_nano"), self.of_all("wall_ns")
         chosen = list(rows)
-        return min(start[row] for row in chosen), max(start[row] + wall[row] for row in chosen)
+        start, end = self.of_all("start_unix_nano"), self._ends
+        return min(map(start.__getitem__, chosen)), max(map(end.__getitem__, chosen))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [*map(add, self.of_all("start_unix_nano"), self.of_all("wall_ns"))]
 
     def finding(
         self,
@@ -254,11 +272,12 @@ class Selection:
             evidence: Numbers that tell it.
         """
         start, end = self._times(outlay.rows)
-        dearest = max(zip(outlay.ns, outlay.rows, strict=True), key=lambda pair: (pair[0], -pair[1]))[1]
+        most = max(outlay.ns)
+        dearest = min(row for ns, row in zip(outlay.ns, outlay.rows, strict=True) if ns == most)
         return Finding(
             code=code,
             severity=severity,
-            sentence=f"{sentence}{self.when(outlay.rows)}.",
+            sentence=f"{sentence}{self._when(start, end)}.",
             fix=fix,
             requests=len(outlay.rows),
             ns=outlay.total_ns,
@@ -266,13 +285,16 @@ class Selection:
             start_unix_nano=start,
             end_unix_nano=end,
             where=tuple(where),
-            example_trace_id=self.of_all("trace_id")[dearest],
+            example_trace_id=self._joined.table.column("trace_id")[dearest],
             evidence=evidence,
         )
 
 
+_TELLING: Final = "etcd_call_details"
+"""The one table of which only some rows are looked at."""
+
 _CALLS: Final = {
-    "etcd_call_details": (
+    _TELLING: (
         *("span", "above", "method", "operation", "key", "start_unix_nano", "ns"),
         *("retry", "revision", "continued"),
     ),

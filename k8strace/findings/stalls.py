@@ -47,8 +47,6 @@ LEAST_NS: Final = 20_000_000
 """A busy scheduler lets processes wait this long."""
 APART: Final = 1.5
 """A stall is at least this many times as long as the longest usual wait."""
-CROWD: Final = 3
-"""This many requests that begin at once are a queue."""
 BROKEN_SHARE: Final = 0.01
 """From this part of all time on a process that stands still is an error."""
 NEAR: Final = 64
@@ -205,25 +203,12 @@ class _Silence(NamedTuple):
     around: int
     slow_around: int
     busy: bool
+    longest_ns: int
+    """The longest wait between two processes, or of two that agree: what usual waits are made of."""
+    agreed_ns: int
+    """How long two waited, each telling of it in a way of its own; 0 if there are no two."""
     usual_ns: int = 0
     """The limit above which a wait for this process is unusual."""
-
-    @property
-    def longest_ns(self) -> int:
-        """The longest wait between two processes, or of two that agree: what usual waits are made of."""
-        return max(self.called_ns, self.answered_ns, self.agreed_ns)
-
-    @property
-    def agreed_ns(self) -> int:
-        """How long two waited, each telling of it in a way of its own; 0 if there are no two."""
-        own = [(self.called, self.called_ns), (self.answered, self.answered_ns), (self.stood, self.stood_ns)]
-        waits = [ns for count, ns in own if count]
-        if self.opaque:
-            waits.append(self.opaque_ns)
-        if self.queued >= CROWD:
-            waits.append(self.end - self.start)
-        second = sorted(waits)[-2] if len(waits) > 1 else 0
-        return max([second, *(ns for count, ns in own if count > 1)])
 
     @property
     def is_of_calls(self) -> bool:
@@ -253,22 +238,24 @@ _COLUMNS: Final = [
 
 def _stood_still(table: _core.Table, error_rate: float) -> Iterator[_Silence]:
     """The silences of each process that were too long for who waited."""
-    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    of: dict[int, list[_Silence]] = {}
-    for row in map(_Silence._make, zip(*columns, [0] * len(table), strict=True)):
-        if not row.busy and row.longest_ns:
-            of.setdefault(row.process, []).append(row)
-    for rows in of.values():
-        waits = [row.longest_ns for row in rows]
-        quick = max(0, rows[0].calls - sum(row.called + row.answered for row in rows))
-        short = [SHORTEST_NS] * min(quick, MANY)
+    busy, process, longest, agreed = (
+        table.column(name).to_pylist() for name in ("busy", "process", "longest_ns", "agreed_ns")
+    )
+    of: dict[int, list[int]] = {}
+    for at, ns in enumerate(longest):
+        if ns and not busy[at]:
+            of.setdefault(process[at], []).append(at)
+    calls, called, answered = (table.column(name).to_pylist() for name in ("calls", "called", "answered"))
+    for places in of.values():
+        waited = sum(called[at] + answered[at] for at in places)
+        short = [SHORTEST_NS] * min(max(0, calls[places[0]] - waited), MANY)
+        waits = [longest[at] for at in places]
         bound = unusual(waits, short, error_rate=error_rate, least=LEAST_NS, apart=APART)
         if bound < math.inf:
-            yield from (
-                row._replace(usual_ns=round(bound))
-                for row in rows
-                if row.agreed_ns > bound and not row.is_of_calls
-            )
+            long = table.take([at for at in places if agreed[at] > bound])
+            columns = [long.column(name).to_pylist() for name in _COLUMNS]
+            told = map(_Silence._make, zip(*columns, [round(bound)] * len(long), strict=True))
+            yield from (one for one in told if not one.is_of_calls)
 
 
 def _first_awake(silences: Iterable[_Silence]) -> list[_Silence]:

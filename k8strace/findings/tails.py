@@ -10,7 +10,7 @@ heavier than it was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 __all__ = ["limit", "unusual"]
@@ -32,6 +32,8 @@ HEAVIEST: Final = 1.5
 LIGHTEST: Final = 0.02
 OUTLIERS: Final = 4
 """At most one in four waits can stand out, or `FEWEST` - 1."""
+BETWEEN: Final = 4
+"""To four waits that stand out one between them and the usual ones is left out of these: one hiccup hides no stalls."""
 
 
 def limit(waits: Sequence[int], error_rate: float, short: Sequence[int] = ()) -> float:
@@ -83,10 +85,23 @@ def unusual(
     ordered = sorted(waits)
     found = math.inf
     for out in range(1, min(max(FEWEST - 1, len(ordered) // OUTLIERS), len(ordered)) + 1):
-        usual, shortest = ordered[:-out], ordered[-out]
-        longest = apart * max(usual[-1:], default=0)
+        below, shortest = ordered[:-out], ordered[-out]
+        longest = apart * max(below[-1:], default=0)
         if shortest < least:
             break
-        if shortest >= longest and shortest > (bound := limit(usual, error_rate, short)):
-            found = max(bound, least, longest)
+        if shortest < longest:
+            continue
+        for usual in _without_between(below, out // BETWEEN, apart):
+            bound = limit(usual, error_rate, short)
+            if shortest > bound:
+                found = max(bound, least, longest)
+                break
     return found
+
+
+def _without_between(below: Sequence[int], most: int, apart: float) -> Iterator[Sequence[int]]:
+    """The waits, and the same without at most so many of the longest, where those stand out from the rest."""
+    yield below
+    for left in range(len(below) - 1, max(len(below) - most, 1) - 1, -1):
+        if below[left] >= apart * below[left - 1]:
+            yield below[:left]

@@ -64,7 +64,7 @@ def flowcontrol_queue(selection: Selection) -> Iterator[Finding]:
         f"{count(len(outlay.rows), 'request')} waited for a seat in API Priority and Fairness:"
         f" {selection.cost(outlay.total_ns)}{whose if most else ''}",
         "Find the flow that fills the seats (cost by client); give the one that waits a level of its own.",
-        [f"client={most}"] if most else [],
+        [f"client={most}"] if most and not others else [],
         clients=len(clients),
         max_ns=max(outlay.ns),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from k8strace.findings.finding import Finding
@@ -33,7 +33,7 @@ NEAR: Final = 0.99
 def webhook_slow(selection: Selection) -> Iterator[Finding]:
     """One finding for each webhook that takes a part of all time."""
     calls = selection.webhook_calls
-    for webhook, places in _by_webhook(calls):
+    for webhook, places in selection.by_webhook.items():
         outlay = calls.outlay(places)
         share = selection.share(outlay.total_ns)
         lengths = sorted(calls["client_ns"][at] for at in places)
@@ -58,8 +58,8 @@ def webhook_slow(selection: Selection) -> Iterator[Finding]:
 def webhook_timeout(selection: Selection) -> Iterator[Finding]:
     """One finding for each webhook that did not answer in time."""
     calls = selection.webhook_calls
-    for webhook, places in _by_webhook(calls):
-        late = [at for at in places if _timed_out(calls, at)]
+    for webhook, places in selection.by_webhook.items():
+        late = [at for at in _failed(calls, places) if _timed_out(calls, at)]
         if late:
             outlay = calls.outlay(late)
             timeouts = sorted({calls["timeout_ns"][at] for at in late} - {None})
@@ -82,8 +82,8 @@ def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
     calls = selection.webhook_calls
     status = selection.of_all("http_status")
     answered = [status[request] if request is not None else None for request in calls["request"]]
-    for webhook, places in _by_webhook(calls):
-        passed = [at for at in places if _failed(calls, at) and 0 < (answered[at] or 0) < 400]
+    for webhook, places in selection.by_webhook.items():
+        passed = [at for at in _failed(calls, places) if 0 < (answered[at] or 0) < 400]
         if passed:
             outlay = calls.outlay(passed)
             yield selection.finding(
@@ -99,18 +99,13 @@ def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
             )
 
 
-def _by_webhook(calls: Calls) -> Iterator[tuple[str, list[int]]]:
-    return ((webhook, places) for webhook, places in calls.groups("webhook").items() if webhook is not None)
-
-
-def _failed(calls: Calls, at: int) -> bool:
-    """No answer, or none that the apiserver takes."""
-    return calls["error"][at] is not None or (calls["http_status"][at] or 0) >= 400
+def _failed(calls: Calls, places: Sequence[int]) -> list[int]:
+    """Those without an answer, or without one that the apiserver takes."""
+    error, status = calls["error"], calls["http_status"]
+    return [at for at in places if error[at] is not None or (status[at] or 0) >= 400]
 
 
 def _timed_out(calls: Calls, at: int) -> bool:
     timeout, error = calls["timeout_ns"][at], calls["error"][at]
-    if not _failed(calls, at):
-        return False
     told = error is not None and ("deadline exceeded" in error or "timeout" in error.lower())
     return told or (timeout is not None and calls["client_ns"][at] >= NEAR * timeout)

@@ -216,7 +216,9 @@ class _Table:
             "count",
         ]
         order += quantiles[-1:]
-        by_order = {place[name]: name for name in order}
+        asked = [*errors] if self.wanted.sort == "errors" else [self.wanted.sort]
+        # What the rows are sorted by goes last.
+        by_order = {place[name]: name for name in sorted(order, key=asked.__contains__)}
         if not self.is_timeline:
             return ({keys + len(names): ""} if self.has_bar else {}) | by_order
         return {place[name]: name for name in smallest_first} | by_order  # the bar has the shares too

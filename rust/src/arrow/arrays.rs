@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, Field, Schema};
 
 use super::views;
 use crate::columns::interner::Interner;
-use crate::columns::{Columns, TextRef, hex};
+use crate::columns::{Columns, TextRef};
 
 /// A record batch of named arrays; a column may be null where its array has nulls.
 pub fn named<N: Into<String>>(columns: Vec<(N, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
@@ -84,7 +84,14 @@ const DIGITS: [[u8; 2]; 256] = {
 
 /// Ids as lower-case hex, the way every tracing tool writes them; one type in every table.
 pub fn hex_column<'a>(ids: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
-    Arc::new(LargeStringArray::from_iter(ids.map(|id| id.map(hex))))
+    let (mut text, mut ends, mut valid) = (Vec::new(), vec![0], Vec::new());
+    for id in ids {
+        text.extend(id.unwrap_or_default().iter().map(|&byte| DIGITS[usize::from(byte)]));
+        ends.push(2 * text.len() as i64);
+        valid.push(id.is_some());
+    }
+    let text = Buffer::from_vec(text.into_flattened());
+    Arc::new(LargeStringArray::new(OffsetBuffer::new(ends.into()), text, nulls_where(&valid, |&valid| valid)))
 }
 
 /// The same of a whole column; what stands at a null does not matter.

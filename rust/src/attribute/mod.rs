@@ -37,7 +37,7 @@ pub const FIRST_CALL: u32 = NONE;
 pub const FIRST_CALL_NAME: &str = "first call";
 
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
-const NESTING: u32 = 8;
+pub const NESTING: u32 = 8;
 
 /// What a rule may know of a span. Names are numbers into the columns' interner, [`NONE`] for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -45,7 +45,11 @@ impl Silences {
                     && bad_time(s.start_time_unix_nano[row], s.end_time_unix_nano[row]).is_none()
             })
             .collect();
-        let mut signs = vec![Vec::new(); j.processes.names.len()];
+        let mut count = vec![0; j.processes.names.len()];
+        for row in (0..seen.len()).filter(|&row| seen[row]) {
+            count[j.processes.of(&j.columns, row) as usize] += 2 + run(&s.events_end, row).len();
+        }
+        let mut signs: Vec<Vec<i64>> = count.into_iter().map(Vec::with_capacity).collect();
         for row in (0..seen.len()).filter(|&row| seen[row]) {
             let signs = &mut signs[j.processes.of(&j.columns, row) as usize];
             signs.extend([j.start[row], end[row]]);
@@ -71,7 +75,71 @@ fn shift(j: &Joined, row: usize) -> i64 {
     j.start[row] - saturated(j.columns.spans.start_time_unix_nano[row])
 }
 
+/// Between signs of life. Two that are so far apart have nothing between them, and lie in slots of their own: the first
+/// and last of each slot tell all, as long as the time is not too long for so few signs.
+///
+/// ```text
+/// slots     |.  . .|      |     ..|.  .  |
+///              last ------ first               a silence, if it is long enough
+/// ```
 fn between(mut signs: Vec<i64>) -> Vec<Silence> {
-    signs.sort_unstable();
-    signs.windows(2).filter(|pair| pair[1] - pair[0] >= SHORTEST).map(|pair| (pair[0], pair[1])).collect()
+    let (Some(&first), Some(&last)) = (signs.iter().min(), signs.iter().max()) else { return Vec::new() };
+    let slots = last.abs_diff(first) / SHORTEST as u64 + 1;
+    if slots > SLOTS_PER_SIGN * signs.len() as u64 {
+        signs.sort_unstable();
+        return long(signs.windows(2).map(|pair| (pair[0], pair[1])));
+    }
+    let slot = |at: i64| (at.abs_diff(first) / SHORTEST as u64) as usize;
+    let mut taken = vec![0_u64; slots as usize / 64 + 1];
+    for &at in &signs {
+        taken[slot(at) / 64] |= 1 << (slot(at) % 64);
+    }
+    let mut before = 0;
+    let count = |word: &u64| {
+        before += word.count_ones() as usize;
+        before - word.count_ones() as usize
+    };
+    let places: Vec<usize> = taken.iter().map(count).collect();
+    let mut ends = vec![(i64::MAX, i64::MIN); before];
+    for at in signs {
+        let (word, bit) = (slot(at) / 64, slot(at) % 64);
+        let place = places[word] + (taken[word] & ((1 << bit) - 1)).count_ones() as usize;
+        ends[place] = (ends[place].0.min(at), ends[place].1.max(at));
+    }
+    long(ends.windows(2).map(|pair| (pair[0].1, pair[1].0)))
+}
+
+/// A slot is a bit: so much memory a sign may cost.
+const SLOTS_PER_SIGN: u64 = 64;
+
+fn long(pairs: impl Iterator<Item = Silence>) -> Vec<Silence> {
+    pairs.filter(|&(from, to)| to.abs_diff(from) >= SHORTEST as u64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between neighbours in order.
+    fn sorted(mut signs: Vec<i64>) -> Vec<Silence> {
+        signs.sort_unstable();
+        signs.windows(2).filter(|pair| pair[1] - pair[0] >= SHORTEST).map(|pair| (pair[0], pair[1])).collect()
+    }
+
+    #[test]
+    fn silences_are_those_between_neighbours_in_order() {
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for most in [1, 500, 1_000_000, 40_000_000, 900_000_000_000] {
+            for count in [0, 1, 2, 50, 400] {
+                let signs: Vec<i64> = (0..count).map(|_| random(most) as i64 - 1_000).collect();
+                assert_eq!(between(signs.clone()), sorted(signs));
+            }
+        }
+        let edge = vec![0, SHORTEST, 2 * SHORTEST - 1, 3 * SHORTEST];
+        assert_eq!(between(edge), [(0, SHORTEST), (2 * SHORTEST - 1, 3 * SHORTEST)]);
+    }
 }

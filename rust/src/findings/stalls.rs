@@ -27,6 +27,9 @@ fn late(wait: i64) -> i64 {
     (wait / 4).clamp(5_000_000, 100_000_000)
 }
 
+/// So many requests that begin at once are a queue.
+const CROWD: u32 = 3;
+
 /// Evidence of one kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Waits {
@@ -103,6 +106,27 @@ pub struct Due {
     pub around: u32,
     /// How many of them waited too.
     pub slow_around: u32,
+}
+
+impl Due {
+    /// What usual waits are made of: the longest between two processes, or of two that agree.
+    fn longest(&self) -> i64 {
+        self.called.longest.max(self.answered.longest).max(self.agreed())
+    }
+
+    /// How long two waited, each telling of it in a way of its own; 0 if there are no two.
+    fn agreed(&self) -> i64 {
+        let own = [self.called, self.answered, self.stood];
+        let crowd = if self.queued >= CROWD { self.time.1 - self.time.0 } else { 0 };
+        let mut waits = own
+            .map(|waits| waits.longest)
+            .into_iter()
+            .chain([self.opaque.longest, crowd])
+            .collect::<Vec<_>>();
+        waits.sort_unstable();
+        let several = own.iter().filter(|waits| waits.count > 1).map(|waits| waits.longest).max();
+        waits[waits.len() - 2].max(several.unwrap_or(0))
+    }
 }
 
 /// A call between two processes: when it was sent, begun, answered, and when the answer was there.
@@ -326,6 +350,8 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
         ("calls", number(|due| due.calls)),
         ("around", number(|due| due.around)),
         ("slow_around", number(|due| due.slow_around)),
+        ("longest_ns", ns(Due::longest)),
+        ("agreed_ns", ns(Due::agreed)),
         ("busy", Arc::new(BooleanArray::from_iter(rows.iter().map(|(_, due)| Some(due.busy))))),
     ])
 }

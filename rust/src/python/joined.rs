@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -18,7 +20,8 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
 use crate::error::room_for;
-use crate::findings::{held, stalls};
+use crate::findings::interference::{self, Sums};
+use crate::findings::{held, stalls, telling};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::SYNCS;
@@ -38,6 +41,9 @@ type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
 /// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
 type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
 
+/// Heavy calls, rows of calls that began meanwhile, sums of logarithms and of ns: by those, and by the placebo.
+type MemberRow = (usize, Vec<u32>, [Sums; 2], [Sums; 2]);
+
 /// A column by name.
 type NamedBytes<'py> = (&'static str, Bound<'py, PyBytes>);
 
@@ -48,6 +54,8 @@ pub struct JoinedSpans {
     signatures: Signatures,
     /// Made when asked for.
     named: OnceLock<Named>,
+    /// The same.
+    etcd: OnceLock<etcd_calls::Known>,
 }
 
 /// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
@@ -142,6 +150,36 @@ impl JoinedSpans {
             Some((process, ..)) => Err(PyIndexError::new_err(format!("process {process} of {processes}"))),
             None => Ok(py.detach(|| held::held(&self.joined, &stalls))),
         }
+    }
+
+    /// The etcd calls of these requests that a finding can be made of: rows of "etcd_call_details".
+    fn telling_calls(&self, py: Python<'_>, requests: Vec<usize>) -> PyResult<Table> {
+        self.check(&requests)?;
+        py.detach(|| telling::table(&self.joined, self.etcd(), &requests)).map(Table::from).map_err(arrow_err)
+    }
+
+    /// Members of etcd with heavy calls, and calls that began meanwhile beside others like them.
+    fn interference(&self, py: Python<'_>, fewest: usize, blocks: usize) -> Vec<MemberRow> {
+        let members = py.detach(|| interference::members(&self.joined, self.etcd(), fewest, blocks));
+        members.into_iter().map(|member| (member.heavy, member.during, member.logs, member.ns)).collect()
+    }
+
+    /// How long spans took, in ns.
+    fn lengths(&self, spans: Vec<usize>) -> PyResult<Vec<i64>> {
+        let (start, end) = (&self.joined.start, &self.joined.end);
+        let of = |row: usize| end.get(row).map(|end| (end - start[row]).max(0));
+        let known = || PyIndexError::new_err(format!("one of these spans is not among the {}", end.len()));
+        spans.into_iter().map(of).collect::<Option<_>>().ok_or_else(known)
+    }
+
+    /// Of some requests: how many traces they are in, and the greatest of the first and of the last halves of their ids.
+    fn greatest_trace_ids(&self, requests: Vec<usize>) -> PyResult<(usize, u64, u64)> {
+        self.check(&requests)?;
+        let ids = &self.joined.columns.spans.trace_id;
+        let of = |request: usize| u128::from_be_bytes(ids[self.joined.requests.root[request] as usize]);
+        let distinct: HashSet<u128, RandomState> = requests.into_iter().map(of).collect();
+        let most = |half: fn(u128) -> u64| distinct.iter().map(|&id| half(id)).max().unwrap_or(0);
+        Ok((distinct.len(), most(|id| (id >> 64) as u64), most(|id| id as u64)))
     }
 
     /// The role of every span, as an index into the ledger's order.
@@ -383,7 +421,11 @@ impl JoinedSpans {
     /// With the signatures of the used spans.
     pub fn new(joined: Joined) -> Self {
         let signatures = Signatures::new(&joined);
-        Self { joined, signatures, named: OnceLock::new() }
+        Self { joined, signatures, named: OnceLock::new(), etcd: OnceLock::new() }
+    }
+
+    fn etcd(&self) -> &etcd_calls::Known {
+        self.etcd.get_or_init(|| etcd_calls::Known::new(&self.joined))
     }
 
     fn named(&self) -> &Named {
@@ -632,6 +674,18 @@ impl AttributedRequests {
             }
         }
         Ok(numbers(py, &ns))
+    }
+
+    /// Those of these requests that one phase took time of, and how much.
+    fn spent(&self, phase: Phase, requests: Vec<usize>) -> (Vec<usize>, Vec<u64>) {
+        let of = |request: usize| {
+            let mut parts = run(&self.0.end, request);
+            parts
+                .find(|&at| self.0.phase[at] == phase)
+                .map(|at| (request, self.0.ns[at]))
+                .filter(|part| part.1 > 0)
+        };
+        requests.into_iter().filter_map(of).unzip()
     }
 
     /// ns of one phase in every request.

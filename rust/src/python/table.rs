@@ -166,7 +166,16 @@ fn values<'py>(py: Python<'py>, array: &ArrayRef) -> PyResult<Bound<'py, PyList>
         });
         return PyList::new(py, items.collect::<PyResult<Vec<_>>>()?);
     }
-    PyList::new(py, (0..array.len()).map(|row| value(py, array, row)).collect::<PyResult<Vec<_>>>()?)
+    match array.data_type() {
+        DataType::Int64 => PyList::new(py, array.as_primitive::<Int64Type>()),
+        DataType::Boolean => PyList::new(py, array.as_boolean()),
+        DataType::LargeUtf8 => PyList::new(py, array.as_string::<i64>()),
+        DataType::Utf8 => PyList::new(py, array.as_string::<i32>()),
+        DataType::Utf8View => PyList::new(py, array.as_string_view()),
+        _ => {
+            PyList::new(py, (0..array.len()).map(|row| value(py, array, row)).collect::<PyResult<Vec<_>>>()?)
+        }
+    }
 }
 
 /// One value as the Python object that people expect; null is None. Recursion follows the type, not the data.

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::tables::etcd_calls;
+use crate::tables::etcd_operations::Operations;
 
 /// Spans of kube-apiserver that are there for one call of a webhook, whose name is an attribute.
 const WEBHOOK_SPANS: [&str; 2] = ["Call mutating webhook", "Call validating webhook"];
@@ -53,8 +54,9 @@ impl Named {
         };
         let webhooks = joined.forest.order.iter().filter_map(webhook);
         let calls = etcd_calls::calls(joined);
+        let operations = Operations::new(joined);
         let operation =
-            |call: &etcd_calls::EtcdCall| (call.row(), Kind::Etcd, etcd_calls::operation_of(joined, call));
+            |call: &etcd_calls::EtcdCall| (call.row(), Kind::Etcd, operations.of(call.row(), call.server));
         for (row, kind, name) in webhooks.chain(calls.iter().map(operation)) {
             debug_assert_ne!(row, NONE, "a call has a span");
             let next = numbers.len() as u32 + 1;

@@ -7,11 +7,12 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow;
+use crate::columns::interner::Interner;
 use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
 use crate::join::role::Role;
-use crate::tables::etcd_operations::{inner_span, operation};
+use crate::tables::etcd_operations::{Operations, inner_span, method_of};
 
 /// gRPC's status codes by number.
 const STATUS: [&str; 17] = [
@@ -78,6 +79,29 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
     calls
 }
 
+/// All etcd calls with their operations, for those who look at each several times.
+pub struct Known {
+    /// By start.
+    pub calls: Vec<EtcdCall>,
+    operation: Vec<u32>,
+    words: Interner,
+}
+
+impl Known {
+    /// Looks for them.
+    pub fn new(joined: &Joined) -> Self {
+        let (calls, operations) = (calls(joined), Operations::new(joined));
+        let mut words = Interner::default();
+        let of = |call: &EtcdCall| words.intern_str(operations.of(call.row(), call.server));
+        Self { operation: calls.iter().map(of).collect(), calls, words }
+    }
+
+    /// What the call at a place was for.
+    pub fn operation(&self, at: usize) -> &str {
+        self.words.text(self.operation[at])
+    }
+}
+
 /// The status of a call as one of gRPC's names, whichever way the version wrote it.
 pub fn status(c: &Columns, row: usize) -> Option<&'static str> {
     let number = c.keys.find(b"rpc.grpc.status_code").and_then(|key| c.span_attributes.int(row, Some(key)));
@@ -118,9 +142,9 @@ const PREFIX: &str = "/registry";
 /// Prefixes that are told apart: one for each API server that keeps objects here.
 const PREFIXES: usize = 8;
 
-/// The keys that calls are about, without the storage prefix: their caller's `key` attribute, or what etcd's own span
-/// says. The prefix is learned from calls that have both.
-fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
+/// The keys that some of the calls are about, without the storage prefix: their caller's `key` attribute, or what etcd's
+/// own span says. The prefix is learned from all calls that have both.
+pub fn keys(joined: &Joined, calls: &[EtcdCall], chosen: &[usize]) -> Vec<Option<TextRef>> {
     let c = &joined.columns;
     let key = c.keys.find(b"key");
     let inner = INNER_KEYS.map(|name| c.keys.find(name.as_bytes()));
@@ -133,10 +157,14 @@ fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
         let texts = inner.iter().filter_map(|&key| c.span_attributes.string(row, key));
         texts.into_iter().find(|text| !text.is_empty())
     };
-    let both: Vec<_> = calls.iter().map(|call| (outside(call), inside(call))).collect();
+    let own: Vec<_> = chosen.iter().map(|&at| outside(&calls[at])).collect();
+    if own.iter().all(Option::is_some) {
+        return own;
+    }
     let mut prefixes: Vec<&str> = Vec::new();
-    for pair in &both {
-        if let (Some(own), Some(whole)) = *pair
+    for call in calls {
+        if let Some(own) = outside(call)
+            && let Some(whole) = inside(call)
             && let Some(prefix) = c.text(whole).strip_suffix(c.text(own))
             && c.text(own).starts_with('/')
             && prefixes.len() < PREFIXES
@@ -154,17 +182,8 @@ fn keys(joined: &Joined, calls: &[EtcdCall]) -> Vec<Option<TextRef>> {
             .find(|prefix| text.strip_prefix(**prefix).is_some_and(|rest| rest.starts_with('/')));
         TextRef::new(start + prefix.map_or(0, |prefix| prefix.len()), start + whole.len()).unwrap_or(whole)
     };
-    both.into_iter().map(|(own, whole)| own.or_else(|| whole.map(stripped))).collect()
-}
-
-/// Service and method, such as `KV/Txn`.
-fn method<'a>(c: &'a Columns, call: &EtcdCall) -> &'a str {
-    c.names.text(c.spans.name[call.row() as usize]).trim_start_matches("etcdserverpb.")
-}
-
-/// What a call was for.
-pub fn operation_of<'a>(joined: &'a Joined, call: &EtcdCall) -> &'a str {
-    operation(joined, call.row(), call.server, method(&joined.columns, call))
+    let of = |(own, &at): (Option<TextRef>, &usize)| own.or_else(|| inside(&calls[at]).map(stripped));
+    own.into_iter().zip(chosen).map(of).collect()
 }
 
 fn length(joined: &Joined, row: u32) -> u64 {
@@ -175,13 +194,15 @@ fn length(joined: &Joined, row: u32) -> u64 {
 pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
+    let all: Vec<usize> = (0..calls.len()).collect();
     let row = |call: &EtcdCall| call.row() as usize;
     let request =
         |call: &EtcdCall| Some(joined.requests.of_row[row(call)]).filter(|&at| at != NONE).map(i64::from);
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| method(c, call);
-    let operation = |call: &EtcdCall| operation_of(joined, call);
+    let name = |call: &EtcdCall| method_of(c, call.row());
+    let operations = Operations::new(joined);
+    let operation = |call: &EtcdCall| operations.of(call.row(), call.server);
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
     let between =
@@ -202,7 +223,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("span_id", arrow::hex_column(calls.iter().map(|call| Some(&c.spans.span_id[row(call)][..])))),
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
-        ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
+        ("key", arrow::strings_column(c, keys(joined, &calls, &all).into_iter())?),
         ("status", Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, row(call)))))),
         (
             "start_unix_nano",
@@ -228,65 +249,91 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
+/// What calls asked for, where that is told: names of attributes are looked up once.
+pub struct Asked<'a> {
+    joined: &'a Joined,
+    resource_version: Option<u32>,
+    revision: Option<u32>,
+    token: Option<u32>,
+    at_most: Option<u32>,
+}
+
+impl<'a> Asked<'a> {
+    /// Knows the names.
+    pub fn new(joined: &'a Joined) -> Self {
+        let key = |name: &str| joined.columns.keys.find(name.as_bytes());
+        let (resource_version, revision) = (key("resourceVersion"), key("rev"));
+        Self { joined, resource_version, revision, token: key("continue"), at_most: key("limit") }
+    }
+
+    /// The span around a call.
+    fn above(&self, call: &EtcdCall) -> Option<usize> {
+        Some(self.joined.parent[call.row() as usize]).filter(|&row| row != NONE).map(|row| row as usize)
+    }
+
+    /// A number that etcd's own span tells.
+    fn inside(&self, call: &EtcdCall, key: Option<u32>) -> Option<i64> {
+        key?;
+        inner_span(self.joined, call.server).and_then(|row| self.joined.columns.span_attributes.int(row, key))
+    }
+
+    /// At which revision.
+    pub fn revision(&self, call: &EtcdCall) -> Option<i64> {
+        let outside =
+            || self.joined.columns.span_text(self.above(call)?, self.resource_version)?.parse().ok();
+        self.inside(call, self.revision).or_else(outside)
+    }
+
+    /// Whether it goes on with an earlier list.
+    pub fn continued(&self, call: &EtcdCall) -> bool {
+        let text = self.above(call).and_then(|row| self.joined.columns.span_text(row, self.token));
+        text.is_some_and(|text| !text.is_empty())
+    }
+
+    /// How many objects at most.
+    pub fn limit(&self, call: &EtcdCall) -> Option<i64> {
+        let outside = || self.joined.columns.span_attributes.int(self.above(call)?, self.at_most);
+        self.inside(call, self.at_most).or_else(outside)
+    }
+}
+
 /// The same calls for findings: their spans, and what they asked for where that is told. Lean: no ids, no text twice.
 pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
-    let c = &joined.columns;
     let calls = calls(joined);
-    let above = |call: &EtcdCall| Some(joined.parent[call.row() as usize]).filter(|&row| row != NONE);
-    let name = |call: &EtcdCall| method(c, call);
-    let key = |name: &str| c.keys.find(name.as_bytes());
-    let (asked, revision, continued) = (key("resourceVersion"), key("rev"), key("continue"));
-    let revision = |call: &EtcdCall| {
-        let inside = inner_span(joined, call.server).and_then(|row| c.span_attributes.int(row, revision));
-        let outside = || c.span_text(above(call)? as usize, asked)?.parse().ok();
-        inside.or_else(outside)
-    };
-    let continued = |call: &EtcdCall| {
-        above(call).and_then(|row| c.span_text(row as usize, continued)).is_some_and(|text| !text.is_empty())
-    };
-    let operation = |call: &EtcdCall| operation_of(joined, call);
+    arrow::named(details_of(joined, &calls, &(0..calls.len()).collect::<Vec<_>>())?)
+}
+
+/// The details of some of the calls: their places.
+pub fn details_of(
+    joined: &Joined,
+    calls: &[EtcdCall],
+    chosen: &[usize],
+) -> Result<Vec<(&'static str, ArrayRef)>, ArrowError> {
+    let c = &joined.columns;
+    let (asked, operations) = (Asked::new(joined), Operations::new(joined));
+    // Of no calls nothing is asked: this looks at all of them.
+    let retries = if chosen.is_empty() { Vec::new() } else { retries(joined, calls) };
+    let each = || chosen.iter().map(|&at| &calls[at]);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
-    let start = |call: &EtcdCall| joined.start[call.row() as usize];
-    let at_most = key("limit");
-    let limit = |call: &EtcdCall| {
-        let inside = inner_span(joined, call.server).and_then(|row| c.span_attributes.int(row, at_most));
-        inside.or_else(|| c.span_attributes.int(above(call)? as usize, at_most))
-    };
+    let some =
+        |of: &dyn Fn(&EtcdCall) -> Option<i64>| Arc::new(Int64Array::from_iter(each().map(of))) as ArrayRef;
+    let number =
+        |of: &dyn Fn(&EtcdCall) -> i64| Arc::new(Int64Array::from_iter_values(each().map(of))) as ArrayRef;
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
-    let member = |call: &EtcdCall| Some(joined.processes.of(c, server(call)? as usize));
-    arrow::named(vec![
-        (
-            "span",
-            Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| i64::from(call.row()))))
-                as ArrayRef,
-        ),
-        ("above", Arc::new(Int64Array::from_iter(calls.iter().map(above).map(|row| row.map(i64::from))))),
-        ("method", text(calls.iter().map(name).collect())),
-        ("operation", text(calls.iter().map(operation).collect())),
-        ("key", arrow::strings_column(c, keys(joined, &calls).into_iter())?),
-        ("start_unix_nano", Arc::new(Int64Array::from_iter_values(calls.iter().map(start)))),
-        (
-            "ns",
-            Arc::new(Int64Array::from_iter_values(
-                calls.iter().map(|call| length(joined, call.row()).cast_signed()),
-            )),
-        ),
-        ("retry", Arc::new(BooleanArray::from(retries(joined, &calls)))),
-        ("revision", Arc::new(Int64Array::from_iter(calls.iter().map(revision)))),
-        ("continued", Arc::new(BooleanArray::from_iter(calls.iter().map(|call| Some(continued(call)))))),
-        ("limit", Arc::new(Int64Array::from_iter(calls.iter().map(limit)))),
-        ("member", Arc::new(Int64Array::from_iter(calls.iter().map(|call| member(call).map(i64::from))))),
-        (
-            "begun_unix_nano",
-            Arc::new(Int64Array::from_iter(
-                calls.iter().map(|call| server(call).map(|row| joined.start[row as usize])),
-            )),
-        ),
-        (
-            "served_ns",
-            Arc::new(Int64Array::from_iter(
-                calls.iter().map(|call| server(call).map(|row| length(joined, row).cast_signed())),
-            )),
-        ),
+    Ok(vec![
+        ("span", number(&|call| i64::from(call.row()))),
+        ("above", some(&|call| asked.above(call).map(|row| row as i64))),
+        ("method", text(each().map(|call| method_of(c, call.row())).collect())),
+        ("operation", text(each().map(|call| operations.of(call.row(), call.server)).collect())),
+        ("key", arrow::strings_column(c, keys(joined, calls, chosen).into_iter())?),
+        ("start_unix_nano", number(&|call| joined.start[call.row() as usize])),
+        ("ns", number(&|call| length(joined, call.row()).cast_signed())),
+        ("retry", Arc::new(BooleanArray::from_iter(chosen.iter().map(|&at| Some(retries[at]))))),
+        ("revision", some(&|call| asked.revision(call))),
+        ("continued", Arc::new(BooleanArray::from_iter(each().map(|call| Some(asked.continued(call)))))),
+        ("limit", some(&|call| asked.limit(call))),
+        ("member", some(&|call| Some(i64::from(joined.processes.of(c, server(call)? as usize))))),
+        ("begun_unix_nano", some(&|call| Some(joined.start[server(call)? as usize]))),
+        ("served_ns", some(&|call| Some(length(joined, server(call)?).cast_signed()))),
     ])
 }

@@ -4,6 +4,11 @@
 //! Evidence, best first: etcd's own span inside the SERVER span (3.7 and later) tells key and options; the apiserver's
 //! span around the call tells what it was for; the method alone leaves `range` and `txn`, which could be several.
 
+use std::cell::RefCell;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::columns::{Columns, NONE, ValueKind};
 use crate::join::Joined;
 use crate::join::span_kind::INTERNAL;
@@ -36,10 +41,63 @@ const BY_CALLER: [(&str, &str, &str); 10] = [
 const COMPACTION_KEY: &str = "compact_rev_key";
 const HEALTH_KEY: &str = "/health";
 
-/// The operation of one call: `row` is its outer span, `method` the RPC's name without its package.
-pub fn operation<'a>(joined: &Joined, row: u32, server: u32, method: &'a str) -> &'a str {
-    let inside = inner_span(joined, server).and_then(|row| by_inner_span(&joined.columns, row));
-    inside.or_else(|| by_caller(joined, row, method)).unwrap_or_else(|| by_method(method))
+/// Tells operations: names of attributes are looked up once.
+pub struct Operations<'a> {
+    joined: &'a Joined,
+    inner: Inner,
+    /// Names of a call and of the span around it → the operation.
+    known: RefCell<HashMap<(u32, u32), &'a str, RandomState>>,
+}
+
+/// Attributes of etcd's own spans.
+struct Inner {
+    range_begin: Option<u32>,
+    range_end: Option<u32>,
+    count_only: Option<u32>,
+    keys_only: Option<u32>,
+    compare_first_key: Option<u32>,
+    success_first_key: Option<u32>,
+    success_first_type: Option<u32>,
+}
+
+impl<'a> Operations<'a> {
+    /// Knows the names.
+    pub fn new(joined: &'a Joined) -> Self {
+        let key = |name: &str| joined.columns.keys.find(name.as_bytes());
+        let inner = Inner {
+            range_begin: key("range_begin"),
+            range_end: key("range_end"),
+            count_only: key("count_only"),
+            keys_only: key("keys_only"),
+            compare_first_key: key("compare_first_key"),
+            success_first_key: key("success_first_key"),
+            success_first_type: key("success_first_type"),
+        };
+        Self { joined, inner, known: RefCell::default() }
+    }
+
+    /// The operation of one call: `row` is its outer span.
+    pub fn of(&self, row: u32, server: u32) -> &'a str {
+        let c = &self.joined.columns;
+        let inside = inner_span(self.joined, server).and_then(|row| by_inner_span(c, row, &self.inner));
+        inside.unwrap_or_else(|| self.by_names(row))
+    }
+
+    /// By the names of the call and of the span around it: those are few.
+    fn by_names(&self, row: u32) -> &'a str {
+        let (joined, name) = (self.joined, &self.joined.columns.spans.name);
+        let above = joined.parent[row as usize];
+        let pair = (name[row as usize], if above == NONE { NONE } else { name[above as usize] });
+        self.known.borrow_mut().entry(pair).or_insert_with(|| {
+            let method = method_of(&joined.columns, row);
+            by_caller(joined, row, method).unwrap_or_else(|| by_method(method))
+        })
+    }
+}
+
+/// Service and method of a call, such as `KV/Txn`: `row` is its outer span.
+pub fn method_of(c: &Columns, row: u32) -> &str {
+    c.names.text(c.spans.name[row as usize]).trim_start_matches("etcdserverpb.")
 }
 
 fn by_method(method: &str) -> &str {
@@ -68,26 +126,28 @@ pub fn inner_span(joined: &Joined, server: u32) -> Option<usize> {
     rows.take(1).find(child)
 }
 
-fn by_inner_span(c: &Columns, row: usize) -> Option<&'static str> {
-    let text = |key: &str| c.span_text(row, c.keys.find(key.as_bytes())).unwrap_or_default();
-    let is = |key: &str| {
-        let found = c.keys.find(key.as_bytes()).and_then(|key| c.span_attributes.find(row, key));
-        found.is_some_and(|at| {
+fn by_inner_span(c: &Columns, row: usize, keys: &Inner) -> Option<&'static str> {
+    let text = |key| c.span_text(row, key).unwrap_or_default();
+    let is = |key: Option<u32>| {
+        key.and_then(|key| c.span_attributes.find(row, key)).is_some_and(|at| {
             c.span_attributes.kind[at] == ValueKind::Bool && c.span_attributes.value[at] != 0
         })
     };
-    let about = |key: &str| text("compare_first_key") == key || text("success_first_key") == key;
+    let about = |key: &str| text(keys.compare_first_key) == key || text(keys.success_first_key) == key;
     match c.names.text(c.spans.name[row]) {
-        "range" if text("range_begin").ends_with(HEALTH_KEY) => Some("health"),
-        "range" if text("range_begin") == COMPACTION_KEY => Some("compaction"),
-        "range" if is("count_only") => Some("count"),
-        "range" if is("keys_only") => Some("keys"),
-        "range" if text("range_end").is_empty() => Some("get"),
+        "range" if text(keys.range_begin).ends_with(HEALTH_KEY) => Some("health"),
+        "range" if text(keys.range_begin) == COMPACTION_KEY => Some("compaction"),
+        "range" if is(keys.count_only) => Some("count"),
+        "range" if is(keys.keys_only) => Some("keys"),
+        "range" if text(keys.range_end).is_empty() => Some("get"),
         "range" | "range_streaming" => Some("list"),
         "txn" if about(COMPACTION_KEY) => Some("compaction"),
-        "txn" if text("success_first_type") == "put" => Some("optimistic_put"),
-        "txn" if text("success_first_type") == "delete_range" => Some("optimistic_delete"),
-        "txn" if text("success_first_type") == "range" => Some("get"),
+        "txn" => match text(keys.success_first_type) {
+            "put" => Some("optimistic_put"),
+            "delete_range" => Some("optimistic_delete"),
+            "range" => Some("get"),
+            _ => None,
+        },
         _ => None,
     }
 }

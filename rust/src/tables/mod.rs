@@ -3,7 +3,7 @@
 pub mod call_counts;
 pub mod conflicts;
 pub mod etcd_calls;
-mod etcd_operations;
+pub mod etcd_operations;
 pub mod issues;
 pub mod syncs;
 pub mod trees;

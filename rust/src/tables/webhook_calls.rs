@@ -10,6 +10,7 @@ use crate::arrow;
 use crate::columns::{Columns, NONE, run};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
+use crate::join::span_kind::CLIENT;
 
 /// The span around a call, and what kind of webhook it is for.
 const AROUND: [(&str, &str); 2] =
@@ -35,7 +36,8 @@ fn calls(joined: &Joined) -> Vec<Call> {
         return Vec::new();
     }
     let mut http = vec![NONE; joined.parent.len()];
-    for &row in joined.forest.order.iter().filter(|&&row| names.is_http_call(c, row as usize)) {
+    let is_call = |&&row: &&u32| c.spans.kind[row as usize] == CLIENT && names.is_http_call(c, row as usize);
+    for &row in joined.forest.order.iter().filter(is_call) {
         let above = joined.parent[row as usize];
         if above != NONE && http[above as usize] == NONE {
             http[above as usize] = row;
@@ -48,7 +50,8 @@ fn calls(joined: &Joined) -> Vec<Call> {
         names.is_inner(c, around).then_some(Call { around, row, kind })
     };
     let mut calls: Vec<Call> = joined.forest.order.iter().filter_map(found).collect();
-    calls.sort_by_key(|call| (joined.start[call.row], c.spans.trace_id[call.row], c.spans.span_id[call.row]));
+    let id = |call: &Call| (&c.spans.trace_id[call.row], &c.spans.span_id[call.row]);
+    calls.sort_by(|a, b| joined.start[a.row].cmp(&joined.start[b.row]).then_with(|| id(a).cmp(&id(b))));
     calls
 }
 
@@ -66,20 +69,22 @@ fn timeout_ns(url: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// What went wrong with a span, in its own words: its status, its `error.type`, or the event that tells.
-fn error(c: &Columns, row: usize) -> Option<String> {
-    let message = c.text(c.spans.status_message[row]);
-    let failed = c.spans.status_code[row] == ERROR;
-    if failed && !message.is_empty() {
-        return Some(message.to_owned());
-    }
+/// Tells what went wrong with a span, in its own words: its status, its `error.type`, or the event that tells.
+fn errors(c: &Columns) -> impl Fn(usize) -> Option<String> {
     let key = |name: &str| c.keys.find(name.as_bytes());
-    let told = ["exception.message", "err"].map(key);
-    let event = run(&c.spans.events_end, row)
-        .rev()
-        .find_map(|event| told.iter().find_map(|&key| c.event_attributes.string(event, key)));
-    let text = event.or_else(|| c.span_attributes.string(row, key("error.type")));
-    text.map(|text| c.text(text).to_owned()).or_else(|| failed.then(|| "error".to_owned()))
+    let (told, kind) = (["exception.message", "err"].map(key), key("error.type"));
+    move |row| {
+        let message = c.text(c.spans.status_message[row]);
+        let failed = c.spans.status_code[row] == ERROR;
+        if failed && !message.is_empty() {
+            return Some(message.to_owned());
+        }
+        let event = run(&c.spans.events_end, row)
+            .rev()
+            .find_map(|event| told.iter().find_map(|&key| c.event_attributes.string(event, key)));
+        let text = event.or_else(|| c.span_attributes.string(row, kind));
+        text.map(|text| c.text(text).to_owned()).or_else(|| failed.then(|| "error".to_owned()))
+    }
 }
 
 /// The calls as a table.
@@ -96,7 +101,8 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let int = |call: &Call| status.iter().find_map(|&key| c.span_attributes.int(call.row, key));
     let timeout =
         |call: &Call| timeout_ns(url.iter().find_map(|&key| c.span_text(call.row, key)).unwrap_or_default());
-    let wrong = |call: &Call| error(c, call.row).or_else(|| error(c, call.around));
+    let error = errors(c);
+    let wrong = |call: &Call| error(call.row).or_else(|| error(call.around));
     let request = |call: &Call| Some(joined.requests.of_row[call.row]).filter(|&at| at != NONE);
     let length = |call: &Call| (joined.end[call.row] - joined.start[call.row]).max(0) as u64;
     let rows = || calls.iter().map(|call| call.row);
