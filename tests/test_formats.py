@@ -246,7 +246,17 @@ def test_names_that_lead_nowhere_are_the_system_s_errors(tmp_path):
         k8strace.read(io.StringIO("{}"))
 
 
-@pytest.mark.parametrize("blank", [b"", b" \r\n\t\n", gzip.compress(b"", mtime=0), zstandard.compress(b"")])
+@pytest.mark.parametrize(
+    "blank",
+    [
+        b"",
+        b" \r\n\t\n",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\r\n",
+        gzip.compress(b"", mtime=0),
+        zstandard.compress(b""),
+    ],
+)
 def test_nothing_is_zero_batches(blank):
     """An empty source is no error, and is reported."""
     spans = k8strace.read(blank)

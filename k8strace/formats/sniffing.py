@@ -13,6 +13,9 @@ from k8strace.formats.framing import CHECKSUM_BYTES, CHECKSUM_TAG, SPACE, ZEROS_
 HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
 
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8."""
+
 FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines", "parquet")
 """What `format=` takes besides "auto". "+gzip" or "+zstd" behind it, as in `Source.format`, is checked."""
 
@@ -26,7 +29,7 @@ _NO_END = 1 << 63
 
 def sniff(head: bytes, name: str) -> str:
     """The one format that fits, or "empty". Raises `FormatError` if none fits, or several."""
-    if len(head) < HEAD_BYTES and not head.strip(SPACE):
+    if len(head) < HEAD_BYTES and not head.removeprefix(BYTE_ORDER_MARK).strip(SPACE):
         return "empty"
     shown = _without_zero_ends(head)
     fitting = [base for base, fits in _RULES.items() if shown and fits(shown)]
