@@ -446,6 +446,7 @@ def test_grafanas_client_reads_the_answers(held):
     assert fits(links, [{"parent": str, "child": str, "callCount": int}])
 
 
+@pytest.mark.slow
 def test_a_reader_needs_the_token(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKEN)
@@ -461,6 +462,25 @@ def test_a_reader_needs_the_token(tmp_path):
                 services(b"", timeout=20)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
             assert services(b"", timeout=20, metadata=[("authorization", f"Bearer {TOKEN}")]) == b""
+
+
+@pytest.mark.slow
+def test_what_the_store_has_from_before_the_start_is_found(small, tmp_path):
+    """Each span once, though some of it is joined again at the start."""
+    with serving("--store", str(tmp_path)) as process:
+        send(process.address("grpc"), small)
+        process.stop()
+    spans = recorded(small)
+    (trace_id, *_) = expected(spans, lambda span: span["name"] == "Create etcd3", 1)
+    with serving(*READ, "--store", str(tmp_path)) as process:
+        api = Api(process.address("query"))
+        status, answer = api.get(f"/api/traces/{trace_id}")
+        assert status == 200
+        assert len(answer["data"][0]["spans"]) == sum(span["trace"] == trace_id for span in spans)
+        found = api.get("/api/traces", service="apiserver", limit=1_500, start=1, end=4 * 10**15)[1]["data"]
+    assert sorted(trace["traceID"] for trace in found) == sorted(
+        expected(spans, lambda span: span["service"] == "apiserver", 1_500)
+    )
 
 
 def test_beyond_this_machine_a_token_is_asked_for(capsys):

@@ -13,7 +13,7 @@ from k8strace.query.held import Provider
 from k8strace.requests import Requests, join
 from k8strace.spans import Spans
 
-__all__ = ["Stored"]
+__all__ = ["Behind", "Stored"]
 
 MOST_BYTES: Final = 64 << 20
 """About 200,000 spans, joined in half a second."""
@@ -82,3 +82,14 @@ class Stored:
                 break
             files.append(file)
         return files
+
+
+class Behind:
+    """What a provider has, and behind it populations that do not change. Traces may be in both."""
+
+    def __init__(self, provider: Provider, populations: Sequence[Requests]) -> None:
+        self._provider, self._behind = provider, tuple(populations)
+
+    def populations(self) -> Sequence[Requests]:
+        """The provider's first."""
+        return [*self._provider.populations(), *self._behind]

@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from k8strace.cli.exits import UsageError
 from k8strace.receiver.intake.identity import Identity, IdentityError, ServerTls, Tokens
@@ -20,6 +20,9 @@ from k8strace.receiver.serving import Places, Trust, Window
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
+
+if TYPE_CHECKING:
+    from k8strace.requests import Requests
 
 __all__ = [
     "backlog_of",
@@ -34,6 +37,12 @@ __all__ = [
 
 
 Made = TypeVar("Made")
+
+HOLD_SPANS: Final = 200_000
+"""Spans that are kept to be read, unless told otherwise, and as many of the store."""
+SPAN_BYTES: Final = 400
+ZSTD_SPAN_BYTES: Final = 65
+"""Of a span in the store."""
 
 OPTIONS: Final = {
     "request_bytes": "--max-request-bytes",
@@ -84,15 +93,31 @@ def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]
         return [], []
     from k8strace.query import Held
     from k8strace.query.jaeger import query_app, storage_handler
+    from k8strace.query.stored import Behind
     from k8strace.query.traces import Traces
 
-    held = Held() if asked.hold_spans is None else Held(asked.hold_spans)
-    traces, admits = Traces(held), _readers(asked).admits
+    spans = HOLD_SPANS if asked.hold_spans is None else asked.hold_spans
+    held = Held(spans)
+    traces, admits = Traces(Behind(held, _stored(asked, spans))), _readers(asked).admits
     windows = [
         Window("query", http, application=query_app(traces, admits)),
         Window("query-grpc", rpc, handlers=storage_handler(traces, admits) if rpc else ()),
     ]
     return windows, [held]
+
+
+def _stored(asked: argparse.Namespace, spans: int) -> Sequence[Requests]:
+    """What the store has from before the start, about so many spans of its newest files."""
+    from k8strace.query import Held
+    from k8strace.query.stored import Stored
+
+    if asked.store is None:
+        return []
+    size = spans * (ZSTD_SPAN_BYTES if asked.store_zstd else SPAN_BYTES)
+    files = Stored(
+        asked.store, Held(), most_bytes=size, taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver
+    )
+    return files.populations()
 
 
 def _readers(asked: argparse.Namespace) -> Identity:
