@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -131,6 +133,17 @@ def test_a_column_that_is_not_there_is_an_error(tmp_path):
         )
     with pytest.raises(k8strace.BudgetsError, match="needs a baseline"):
         k8strace.check(requests, budgets_of(tmp_path, '[[budget]]\nmetric="delta.p99"\nmax="+1%"'))
+
+
+@pytest.mark.parametrize("page", ["budgets", "scalability-test", "two-releases"])
+def test_the_budgets_of_the_how_tos_are_read_and_measured(tmp_path, page):
+    text = Path(f"docs/howto/{page}.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    budgets = budgets_of(tmp_path, textwrap.dedent("".join(blocks)))
+    now, before = (k8strace.attribute(k8strace.join(k8strace.read(each))) for each in (RECORDING, OLD))
+    checked = k8strace.check(now, budgets, before)
+    assert len(checked) == text.count("[[budget]]") > 1
+    assert all(each.value is not None for each in checked)
 
 
 # ---- CI ----

@@ -258,6 +258,31 @@ def test_mix_of_quantiles_is_that_of_dinardo_fortin_and_lemieux():
         assert parts[0] == mix
 
 
+def test_a_small_mix_moves_a_quantile_as_its_influence_function_says():
+    """
+    RIF: a share more of a cell moves the quantile q by (q's share - F_cell(q)) / f(q).
+
+    Two cells of exponential times, told by their distribution functions; nothing is drawn.
+    """
+    means, counts = np.array([1e6, 3e6]), ((50_000, 50_000), (49_000, 51_000))
+
+    def side(of: tuple[int, ...]) -> Population:
+        times = [-mean * np.log1p(-(np.arange(n) + 0.5) / n) for mean, n in zip(means, of, strict=True)]
+        return one_phase(np.concatenate(times).round(), cells=[(str(at),) for at in np.repeat([0, 1], of)])
+
+    before, after = (np.array(each) / sum(each) for each in counts)
+    middle = (before + after) / 2
+    found = quantile_parts(*(side(each) for each in counts))
+    for q, parts in zip(AT, found, strict=True):
+        low, high = 0.0, 1e9
+        for _ in range(200):
+            at = (low + high) / 2
+            low, high = (at, high) if middle @ -np.expm1(-at / means) < q else (low, at)
+        density = middle @ (np.exp(-at / means) / means)
+        expected = (after - before) @ (q + np.expm1(-at / means)) / density
+        assert parts[0] == pytest.approx(expected, rel=0.005, abs=1 / (100_000 * density))  # to a rank
+
+
 # ---- errors ----
 
 

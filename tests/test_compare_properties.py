@@ -1,4 +1,4 @@
-"""The laws of differences on populations drawn at random: as many as a second or two allow."""
+"""The laws of differences on populations drawn at random, and every figure of comparisons at a size for CI."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+import analysis
 import properties
 
 from k8strace.compare import mean
@@ -37,3 +39,19 @@ def test_a_nanosecond_too_much_breaks_one(monkeypatch, by):
     assert "all levels have one sum" in broken
     assert "the other way round is the opposite" in broken
     assert "nothing differs from itself" in broken
+
+
+@pytest.mark.slow
+def test_every_figure_meets_its_goal_at_a_small_size():
+    """`benchmarks/analysis.py` at a size for CI: what is far off shows."""
+    found = [*analysis.figures(np.random.default_rng(20261126), analysis.SMALL)]
+    assert len(found) > 50
+    assert [figure for figure in found if not figure.met] == []
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_million_requests_take_seconds():
+    """From fewer of them, with room for a noisy machine."""
+    for figure in analysis.speeds(np.random.default_rng(1), analysis.SMALL):
+        assert figure.met, figure
