@@ -236,6 +236,8 @@ class JoinedSpans:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def span_views(self, requests: Sequence[int], answers: _Answers) -> list[list[SpanView]]:
+        """The spans of these requests, of each in preorder. Raises IndexError, ValueError."""
     def explain_sync(self, sync: int, answers: _Answers) -> Explained:
         """The tree of one sync. Raises IndexError, ValueError."""
     def critical_within(

@@ -55,9 +55,10 @@ def number(page, selector):
     return int(page.locator(selector).first.get_attribute("value"))
 
 
-def violations(page):
-    """What axe finds."""
+def violations(page, *rules):
+    """What axe finds; of some rules only, if they are told."""
     if not AXE.exists():
         missing("K8STRACE_PAGE_TOOLS", "axe-core is not installed (cd page && npm ci)")
     page.evaluate(AXE.read_text())
-    return [(each["id"], each["nodes"][0]["html"]) for each in page.evaluate("axe.run()")["violations"]]
+    found = page.evaluate("rules => axe.run(rules.length ? {runOnly: rules} : {})", list(rules))["violations"]
+    return [(each["id"], each["nodes"][0]["html"]) for each in found]

@@ -143,10 +143,11 @@ def test_a_waterfall_is_walked_with_the_keyboard(browser, file, requests):
 
 @pytest.mark.slow
 def test_axe_finds_nothing(browser, file, requests):
-    for theme in ("light", "dark"):
-        hash_ = f"#r={requests.slowest(1)[0].trace_id}"
-        page = opened(browser, file, hash_, bypass_csp=True, color_scheme=theme)
-        assert browsing.violations(page) == []
+    hash_ = f"#r={requests.slowest(1)[0].trace_id}"
+    page = opened(browser, file, hash_, bypass_csp=True, color_scheme="light")
+    assert browsing.violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert browsing.violations(page, "color-contrast") == []  # all that a theme changes
 
 
 def hostile(number_of):

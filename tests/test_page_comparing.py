@@ -59,6 +59,7 @@ def test_both_populations_are_shown_and_two_requests_side_by_side(browser, file,
     page.get_by_role("button", name="side by side").first.click()
     page.get_by_role("tree").nth(1).wait_for()
     assert page.get_by_role("tree").count() == 2
+    assert page.locator("#request article h3 .badge").all_text_contents() == ["after", "before"]
     ids = page.locator("#request article code").all_text_contents()
     found = comparison.exemplars("mean", comparison.mean.summary[0])
     assert ids == [found[1].trace_id, found[0].trace_id]

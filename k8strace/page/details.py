@@ -28,23 +28,27 @@ def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_
     links]; times are from the request's start, those of events too.
     """
     joined = requests._joined
-    answers = joined.phase_table.answers
-    links = requests.spans.column("links")
-    found: dict[int, Any] = {}
-    repairs = _repairs_of(requests, rows := list(rows))
-    room = most_spans
-    texts = _Texts(names)
-    sizes, starts = joined.column("spans"), joined.column("start_unix_nano")
-    for row in rows:
-        if sizes[row] > room:
-            continue
-        room -= sizes[row]
-        views = joined.core.explain(row, answers).span
-        found[row] = {
+    shown = _fitting(requests, rows, most_spans)
+    links, starts = requests.spans.column("links"), joined.column("start_unix_nano")
+    repairs, texts = _repairs_of(requests, shown), _Texts(names)
+    trees = joined.core.span_views(shown, joined.phase_table.answers)
+    return {
+        row: {
             "spans": [_span(view, views[0], starts[row], links[view.row], texts) for view in views],
             "repairs": [_repair(each, names) for each in repairs.get(row, ())],
         }
-    return found
+        for row, views in zip(shown, trees, strict=True)
+    }
+
+
+def _fitting(requests: Requests, rows: Iterable[int], most_spans: int) -> list[int]:
+    """Those of the rows, in their order, that have room."""
+    sizes, shown = requests._joined.column("spans"), []
+    for row in rows:
+        if sizes[row] <= most_spans:
+            most_spans -= sizes[row]
+            shown.append(row)
+    return shown
 
 
 def _repairs_of(requests: Requests, rows: Sequence[int]) -> dict[int, list[dict[str, Any]]]:

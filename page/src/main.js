@@ -132,15 +132,15 @@ export function mount(root, data, { owns, trace, signal, populations }) {
     const shown = await Promise.all(wanted.map(place));
     if (key !== falls.key || signal?.aborted) return;
     const body = part("request");
-    const views = shown.map((each, at) => (each ? one(each.data, each.row, at) : { node: h("p", { class: "faint" }, `There is no request ${wanted[at]} here.`), fall: null }));
+    const views = shown.map((each, at) => (each ? one(each.data, each.row, at, populations?.names.find((name) => (name === populations.now) === (each.data === data))) : { node: h("p", { class: "faint" }, `There is no request ${wanted[at]} here.`), fall: null }));
     body.replaceChildren(h("div", { class: "pair" }, ...views.map((each) => each.node)));
     views.forEach(({ fall }, at) => { if (fall) { fall.show(at ? undefined : state.span, at ? undefined : state.z0, at ? undefined : state.z1); falls.draws.push(fall); } });
     sections();
   }
   const shut = { r: undefined, r2: undefined, span: undefined, z0: undefined, z1: undefined };
   const button = (/** @type {string} */ text, /** @type {State} */ change) => h("button", { type: "button", onclick: () => go(change) }, text);
-  /** @param {import("./data.js").Data} data @param {number} row @param {number} at 0, or 1 for the one beside it */
-  function one(data, row, at) {
+  /** @param {import("./data.js").Data} data @param {number} row @param {number} at 0, or 1 for the one beside it @param {string} [side] the population that it is of */
+  function one(data, row, at, side) {
     const fall = data.treeOf[row] < 0 ? null : waterfall(data, row, { span: (span) => at || keep({ span }), zoom: (z0, z1) => at || keep({ z0, z1 }) });
     const list = parts(data, phases(data, [row], "critical_path"), false);
     const link = (/** @type {string} */ word, /** @type {number} */ other) => h("button", { type: "button", class: "link", onclick: () => open(data, other) }, `${word} ${data.what(other)}`);
@@ -150,7 +150,7 @@ export function mount(root, data, { owns, trace, signal, populations }) {
       data.prelude[row] && `authentication before it ${duration(data.prelude[row] - 1)}`, data.asyncTail[row] && `cut after it ${duration(data.asyncTail[row])}`,
       !(data.flags[row] & 4) && `incomplete: ${data.text("incomplete_cause", row) ?? "unknown"}`].filter(Boolean);
     const node = h("article", { class: "falls" },
-      h("h3", {}, data.what(row), data.text("object_name", row) ? ` ${data.text("object_name", row)}` : ""),
+      h("h3", {}, side ? h("span", { class: "badge" }, side) : "", side ? " " : "", data.what(row), data.text("object_name", row) ? ` ${data.text("object_name", row)}` : ""),
       h("p", {}, time(data.wall[row]), ` · ${facts.join(" · ")} · `, h("code", {}, data.trace(row))),
       near.length ? h("p", { class: "tools" }, ...near) : "",
       h("div", { class: "tools" }, ...(at ? [button("close", { r2: undefined })] : [button("keep beside the next", { r2: state.r, span: undefined }), button("close", shut)])),

@@ -359,6 +359,17 @@ impl JoinedSpans {
         Ok(self.explained(attribute::explain(&self.joined, &self.signatures, &table, request)))
     }
 
+    /// The spans of these requests as people want to know them, of each in preorder.
+    fn span_views(&self, requests: Vec<usize>, answers: Answers) -> PyResult<Vec<Vec<SpanView>>> {
+        self.check(&requests)?;
+        let table = self.phase_table(answers)?;
+        let mut views = Vec::with_capacity(requests.len());
+        attribute::explain_each(&self.joined, &self.signatures, &table, &requests, |nodes, _| {
+            views.push(nodes.iter().map(|node| self.span(node.row)).collect());
+        });
+        Ok(views)
+    }
+
     /// The trees of these requests as columns of varints by name, and the names that they number.
     fn trees<'py>(
         &self,
