@@ -21,6 +21,7 @@ import time
 from multiprocessing.connection import Connection
 from urllib.parse import urlencode
 
+import psutil
 from workloads import generate
 
 import k8strace
@@ -31,6 +32,7 @@ from k8strace.receiver import Limits
 from k8strace.receiver.transports.http_server import HttpServer, Site
 
 TAKE_SPANS = 2_000
+WARM = 50
 EVER = {"start": 0, "end": 4 * 10**15, "limit": 20}
 OPERATIONS = ("Create etcd3", "Get", "List", "Update", "etcdserverpb.KV/Txn", "etcdserverpb.KV/Range")
 TAGS = ("http.request.method:POST", "http.method:GET", "rpc.grpc.status_code:0", "http.status_code:404")
@@ -48,10 +50,16 @@ def main() -> None:
     )
     server.start()
     port, held, takes = here.recv()
+    measure(port, WARM)  # what is made once for each take
+    served = psutil.Process(server.pid)
+    before = served.cpu_times()
     times, spans = measure(port, asked.searches)
+    after = served.cpu_times()
     server.terminate()
+    cpu_ms = 1e3 * (sum(after[:2]) - sum(before[:2])) / len(times)
     print(
-        f"{held:,} spans held in {takes:,} takes; {asked.searches} searches, answers of {spans / len(times):.0f} spans"
+        f"{held:,} spans held in {takes:,} takes; {asked.searches} searches, "
+        f"answers of {spans / len(times):.0f} spans, {cpu_ms:.1f} ms of processor time each"
     )
     for kind, several in sorted(times_by_kind(times).items()):
         p50, p95, worst = quantiles(several)
