@@ -114,7 +114,7 @@ impl DecodeError {
     }
 }
 
-/// Can so much memory be had? Asked before large work, since a vector that cannot grow ends the process.
+/// Whether this much memory is available. Checked before large work, since a vector that cannot grow ends the process.
 ///
 /// Errors: [`ErrorKind::Memory`].
 pub fn room_for(bytes: u64, what: &str) -> Result<()> {

@@ -29,7 +29,7 @@ mod screen;
 /// Columns → tables that other libraries read.
 mod arrow;
 
-/// Columns → the traces that somebody looks for.
+/// Columns → the traces that match a search.
 mod search;
 
 /// Columns → call trees and requests.

@@ -1,4 +1,4 @@
-//! Which traces somebody looks for, over the columns of many takes of a stream. A span fits as Jaeger's stores say:
+//! Search for traces, over the columns of many takes of a stream. A span fits as Jaeger's stores say:
 //! all conditions by the same span.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +121,7 @@ impl<'a> Query<'a> {
 /// A trace with the latest start of its spans that fit.
 type Latest = (u64, [u8; 16]);
 
-/// The traces with a span that fits, the one with the latest such span first; at most so many.
+/// The traces with a span that fits, the one with the latest such span first; at most N.
 ///
 /// Takes come latest first, and the last ones are not looked at once they are too old to matter:
 ///

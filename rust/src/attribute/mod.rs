@@ -474,7 +474,7 @@ pub struct Walker<'a> {
     below: Vec<u16>,
     /// Node → start, before clipping.
     pub start: Vec<i64>,
-    /// Node → end, before clipping; its start where nobody waits for it.
+    /// Node → end, before clipping; its start where no span waits for it.
     pub end: Vec<i64>,
     /// Node → span id.
     pub id: Vec<u64>,
@@ -591,7 +591,7 @@ impl<'a> Walker<'a> {
         self.labels.end.iter_mut().for_each(|end| *end += 1);
     }
 
-    /// A CONSUMER below a PRODUCER: nobody waits for it, so it counts for nothing, and so does all below it.
+    /// A CONSUMER below a PRODUCER: no span waits for it, so neither it nor anything below it counts.
     #[inline]
     fn is_detached(&self, row: usize, is_root: bool) -> bool {
         let kind = &self.joined.columns.spans.kind;

@@ -60,7 +60,7 @@ impl TextRef {
         Self(bits)
     }
 
-    /// A run of the same length that starts so much later, within the largest arena.
+    /// A run of the same length that starts this much later, within the largest arena.
     #[inline(always)]
     pub fn later(self, by: usize) -> Self {
         Self(self.0.wrapping_add((by as u64) << LEN_BITS))

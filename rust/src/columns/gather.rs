@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Room for so many rows of a table, if they are like its others.
+    /// Reserves room for this many rows of a table, if they are like its others.
     pub fn add(&mut self, c: &Columns, rows: usize) {
         let share = |whole: usize| (whole * rows).div_ceil(c.len().max(1));
         self.spans += rows;

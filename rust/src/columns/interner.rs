@@ -84,7 +84,7 @@ impl Interner {
         self.find(bytes).unwrap_or_else(|| self.insert(bytes))
     }
 
-    /// Takes memory for so many strings at once.
+    /// Reserves memory for this many strings at once.
     pub fn reserve(&mut self, strings: usize) {
         const TYPICAL_LEN: usize = 24;
         self.text.reserve(strings * TYPICAL_LEN);

@@ -347,7 +347,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Empty columns with room for what so many wire bytes usually hold, and then some.
+    /// Empty columns with some more room than this many wire bytes usually need.
     pub fn with_room_for(wire_bytes: usize) -> Self {
         const STRINGS: usize = 64;
         let (spans, events) = (wire_bytes / 224, wire_bytes / 224);

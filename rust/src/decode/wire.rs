@@ -218,7 +218,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Skips the payload of a field that nobody asked for; `depth` is how many messages it is already inside.
+    /// Skips the payload of a field that is not needed; `depth` is how many messages it is already inside.
     #[inline]
     pub fn skip(&mut self, field: u32, wire_type: WireType, depth: u32) -> Result<()> {
         match wire_type {

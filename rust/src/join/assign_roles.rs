@@ -54,7 +54,7 @@ fn called_by_requests(b: &Builder<'_>) -> Vec<u32> {
 fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool) -> Role {
     let inner = c.spans.kind[top] == INTERNAL && names.in_apiserver(c, top);
     match missing {
-        // Its sync is over, and was let go, or lies before the recording: probes go on for as long as the pod lives.
+        // Its sync is over, and was released, or lies before the recording: probes go on for as long as the pod lives.
         true if names.is_probe(c, top) => Role::Sync,
         true if inner => Role::RootMissing,
         true => Role::Orphan,

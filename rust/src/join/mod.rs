@@ -79,7 +79,7 @@ pub struct Joined {
     pub background: Vec<u32>,
     /// How many distinct traces there are.
     pub traces: u32,
-    /// Traces that are not whole because they had to be given out early.
+    /// Traces that are not whole because they had to be emitted early.
     pub evicted: TraceIds,
     /// Which services are API servers.
     pub apiservers: Apiservers,
@@ -93,7 +93,7 @@ pub type TraceIds = hashbrown::HashSet<[u8; 16], foldhash::fast::RandomState>;
 pub struct Context<'a> {
     /// Calls between processes in other parts.
     pub clocks: clock::Known<'a>,
-    /// Traces that are not whole because they had to be given out early.
+    /// Traces that are not whole because they had to be emitted early.
     pub evicted: TraceIds,
     /// Which services are API servers, as far as other parts tell.
     pub apiservers: Apiservers,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::columns::Columns;
 use crate::join::request_info::{self, RequestInfo};
 
-/// Attribute keys, the newer name first. A key that nobody sent has no number.
+/// Attribute keys, the newer name first. A key that was not sent has no number.
 pub struct Keys {
     pub(super) method: [Option<u32>; 2],
     pub(super) target: Option<u32>,

@@ -8,7 +8,7 @@ pub fn saturated(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(LATEST).min(LATEST)
 }
 
-/// Recordings whose times were moved to begin at 0 are believed for so long, in ns: a day.
+/// Times of recordings that were shifted to begin at 0 are valid up to this, in ns: a day.
 const RELATIVE: u64 = 86_400_000_000_000;
 
 /// What is wrong with a start and an end, in ns since the epoch: 0 stands for a time that was not set, unless the other

@@ -14,7 +14,7 @@ use crate::stream::{Settings, Stream, Taken};
 /// Joined spans, the spans themselves, revisions of the requests, and (trace id, span id, revision) of what they replace.
 type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<(String, String, u32)>);
 
-/// Spans that come for ever. Threads take turns.
+/// An endless series of spans. Threads take turns.
 #[pyclass(frozen, module = "k8strace._core")]
 struct SpanStream(Mutex<Stream>);
 
@@ -62,7 +62,7 @@ impl SpanStream {
         py.detach(|| self.lock().counts())
     }
 
-    /// (role, is a use, spans), in the ledger's order, over all that was given out.
+    /// (role, is a use, spans), in the ledger's order, over all that was emitted.
     fn ledger(&self, py: Python<'_>) -> Vec<(&'static str, bool, u64)> {
         let counts = py.detach(|| self.lock().ledger());
         let rows = Role::NAMES.iter().zip(counts).enumerate();

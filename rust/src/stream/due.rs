@@ -1,4 +1,4 @@
-//! Which traces are given out: those that are finished, and groups that are idle.
+//! Which traces are emitted: those that are finished, and groups that are idle.
 
 use crate::stream::dependencies::Seen;
 use crate::stream::inspect::{Look, Looking};
@@ -8,7 +8,7 @@ use crate::stream::{Stream, Taken};
 /// Slots of groups to which no span came for the window.
 #[derive(Default)]
 pub struct Idle {
-    /// Of those in which something changed since they were given out.
+    /// Of those in which something changed since they were emitted.
     pub changed: Vec<u32>,
     /// Of the others.
     pub unchanged: Vec<u32>,
@@ -32,7 +32,7 @@ impl Stream {
         self.give_out(finished, idle, false)
     }
 
-    /// Gives out everything that was not given out, and lets all go.
+    /// Emits everything that was not emitted, and releases all.
     pub fn flush(&mut self) -> Taken {
         self.look_at_touched();
         let all = self.idle_groups(Some(self.now));
@@ -67,7 +67,7 @@ impl Stream {
         looking.look(&self.store, trace.spans.all(), trace.linked, self.clocks.moved())
     }
 
-    /// All groups that got no span after `idle_since`, in which something changed since they were given out; the others.
+    /// All groups that got no span after `idle_since`, in which something changed since they were emitted; the others.
     pub(super) fn idle_groups(&mut self, idle_since: Option<u64>) -> Idle {
         let mut idle = Idle::default();
         let Some(idle_since) = idle_since else { return idle };

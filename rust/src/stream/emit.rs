@@ -10,12 +10,12 @@ use crate::stream::store::Chosen;
 use crate::stream::traces::Given;
 use crate::stream::{Stream, Taken};
 
-/// Texts of a table are held by what is given out if at least one in so many of its rows is.
+/// An emitted take holds the texts of a table if at least one in this many of its rows is emitted.
 const LOOSE: usize = 4;
 
 impl Stream {
-    /// Joins what is finished, what was evicted, and those idle groups in which something changed since they were given
-    /// out. All but the finished ones are let go.
+    /// Joins what is finished, what was evicted, and those idle groups in which something changed since they were emitted.
+    /// All but the finished ones are released.
     pub(super) fn give_out(&mut self, finished: Vec<u32>, idle: Idle, all: bool) -> Taken {
         let evicted: Vec<u32> = self.evicted.drain(..).collect();
         let evicted_ids: TraceIds = evicted.iter().map(|&slot| self.traces.at(slot).id).collect();
@@ -77,7 +77,7 @@ impl Stream {
         (columns, spans.into_iter().map(|span| span.label).collect())
     }
 
-    /// Marks the traces that were given out before a clock was known to be moved. Returns those that are not going.
+    /// Marks the traces that were emitted before a clock was known to be moved. Returns those that are not going.
     pub(super) fn mark_moved(&mut self) -> Vec<u32> {
         let was_given = |slot: &u32| {
             let trace = self.traces.at(*slot);
@@ -91,7 +91,7 @@ impl Stream {
         moved
     }
 
-    /// Notes what is given out, and finds out what it replaces.
+    /// Notes what is emitted, and finds out what it replaces.
     pub(super) fn note(&mut self, joined: Joined, going: &[u32], places: &[u32]) -> Taken {
         let c = Arc::clone(&joined.columns);
         let mut given = vec![Given::default(); going.len()];

@@ -1,7 +1,7 @@
 //! What calls say of the clocks, kept beyond the spans they were read from.
 //!
-//! Calls in traces that are held and were given out are kept one by one, since the trace can be given out again. Those
-//! of traces that were let go are summed up in hulls: a few dozen numbers for each pair of processes, for ever.
+//! Calls in traces that are held and were emitted are kept one by one, since the trace can be emitted again. Those
+//! of traces that were released are summed up in hulls: a few dozen numbers for each pair of processes.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -17,7 +17,7 @@ const PROCESS_PAIRS: usize = 10_000;
 /// Pairs of processes, as keys, the caller first.
 pub type Pairs = HashSet<(u64, u64), RandomState>;
 
-/// One call of a trace that was given out.
+/// One call of a trace that was emitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pair: (u64, u64),
@@ -31,7 +31,7 @@ type Sums = [Evidence; 2];
 /// All that is known of clocks.
 #[derive(Default)]
 pub struct Clocks {
-    /// Of traces that were let go.
+    /// Of traces that were released.
     past: Sums,
     /// Of those that are held too, unless one of them changed.
     all: Option<Sums>,
@@ -102,7 +102,7 @@ impl Clocks {
         more
     }
 
-    /// Sums up for good what a trace said that is let go.
+    /// Sums up for good what a trace said that is released.
     pub fn let_go(&mut self, calls: &[Call]) {
         calls.iter().for_each(|call| add(&mut self.past, call));
     }

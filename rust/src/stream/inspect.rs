@@ -84,7 +84,7 @@ fn is_filter(span: &Held) -> bool {
     span.is(fact::AUTHENTICATION) && span.parent == 0
 }
 
-/// Among so many spans one is found by looking at all of them.
+/// Up to this many spans, one is found by comparing with all of them.
 const FEW: usize = 16;
 
 /// The spans of a trace, found by id.

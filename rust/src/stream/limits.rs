@@ -32,7 +32,7 @@ impl Stream {
         over.into_iter().find(|(_, is_over)| *is_over).map(|(reason, _)| reason)
     }
 
-    /// Gives a trace out next as it is, and lets it go; what was given out and did not change is only let go.
+    /// Emits a trace next as it is, and releases it; what was emitted and did not change is only released.
     pub(super) fn evict(&mut self, slot: u32, reason: Reason) {
         let trace = self.traces.at(slot);
         self.waiting = (self.waiting.0 + trace.spans.all().len(), self.waiting.1 + trace.bytes);
@@ -41,7 +41,7 @@ impl Stream {
         self.evicted.push_back(slot);
     }
 
-    /// Frees slots. What was never given out is lost.
+    /// Frees slots. What was never emitted is lost.
     pub(super) fn let_go(&mut self, slots: Vec<u32>) {
         if slots.is_empty() {
             return;

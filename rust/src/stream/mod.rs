@@ -1,8 +1,8 @@
-//! Spans that come for ever → requests, each as soon as it is whole, in bounded memory.
+//! An endless series of spans → requests, each as soon as it is whole, in bounded memory.
 //!
 //! ```text
 //! feed   decoded tables ─ held by trace ─┐
-//! take                                   └─ finished? idle? too old? ─ gather ─ join ─ given out ─ let go when idle
+//! take                                   └─ finished? idle? too old? ─ gather ─ join ─ emitted ─ released when idle
 //! ```
 //!
 //! There is no second way to join: what is due is gathered into a table of its own, and joined like any other. So that
@@ -42,9 +42,9 @@ use traces::{Reason, Traces};
 /// Limits. Times in ns of the caller's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// A trace to which no span came for so long is given out, and let go.
+    /// A trace that receives no span for this long is emitted and released.
     pub window_ns: u64,
-    /// So long after its first span it is given out and let go even if spans still come.
+    /// This long after its first span it is emitted and released, even if spans still arrive.
     pub max_age_ns: u64,
     /// Spans held at most.
     pub max_spans: usize,
@@ -56,13 +56,13 @@ pub struct Settings {
     pub max_bytes: u64,
 }
 
-/// What `take` gives out.
+/// What `take` returns.
 pub struct Taken {
     /// The traces that are due, joined.
     pub joined: Joined,
-    /// Request → how often its trace was given out before.
+    /// Request → how often its trace was emitted before.
     pub revision: Vec<u32>,
-    /// Requests given out earlier that do not hold any more: trace id, span id, revision.
+    /// Requests emitted earlier that are no longer valid: trace id, span id, revision.
     pub replaced: Vec<([u8; 16], [u8; 8], u32)>,
 }
 
@@ -87,13 +87,13 @@ pub struct Stream {
     clocks: Clocks,
     apiservers: Apiservers,
     counts: Counts,
-    /// Role → spans, as given out last.
+    /// Role → spans, as emitted last.
     roles: [u64; Role::NAMES.len()],
     /// Spans without a usable id.
     without_id: Vec<Held>,
     /// Traces to look at.
     touched: Vec<u32>,
-    /// Traces that are given out next, oldest first, and what is held for them: spans, bytes.
+    /// Traces that are emitted next, oldest first, and what is held for them: spans, bytes.
     evicted: VecDeque<u32>,
     waiting: (usize, u64),
     bytes: u64,
@@ -254,7 +254,7 @@ impl Stream {
         plain.into_iter().map(|(name, count)| (name.to_owned(), count)).chain(evicted).collect()
     }
 
-    /// Role → spans of all that was given out, each trace as it was given out last; repeats are duplicates.
+    /// Role → spans of all that was emitted, each trace as it was emitted last; repeats are duplicates.
     pub fn ledger(&self) -> [u64; Role::NAMES.len()] {
         let mut ledger = self.roles;
         ledger[Role::Duplicate as usize] += self.counts.repeats;

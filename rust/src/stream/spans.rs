@@ -8,10 +8,10 @@ use crate::columns::Columns;
 use crate::join::duplicates;
 use crate::stream::store::{Held, Store};
 
-/// Among so many spans a repeat is found by looking at all of them.
+/// Up to this many spans, a repeat is found by comparing with all of them.
 const FEW: usize = 32;
 
-/// Repeats of one span among so many of equal ids and times are found; there are more only when somebody makes them.
+/// Repeats are searched among at most this many spans of equal ids and times; only forged input has more.
 const VARIANTS: usize = 8;
 
 /// See the room.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! table 1   ●──●  ·  ●        ● held by its trace
-//! table 2   ·  ●  ·  ·        · let go, or a repeat
-//!              └─ mostly let go: what is left is gathered into a table of its own
+//! table 2   ·  ●  ·  ·        · released, or a repeat
+//!              └─ mostly released: what is left is gathered into a table of its own
 //! ```
 
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub mod fact {
 /// So many rows may be dead before it is worth a thought.
 const SMALL: usize = 4096;
 
-/// So many tables may be open whatever they hold, and one more for each so many held spans.
+/// Tables that may be open in any case, and held spans for each further one.
 const MANY: usize = 64;
 const FEW_ROWS: usize = 128;
 
-/// Rows are many if they are one in so many of their table.
+/// Rows are many if they are at least one in this many of their table.
 const DENSE: usize = 8;
 
 struct Segment {

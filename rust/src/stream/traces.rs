@@ -11,7 +11,7 @@ use crate::stream::order::Order;
 use crate::stream::spans::Spans;
 use crate::stream::store::Held;
 
-/// Why a trace is given out before it is whole.
+/// Why a trace is emitted before it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
@@ -32,7 +32,7 @@ impl Reason {
     pub const NAMES: [&'static str; 5] = ["age", "trace_spans", "spans", "traces", "bytes"];
 }
 
-/// What was given out of a trace that is still held.
+/// What was emitted of a trace that is still held.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// Span ids of its requests.
@@ -56,23 +56,23 @@ pub struct Trace {
     pub born: u64,
     /// When its last span came.
     pub active: u64,
-    /// How often it was given out.
+    /// How often it was emitted.
     pub revision: u32,
-    /// What was given out last.
+    /// What was emitted last.
     pub given: Option<Given>,
     /// Spans looked at so far to see whether it is finished.
     pub looked: u64,
     /// A span came since that was last asked.
     pub touched: bool,
-    /// A span came since it was last given out, or something else that changes its result.
+    /// A span came since it was last emitted, or something else that changes its result.
     pub changed: bool,
     /// It has a link to another trace, or another one has a link to it.
     pub linked: bool,
     /// Where it can meet the other half of a split request: process, instant.
     pub halves: Vec<(u64, i64)>,
-    /// It is given out next, and no span is added any more.
+    /// It is emitted next, and no span is added any more.
     pub evicted: bool,
-    /// It is among those given out now.
+    /// It is among those emitted now.
     pub going: bool,
     /// The round in which its group was asked for.
     pub round: u64,
@@ -119,7 +119,7 @@ impl Traces {
         (0..self.slots.len() as u32).filter(|&slot| self.slots[slot as usize].is_some())
     }
 
-    /// The calls of all traces that were given out, but of those that are given out now.
+    /// The calls of all traces that were emitted, but of those that are emitted now.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         let staying = self.slots.iter().flatten().filter(|trace| !trace.going);
         staying.filter_map(|trace| trace.given.as_ref()).flat_map(|given| &given.calls)

@@ -1,4 +1,4 @@
-//! Updates that had to be tried again, because somebody else had written the object in between.
+//! Updates that had to be tried again, because another client had written the object in between.
 //!
 //! ```text
 //! GuaranteedUpdate etcd3  |=======================================|

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Times are integer nanoseconds, intervals half-open: spans that touch do not overlap, and an empty
-//! interval owns nothing and stands in nobody's way. Nothing here recurses, so depth costs only memory.
+//! interval owns nothing and blocks nothing. Nothing here recurses, so depth costs only memory.
 //! With n spans and c cuts: `load` is O(n), `critical_path` and `self_time` are O(n log n),
 //! `active_share` is O((n + c) log n), whatever the shape of the tree. Scratch is kept between requests.
 
@@ -83,7 +83,7 @@ impl Sweep {
             let (from, to) = match self.spans.get(parent as usize) {
                 _ if node == 0 => (start, end.max(start)),
                 Some(above) => (above.start, above.end),
-                None => (0, 0), // not a tree: an empty span harms nobody
+                None => (0, 0), // not a tree: an empty span does no harm
             };
             let start = start.max(from).min(to);
             self.spans.push(Span { start, end: end.min(to).max(start), id, parent });

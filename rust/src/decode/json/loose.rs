@@ -211,7 +211,7 @@ impl<'de, T: Object + Default, F: FnMut(T)> Visitor<'de> for Each<T, F> {
     }
 }
 
-/// An id of so many bytes: hex, with the zeros before it that its writer left out. What is no such number is hashed,
+/// An id of this many bytes: hex, with the zeros before it that its writer left out. What is no such number is hashed,
 /// always to the same id; an empty text is no id.
 pub(super) fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.is_empty() {
