@@ -35,7 +35,7 @@ _TAIL_BYTES = len(CHECKSUM_TAG) + CHECKSUM_BYTES
 _FRAME_HEADER_BYTES = 4
 _FIELD_1 = 0x0A
 ZEROS_BYTES: Final = 16
-"""So many zeros are no empty requests in a row, but what a file system made of a lost end."""
+"""This many zeros are not a row of empty requests, but an end that the file system lost."""
 _VARINT_BYTES = 10
 _PAST_ANY_DATA = 1 << 62
 
@@ -167,7 +167,7 @@ PIECES: Final[dict[str, Callable[[Content], Iterator[Piece | Run]]]] = {
 
 
 def _whole_fields(request: Slice) -> int:
-    """Where the last whole ResourceSpans of a cut request ends. Other errors are the decoder's to find."""
+    """Where the last whole ResourceSpans of a cut request ends. The decoder finds other errors."""
     at = 0
     while at < len(request):
         if request[at] != _FIELD_1:

@@ -33,13 +33,13 @@ QUEUE_BYTES: Final = 64 << 20
 """Accepted batches that wait for the worker, in bytes. Those of a second or two at full speed."""
 
 RESUME_TAKE_BATCHES: Final = 1_000
-"""How often requests are handed on while stored batches are read back."""
+"""How often requests are passed on while stored batches are read back."""
 
 TAKE_INTERVAL_NS: Final = 500_000_000
-"""How often finished requests are handed on, in ns."""
+"""How often finished requests are passed on, in ns."""
 
 Listener = Callable[[Requests], object]
-"""Is given the requests of every take that has any. Called in the worker's thread; must not keep it long."""
+"""Called with the requests of every take that has any, in the worker's thread; it must return soon."""
 
 
 class SpanStream(Protocol):
@@ -272,7 +272,7 @@ class Pipeline:
         return self._stream_counts
 
     def readings(self) -> list[Reading]:
-        """What metrics are told of it."""
+        """What metrics report about it."""
 
         def count(field: str) -> Callable[[], Values]:
             return one(lambda: getattr(self.counts, field))
@@ -325,7 +325,7 @@ class Pipeline:
             self._report(f"the worker failed, nothing is accepted any more: {_told(error)}")
 
     def _resume(self) -> None:
-        """Takes now and then: what is evicted and not taken is lost."""
+        """Takes regularly: what is evicted and not taken is lost."""
         try:
             recent: set[str] = set()
             for number, (batch, is_recent) in enumerate(self._backlog, 1):
@@ -367,7 +367,7 @@ class Pipeline:
                 return self._hand_on(self._stream.flush(), self._listeners)
 
     def _next(self, due: int) -> tuple[list[Waiting], bool]:
-        """What waits, and whether it is all that will ever come. Waits for either until the next take is due."""
+        """Waiting batches, and whether no more will come. Waits for either until the next take is due."""
         with self._changed:
             wait_s = max(due - self._clock(), 0) / 1e9
             self._changed.wait_for(lambda: self._queue or self._over(), timeout=min(wait_s, 1.0))
@@ -376,7 +376,7 @@ class Pipeline:
             return batches, self._over()
 
     def _over(self) -> bool:
-        """Draining, and nothing waits or is still being made safe."""
+        """Draining, and no batch waits or is still being stored."""
         return self._draining and not self._queue and not self._accepting
 
     def _feed(self, batch: Waiting) -> None:

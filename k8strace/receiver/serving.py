@@ -312,7 +312,7 @@ class Receiver:
         return [*self._grpc, self.http, *self._windows, *self._grpc_windows.values()]
 
     def start(self) -> None:
-        """Joins the backlog, and takes requests from then on. Meanwhile it says that it is not ready."""
+        """Joins the backlog, then accepts requests. Until then it is not ready."""
         self.status.start()
         self.pipeline.wait_resumed()
         for server in self._servers:
@@ -363,7 +363,7 @@ class Receiver:
 
     @property
     def in_flight_bytes(self) -> int:
-        """Of requests that are being worked on."""
+        """Bytes of requests being worked on."""
         return self._intakes[0].budget.used_bytes
 
     def _observe(self, requests: Requests) -> None:

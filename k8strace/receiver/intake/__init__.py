@@ -1,1 +1,1 @@
-"""A request from the wire: who sends it, how much of it is taken, and what is answered."""
+"""One request from the wire: its sender, how much of it is accepted, and the answer."""

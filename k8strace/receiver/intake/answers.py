@@ -55,7 +55,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a request. Spans accepted and rejected add up to the spans in it, if it was taken."""
+    """The outcome of a request. Accepted and rejected spans add up to the spans in it, if it was accepted."""
 
     outcome: Outcome
     reason: str = ""

@@ -47,7 +47,7 @@ class Secret:
         self._digest = hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
     def matches(self, sent: bytes) -> bool:
-        """Is this the text? It takes the same time, however alike they are."""
+        """Whether this is the text, compared in constant time."""
         return hmac.compare_digest(self._digest, hashlib.sha256(sent).digest())
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class Secret:
 
 
 class _Watched(Generic[T]):
-    """What a reader makes of some files; read again when one of them is another than last time."""
+    """What a reader makes of some files; read again when one of them changed."""
 
     def __init__(self, paths: Iterable[Path], read: Callable[[], T]) -> None:
         self._paths = tuple(paths)
@@ -77,7 +77,7 @@ class _Watched(Generic[T]):
         return tuple(_state(path) for path in self._paths)
 
     def value(self) -> T:
-        """The value of the files as they are now; whatever the reader raises when they are broken now."""
+        """The value of the current files. Raises what the reader raises if they are broken."""
         state = self._look()
         with self._lock:
             if state != self._state:
@@ -191,14 +191,14 @@ def _bearer(authorization: str | bytes | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who may send. What is None is not asked for; what is asked for must all be there."""
+    """Who may send. None means not required; everything required must be present."""
 
     tokens: Tokens | None = None
     client_names: frozenset[str] | None = None
     """Names that a client's certificate may have: one of its subject alternative names, or its common name."""
 
     def admits(self, authorization: str | bytes | None, names: Collection[str] = ()) -> bool:
-        """May who sent this header and has this certificate send spans?"""
+        """Whether the sender of this header and certificate may send spans."""
         by_token = self.tokens is None or self.tokens.accept(authorization)
         by_name = self.client_names is None or not self.client_names.isdisjoint(names)
         return by_token and by_name

@@ -1,4 +1,4 @@
-"""How much the receiver takes: every limit as a named setting, and counters for what was over one."""
+"""The receiver's limits, each a named setting, and counters for what exceeded one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 
 DEEPEST_VALUE: Final = 32
-"""Deeper values in key-value lists would be more than the hundred messages that protobuf's parsers follow."""
+"""Deeper values in key-value lists would exceed the depth of 100 messages of protobuf's parsers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

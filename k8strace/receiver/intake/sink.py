@@ -24,7 +24,7 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch. Spans accepted and rejected add up to the spans sent."""
+    """The outcome of a batch. Accepted and rejected spans add up to the spans sent."""
 
     accepted: int
     rejected: int = 0

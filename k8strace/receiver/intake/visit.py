@@ -54,14 +54,14 @@ def refusal(outcome: Outcome, reason: str, message: str, *, field: str = "") -> 
 
 
 def not_now(reason: str, message: str, retry_after_s: float = RETRY_S) -> RefusedError:
-    """Tells a sender to send the same again: what is on our side full is 429 to HTTP, what is broken 503."""
+    """Tells a sender to send the same again: over HTTP 429 if the receiver is full, 503 if it is broken."""
     full = reason in ("budget", "busy", "queue")
     outcome = Outcome.OVERLOADED if full else Outcome.UNAVAILABLE
     return RefusedError(Verdict(outcome, reason, message, retry_after_s=retry_after_s))
 
 
 def not_in_time() -> RefusedError:
-    """Tells a slow sender the same: the network may be slow, or this machine, and the data is as good as any."""
+    """Tells a slow sender the same: the network or this machine may be slow, and the data is valid."""
     message = "the request took too long to arrive"
     return RefusedError(Verdict(Outcome.SLOW, "slow", message, retry_after_s=RETRY_S))
 
@@ -249,13 +249,13 @@ class Visit:
     # ---- while it is read ----
 
     def receive(self, size: int) -> None:
-        """So many more bytes of the body came, or are about to."""
+        """Counts bytes of the body that arrived, or are about to."""
         self._received += size
         self.expect(self._received)
         self.charge(size)
 
     def charge(self, size: int) -> None:
-        """So many bytes are about to be held."""
+        """Counts bytes that are about to be held."""
         if not self._intake.budget.charge(size):
             raise not_now("budget", "too many bytes are being worked on")
         self._charged += size
@@ -363,7 +363,7 @@ def _malformed(error: DecodeError) -> RefusedError:
 
 
 def _partial(spans: int, rejected: dict[str, int], cut: dict[str, int]) -> str:
-    """What a sender should know of spans that were rejected, and of what was cut from others."""
+    """The message to a sender about spans that were rejected, and about what was cut from others."""
     parts = {reason: count for reason, count in cut.items() if reason not in rejected}
     texts = []
     if rejected:

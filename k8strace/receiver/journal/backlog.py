@@ -25,7 +25,7 @@ from k8strace.receiver.journal.storage import OsStorage, Storage, Stored
 __all__ = ["StoredBatch", "backlog"]
 
 MARGIN_S: Final = 10.0
-"""What was joined may be behind what was stored, and names of segments know whole seconds only."""
+"""The join may be behind the store, and names of segments have whole seconds only."""
 
 
 class StoredBatch(NamedTuple):

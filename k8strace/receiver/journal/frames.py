@@ -41,7 +41,7 @@ _TAIL_BYTES: Final = len(CHECKSUM_TAG) + CHECKSUM_BYTES
 _GROUP_HEADER_BYTES: Final = len(GROUP_MARK) + _SIZE_BYTES + CHECKSUM_BYTES
 _GROUP_LIMIT_BYTES: Final = 2 * MESSAGE_LIMIT_BYTES
 _SEARCH = 4
-"""How many times over the rest of a damaged segment is looked at, whatever a sender wrote into it."""
+"""How often the rest of a damaged segment is scanned at most, whatever a sender wrote into it."""
 
 Sealed = tuple[bytes, bytes, bytes]
 """One frame: size, request, trailer with checksum. Not joined, since a group is joined as a whole."""
@@ -143,7 +143,7 @@ def walk(content: bytes, layout: Layout, *, batches: bool = True) -> Iterator[Pi
 
 
 def _next_whole(content: bytes, at: int, layout: Layout) -> int | None:
-    """Where the next whole piece behind `at` begins, else the end; None if it is too dear to find out."""
+    """Where the next whole piece after `at` begins, else the end; None if the search costs too much."""
     allowance = _SEARCH * (len(content) - at)
     for place in layout.candidates(content, at):
         try:
@@ -249,7 +249,7 @@ class Zstd:
         return tuple(batch for piece in pieces for batch in piece.batches)
 
     def _inflate(self, packed: bytes) -> bytes:
-        """Nothing is allocated by a size that may be anybody's."""
+        """Nothing is allocated by a size that may be forged."""
         try:
             size = self._zstd.get_frame_parameters(packed).content_size
             if size > _GROUP_LIMIT_BYTES:

@@ -16,7 +16,7 @@ __all__ = ["Recovered", "batches_of", "recover", "replay"]
 
 
 class Recovered(NamedTuple):
-    """What was found to be wrong with a segment, and what was done about it."""
+    """Damage of a segment, and what was done about it."""
 
     file: str
     """Its name now."""

@@ -113,7 +113,7 @@ class _Active:
     handle: int
     began_s: float
     synced_bytes: int = 0
-    """What is there for certain: where to cut when more than that cannot be trusted."""
+    """End of what is surely on disk: where to cut when the rest cannot be trusted."""
 
 
 class Segments:
@@ -202,7 +202,7 @@ class Segments:
             self.close()
 
     def close(self) -> None:
-        """Closes the segment. If that fails it keeps its open name, and is looked through at the next start."""
+        """Closes the segment. If that fails it keeps its open name, and is checked at the next start."""
         active, self._active = self._active, None
         if active is None:
             return

@@ -1,4 +1,4 @@
-"""What the journal asks of a disk, and the disk of the operating system."""
+"""What the journal needs of a disk, and the operating system's disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCK_NAME: Final = ".lock"
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _POSIX: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_DIRECTORY")
-"""Flags that a store needs. Where a system lacks them, the rest of the receiver works."""
+"""Flags that a store needs. On a system without them the rest of the receiver still works."""
 _NEVER_FOLLOW: Final = sum(
     getattr(os, flag, 0) for flag in _POSIX[:3]
 )  # nor wait for the other end of a pipe
@@ -66,16 +66,16 @@ class Storage(Protocol):
         """A handle for the four functions below. A file to be created must not be there, another must."""
 
     def write(self, handle: int, data: bytes) -> None:
-        """Appends all of it, or raises; then any part may be there."""
+        """Appends all of it, or raises; after an error any part may be on disk."""
 
     def sync(self, handle: int) -> None:
-        """What was written is safe when this returns. If it raises, it never will be: do not call it again."""
+        """Syncs what was written. After an error the data is lost: do not call it again."""
 
     def truncate(self, handle: int, size: int) -> None:
         """Cuts the file."""
 
     def close(self, handle: int) -> None:
-        """Gives the handle back. It promises nothing about the data."""
+        """Closes the handle. It promises nothing about the data."""
 
     def rename(self, old: str, new: str) -> None:
         """Gives a file another name."""
@@ -84,7 +84,7 @@ class Storage(Protocol):
         """Removes a file."""
 
     def sync_dir(self) -> None:
-        """Names that were made, changed and removed are safe when this returns."""
+        """Syncs the directory: names that were created, changed and removed."""
 
 
 class OsStorage:
@@ -185,7 +185,7 @@ class OsStorage:
         return os.open(name, flags, _FILE_MODE, dir_fd=self._directory)
 
     def write(self, handle: int, data: bytes) -> None:
-        """Appends all of it, or raises; then any part may be there."""
+        """Appends all of it, or raises; after an error any part may be on disk."""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(handle, rest) :]
@@ -211,12 +211,12 @@ class OsStorage:
         os.unlink(name, dir_fd=self._directory)
 
     def sync_dir(self) -> None:
-        """Names that were made, changed and removed are safe when this returns."""
+        """Syncs the directory: names that were created, changed and removed."""
         os.fsync(self._directory)
 
 
 def _same(path: str | os.PathLike[str], handle: int, directory: int | None = None) -> bool:
-    """Does the path, within a directory or by itself, lead to what the handle has open?"""
+    """Whether the path, within a directory or absolute, leads to the file that the handle has open."""
     try:
         return os.path.samestat(os.stat(path, dir_fd=directory), os.fstat(handle))
     except FileNotFoundError:
@@ -232,7 +232,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _lock_file(handle: int) -> None:
-    """Held until the process ends, however it ends. Waits a moment for one that is just ending."""
+    """Held until the process ends, in any way. Waits a moment for a process that is just ending."""
     import fcntl
 
     for _ in range(10):

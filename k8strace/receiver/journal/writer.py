@@ -32,14 +32,14 @@ from k8strace.receiver.metrics.exposition import WRITE_LIMITS_NS, Histogram, Rea
 __all__ = ["Journal"]
 
 GROUP_BYTES: Final = 8 << 20
-"""A group is written once it is so large, however many wait: it is in memory a second time."""
+"""A group is written once it has this size, however many batches wait: memory holds it twice."""
 
 _LONGEST_INTERVAL_MS = 20
 _SUFFIXES: Final = {"none": Plain.suffix, "zstd": Zstd.suffix}
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _HOUSEKEEPING_S = 1.0
-"""How often age, and what the disk says, is looked at while nothing comes."""
+"""How often the age of the segment and the disk are checked while no batch arrives."""
 
 
 class _Waiting(NamedTuple):
@@ -53,7 +53,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class _Trouble:
-    """A disk that fails is asked again after a pause, twice as long each time."""
+    """A failing disk is tried again after a pause that doubles each time."""
 
     failures: int = 0
     again_at_s: float = 0.0
@@ -217,7 +217,7 @@ class Journal:
         return self._trouble.error and self._unwritable(self._trouble.error)
 
     def readings(self) -> list[Reading]:
-        """What metrics are told of it."""
+        """What metrics report about it."""
 
         def count(name: str) -> Callable[[], Values]:
             return one(lambda: self.counts[name])
@@ -294,7 +294,7 @@ class Journal:
             self._finish()
 
     def _keep_house(self) -> None:
-        """While nothing comes: is the store as it was, or if it failed, does it work again?"""
+        """While no batch arrives: checks that the store is unchanged, or works again after a failure."""
         trouble = self._trouble
         if time.monotonic() < trouble.again_at_s:
             return
@@ -322,7 +322,7 @@ class Journal:
         self._storage.release()
 
     def _take(self) -> bool:
-        """Fills the group with what waits, as much as fits; leaves it empty if nothing comes. False at the end."""
+        """Fills the group with waiting batches, as many as fit; leaves it empty if none arrives. False at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing, _HOUSEKEEPING_S)
             if not self._queue:
@@ -380,7 +380,7 @@ class Journal:
 
 
 def _check(sync_interval_ms: float, compression: str, bounds: Mapping[str, float | None]) -> None:
-    """Refuses settings that cannot be meant."""
+    """Refuses settings that make no sense."""
     if not 0 <= sync_interval_ms <= _LONGEST_INTERVAL_MS:
         raise ValueError(f"expected sync_interval_ms in 0…{_LONGEST_INTERVAL_MS}, got {sync_interval_ms}")
     if compression not in _SUFFIXES:

@@ -1,1 +1,1 @@
-"""What a receiver counts, and how Prometheus is told."""
+"""What a receiver counts, and how Prometheus gets it."""

@@ -14,7 +14,7 @@ __all__ = ["Exponential"]
 FINEST: Final = 8
 """Scale: 256 buckets for each power of two, a relative error of 0.14 %."""
 BUCKETS: Final = 160
-"""At most so many from the first to the last; beyond, two neighbours become one. What OpenTelemetry's SDKs have."""
+"""Buckets at most from the first to the last; above that, two neighbours become one. As OpenTelemetry's SDKs do."""
 
 
 class Exponential:

@@ -123,7 +123,7 @@ def _attribute(pair: Any, key: str, value: str) -> None:
 
 
 class _Stay(HTTPRedirectHandler):
-    """Headers may hold a secret: they go where they were meant for, and nowhere else."""
+    """Headers may hold a secret: they are sent to their destination only."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         """Not followed."""
@@ -205,7 +205,7 @@ class MetricsPush:
 
 
 def _refused(answer: bytes) -> str:
-    """What a collector that took some says of the others."""
+    """The message of a collector that rejected some."""
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 

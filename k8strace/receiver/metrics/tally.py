@@ -27,7 +27,7 @@ GROUPS: Final = 512
 
 
 class Observed(NamedTuple):
-    """What a tally wants to know of one request."""
+    """What a tally needs of one request."""
 
     trace_id: str
     verb: str | None
@@ -38,10 +38,10 @@ class Observed(NamedTuple):
     components: dict[str, int]
     """Component → ns on the critical path; they sum to `wall_ns`."""
     measured: bool
-    """Its time says something: not long-running by nature, and possible."""
+    """It counts for latency: not long-running, and with valid times."""
     incomplete_cause: str | None
     update: bool
-    """It was handed on before: late spans changed it."""
+    """It was passed on before: late spans changed it."""
     inner: bool = False
     """Its time is in that of another request."""
 
@@ -175,7 +175,7 @@ class Group:
 
     def __init__(self) -> None:
         self.requests = 0
-        """All of them; `wall` has those whose time says something."""
+        """All of them; `wall` has those that count for latency."""
         self.wall = Durations()
         self.components: Counter[str] = Counter()
         """Component → ns of what `wall` has."""

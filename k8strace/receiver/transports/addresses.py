@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BACKLOG: Final = 1024
-"""Connections that the system accepts before we do."""
+"""Connections that may wait in the system's accept queue."""
 
 
 class AddressError(K8straceError, ValueError):

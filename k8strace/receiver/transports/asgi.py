@@ -107,7 +107,7 @@ class App:
             await send({"type": "http.response.body", "body": b""})
 
     async def _take(self, visit: Visit, request: _Request) -> None:
-        """Everything that the header tells comes first; the body is not read before."""
+        """Checks the header first; the body is read only after that."""
         request.check_route(self._path)
         names = request.client_names() if self._names is None else self._names
         visit.admit(request.header(b"authorization"), names)
@@ -120,7 +120,7 @@ class App:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """There is nothing to start or stop, and servers like to hear so."""
+    """Answers the lifespan protocol: there is nothing to start or stop."""
     while True:
         event = (await receive())["type"]
         await send({"type": f"{event}.complete"})
@@ -148,11 +148,11 @@ class _Request:
 
     @property
     def unread(self) -> bool:
-        """Is there body left on a connection that can carry only one request at a time?"""
+        """Whether body is left on a connection that carries one request at a time."""
         return self._http1 and not self.whole
 
     async def linger(self) -> None:
-        """Throws away what comes of the body for a moment: closed at once, the sender might never see the answer."""
+        """Discards the body for a moment: if the connection closed at once, the sender might never see the answer."""
         deadline = time.monotonic() + LINGER_S
         while not self.whole:
             try:
@@ -166,7 +166,7 @@ class _Request:
         return b",".join(value for key, value in self._scope["headers"] if key.lower() == name)
 
     def check_route(self, path: str) -> None:
-        """Is this the place, and the method?"""
+        """Whether this is the path, and the method."""
         here, root = self._scope["path"], self._scope.get("root_path", "").rstrip("/")
         # Some servers give the whole path here, and others only what is below the root.
         if path not in (here, here.removeprefix(root)):
@@ -175,7 +175,7 @@ class _Request:
             raise refusal(Outcome.METHOD, "method", f"expected POST, got {self._scope['method']}")
 
     def client_names(self) -> set[str]:
-        """What the server tells of the client's certificate: ASGI has only the subject, in the manner of RFC 4514."""
+        """The client's certificate as the server passes it on: ASGI has only the subject, in the form of RFC 4514."""
         tls = (self._scope.get("extensions") or {}).get("tls") or {}
         parts = (tls.get("client_cert_name") or "").split(",")
         return {part[3:] for part in map(str.strip, parts) if part.upper().startswith("CN=")}

@@ -35,7 +35,7 @@ HEADER_BYTES: Final = 16 << 10
 """A request line and its headers at most, together."""
 READ_BYTES: Final = 256 << 10
 LINGER_S: Final = 0.5
-"""How long a sender may go on whose request was not read: closed at once, it might never see the answer."""
+"""How long an unread request may continue: if the connection closed at once, the sender might never see the answer."""
 CLOSE_S: Final = 1.0
 """For what is written to leave, and for TLS to say goodbye."""
 
@@ -70,7 +70,7 @@ class Site(NamedTuple):
     """Names that `Host` may have beside IP addresses and localhost; None for any. A web page can point a name of its
     own at loopback (DNS rebinding), but the browser then sends that name."""
     answer: Answerer = otlp_answer
-    """Makes the answers that the application has no part in: to no HTTP, to HTTP/2, to another host."""
+    """Answers without the application: to input that is not HTTP, to HTTP/2, to another host."""
 
 
 class Wait(Enum):
@@ -243,7 +243,7 @@ class Connection:
             await self._linger()
 
     async def _linger(self) -> None:
-        """Throws away what comes for a moment; who needs the place may have it."""
+        """Discards what arrives for a moment; the connection's place may go to another one."""
         self._waits(Wait.END)
         with contextlib.suppress(TimeoutError, OSError):
             if self._writer.can_write_eof():

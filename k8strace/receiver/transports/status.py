@@ -1,4 +1,4 @@
-"""What the receiver says of itself over HTTP: `/metrics`, `/healthz` and `/readyz`."""
+"""The receiver's own pages over HTTP: `/metrics`, `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Workers(ThreadPoolExecutor):
 
     @property
     def full(self) -> bool:
-        """Do as many calls wait as may wait?"""
+        """Whether the queue of calls is full."""
         return self._waiting >= self._most
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
