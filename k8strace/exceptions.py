@@ -69,7 +69,7 @@ class SamplingError(K8straceError, ValueError):
 
 
 class RulesError(K8straceError, ValueError):
-    """A file of rules is not what it should be: which one, the line and the column from 1 on, and what was expected."""
+    """A file of rules is invalid: which file, the line and the column from 1 on, and what was expected."""
 
     def __init__(self, source: str, line: int, column: int, message: str) -> None:
         super().__init__(source, line, column, message)
@@ -83,7 +83,7 @@ class RulesError(K8straceError, ValueError):
 
 
 class BudgetsError(K8straceError, ValueError):
-    """A file of budgets is not what it should be, or asks for what is not there. The message says which budget."""
+    """A file of budgets is invalid, or names something that does not exist. The message says which budget."""
 
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):

@@ -133,7 +133,7 @@ cached: what a get or list was answered from, "watch cache" or "etcd".
 """
 
 MANY: Final[Mapping[str, Callable[[Columns], Sequence[Collection[str]]]]] = {"webhook": _webhook_ns}
-"""Keys of which a request can have several values: it is in the group of one, and found by each."""
+"""Keys with several values for one request: it is in the group of one value, and each value finds it."""
 
 _STEPS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d"}
 

@@ -33,7 +33,7 @@ class PhaseTable(NamedTuple):
 
 
 def phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
-    """Asks the rules once for each distinct signature."""
+    """Applies the rules once to each distinct signature."""
     signatures = [Signature._make(row) for row in core.signatures()]
     answers = [taxonomy.resolve(signature) for signature in signatures]
     yields = [taxonomy.yields(signature) for signature in signatures]
@@ -79,7 +79,7 @@ def _call(signature: Signature, phase: str) -> str:
 
 _OWN: Final = ("apiserver", UNATTRIBUTED)
 _IN_PARTS: Final = ("runtime", "cni", "registry")
-"""Components of a node, whose phases go on to what is below them, where that has no rule of its own."""
+"""Components of a node; spans below them without a rule of their own get the same phase."""
 
 
 def _contexts(calls: Sequence[str]) -> list[Context]:

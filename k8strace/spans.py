@@ -33,7 +33,7 @@ class Source(NamedTuple):
     path: str
     """Path, the file object's name, "<bytes>" or "<stream>"."""
     format: str
-    """As guessed or given, such as "proto-frames+zstd". Blank content without a given format is "empty"."""
+    """As detected or given, such as "proto-frames+zstd". Blank content without a given format is "empty"."""
     bytes: int
     """Bytes of inflated content, framing and a torn end included."""
     batches: int
@@ -137,12 +137,12 @@ class Spans(ArrowExport):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What was read: path, format as found, bytes, batches. Empty after `decode`."""
+        """What was read: path, detected format, bytes, batches. Empty after `decode`."""
         return self._sources
 
     @property
     def issues(self) -> tuple[Issue, ...]:
-        """Damage that reading survived, such as a torn last frame."""
+        """Damage that did not stop reading, such as a torn last frame."""
         return self._issues
 
     @property

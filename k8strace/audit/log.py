@@ -87,7 +87,7 @@ class AuditLog:
     damaged: int = 0
     """Places that could not be read."""
     too_large: int = 0
-    """Events left out since their names and annotations are larger than any that are meant."""
+    """Events left out because their names and annotations exceed any plausible size."""
 
 
 def read_log(source: Readable, known: Collection[str] | None = None) -> AuditLog:

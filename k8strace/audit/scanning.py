@@ -15,7 +15,7 @@ from typing import Any, Final
 __all__ = ["EVENT_BYTES", "Scanner"]
 
 EVENT_BYTES: Final = 1 << 20
-"""Kept of one event at most: names, URIs and annotations, no bodies."""
+"""Bytes kept of one event at most: names, URIs and annotations, no bodies."""
 
 _SPACE: Final = re.compile(rb"[\s,]*")
 _STRING: Final = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
@@ -127,7 +127,7 @@ class Scanner:
         return name
 
     def _value(self, *, kept: bool) -> bytes:
-        """Passes over one value, and keeps it if there is room."""
+        """Skips one value, and keeps it if there is room."""
         first = self._next()
         self._kept = [] if kept else None
         if first == ord('"'):
@@ -174,7 +174,7 @@ class Scanner:
         return self._data[self._at] if self._at < len(self._data) else None
 
     def _begins_a_line(self) -> bool:
-        """An event stands here, at the beginning of a line: what came before it was cut."""
+        """An event begins here, at the start of a line: what came before it was cut."""
         while len(self._data) - self._at < 2 and self._more():
             pass
         return self._data[max(self._at - 1, 0) : self._at + 2] == b'\n{"'
@@ -190,7 +190,7 @@ class Scanner:
         self._pass(1)
 
     def _take(self, pattern: re.Pattern[bytes]) -> None:
-        """Passes over all that the pattern fits, in as many pieces as it comes in."""
+        """Skips everything that the pattern matches, over any number of pieces."""
         while True:
             found = pattern.match(self._data, self._at)
             self._pass((found.end() if found else self._at) - self._at)

@@ -48,7 +48,7 @@ class Budget:
     wanted: tuple[tuple[str, Any], ...] = ()
     """Column and value, or values."""
     line: int = 0
-    """In its file, from 1 on; 0 if it is of none."""
+    """Line in its file, from 1; 0 without a file."""
 
     @property
     def where(self) -> str:

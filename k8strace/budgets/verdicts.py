@@ -27,10 +27,10 @@ BROKEN: Final[Verdict] = "fail"
 CANNOT_TELL: Final[Verdict] = "cannot tell"
 
 FAIL_LEVEL: Final = 0.01
-"""How often a budget fails that is kept, at most."""
+"""How often a kept budget fails, at most."""
 
 PASS_LEVEL: Final = 0.05
-"""How often a budget passes that is not kept, at most."""
+"""How often a broken budget passes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Checked:
 
 
 def worst_of(checked: Iterable[Checked]) -> Verdict:
-    """Fail if one fails, else cannot tell if of one that is so, else pass."""
+    """Fail if one fails; else cannot tell if one cannot tell; else pass."""
     verdicts = {each.verdict for each in checked}
     return next((verdict for verdict in (BROKEN, CANNOT_TELL) if verdict in verdicts), KEPT)
 

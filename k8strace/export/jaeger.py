@@ -23,7 +23,7 @@ _TYPES: Final[dict[int, tuple[str, str]]] = {
     4: ("float64", "double_value"),
 }
 SAFE: Final = (1 << 53) - 1
-"""Beyond, JavaScript rounds: Jaeger writes such numbers as text."""
+"""JavaScript rounds larger numbers: Jaeger writes them as text."""
 
 _COLUMNS: Final = (
     "trace_id",
@@ -79,7 +79,7 @@ class TraceWriter:
         self._processes: dict[str, Any] = {}
 
     def add(self, writer: SpanWriter, rows: Sequence[int]) -> None:
-        """Adds these rows of a writer's spans."""
+        """Adds these rows of one writer's spans."""
         for row in rows:
             identity, process = writer.process(row)
             key = self._keys.setdefault(identity, f"p{len(self._keys) + 1}")

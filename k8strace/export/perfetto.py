@@ -97,7 +97,7 @@ def _apart(slices: Iterable[Slice]) -> list[list[Slice]]:
 
 
 def _nested(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    """Lanes in which each slice is inside or beside every other one."""
+    """Lanes in which any two slices are nested or disjoint."""
     lanes: list[list[Slice]] = []
     open_ends: list[list[int]] = []
     for each in sorted(slices, key=lambda one: (one.start, -one.end)):

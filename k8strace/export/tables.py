@@ -30,7 +30,7 @@ SCHEMA_VERSION: Final = "1"
 """Of all three tables. In the metadata of the schema as `k8strace.schema_version`, beside `k8strace.table`."""
 
 _GUARDED: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins so for a formula."""
+"""A spreadsheet takes a text that begins like this for a formula."""
 
 _RAW: Final = ("otlp_span", "otlp_scope", "otlp_resource")
 

@@ -29,7 +29,7 @@ NOTHING = Told(None, None, None, 0, ())
 
 
 def explained(requests: Requests) -> Iterator[tuple[int, Any]]:
-    """Every request that is in no other one's tree, and its tree as the core explains it."""
+    """Every request that is not in another one's tree, and its tree as the core explains it."""
     joined = requests._joined
     outer = joined.column("outer_request")
     chosen = set(requests._rows)

@@ -57,7 +57,7 @@ def solid(parts: Iterable[Part]) -> list[Part]:
 
 
 def bar(parts: Sequence[Part], kind: str = "bar") -> Html:
-    """A composition, as wide as its place."""
+    """A composition, as wide as its container."""
     total = sum(part.ns for part in parts) or 1
     pieces, at = [], 0.0
     for part in parts:
@@ -235,7 +235,7 @@ def dependencies(requests: Requests) -> Html:
 
 
 def _picture(edges: Sequence[tuple[str, str, int, int]]) -> Html:
-    """Layers from left to right by the longest way from a caller; few nodes, so no more art than that."""
+    """Layers from left to right by the longest path from a caller; enough for few nodes."""
     layer = _layers(edges)
     depth: Counter[int] = Counter()
     place: dict[str, tuple[int, int]] = {}

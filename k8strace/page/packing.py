@@ -32,7 +32,7 @@ class Picked(NamedTuple):
     trees: Sequence[int] = ()
     """Indices of requests of the first population whose trees are shown."""
     details: Mapping[int, Any] = MappingProxyType({})
-    """Index of such a request → what is known of its spans."""
+    """Index of such a request → details of its spans."""
     more: Mapping[str, Any] = MappingProxyType({})
     """What else the script must know."""
 

@@ -1,4 +1,4 @@
-"""Names that could tell whose cluster this is, as hashes."""
+"""Names that could identify a cluster, as hashes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _WORDS: Final = frozenset({"api", "apis", "healthz", "livez", "readyz", "metrics
 
 
 def names_of(*populations: Requests) -> Names:
-    """All names that these requests tell."""
+    """All names in these requests."""
     return Names(set().union(*map(_names, populations)))
 
 

@@ -30,7 +30,7 @@ from k8strace.requests import Requests
 __all__ = ["page_app"]
 
 AT_ONCE: Final = 2
-"""Answers that are worked on; beyond, the asker is to come again."""
+"""Answers being worked on at most; above that, clients are told to retry."""
 MOST_QUERY: Final = 2_048
 """Bytes of a query."""
 MOST_SPANS: Final = 250_000

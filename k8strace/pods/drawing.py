@@ -1,4 +1,4 @@
-"""A pod's start as one tree, so that whatever draws a request draws it."""
+"""A pod's start as one tree, so that the views of requests can draw it."""
 
 from __future__ import annotations
 

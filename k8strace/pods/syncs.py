@@ -51,7 +51,7 @@ class Sync:
     has_valid_times: bool
     """Its start and end can be true."""
     complete: bool
-    """A stream did not have to give its trace out early."""
+    """A stream did not have to emit its trace early."""
     _syncs: Syncs = field(compare=False)
 
     @property

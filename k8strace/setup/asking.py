@@ -49,7 +49,7 @@ class Answer:
     trace_id: str
     """Of the `traceparent` that was sent."""
     user_agent: str
-    """Like no other request's."""
+    """Unique to this request."""
 
 
 def server(

@@ -127,6 +127,6 @@ class Store:
         return self._state() != self._seen
 
     def new(self) -> k8strace.Spans:
-        """All that is in the file now: where a frame ends is not known before it is read."""
+        """Everything in the file now: the end of a frame is known only after reading it."""
         self._seen = self._state()
         return k8strace.read(self._path) if self._seen and self._seen[0] else k8strace.decode(b"")

@@ -77,7 +77,7 @@ class Finding:
     advice: str
     """What to write instead."""
     lower: bool = False
-    """Less than the trap's severity, as in a version where it does no harm yet."""
+    """Lower than the trap's severity, in a version where it does no harm yet."""
 
     @property
     def severity(self) -> Severity:

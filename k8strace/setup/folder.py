@@ -1,4 +1,4 @@
-"""Puts rendered files into a folder: all or none, never outside it, never over what is there unless told."""
+"""Writes rendered files into a folder: all or none, never outside it, and never over existing files unless told."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DEFAULT_ENDPOINT: Final = "localhost:4317"
 """The receiver, as the node sees it."""
 
 PLUGIN_SINCE: Final = (1, 6)
-"""First containerd that traces. Its plugins are told how until 2.0; from there on the environment is."""
+"""First containerd that traces. Up to 2.0 its plugins are configured, from there on the environment."""
 ENVIRONMENT_SINCE: Final = (2, 0)
 
 

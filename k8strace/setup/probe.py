@@ -23,7 +23,7 @@ class Pace:
     warm_up: float = 1.0
     """Between two requests that make spans flow."""
     again: float = 10.0
-    """A request whose spans did not come by then is sent once more: full queues drop spans."""
+    """If a request's spans have not arrived by then, it is sent again: full queues drop spans."""
     grace: float = 7.0
     """How long a request without an etcd call waits for late spans: a batch leaves every five seconds."""
     pause: float = 0.2
@@ -131,7 +131,7 @@ class _Hunt:
         return None
 
     def done(self, now: float) -> bool:
-        """Nothing more is to be expected."""
+        """No more spans are expected."""
         if self._whole is None:
             return False
         reason = _reason(self._whole[1])

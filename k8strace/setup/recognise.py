@@ -143,7 +143,7 @@ def _document(file: str, document: Document, found: Found) -> str:
 
 
 def _is_tracing(content: Any) -> bool:
-    """A TracingConfiguration, or what its writer meant to be one: by its kind, by a misspelt kind, by its keys."""
+    """A TracingConfiguration, or a document meant as one: by its kind, a misspelt kind, or its keys."""
     kind = str(content.get("kind") or "").lower()
     version = str(content.get("apiVersion") or "")
     its_own = version.startswith("apiserver.config.k8s.io/")

@@ -97,7 +97,7 @@ def _load(own: Own) -> Any:
 
 
 def _named(own: Own, step: Callable[[], Any]) -> Any:
-    """Does a step and names the file if it fails."""
+    """Runs a step, and names the file if it fails."""
     try:
         return step()
     except SetupError as error:

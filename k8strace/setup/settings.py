@@ -82,7 +82,7 @@ def _address_problem(address: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A cluster, and how its tracing shall be. Made by `settings`, which checks it."""
+    """A cluster, and the tracing to set up. Made by `settings`, which checks it."""
 
     kubernetes: versions.Kubernetes
     kubernetes_version: str

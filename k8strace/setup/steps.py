@@ -221,7 +221,7 @@ _APPLY = {
 
 
 def check(settings: Settings) -> list[str]:
-    """How to see that it is right before, and that it works after."""
+    """How to check it before, and how to see that it works after."""
     versions = f"--k8s {settings.kubernetes_version} --etcd {settings.etcd_version}"
     return [
         "Before, in this folder:" + _run(f"k8strace setup check {versions} ."),

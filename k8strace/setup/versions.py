@@ -74,7 +74,7 @@ class Kubernetes:
     strict: bool
     """An unknown key in `TracingConfiguration` stops the apiserver."""
     honours_traceparent: bool
-    """A caller's `traceparent` is obeyed, if it is in `system:masters` or `system:monitoring`."""
+    """A caller's `traceparent` counts if the caller is in `system:masters` or `system:monitoring`."""
     kubeadm: Kubeadm
     """Newest form of kubeadm's `ClusterConfiguration`."""
     kind_kubeadm: Kubeadm

@@ -313,7 +313,7 @@ class _Bars:
 
 
 def _mark(critical_ns: int, open_ns: int) -> str:
-    """Of the time that a span is open in a cell: is the request waiting for it mostly, partly, or hardly?"""
+    """Whether the request waits for a span mostly, partly or hardly, of the time that it is open in a cell."""
     if 10 * critical_ns <= open_ns:
         return "─"
     return "█" if 2 * critical_ns >= open_ns else "▒"

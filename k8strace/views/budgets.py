@@ -33,7 +33,7 @@ def _counts(checked: Sequence[Checked]) -> str:
 
 
 def reason(each: Checked) -> str:
-    """Detail, the part and the example of a budget that is not kept."""
+    """Detail, the part and the example of a broken budget."""
     part = f" Mostly {each.part}." if each.part and each.verdict != KEPT else ""
     example = (
         f" For example trace {each.example_trace_id}."
@@ -69,7 +69,7 @@ def markdown(checked: Sequence[Checked]) -> str:
 
 
 def junit(checked: Sequence[Checked]) -> str:
-    """A test suite: what cannot be told is skipped."""
+    """A test suite: what cannot be judged is skipped."""
     counts = Counter(each.verdict for each in checked)
     numbers = f'tests="{len(checked)}" failures="{counts[BROKEN]}" errors="0" skipped="{counts[CANNOT_TELL]}"'
     cases = "".join(_case(each) for each in checked)

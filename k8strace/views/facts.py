@@ -123,7 +123,7 @@ _OWN_AGENT: Final = re.compile(r"kube-apiserver/(v\d+\.\d+\.[^\s/]+)")
 
 
 def _note_user_agents(requests: Requests, known: Iterable[Process]) -> None:
-    """An apiserver calls itself, and names its version. Unstamped builds say v0.0.0, which is none."""
+    """An apiserver calls itself and names its version. Unstamped builds say v0.0.0, which does not count."""
     agents = set(zip(requests.column("instance"), requests.column("user_agent"), strict=True))
     told: dict[str | None, set[str]] = {}
     for instance, agent in agents:

@@ -56,11 +56,11 @@ class Snapshot:
     spans_per_s: float
     requests_per_s: float
     spans: int
-    """Acknowledged since the start."""
+    """Spans acknowledged since the start."""
     requests: int
     """Joined since the start, without those inside others."""
     inner: int = 0
-    """Joined since the start, inside others: their time is in that of those."""
+    """Joined since the start, inside others: their time is part of those."""
     lacks: Mapping[str, int] = field(default_factory=dict)
     """What is wrong with the data, in words → how many since the start. Those that are 0 are not shown."""
     queue_bytes: int = 0

@@ -184,7 +184,7 @@ _SWATCH: Final = "display:inline-block;width:10px;height:10px;border-radius:2px;
 
 
 def facts(title: Content, *items: Content) -> Html:
-    """A heading, and what is to be known in one line."""
+    """A heading, and the main fact in one line."""
     rest = join(*(element("span", " · ", item) for item in items))
     return element("div", element("b", title), element("span", rest, style=FAINT), style="margin:2px 0 6px")
 

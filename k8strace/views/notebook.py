@@ -170,7 +170,7 @@ def _request_row(request: Request, components: Mapping[str, int]) -> tuple[Conte
 
 
 def _compositions(slowest: Requests) -> list[dict[str, int]]:
-    """Component → ns of each. Small trees are quick; for others the core divides the time of all requests at once."""
+    """Component → ns of each. Small trees are done one by one; for large ones the core divides all requests at once."""
     if max(slowest.column("spans"), default=0) <= MOST_DRAWN // MOST_ROWS:
         return [by_component(_critical(request.tree.graph["critical_path"])) for request in slowest]
     attribution = attribute(slowest)

@@ -103,7 +103,7 @@ def _answers(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]
 
 
 def _answer(finding: dict[str, Any], look: Look, told: set[str]) -> list[Text]:
-    """A sentence; of what is bad what to do, unless it was told, and an example."""
+    """A sentence; for warnings and errors also the fix, unless shown before, and an example."""
     sign, style = _MARKS[finding["severity"]]
     is_bad = finding["severity"] != "info"
     lines = wrapped(
