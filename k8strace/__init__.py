@@ -3,7 +3,7 @@ Where did this Kubernetes API request's time go?
 
 >>> import k8strace
 >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
->>> k8strace.attribute(requests).components(requests.slowest(1)[0].request)
+>>> requests.slowest(1)[0].components
 {'apiserver': 10562808, 'etcd': 3248043, 'webhook': 2056951613}
 """
 

@@ -8,6 +8,7 @@ import posixpath
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_exit_codes_are_those_of_the_commands():
     told = {int(code) for code in re.findall(r"^  (\d+) +\w", helps, re.MULTILINE)}
     assert {0, 1, 2, 130, 141} <= told
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", CLI, re.MULTILINE)} == told
+
+
+def test_every_extra_is_named_where_one_installs():
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    page = (DOCS / "howto" / "install.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`k8strace\[(\w+)\]`", page))
+    assert named == set(project["optional-dependencies"]) - {"all"}
 
 
 def members(public: type) -> set[str]:

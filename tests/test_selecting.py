@@ -119,6 +119,10 @@ def test_attribution_of_a_selection_knows_its_requests_only(everything):
     for request in lists:
         assert attribution[request] == whole[request] == attribution[request.index]
         assert sum(attribution[request].components.values()) == request.wall_ns
+        assert (request.phases, request.components) == (
+            attribution[request].phases,
+            attribution[request].components,
+        )
     for unknown in (other, other.request, 10**9):
         with pytest.raises(KeyError, match="is not one of the 87"):
             attribution[unknown]
