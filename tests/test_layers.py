@@ -224,7 +224,7 @@ FLOORS = {
         "__init__",
     ],
     "cli/serve": ["options", "settings", "supervision", "logs", "showing", "paging", "running", "__init__"],
-    "cli/setup": ["given", "kubeconfig", "render", "check", "probe", "__init__"],
+    "cli/setup": ["given", "kubeconfig", "render", "check", "cost", "probe", "__init__"],
     "audit": ["scanning", "log", "comparing", "__init__"],
     "export": [
         "protobuf",
@@ -240,7 +240,7 @@ FLOORS = {
     "receiver": ["metrics", "intake", "journal", "transports", "pipeline", "serving", "__init__"],
     "receiver/intake": ["limits", "answers", "sink", "identity", "visit", "readings", "__init__"],
     "receiver/journal": ["frames", "storage", "segments", "recovery", "writer", "backlog", "__init__"],
-    "receiver/metrics": ["labels", "tally", "exposition", "stream", "__init__"],
+    "receiver/metrics": ["labels", "exponential", "tally", "exposition", "stream", "pushing", "__init__"],
 }
 """Folders whose parts have an order, the first one first. No folder has a circle, with an order or without."""
 

@@ -102,7 +102,7 @@ def _listening(command: argparse.ArgumentParser) -> None:
 def _reading(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "reading",
-        "Other tools read what is held. Whoever may read sees all spans: beyond this machine a token is needed.",
+        "Other tools read what is held. Readers see all spans: beyond this machine they need a token.",
     )
     for name, port, what in (
         ("query", 16686, "Jaeger's HTTP API, for Grafana's data source and Jaeger's page"),
