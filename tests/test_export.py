@@ -1,6 +1,7 @@
 """What goes out is read by the target's own reader, sums to the library's totals, and comes back as it was."""
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -8,10 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from browsing import chromium
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
@@ -61,8 +66,8 @@ def test_speedscope_sums_to_the_totals(requests, totals, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def speedscope_schema(tmp_path_factory):
-    """The schema that speedscope's own package carries."""
+def speedscope(tmp_path_factory):
+    """The folder of speedscope's own page, out of its package."""
     npm = shutil.which("npm")
     if not npm:
         pytest.skip("npm is not here")
@@ -73,13 +78,53 @@ def speedscope_schema(tmp_path_factory):
     if fetched.returncode:
         pytest.skip("speedscope's package cannot be had from npm")
     shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
-    return json.loads((folder / "package/dist/release/file-format-schema.json").read_text())
+    return folder / "package/dist/release"
 
 
-def test_speedscopes_own_schema_accepts_it(requests, speedscope_schema, tmp_path):
+def test_speedscopes_own_schema_accepts_it(requests, speedscope, tmp_path):
     """By the JSON schema in its npm package."""
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.validate(json.loads(requests.to_speedscope(tmp_path / "x").read_text()), speedscope_schema)
+    schema = json.loads((speedscope / "file-format-schema.json").read_text())
+    jsonschema.validate(json.loads(requests.to_speedscope(tmp_path / "x").read_text()), schema)
+
+
+ROW = re.compile(r"^\S+ \(\S+\)\n\t(\S+) \(\S+\)\n\t(.+)$", re.MULTILINE)
+"""Total, self and name, as the page shows them."""
+
+
+def shown_ns(text: str) -> float:
+    """`49:21`, `11.84s`, `611.20ms`, `3.10µs`."""
+    minutes, colon, seconds = text.partition(":")
+    if colon:
+        return (60 * int(minutes) + int(seconds)) * 1e9
+    number, unit = re.fullmatch(r"([\d.]+)(s|ms|µs|ns)", text).groups()
+    return float(number) * {"s": 1e9, "ms": 1e6, "µs": 1e3, "ns": 1}[unit]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_speedscope_itself_shows_the_totals(requests, totals, speedscope):
+    """Its page imports the file, and its own sums of self time are ours, as far as it shows digits."""
+    requests.to_speedscope(speedscope / "ours.speedscope.json")
+    serve = functools.partial(QuietFiles, directory=str(speedscope))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, chromium() as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        page = browser.new_page(viewport={"width": 1200, "height": 4000})
+        page.goto(f"{root}/index.html#profileURL={quote(root, safe='')}/ours.speedscope.json&view=sandwich")
+        page.wait_for_function("document.body.innerText.includes('Symbol Name')", timeout=60_000)
+        found = {name: shown_ns(text) for text, name in ROW.findall(page.inner_text("body"))}
+        page.close()
+        server.shutdown()
+    largest = [name for name, ns in totals.items() if ns > 1_000_000]
+    assert len(largest) > 10
+    for name in largest:
+        assert found[name] == pytest.approx(totals[name], rel=0.01), name
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 def test_go_reads_the_profile_and_sees_the_totals(requests, totals, tmp_path):
