@@ -180,7 +180,7 @@ class JoinedSpans:
         One of the tables.
 
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
-        "webhook_calls", "conflicts", "silences", "syncs", "cri_calls" or "kubelet_requests". Raises ValueError.
+        "webhook_calls", "webhook_call_details" (of the same calls), "conflicts", "silences", "syncs", "cri_calls" or "kubelet_requests". Raises ValueError.
         """
     def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
         """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""

@@ -299,9 +299,8 @@ class Attribution(ArrowExport):
             return {}
         code, wall = (self._divided._all(name) for name in ("http_status", "wall_ns"))
         found: dict[str, list[int]] = {}
-        for row in rows:
-            if (code[row] or 0) >= 400:
-                found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
+        for row in [row for row in rows if (code[row] or 0) >= 400]:
+            found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
         return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:

@@ -183,7 +183,7 @@ class Selection:
     @property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
-        return self._calls["webhook_calls"]
+        return self._calls["webhook_call_details"]
 
     @cached_property
     def by_webhook(self) -> dict[str, list[int]]:
@@ -298,8 +298,8 @@ _CALLS: Final = {
         *("span", "above", "method", "operation", "key", "start_unix_nano", "ns"),
         *("retry", "revision", "continued"),
     ),
-    "webhook_calls": (
-        *("span", "request", "kind", "webhook", "start_unix_nano", "client_ns"),
+    "webhook_call_details": (
+        *("span", "request", "webhook", "client_ns"),
         *("timeout_ns", "http_status", "error"),
     ),
     "conflicts": ("span", "key", "conflicts", "from_unix_nano", "to_unix_nano"),

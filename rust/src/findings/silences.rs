@@ -23,6 +23,8 @@ pub type Silence = (i64, i64);
 pub struct Silences {
     /// Process → its silences.
     pub of: Vec<Vec<Silence>>,
+    /// Row → its process, looked up once.
+    pub process: Vec<u32>,
     /// Row → it is one of the spans looked at: not set aside as a repeat, with times that can be true.
     pub seen: Vec<bool>,
     /// Row → its end, without repairs: what a repair changed is no sign of life.
@@ -45,20 +47,21 @@ impl Silences {
                     && bad_time(s.start_time_unix_nano[row], s.end_time_unix_nano[row]).is_none()
             })
             .collect();
+        let process: Vec<u32> = (0..j.columns.len()).map(|row| j.processes.of(&j.columns, row)).collect();
         let mut count = vec![0; j.processes.names.len()];
         for row in (0..seen.len()).filter(|&row| seen[row]) {
-            count[j.processes.of(&j.columns, row) as usize] += 2 + run(&s.events_end, row).len();
+            count[process[row] as usize] += 2 + run(&s.events_end, row).len();
         }
         let mut signs: Vec<Vec<i64>> = count.into_iter().map(Vec::with_capacity).collect();
         for row in (0..seen.len()).filter(|&row| seen[row]) {
-            let signs = &mut signs[j.processes.of(&j.columns, row) as usize];
+            let signs = &mut signs[process[row] as usize];
             signs.extend([j.start[row], end[row]]);
             let shift = shift(j, row);
             let times = &j.columns.events.time_unix_nano;
             let within = |&ns: &i64| j.start[row] <= ns && ns <= end[row];
             signs.extend(run(&s.events_end, row).map(|event| saturated(times[event]) + shift).filter(within));
         }
-        Self { of: signs.into_iter().map(between).collect(), seen, end }
+        Self { of: signs.into_iter().map(between).collect(), process, seen, end }
     }
 
     /// The longest silence of a process that ended at most `late` before `at` and not after it; and its place.

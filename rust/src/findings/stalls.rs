@@ -169,7 +169,7 @@ fn calls(j: &Joined, silences: &Silences) -> Vec<Call> {
             return None;
         }
         let above = above as usize;
-        let (client, process) = (j.processes.of(c, above), j.processes.of(c, server));
+        let (client, process) = (silences.process[above], silences.process[server]);
         if client == process || !silences.seen[server] || !silences.seen[above] {
             return None;
         }
@@ -217,7 +217,7 @@ fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
     let steps = Steps::new(j, silences);
     let mut names = Vec::new();
     for step in &steps.long {
-        let process = j.processes.of(&j.columns, step.row as usize);
+        let process = silences.process[step.row as usize];
         let (from, to) = step.time;
         if let Some((place, (start, end))) = silences.before(process, to, late(to - from)) {
             let wait = end - start;
@@ -275,7 +275,7 @@ impl Around {
             if c.spans.kind[at] != SERVER || !silences.seen[at] {
                 continue;
             }
-            let process = j.processes.of(c, at) as usize;
+            let process = silences.process[at] as usize;
             ends[process].push(silences.end[at]);
             if j.parent[at] == NONE || c.spans.kind[j.parent[at] as usize] != CLIENT {
                 starts[process].push(j.start[at]);

@@ -65,11 +65,11 @@ impl Steps {
         let mut serves = vec![false; c.len()];
         for (place, &row) in j.forest.order.iter().enumerate() {
             let (at, above) = (row as usize, j.parent[row as usize]);
-            let process = j.processes.of(c, at);
+            let process = silences.process[at];
             let request = j.requests.of_row[at];
             let ends = request == NONE || !j.requests.long_running[request as usize];
             let inside =
-                above != NONE && j.processes.of(c, above as usize) == process && serves[above as usize];
+                above != NONE && silences.process[above as usize] == process && serves[above as usize];
             serves[at] = ends && (inside || c.spans.kind[at] == SERVER);
             let call = c.spans.kind[at] == CLIENT;
             if !serves[at] || !silences.seen[at] || call && j.forest.size[place] > 1 {

@@ -121,7 +121,7 @@ impl JoinedSpans {
     }
 
     /// One of the tables "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details",
-    /// "webhook_calls", "conflicts", "silences",
+    /// "webhook_calls", "webhook_call_details", "conflicts", "silences",
     /// "syncs", "cri_calls", "kubelet_requests".
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let build = match table {
@@ -132,6 +132,7 @@ impl JoinedSpans {
             "etcd_calls" => etcd_calls::table,
             "etcd_call_details" => etcd_calls::details,
             "webhook_calls" => webhook_calls::table,
+            "webhook_call_details" => webhook_calls::details,
             "conflicts" => conflicts::table,
             "silences" => stalls::table,
             "syncs" => syncs::table,

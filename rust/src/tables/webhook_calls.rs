@@ -91,11 +91,37 @@ fn errors(c: &Columns) -> impl Fn(usize) -> Option<String> {
 pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let calls = calls(joined);
+    let rows = || calls.iter().map(|call| call.row);
+    let around = |name| texts_around(c, &calls, name);
+    let more = [
+        ("request", "trace_id", arrow::hex_column(rows().map(|row| Some(&c.spans.trace_id[row][..])))),
+        ("trace_id", "span_id", arrow::hex_column(rows().map(|row| Some(&c.spans.span_id[row][..])))),
+        ("webhook", "configuration", around("configuration")?),
+        ("configuration", "operation", around("operation")?),
+        ("start_unix_nano", "start_time", arrow::instant_column(rows().map(|row| Some(joined.start[row])))),
+        ("start_time", "end_time", arrow::instant_column(rows().map(|row| Some(joined.end[row])))),
+    ];
+    let mut columns = told(joined, &calls)?;
+    for (before, name, column) in more {
+        let place = columns.iter().position(|&(known, _)| known == before).map_or(columns.len(), |at| at + 1);
+        columns.insert(place, (name, column));
+    }
+    arrow::named(columns)
+}
+
+/// The same calls for findings. Lean: no ids, no times twice.
+pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    arrow::named(told(joined, &calls(joined))?)
+}
+
+fn texts_around(c: &Columns, calls: &[Call], name: &str) -> Result<ArrayRef, ArrowError> {
+    let key = c.keys.find(name.as_bytes());
+    arrow::strings_column(c, calls.iter().map(|call| c.span_attributes.string(call.around, key)))
+}
+
+fn told(joined: &Joined, calls: &[Call]) -> Result<Vec<(&'static str, ArrayRef)>, ArrowError> {
+    let c = &joined.columns;
     let key = |name: &str| c.keys.find(name.as_bytes());
-    let around = |name: &str| {
-        let key = key(name);
-        arrow::strings_column(c, calls.iter().map(|call| c.span_attributes.string(call.around, key)))
-    };
     let status = ["http.response.status_code", "http.status_code"].map(key);
     let url = ["url.full", "http.url"].map(key);
     let int = |call: &Call| status.iter().find_map(|&key| c.span_attributes.int(call.row, key));
@@ -106,21 +132,15 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let request = |call: &Call| Some(joined.requests.of_row[call.row]).filter(|&at| at != NONE);
     let length = |call: &Call| (joined.end[call.row] - joined.start[call.row]).max(0) as u64;
     let rows = || calls.iter().map(|call| call.row);
-    arrow::named(vec![
+    Ok(vec![
         (
             "request",
             Arc::new(Int64Array::from_iter(calls.iter().map(request).map(|at| at.map(i64::from))))
                 as ArrayRef,
         ),
-        ("trace_id", arrow::hex_column(rows().map(|row| Some(&c.spans.trace_id[row][..])))),
-        ("span_id", arrow::hex_column(rows().map(|row| Some(&c.spans.span_id[row][..])))),
         ("kind", Arc::new(StringArray::from_iter_values(calls.iter().map(|call| call.kind)))),
-        ("webhook", around("webhook")?),
-        ("configuration", around("configuration")?),
-        ("operation", around("operation")?),
+        ("webhook", texts_around(c, calls, "webhook")?),
         ("start_unix_nano", Arc::new(Int64Array::from_iter_values(rows().map(|row| joined.start[row])))),
-        ("start_time", arrow::instant_column(rows().map(|row| Some(joined.start[row])))),
-        ("end_time", arrow::instant_column(rows().map(|row| Some(joined.end[row])))),
         ("client_ns", Arc::new(Int64Array::from_iter_values(calls.iter().map(length).map(u64::cast_signed)))),
         (
             "timeout_ns",
