@@ -7,6 +7,7 @@ once more from us, as its remote storage.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -17,11 +18,15 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jaegers import REMOTE, Api, jaeger, jaeger_program
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from serving import EXPORT, batches_of, serving
+from strategies import dirty_batches
 
 import k8strace
+from k8strace.query.jaeger import query_app
 from k8strace.query.jaeger.parameters import END, ParameterError, Parameters, duration_ns, trace_id_of
 from k8strace.query.jaeger.storage import FIELDS, messages
 from k8strace.query.traces import SpanQuery, Traces
@@ -259,6 +264,49 @@ def test_a_large_trace_is_cut_and_says_so(monkeypatch, capture_136):
     count = sum(span["trace"] == whole for span in recorded(capture_136))
     assert len(document["spans"]) == 5
     assert document["warnings"] == [f"{count - 5} more spans are not shown"]
+
+
+def asked(app: Any, path: str, query: bytes = b"", method: str = "GET") -> tuple[int, bytes]:
+    """What an application answers."""
+    sent: list[Any] = []
+
+    async def send_event(event: Any) -> None:
+        sent.append(event)
+
+    raw = path.encode("utf-8", "surrogateescape")
+    scope = {"type": "http", "method": method, "path": path, "raw_path": raw, "headers": []}
+    asyncio.run(app(scope | {"query_string": query}, None, send_event))
+    return sent[0]["status"], sent[1]["body"]
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=40)
+@given(dirty_batches(full=True))
+def test_any_dirty_trace_is_answered(batches_of_it):
+    """In JSON that any parser takes, by every path that shows it."""
+    spans = k8strace.decode([message.SerializeToString() for message in batches_of_it])
+    app = query_app(Traces(Populations(spans)))
+    ever = b"query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=2200-01-01T00:00:00Z"
+    targets = [
+        ("/api/services", b""),
+        ("/api/v3/services", b""),
+        ("/api/dependencies", b"endTs=9999999999999"),
+    ]
+    targets += [("/api/v3/traces", ever), ("/api/v3/trace-summaries", ever)]
+    for trace_id in {each for each in spans.column("trace_id").to_pylist() if each}:
+        targets += [(f"/api/traces/{trace_id}", b""), (f"/api/v3/traces/{trace_id}", b"")]
+    for path, query in targets:
+        status, body = asked(app, path, query)
+        assert status in (200, 404), (path, body)
+        json.loads(body, parse_constant=pytest.fail)
+
+
+@given(st.text(max_size=30), st.binary(max_size=60), st.sampled_from(["GET", "HEAD", "POST", "BREW"]))
+def test_any_request_is_answered(path, query, method):
+    app = query_app(Traces(Populations()))
+    for begin in ("/", "/api/traces/", "/api/v3/", "/api/services/"):
+        status, _ = asked(app, begin + path, query, method)
+        assert status in (200, 400, 404, 405)
 
 
 # ── Serving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
