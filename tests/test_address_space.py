@@ -54,6 +54,7 @@ def test_a_report_says_that_memory_is_short(tmp_path, capture_127):
     assert line.startswith("k8strace: there is not enough memory for this")
 
 
+@pytest.mark.slow
 def test_serve_works_in_a_limited_address_space(capture_127):
     """Two gibibytes are enough."""
     batches = batches_of(capture_127)

@@ -140,6 +140,7 @@ def test_what_is_kept_of_an_event_is_bounded() -> None:
     assert scanner.too_large == 1
 
 
+@pytest.mark.slow
 def test_bodies_of_any_size_and_depth_cost_no_memory() -> None:
     import tracemalloc
 
@@ -211,6 +212,7 @@ def test_what_no_span_tells_is_a_finding(capture_136: Path) -> None:
     assert (found["requests"], found["severity"]) == (2, "info")
 
 
+@pytest.mark.slow
 def test_the_command_says_how_many_were_joined(
     audited: k8strace.Audit, capsys: pytest.CaptureFixture[str]
 ) -> None:

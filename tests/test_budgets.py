@@ -78,6 +78,7 @@ def test_too_little_time_is_not_told():
     assert verdict("mean", most(1.0), short) == "cannot tell"
 
 
+@pytest.mark.slow
 def test_equal_recordings_seldom_fail():
     """The strictest budget there is, no rise at all: at most 2 of 100 pairs fail, in the long run."""
     rng = np.random.default_rng(3)

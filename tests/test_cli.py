@@ -150,6 +150,7 @@ def test_the_first_line_is_what_costs_most():
     assert first.startswith("! The webhook mutate.example.com took 30% of all time")
 
 
+@pytest.mark.slow
 def test_groups_come_in_the_order_that_is_asked_for():
     def groups(*arguments):
         (report,) = records(run("report", CAPTURE, "--json", *arguments).stdout)
@@ -169,6 +170,7 @@ def test_groups_come_in_the_order_that_is_asked_for():
     assert len(steps) == 4
 
 
+@pytest.mark.slow
 def test_errors_are_counted_as_their_requests_say():
     (report,) = records(run("report", CAPTURE, "--json", "--by", "status").stdout)
     every = [each for each in records(run("requests", CAPTURE, "--json").stdout) if not each["long_running"]]
@@ -191,6 +193,7 @@ def test_phases_stand_below_their_group():
     assert lines[row + 1].startswith("    webhook.")
 
 
+@pytest.mark.slow
 def test_slowest_top_and_by_are_obeyed():
     text = run(
         "report", CAPTURE, "--slowest", "1", "--top", "2", "--by", "user_agent", "--width", "160"
@@ -477,6 +480,7 @@ def test_no_control_in_span_text_reaches_the_output(hostile, arguments):
     assert not [char for char in output if not char.isprintable() and char != "\n"]
 
 
+@pytest.mark.slow
 def test_colours_are_the_only_controls_at_a_terminal(hostile):
     for output in (
         run_with(["report", hostile, "--color", "always"]).stdout,
@@ -523,6 +527,7 @@ def test_what_rows_are_sorted_by_is_left_out_last(sort, column, by):
     assert column in head.partition("Where the time went")[2].splitlines()[1].split()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_and_its_own_width():
     sent = at_terminal("report", CAPTURE, columns=120)
     assert "\x1b[" in sent
@@ -542,6 +547,7 @@ def test_never_and_always_are_obeyed():
     assert "\x1b[" in run("report", CAPTURE, "--color", "always", NO_COLOR="1").stdout
 
 
+@pytest.mark.slow
 def test_without_unicode_the_same_in_ascii():
     text = run("report", CAPTURE, PYTHONIOENCODING="ascii").stdout
     assert text.isascii()
@@ -556,6 +562,7 @@ def test_the_module_and_the_command_are_one():
     assert done.stdout == run("--version").stdout
 
 
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_one_line():
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
@@ -583,6 +590,7 @@ def test_the_reference_names_every_key():
     ]
 
 
+@pytest.mark.slow
 def test_the_reference_shows_the_real_report():
     """What is printed in the documentation is what the command prints."""
     command, shown = re.search(r"\$ k8strace (report tests/.*)\n([\s\S]*?)```", PAGE).groups()

@@ -211,6 +211,7 @@ def test_the_same_times_that_go_together_are_dependence():
 # ---- oracles ----
 
 
+@pytest.mark.slow
 def test_means_are_those_of_oaxaca_and_blinder():
     """Two-fold, with the mean of both coefficients: explained is mix, unexplained the rest."""
     oaxaca = pytest.importorskip("statsmodels.stats.oaxaca")

@@ -20,6 +20,7 @@ CASES = int(os.environ.get("K8STRACE_COMPARE_CASES", "250"))
 """`benchmarks/properties.py` tries 100,000."""
 
 
+@pytest.mark.slow
 def test_no_case_breaks_a_law():
     assert properties.failures(0, CASES) == {}
 

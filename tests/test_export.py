@@ -184,6 +184,7 @@ def test_a_stack_that_is_too_deep_keeps_its_weight(tmp_path):
 # ---- Perfetto ----
 
 
+@pytest.mark.slow
 def test_perfettos_own_classes_read_the_trace(requests, totals, tmp_path):
     """Slices nest on every track; those of the critical path sum to the totals; every span of a request is one."""
     trace_pb2 = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
@@ -251,6 +252,7 @@ def test_what_goes_out_comes_back_with_the_same_answers(requests, totals, to, tm
     assert set(back.spans.attributes("k8strace.component").to_pylist()) >= {"apiserver", "etcd"}
 
 
+@pytest.mark.slow
 def test_repairs_are_attributes_and_warnings(requests, tmp_path):
     """Of the spans that were repaired, and of no others."""
     expected = {(row["trace_id"], row["span_id"]) for row in requests.repairs if row["request"] is not None}
@@ -286,6 +288,7 @@ def test_a_parquet_file_of_spans_is_a_recording(requests, totals, tmp_path):
     assert k8strace.attribute(k8strace.join(spans)).totals == totals
 
 
+@pytest.mark.slow
 def test_polars_pandas_and_duckdb_read_the_tables(requests, tmp_path):
     """Row counts, types and sums, by three readers; the version of the schema is in the file."""
     for name in ("polars", "pandas", "duckdb", "pyarrow"):
@@ -323,6 +326,7 @@ def test_arrow_files_are_read_without_copying(requests, tmp_path):
     assert polars.read_ipc(path).height == len(requests)
 
 
+@pytest.mark.slow
 def test_csv_is_read_back_and_holds_no_formulas(requests, tmp_path):
     """By the standard library; a text that begins as a formula does is a text."""
     pytest.importorskip("pyarrow")
@@ -362,6 +366,7 @@ def load_first() -> ExportTraceServiceRequest:
 # ---- the command ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_command_writes_every_format(to, tmp_path):
     """One line on stderr for each file; exit code 0."""

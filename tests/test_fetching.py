@@ -146,6 +146,7 @@ def test_another_source_is_refused(source):
         fetch(source, 0, 1)
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_jaeger_holds(batches):
     """`report --from`; a server that is not there is one line and exit code 1."""
     asked = []

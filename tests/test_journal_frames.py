@@ -261,6 +261,7 @@ def test_layouts_are_known_by_the_end_of_the_name():
     assert isinstance(layout_of(".otlp.zst"), Zstd)
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_a_directory(wire, tmp_path):
     """`k8strace report DIR/*.otlp` while the journal is open."""
     with Journal(tmp_path) as journal:

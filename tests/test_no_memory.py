@@ -38,6 +38,7 @@ def limited(steps, mib):
     return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [0, 1, 3, 6, 9, 12, 16, 20, 24, 32])
 def test_reading_and_joining_raise_memory_error(mib):
     """Whatever step it is that meets the limit."""
@@ -58,6 +59,7 @@ def test_report_ends_with_one_line_and_exit_code_1(mib):
     assert done.stderr == "k8strace: there is not enough memory for this\n"
 
 
+@pytest.mark.slow
 def test_enough_memory_is_enough():
     """The limit is what fails above, and nothing else."""
     assert limited(STEPS, 256).stdout == "done\n"

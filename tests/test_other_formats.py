@@ -43,6 +43,7 @@ def part_of(capture: Path) -> list[ExportTraceServiceRequest]:
     return load(capture)[:8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name[:8])
 def test_what_has_nanoseconds_gives_the_same_columns(capture, name):
@@ -53,6 +54,7 @@ def test_what_has_nanoseconds_gives_the_same_columns(capture, name):
     assert back.issues == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MICROS)
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name[:8])
 def test_what_has_microseconds_gives_the_same_answers_up_to_them(capture, name):

@@ -204,6 +204,7 @@ def test_redaction_leaves_no_name(requests):
     assert [name for name in names - {None} if len(name) > 8 and name.encode() in whole] == []
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_and_what_was_left_out_is_said(requests):
     small = requests.to_html(max_mb=0.2)
     assert len(small) < len(requests.to_html())

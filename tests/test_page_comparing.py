@@ -36,6 +36,7 @@ def browser():
         yield started
 
 
+@pytest.mark.slow
 def test_equal_comparisons_give_equal_bytes(comparison, file):
     assert comparison.to_html() == file.read_text()
 

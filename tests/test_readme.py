@@ -17,6 +17,7 @@ def shown() -> list[str]:
     return [line for line in block.splitlines() if line.strip() not in ("", "…")]
 
 
+@pytest.mark.slow
 def test_the_first_screen_is_the_demos_real_output() -> None:
     """Every line of the block stands in the report, in the same order."""
     command = [sys.executable, "-m", "k8strace", "report", CAPTURE]
@@ -27,6 +28,7 @@ def test_the_first_screen_is_the_demos_real_output() -> None:
     assert len(places) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["whatif", "compare"])
 def test_the_second_screen_is_real_output(command: str) -> None:
     """What the two commands say of recordings that come along, line by line."""

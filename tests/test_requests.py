@@ -88,6 +88,7 @@ def test_counts_are_those_published_with_the_captures(capture: Path) -> None:
     assert ledger.spans == len(spans) == sum(ledger.used.values()) + sum(ledger.set_aside.values())
 
 
+@pytest.mark.slow
 def test_each_range_and_txn_that_etcd_served_is_joined_to_its_call(capture: Path) -> None:
     expected = oracle.joined_capture(capture)
     served = {

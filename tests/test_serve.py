@@ -510,6 +510,7 @@ def test_a_unix_socket_is_for_its_owner_and_a_dead_one_is_replaced(tmp_path, cap
         assert send(f"unix:{paths[0]}", batches_of(capture_127)[:2]) == 2
 
 
+@pytest.mark.slow
 def test_what_is_no_socket_is_not_replaced(tmp_path):
     """A file of somebody's stays."""
     path = tmp_path / "precious"
@@ -558,6 +559,7 @@ def tls_files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_with_tls_only_clients_with_a_known_certificate_get_in(tls_files, capture_127):
     """Over gRPC and HTTP, also beyond loopback; a unix socket stays plain and needs none."""
     path = tls_files / "otlp.sock"
@@ -660,6 +662,7 @@ def test_refusals_are_counted_by_reason(capture_127):
         assert send(process.address("grpc"), batches_of(capture_127)[:1]) == 1
 
 
+@pytest.mark.slow
 def test_without_a_reader_of_its_json_it_ends():
     """`k8strace serve --json | head`: exit code 141, as other commands have it."""
     process = subprocess.Popen(

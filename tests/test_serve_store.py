@@ -244,6 +244,7 @@ def test_secrets_that_others_can_read_are_warned_of(option, mode, warned, tmp_pa
     assert [(line["level"], str(secret) in line["message"]) for line in said] == [("warning", True)] * warned
 
 
+@pytest.mark.slow
 def test_every_line_of_a_json_log_is_json_whatever_fails():
     """Floods, errors within a request, of threads, of libraries, warnings, and what ends the run."""
     program = """

@@ -59,6 +59,7 @@ def test_defects_are_kept_as_they_came(batches: Requests):
     assert same(batches, from_columns(k8strace.decode(batches)))
 
 
+@pytest.mark.slow
 @given(full_requests)
 def test_every_field_of_the_messages_is_in_the_columns(message: ExportTraceServiceRequest):
     assert same([message], from_columns(k8strace.decode(message)))

@@ -212,6 +212,7 @@ def test_a_latency_may_be_the_callees_own():
 # ── Laws ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches())
 def test_without_a_change_nothing_changes(messages):
@@ -242,6 +243,7 @@ def parts_of(attribution: k8strace.Attribution) -> list[str]:
     return [*attribution.requests._joined.phase_table.names, *names]
 
 
+@pytest.mark.slow
 @law
 @given(dirty_batches(), st.data())
 def test_any_changes_of_any_spans_have_an_answer(messages, data):
@@ -297,6 +299,7 @@ def test_calls_in_a_row_sum(times, factor):
     assert takes(attribution, Change.latency("etcd", 77))[0] == wall - etcd + 77 * len(times)
 
 
+@pytest.mark.slow
 def test_deep_and_wide_trees_take_linear_time():
     """No recursion: a chain of 100,000 spans, and as many beside it."""
     deep = 100_000
