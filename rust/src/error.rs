@@ -66,7 +66,7 @@ pub struct DecodeError {
     pub expected: Cow<'static, str>,
     /// What was found instead.
     pub got: Cow<'static, str>,
-    /// Field path, outermost first, such as "resource_spans.scope_spans.spans.name". Empty at the top.
+    /// Field path, outermost first, such as `resource_spans.scope_spans.spans.name`. Empty at the top.
     pub path: String,
     /// Byte offset in the input.
     pub offset: u64,
@@ -78,19 +78,19 @@ pub struct DecodeError {
 pub type Result<T> = std::result::Result<T, Box<DecodeError>>;
 
 impl DecodeError {
-    /// An error at `offset`, not yet inside any field.
+    /// An error at `offset`, in bytes, not yet inside any field.
     #[cold]
     pub fn new(
         expected: impl Into<Cow<'static, str>>,
         got: impl Into<Cow<'static, str>>,
-        offset: usize,
+        offset: impl TryInto<u64>,
     ) -> Box<Self> {
         let (expected, got) = (expected.into(), got.into());
         Box::new(Self {
             expected,
             got,
             path: String::new(),
-            offset: offset as u64,
+            offset: offset.try_into().unwrap_or(u64::MAX),
             kind: ErrorKind::Malformed,
         })
     }

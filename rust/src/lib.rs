@@ -1,4 +1,4 @@
-//! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to PyO3.
+//! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to `PyO3`.
 //!
 //! The rooms, in the order in which they may use each other:
 //!
@@ -10,6 +10,24 @@
 
 // Half of what the core can do is asked for by Python alone; with it, every function has a caller.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+// Numbers in tests are small, and made there.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::cast_lossless,
+        clippy::needless_for_each,
+        clippy::unreadable_literal,
+        clippy::format_collect,
+        clippy::match_bool,
+        clippy::range_plus_one
+    )
+)]
+
+/// Numbers that change their width.
+mod numbers;
 
 /// What was expected, what came, and where.
 mod error;
@@ -75,5 +93,5 @@ pub use error::{DecodeError, Result};
 pub use join::apiservers::Apiservers;
 pub use join::role::Role;
 pub use join::{Joined, join};
-pub use screen::{Limits, Reason, Screened, screen};
-pub use stream::{Settings as StreamSettings, Stream, Taken};
+pub use screen::{CutReason, Limits, Screened, screen};
+pub use stream::{Stream, StreamSettings, Taken};

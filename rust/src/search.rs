@@ -7,6 +7,7 @@ use foldhash::{HashMap, HashSet};
 
 use crate::arrow::value_text;
 use crate::columns::{Attributes, Columns, present, run};
+use crate::numbers::u32_of;
 
 /// `SpanStatus` of what failed.
 const ERROR: i32 = 2;
@@ -174,14 +175,16 @@ pub fn rows(takes: &[&Columns], ids: &[[u8; 16]]) -> Vec<Vec<(u32, u32)>> {
     // Most spans are of other traces, which the first two bytes tell.
     let start = |id: &[u8; 16]| usize::from(u16::from_le_bytes([id[0], id[1]]));
     let mut starts = vec![false; 1 << 16];
-    ids.iter().for_each(|id| starts[start(id)] = true);
+    for id in ids {
+        starts[start(id)] = true;
+    }
     for (take, c) in takes.iter().enumerate() {
         let s = &c.spans;
         let may_be =
             |&row: &usize| starts[start(&s.trace_id[row])] && s.present[row] & present::TRACE_ID != 0;
         for row in (0..c.len()).filter(may_be) {
             if let Some(&at) = place.get(&s.trace_id[row]) {
-                found[at].push((take as u32, row as u32));
+                found[at].push((u32_of(take), u32_of(row)));
             }
         }
     }
@@ -223,7 +226,7 @@ pub fn dependencies(takes: &[&Columns], start: (u64, u64)) -> BTreeMap<(String, 
             .map(|name| {
                 *numbers.entry(name).or_insert_with(|| {
                     names.push(name);
-                    names.len() as u32 - 1
+                    u32_of(names.len()) - 1
                 })
             })
             .collect();

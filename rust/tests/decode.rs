@@ -142,7 +142,9 @@ fn requests() -> impl Strategy<Value = ExportTraceServiceRequest> {
 /// These rows of tables, in a table of their own; true: both hold the texts.
 fn gather(parts: &[(&Columns, Vec<Range<usize>>, bool)]) -> Columns {
     let mut gather = Gather::with_room(&Room::default());
-    parts.iter().for_each(|(c, rows, share)| gather.add(c, rows, *share));
+    for (c, rows, share) in parts {
+        gather.add(c, rows, *share);
+    }
     gather.finish()
 }
 

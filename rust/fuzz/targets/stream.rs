@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut stream = Stream::new(SETTINGS, Apiservers::default());
     let (mut found, mut now) = (BTreeMap::new(), 0);
     for piece in spans.chunk_by(|_, next| next[7] & 1 == 0) {
-        stream.feed(Arc::new(columns(piece)), now);
+        stream.feed(&Arc::new(columns(piece)), now);
         if piece[0][7] & 2 != 0 {
             now += u64::from(piece[0][7] >> 2);
             note(stream.take(now), &mut found);

@@ -87,7 +87,7 @@ pub fn hex_column<'a>(ids: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     let (mut text, mut ends, mut valid) = (Vec::new(), vec![0], Vec::new());
     for id in ids {
         text.extend(id.unwrap_or_default().iter().map(|&byte| DIGITS[usize::from(byte)]));
-        ends.push(2 * text.len() as i64);
+        ends.push((2 * text.len()).cast_signed() as i64);
         valid.push(id.is_some());
     }
     let text = Buffer::from_vec(text.into_flattened());
@@ -100,7 +100,7 @@ pub fn hex_ids<const N: usize>(ids: &[[u8; N]], nulls: Option<NullBuffer>) -> Re
     for (pair, &byte) in text.iter_mut().zip(ids.as_flattened()) {
         *pair = DIGITS[usize::from(byte)];
     }
-    let ends = (0..=ids.len()).map(|row| (2 * N * row) as i64).collect();
+    let ends = (0..=ids.len()).map(|row| (2 * N * row).cast_signed() as i64).collect();
     let text = Buffer::from_vec(text.into_flattened());
     Ok(Arc::new(LargeStringArray::try_new(OffsetBuffer::new(ends), text, nulls)?))
 }

@@ -12,6 +12,7 @@ use arrow_schema::ArrowError;
 use super::arrays::{bytes_column, list, name_column, nulls_where, strings_column, structs};
 use super::views;
 use crate::columns::{Attributes, Columns, TextRef, ValueKind};
+use crate::numbers::low_u32;
 
 /// One struct per attribute: the key, which member of the value is set, and one child per type of value.
 pub(super) fn attributes_column(c: &Columns, table: &Attributes) -> Result<ArrayRef, ArrowError> {
@@ -21,12 +22,14 @@ pub(super) fn attributes_column(c: &Columns, table: &Attributes) -> Result<Array
         ("type", Arc::new(Int8Array::from_iter_values(table.kind.iter().map(|&kind| kind as i8)))),
         ("string_value", string_values(c, table, zeros)?),
         ("bool_value", bool_values(table, zeros)),
-        ("int_value", numbers::<Int64Type>(table, zeros, ValueKind::Int, |bits| bits as i64)),
+        ("int_value", numbers::<Int64Type>(table, zeros, ValueKind::Int, u64::cast_signed)),
         ("double_value", numbers::<Float64Type>(table, zeros, ValueKind::Double, f64::from_bits)),
         ("bytes_value", bytes_values(c, table, zeros)?),
         (
             "string_value_strindex",
-            numbers::<Int64Type>(table, zeros, ValueKind::Strindex, |bits| i64::from(bits as i32)),
+            numbers::<Int64Type>(table, zeros, ValueKind::Strindex, |bits| {
+                i64::from(low_u32(bits).cast_signed())
+            }),
         ),
         ("key_strindex", key_strindex(table, zeros)),
     ])?;
@@ -131,7 +134,7 @@ pub fn attribute_column(c: &Columns, key: &str) -> Result<ArrayRef, ArrowError> 
     let values = rows.iter().map(|row| row.map(|row| table.value[row]));
     Ok(match kinds.as_slice() {
         [] | [ValueKind::String] => strings_column(c, values.map(|v| v.map(TextRef::from_bits)))?,
-        [ValueKind::Int] => Arc::new(Int64Array::from_iter(values.map(|v| v.map(|v| v as i64)))),
+        [ValueKind::Int] => Arc::new(Int64Array::from_iter(values.map(|v| v.map(u64::cast_signed)))),
         [ValueKind::Double] => Arc::new(Float64Array::from_iter(values.map(|v| v.map(f64::from_bits)))),
         [ValueKind::Bool] => Arc::new(BooleanArray::from_iter(values.map(|v| v.map(|v| v != 0)))),
         [ValueKind::Bytes] => bytes_column(c, values.map(|v| v.map(TextRef::from_bits)))?,
@@ -154,7 +157,7 @@ pub fn value_text(c: &Columns, table: &Attributes, row: usize) -> Option<String>
         ValueKind::Empty | ValueKind::Absent => return None,
         ValueKind::String => c.text(TextRef::from_bits(bits)).to_owned(),
         ValueKind::Bool => (bits != 0).to_string(),
-        ValueKind::Int | ValueKind::Strindex => (bits as i64).to_string(),
+        ValueKind::Int | ValueKind::Strindex => bits.cast_signed().to_string(),
         ValueKind::Double => f64::from_bits(bits).to_string(),
         kind => nested_text(TextRef::from_bits(bits).of(&c.arena), kind),
     })

@@ -19,6 +19,7 @@ use arrow_schema::{ArrowError, Field};
 
 use crate::columns::interner::Interner;
 use crate::columns::{Columns, OddId, TextRef, present, run};
+use crate::numbers::u32_of;
 
 use arrays::{bytes_column, list, name_column, nulls_where, structs};
 pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column};
@@ -91,7 +92,7 @@ pub const ODD_IDS: &[Builder] = &[
     }),
     ("link", |c| {
         let position =
-            |link: u32| link - run(&c.spans.links_end, span_of_link(c, link) as usize).start as u32;
+            |link: u32| link - u32_of(run(&c.spans.links_end, span_of_link(c, link) as usize).start);
         let of_links = c.links.odd_ids.iter().map(|odd| Some(i64::from(position(odd.row))));
         Ok(Arc::new(Int64Array::from_iter(c.spans.odd_ids.iter().map(|_| None).chain(of_links))))
     }),
@@ -112,7 +113,7 @@ fn odd_ids(c: &Columns) -> impl Iterator<Item = &OddId> {
 
 /// The span that a row of the links is of.
 fn span_of_link(c: &Columns, link: u32) -> u32 {
-    c.spans.links_end.partition_point(|&end| end <= link) as u32
+    u32_of(c.spans.links_end.partition_point(|&end| end <= link))
 }
 
 /// Builds a whole table.
@@ -184,8 +185,8 @@ fn links_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
 /// `EntityRef` messages as their wire bytes.
 fn entity_refs_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
     let refs = &c.resources.entity_refs;
-    let end: Vec<u32> = (0..c.resources.batch.len() as u32)
-        .map(|row| refs.partition_point(|&(owner, _)| owner <= row) as u32)
+    let end: Vec<u32> = (0..u32_of(c.resources.batch.len()))
+        .map(|row| u32_of(refs.partition_point(|&(owner, _)| owner <= row)))
         .collect();
     let offsets =
         OffsetBuffer::new(std::iter::once(0).chain(end.iter().map(|&end| i64::from(end))).collect());

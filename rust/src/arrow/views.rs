@@ -20,6 +20,7 @@ use arrow_schema::ArrowError;
 
 use crate::columns::arena::{Arena, TextRef};
 use crate::columns::short_bytes;
+use crate::numbers::u32_of;
 
 /// Views address 2 GiB per buffer, so each part of the arena is offered as overlapping windows, one every GiB.
 const STRIDE_BITS: usize = 30;
@@ -83,7 +84,7 @@ impl<'a> Windows<'a> {
     fn new(arena: &'a Arena) -> Self {
         let (mut first, mut buffers) = (Vec::new(), Vec::new());
         for part in arena.parts() {
-            first.push(buffers.len() as u32);
+            first.push(u32_of(buffers.len()));
             let (bytes, len) = (part.bytes, part.bytes.len());
             let window = |start| bytes.slice_with_length(start, (len - start).min(2 * STRIDE - 1));
             buffers.extend((0..len).step_by(STRIDE).map(window));
@@ -94,9 +95,10 @@ impl<'a> Windows<'a> {
     #[inline(always)]
     fn place(&self, text: TextRef) -> Place<'a> {
         let (start, len) = (text.start(), text.len());
-        match start < self.head.len() {
-            true => Place { part: self.head, start, len, window: 0 },
-            false => self.place_behind(start, len),
+        if start < self.head.len() {
+            Place { part: self.head, start, len, window: 0 }
+        } else {
+            self.place_behind(start, len)
         }
     }
 
@@ -154,12 +156,11 @@ impl<'a> Place<'a> {
 
     #[inline(always)]
     fn view(self) -> u128 {
-        match self.short_bytes() {
-            Some(short) => short << 32 | self.len as u128,
-            None => {
-                let window = self.window + (self.start >> STRIDE_BITS) as u32;
-                make_view(self.bytes(), window, (self.start & (STRIDE - 1)) as u32)
-            }
+        if let Some(short) = self.short_bytes() {
+            short << 32 | self.len as u128
+        } else {
+            let window = self.window + u32_of(self.start >> STRIDE_BITS);
+            make_view(self.bytes(), window, u32_of(self.start & (STRIDE - 1)))
         }
     }
 

@@ -10,6 +10,7 @@ use crate::attribute::sweep::Overlap;
 use crate::attribute::{PhaseTable, Signatures, Walker};
 use crate::columns::NONE;
 use crate::join::Joined;
+use crate::numbers::{ns_between, u32_of};
 
 /// A span, and the times between which its part of the path counts.
 pub type Window = (u32, i64, i64);
@@ -35,9 +36,9 @@ pub fn within(
         nearest.clear();
         for (node, &row) in walker.rows.iter().enumerate() {
             let above = if node == 0 { NONE } else { nearest[walker.parent[node] as usize] };
-            nearest.push(if marks.first[row as usize] == NONE { above } else { node as u32 });
+            nearest.push(if marks.first[row as usize] == NONE { above } else { u32_of(node) });
             for at in marks.of(row) {
-                result.1[at] = request as u32;
+                result.1[at] = u32_of(request);
             }
         }
         let (rows, parent) = (&walker.rows, &walker.parent);
@@ -47,7 +48,7 @@ pub fn within(
             for node in std::iter::successors(marked(node), above).take(DEEPEST) {
                 for at in marks.of(rows[node as usize]) {
                     let (_, begin, end) = windows[at];
-                    result.0[at] += (to.min(end) - from.max(begin)).max(0) as u64;
+                    result.0[at] += ns_between(from.max(begin), to.min(end));
                 }
             }
         });
@@ -69,7 +70,7 @@ impl Marks {
         let mut next = vec![NONE; windows.len()];
         let mut before = vec![0; joined.forest.order.len() + 1];
         for (at, &(row, ..)) in windows.iter().enumerate() {
-            next[at] = std::mem::replace(&mut first[row as usize], at as u32);
+            next[at] = std::mem::replace(&mut first[row as usize], u32_of(at));
             let place = joined.forest.position[row as usize];
             if place != NONE {
                 before[place as usize + 1] += 1;

@@ -6,6 +6,7 @@ use crate::join::Joined;
 use crate::join::known_names::KnownNames;
 use crate::join::request_info::{method_of_name, split_target};
 use crate::join::span_kind::{CLIENT, INTERNAL};
+use crate::numbers::u32_of;
 
 /// What the attributes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,7 +198,7 @@ impl<'a> Details<'a> {
     /// The path of the request that answered a call, if it is here.
     fn answered(&self, row: usize) -> Option<&str> {
         let (forest, requests) = (&self.joined.forest, &self.joined.requests);
-        let below = forest.subtree(row as u32).get(1)?;
+        let below = forest.subtree(u32_of(row)).get(1)?;
         let at = requests.of_row[*below as usize];
         if at == NONE || requests.root[at as usize] != *below {
             return None;

@@ -30,6 +30,7 @@ use crate::join::apiservers::OWN_NAME;
 use crate::join::role::Role;
 use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::times::id_key;
+use crate::numbers::{low_u8, ns_between, u32_of};
 
 /// The number of the event that the first call below a sync is.
 pub const FIRST_CALL: u32 = NONE;
@@ -152,7 +153,7 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
         }
         let number = *self.known.entry(thing).or_insert_with(|| {
             list.push(thing);
-            list.len() as u32 - 1
+            u32_of(list.len()) - 1
         });
         self.sequence.learn(number)
     }
@@ -163,10 +164,10 @@ fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
     let of_process = joined.processes.names.iter().map(|(service, _)| {
         // Whatever it is called: rules are written for one name.
         let service = if joined.apiservers.contains(service) { OWN_NAME } else { service };
-        list.iter().position(|known| known == service).unwrap_or_else(|| {
+        u32_of(list.iter().position(|known| known == service).unwrap_or_else(|| {
             list.push(service.to_owned());
             list.len() - 1
-        }) as u32
+        }))
     });
     let of_process = of_process.collect();
     (list, of_process)
@@ -266,7 +267,7 @@ pub fn attribute_chosen(
             walker.totals.drain(&mut result);
         }
         result.wall_ns.push(wall_ns);
-        result.end.push(result.phase.len() as u32);
+        result.end.push(u32_of(result.phase.len()));
     }
     result
 }
@@ -290,7 +291,7 @@ pub fn attribute_syncs(
             walker.totals.drain(&mut result);
         }
         result.wall_ns.push(wall_ns);
-        result.end.push(result.phase.len() as u32);
+        result.end.push(u32_of(result.phase.len()));
     }
     result
 }
@@ -352,14 +353,14 @@ impl Walker<'_> {
     /// The loaded request.
     fn explain(&mut self, nodes: &mut Vec<Node>, segments: &mut Vec<Segment>) {
         nodes.extend((0..self.rows.len()).map(|node| {
-            let (start, end) = self.sweep.effective(node as u32);
+            let (start, end) = self.sweep.effective(u32_of(node));
             let (row, phase) = (self.rows[node], self.own_phase(node));
             Node { row, start, end, critical_ns: 0, self_ns: 0, phase }
         }));
-        self.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += (to - from) as u64);
+        self.sweep.self_time(|node, from, to| nodes[node as usize].self_ns += ns_between(from, to));
         let labels = &self.labels;
         self.sweep.critical_path(Overlap::Clip, |node, from, to| {
-            nodes[node as usize].critical_ns += (to - from) as u64;
+            nodes[node as usize].critical_ns += ns_between(from, to);
             let first = segments.len();
             labels.cut(node, from, to, |phase, from, to| segments.push((node, from, to, phase)));
             segments[first..].reverse();
@@ -443,9 +444,9 @@ impl Totals {
 
     /// Moves the sums to the result, by phase number, and clears them.
     fn drain(&mut self, result: &mut Attributed) {
-        for (word, bits) in self.touched.iter_mut().enumerate() {
+        for (bits, first) in self.touched.iter_mut().zip((0..).step_by(64)) {
             while *bits != 0 {
-                let phase = (64 * word) as Phase + bits.trailing_zeros() as Phase;
+                let phase: Phase = first + Phase::from(low_u8(bits.trailing_zeros().into()));
                 *bits &= *bits - 1;
                 result.phase.push(phase);
                 result.ns.push(std::mem::take(&mut self.ns[usize::from(phase)]));
@@ -530,7 +531,7 @@ impl<'a> Walker<'a> {
             request => requests.level[request as usize] > NESTING,
         };
         let root = syncs.root[sync];
-        self.load_tree(root, is_too_deep, |row| syncs.detached.contains(&(row as u32)));
+        self.load_tree(root, is_too_deep, |row| syncs.detached.contains(&u32_of(row)));
         self.mark_first_call(root);
     }
 
@@ -554,7 +555,7 @@ impl<'a> Walker<'a> {
                 place += joined.forest.size[base + place] as usize;
                 continue;
             }
-            self.node_of_place[place] = self.rows.len() as u32;
+            self.node_of_place[place] = u32_of(self.rows.len());
             let above = joined.parent[row];
             let is_root = place == 0;
             let above = if is_root { 0 } else { joined.forest.position[above as usize] as usize - base };
@@ -562,7 +563,7 @@ impl<'a> Walker<'a> {
             let context = if is_root { 0 } else { self.below[above as usize] };
             self.parent.push(above);
             self.below.push(self.table.blame.below(context, self.signatures.of_row[row]));
-            self.rows.push(row as u32);
+            self.rows.push(u32_of(row));
             self.start.push(joined.start[row]);
             let is_detached = self.is_detached(row, is_root) || is_beside(row);
             self.end.push(if is_detached { joined.start[row] } else { joined.end[row] });
@@ -618,7 +619,7 @@ impl<'a> Walker<'a> {
         if self.has_rules[signature as usize] {
             self.mark(row, context);
         }
-        self.labels.end.push(self.labels.marks.len() as u32);
+        self.labels.end.push(u32_of(self.labels.marks.len()));
     }
 
     fn mark(&mut self, row: usize, context: u16) {
@@ -653,13 +654,13 @@ impl<'a> Walker<'a> {
 
     fn wall_ns(&self) -> u64 {
         let (start, end) = self.sweep.effective(0);
-        (end - start) as u64
+        ns_between(start, end)
     }
 
     /// Sums by phase, up to an instant on the critical path.
     fn sum(&mut self, method: Method, overlap: Overlap, until: i64) {
         let Self { sweep, labels, totals, .. } = self;
-        let mut add = |phase: Phase, from: i64, to: i64| totals.add(phase, (to - from) as u64);
+        let mut add = |phase: Phase, from: i64, to: i64| totals.add(phase, ns_between(from, to));
         match method {
             Method::CriticalPath => sweep.critical_path(overlap, |node, from, to| {
                 if from < until {
@@ -673,7 +674,7 @@ impl<'a> Walker<'a> {
 
     fn share(&mut self) {
         self.cuts.clear();
-        for node in 0..self.rows.len() as u32 {
+        for node in 0..u32_of(self.rows.len()) {
             self.cuts.extend(self.labels.marks(node).iter().map(|&(at, phase)| (Cut { at, node }, phase)));
         }
         self.cuts.sort_by_key(|(cut, _)| cut.at);

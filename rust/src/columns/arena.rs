@@ -8,6 +8,7 @@
 use arrow_buffer::Buffer;
 
 use crate::error::{DecodeError, Result};
+use crate::numbers::usize_of;
 
 /// A run of bytes in the arena: 36 bits of offset, 28 bits of length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl TextRef {
     /// How long it is.
     #[inline(always)]
     pub fn len(self) -> usize {
-        (self.0 & Self::MAX_LEN as u64) as usize
+        usize_of(self.0 & Self::MAX_LEN as u64)
     }
 
     /// True for an empty run.
@@ -62,6 +63,7 @@ impl TextRef {
 
     /// A run of the same length that starts this much later, within the largest arena.
     #[inline(always)]
+    #[must_use]
     pub fn later(self, by: usize) -> Self {
         Self(self.0.wrapping_add((by as u64) << LEN_BITS))
     }
@@ -111,9 +113,10 @@ impl Arena {
     /// The part that holds a place, or the last one before it.
     #[inline(always)]
     pub fn part(&self, at: usize) -> Part<'_> {
-        match self.more.is_empty() || at < self.first.len() {
-            true => Part { number: 0, start: 0, bytes: &self.first },
-            false => self.other_part(at),
+        if self.more.is_empty() || at < self.first.len() {
+            Part { number: 0, start: 0, bytes: &self.first }
+        } else {
+            self.other_part(at)
         }
     }
 

@@ -15,6 +15,7 @@ use arrow_buffer::Buffer;
 
 use crate::columns::interner::Interner;
 use crate::columns::{Arena, Attributes, Columns, NONE, OddId, TextRef, ValueKind, run};
+use crate::numbers::u32_of;
 
 /// A new table in the making.
 #[derive(Default)]
@@ -175,7 +176,7 @@ fn extend_ends(into: &mut Vec<u32>, from: &[u32], owners: &[Range<usize>], mut n
         return into.resize(into.len() + owners, new);
     }
     for owners in owners.iter().filter(|owners| !owners.is_empty()) {
-        let old = run(from, owners.start).start as u32;
+        let old = u32_of(run(from, owners.start).start);
         into.extend(from[owners.clone()].iter().map(|&end| end - old + new));
         new += from[owners.end - 1] - old;
     }
@@ -206,7 +207,7 @@ macro_rules! copy {
 impl Table<'_> {
     fn spans(&mut self, rows: &[Range<usize>]) {
         let s = &self.c.spans;
-        let (events, links) = (self.out.events.name.len() as u32, self.out.links.flags.len() as u32);
+        let (events, links) = (u32_of(self.out.events.name.len()), u32_of(self.out.links.flags.len()));
         extend_ends(&mut self.out.spans.events_end, &s.events_end, rows, events);
         extend_ends(&mut self.out.spans.links_end, &s.links_end, rows, links);
         self.events(&runs_of(&s.events_end, rows));
@@ -254,7 +255,7 @@ impl Table<'_> {
         for rows in rows {
             let (old, of_rows) = (rows.start, rare(from, rows, |odd| odd.row));
             found.extend(of_rows.iter().map(|odd| {
-                let row = (odd.row as usize - old + new) as u32;
+                let row = u32_of(odd.row as usize - old + new);
                 OddId { row, value: self.texts.translate(odd.value), ..*odd }
             }));
             new += rows.len();
@@ -272,17 +273,16 @@ impl Table<'_> {
     ) {
         let (from, into) = (from(self.c), into(self.out));
         let (rows, mut new) = (runs_of(&from.end, owners), into.key.len());
-        extend_ends(&mut into.end, &from.end, owners, new as u32);
+        extend_ends(&mut into.end, &from.end, owners, u32_of(new));
         extend(&mut into.key, &from.key, &rows, |key| self.keys.translate(key));
         copy!(into, from, &rows => kind);
         for rows in &rows {
             let values = from.kind[rows.clone()].iter().zip(&from.value[rows.clone()]);
-            into.value.extend(values.map(|(&kind, &value)| match is_text(kind) {
-                true => self.texts.translate(TextRef::from_bits(value)).bits(),
-                false => value,
+            into.value.extend(values.map(|(&kind, &value)| {
+                if is_text(kind) { self.texts.translate(TextRef::from_bits(value)).bits() } else { value }
             }));
             let indexed = rare(&from.key_strindex, rows, |&(row, _)| row);
-            let moved = |&(row, index): &(u32, i32)| (row - rows.start as u32 + new as u32, index);
+            let moved = |&(row, index): &(u32, i32)| (row - u32_of(rows.start) + u32_of(new), index);
             into.key_strindex.extend(indexed.iter().map(moved));
             new += rows.len();
         }
@@ -300,7 +300,7 @@ impl Table<'_> {
         let s = &self.c.scopes;
         let resource = self.resource(s.resource_spans[row] as usize);
         let out = &mut self.out.scopes;
-        let new = out.name.len() as u32;
+        let new = u32_of(out.name.len());
         out.resource_spans.push(resource);
         out.present.push(s.present[row]);
         out.name.push(self.names.translate(s.name[row]));
@@ -320,7 +320,7 @@ impl Table<'_> {
         if self.resources[row] != NONE {
             return self.resources[row];
         }
-        let (r, new) = (&self.c.resources, self.out.resources.batch.len() as u32);
+        let (r, new) = (&self.c.resources, u32_of(self.out.resources.batch.len()));
         let batch = &mut self.batches[r.batch[row] as usize];
         if *batch == NONE {
             *batch = self.out.batches;

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::columns::short_bytes;
+use crate::numbers::u32_of;
 
 /// Distinct strings in order of first appearance. The hash is seeded at random, since senders choose the strings.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +96,7 @@ impl Interner {
 
     #[cold]
     fn insert(&mut self, bytes: &[u8]) -> u32 {
-        let id = self.place.len() as u32;
+        let id = u32_of(self.place.len());
         self.place.push(self.text.len()..self.text.len() + bytes.len());
         self.text.extend_from_slice(bytes);
         let (table, text, place, state) = (&mut self.table, &self.text, &self.place, &self.state);
@@ -105,7 +106,7 @@ impl Interner {
 
     /// All strings, in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.len() as u32).map(|id| self.text(id))
+        (0..u32_of(self.len())).map(|id| self.text(id))
     }
 
     /// Bytes that the strings need, about: what a sender can drive up.

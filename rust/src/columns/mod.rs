@@ -114,7 +114,7 @@ impl Attributes {
     #[inline]
     pub fn int(&self, owner: usize, key: Option<u32>) -> Option<i64> {
         let row = self.find(owner, key?)?;
-        (self.kind[row] == ValueKind::Int).then(|| self.value[row] as i64)
+        (self.kind[row] == ValueKind::Int).then(|| self.value[row].cast_signed())
     }
 
     /// The row that holds `key` for one owner.

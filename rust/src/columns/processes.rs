@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use crate::columns::{Columns, ValueKind};
+use crate::numbers::u32_of;
 
 /// Which process sent which resource.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +28,7 @@ impl Processes {
             let instance =
                 c.resource_text(row, "service.instance.id").filter(|id| !id.is_empty()).map(str::to_owned);
             let rest = if instance.is_some() { String::new() } else { describe_resource(c, row) };
-            let next = known.len() as u32;
+            let next = u32_of(known.len());
             let id = *known.entry((service.clone(), instance.clone(), rest.clone())).or_insert(next);
             if id == next {
                 processes.names.push((service, instance));
@@ -45,7 +46,7 @@ impl Processes {
 
     /// The same for each of them.
     pub fn keys(&self, keys: &RandomState) -> Vec<u64> {
-        (0..self.names.len() as u32).map(|process| self.key(process, keys)).collect()
+        (0..u32_of(self.names.len())).map(|process| self.key(process, keys)).collect()
     }
 
     /// The process that sent a resource.

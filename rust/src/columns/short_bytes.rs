@@ -9,6 +9,10 @@
 
 /// True for equal bytes.
 #[inline(always)]
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch for each eight bytes would cost more than the compare"
+)]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::columns::ValueKind;
+use crate::columns::{ValueKind, hex};
 use crate::decode::wire::Cursor;
 use crate::decode::wire::WireType::{Fixed64, Len, Varint};
 use crate::error::Result;
+use crate::numbers::low_u32;
 
 /// How deep a value is below the value it is in does not matter any more: the decoder has seen to that.
 const CHECKED: u32 = 0;
@@ -16,7 +17,7 @@ pub fn to_json(bytes: &[u8], kind: ValueKind) -> Value {
     match kind {
         ValueKind::Array => Value::Array(messages(bytes, 1).map(any_value).collect()),
         ValueKind::KvList => Value::Object(messages(bytes, 1).map(key_value).collect::<Map<_, _>>()),
-        _ => Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        _ => Value::String(hex(bytes)),
     }
 }
 
@@ -75,12 +76,12 @@ fn any_value(bytes: &[u8]) -> Value {
     match field {
         1 => Value::String(text(&bytes)),
         2 => Value::Bool(bits != 0),
-        3 => Value::from(bits as i64),
+        3 => Value::from(bits.cast_signed()),
         4 => number(f64::from_bits(bits)),
         5 => to_json(&bytes, ValueKind::Array),
         6 => to_json(&bytes, ValueKind::KvList),
         7 => to_json(&bytes, ValueKind::Bytes),
-        8 => Value::from(bits as i32),
+        8 => Value::from(low_u32(bits).cast_signed()),
         _ => Value::Null,
     }
 }

@@ -13,6 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::{DecodeError, ErrorKind, Result};
+use crate::numbers::usize_of;
 
 /// The largest zstd window that we hold memory for, as a power of two: 128 MiB, zstd's own default and `--long`'s.
 pub const WINDOW_LOG_MAX: u32 = 27;
@@ -99,7 +100,7 @@ impl Inflater {
             }
             if out.try_reserve(step.produced).is_err() {
                 let expected = format!("memory for {} bytes once inflated", self.produced);
-                return Err(DecodeError::new(expected, "none", self.consumed as usize).of(ErrorKind::Memory));
+                return Err(DecodeError::new(expected, "none", self.consumed).of(ErrorKind::Memory));
             }
             out.extend_from_slice(&self.scratch[..step.produced]);
         }
@@ -138,9 +139,8 @@ impl Inflater {
             self.codec = codec(Compression::Gzip, self.window_log)?;
         }
         let at = self.consumed;
-        let corrupt = |name: &'static str, got: String| {
-            DecodeError::new(name, got, at as usize).of(ErrorKind::Compression)
-        };
+        let corrupt =
+            |name: &'static str, got: String| DecodeError::new(name, got, at).of(ErrorKind::Compression);
         let step = match &mut self.codec {
             Codec::Gzip(gzip) => gunzip(gzip, input, &mut self.scratch)
                 .map_err(|error| corrupt("a sound gzip stream", error.to_string()))?,
@@ -150,7 +150,7 @@ impl Inflater {
                 }
                 let window = 1u64 << self.window_log >> 20;
                 let expected = format!("a sound zstd stream with a window of at most {window} MiB");
-                DecodeError::new(expected, error.to_string(), at as usize).of(ErrorKind::Compression)
+                DecodeError::new(expected, error.to_string(), at).of(ErrorKind::Compression)
             })?,
         };
         if step.consumed == 0 && step.produced == 0 && !step.ended && !input.is_empty() {
@@ -165,7 +165,7 @@ impl Inflater {
     #[cold]
     fn too_long(&self) -> Box<DecodeError> {
         let expected = format!("at most {} bytes once inflated", self.limit);
-        DecodeError::new(expected, "more", self.consumed as usize).of(ErrorKind::Limit)
+        DecodeError::new(expected, "more", self.consumed).of(ErrorKind::Limit)
     }
 }
 
@@ -202,7 +202,7 @@ fn is_no_memory(error: &std::io::Error) -> bool {
 
 #[cold]
 fn no_memory(at: u64, error: &std::io::Error) -> Box<DecodeError> {
-    DecodeError::new("memory for zstd", error.to_string(), at as usize).of(ErrorKind::Memory)
+    DecodeError::new("memory for zstd", error.to_string(), at).of(ErrorKind::Memory)
 }
 
 fn zstd_decoder(window_log: u32) -> std::io::Result<Decoder<'static>> {
@@ -219,8 +219,8 @@ fn gunzip(
     let (consumed, produced) = (gzip.total_in(), gzip.total_out());
     let status = gzip.decompress(input, out, FlushDecompress::None)?;
     Ok(Step {
-        consumed: (gzip.total_in() - consumed) as usize,
-        produced: (gzip.total_out() - produced) as usize,
+        consumed: usize_of(gzip.total_in() - consumed),
+        produced: usize_of(gzip.total_out() - produced),
         ended: status == Status::StreamEnd,
     })
 }

@@ -9,6 +9,7 @@ use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, pr
 use crate::decode::wire::WireType::{Fixed32, Fixed64, Len, Varint};
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
 use crate::error::{DecodeError, ErrorKind, Result};
+use crate::numbers::{low_u32, u32_of};
 
 /// Decodes the requests that stand at `ranges` of `arena`, in that order. The first that is malformed is an error.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
@@ -134,17 +135,14 @@ impl<const N: usize> Id<N> {
     #[inline(always)]
     fn push(self, column: &mut Vec<[u8; N]>, odd: &mut Vec<OddId>, field: IdField, bit: u8) -> u8 {
         if let Self::Odd(value) = self {
-            odd.push(OddId { row: column.len() as u32, field, value });
+            odd.push(OddId { row: u32_of(column.len()), field, value });
         }
-        match self {
-            Self::Whole(id) => {
-                column.push(id);
-                bit
-            }
-            _ => {
-                column.push([0; N]);
-                0
-            }
+        if let Self::Whole(id) = self {
+            column.push(id);
+            bit
+        } else {
+            column.push([0; N]);
+            0
         }
     }
 }
@@ -296,7 +294,7 @@ impl<'a> Decoder<'a> {
                 (1, Len) => self.attribute(&mut cursor, Owner::Resource, 0)?,
                 (2, Varint) => {
                     self.columns.resources.dropped_attributes_count[here as usize] =
-                        cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
+                        cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (3, Len) => {
                     let message = cursor.message()?;
@@ -354,7 +352,7 @@ impl<'a> Decoder<'a> {
                 (3, Len) => self.attribute(&mut cursor, Owner::Scope, 0)?,
                 (4, Varint) => {
                     self.columns.scopes.dropped_attributes_count[here] =
-                        cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
+                        cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
@@ -369,7 +367,7 @@ impl<'a> Decoder<'a> {
         let (mut name, mut kind, mut flags, mut status_code, mut bits) = (empty, 0i32, 0u32, 0i32, 0u8);
         let (mut start, mut end) = (0u64, 0u64);
         let mut dropped = [0u32; 3];
-        let first_attribute = self.columns.span_attributes.key.len() as u32;
+        let first_attribute = low_u32(self.columns.span_attributes.key.len() as u64);
         while !cursor.is_done() {
             match cursor.tag()? {
                 (1, Len) => trace_id = Id::read(&mut cursor).map_err(|e| e.within("trace_id"))?,
@@ -379,7 +377,7 @@ impl<'a> Decoder<'a> {
                 (5, Len) => {
                     name = self.name(&mut cursor).map_err(|e| e.within("name"))?;
                 }
-                (6, Varint) => kind = cursor.varint().map_err(|e| e.within("kind"))? as i32,
+                (6, Varint) => kind = cursor.int32().map_err(|e| e.within("kind"))?,
                 (7, Fixed64) => start = cursor.fixed64().map_err(|e| e.within("start_time_unix_nano"))?,
                 (8, Fixed64) => end = cursor.fixed64().map_err(|e| e.within("end_time_unix_nano"))?,
                 (9, Len) => {
@@ -387,21 +385,21 @@ impl<'a> Decoder<'a> {
                     self.attribute(&mut cursor, Owner::Span, shift)?;
                 }
                 (10, Varint) => {
-                    dropped[0] = cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
+                    dropped[0] = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (11, Len) => {
                     let message = cursor.message()?;
                     self.event(message, empty).map_err(|e| e.within("events"))?;
                 }
                 (12, Varint) => {
-                    dropped[1] = cursor.varint().map_err(|e| e.within("dropped_events_count"))? as u32;
+                    dropped[1] = cursor.uint32().map_err(|e| e.within("dropped_events_count"))?;
                 }
                 (13, Len) => {
                     let message = cursor.message()?;
                     self.link(message).map_err(|e| e.within("links"))?;
                 }
                 (14, Varint) => {
-                    dropped[2] = cursor.varint().map_err(|e| e.within("dropped_links_count"))? as u32;
+                    dropped[2] = cursor.uint32().map_err(|e| e.within("dropped_links_count"))?;
                 }
                 (15, Len) => {
                     bits |= present::STATUS;
@@ -446,7 +444,7 @@ impl<'a> Decoder<'a> {
 
     fn event(&mut self, mut cursor: Cursor<'_>, empty: u32) -> Result<()> {
         let (mut time, mut name, mut dropped) = (0, empty, 0);
-        let first_attribute = self.columns.event_attributes.key.len() as u32;
+        let first_attribute = low_u32(self.columns.event_attributes.key.len() as u64);
         while !cursor.is_done() {
             match cursor.tag()? {
                 (1, Fixed64) => time = cursor.fixed64().map_err(|e| e.within("time_unix_nano"))?,
@@ -458,7 +456,7 @@ impl<'a> Decoder<'a> {
                     self.attribute(&mut cursor, Owner::Event, shift)?;
                 }
                 (4, Varint) => {
-                    dropped = cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
+                    dropped = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
@@ -480,7 +478,7 @@ impl<'a> Decoder<'a> {
                 (3, Len) => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
                 (4, Len) => self.attribute(&mut cursor, Owner::Link, 0)?,
                 (5, Varint) => {
-                    dropped = cursor.varint().map_err(|e| e.within("dropped_attributes_count"))? as u32;
+                    dropped = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (6, Fixed32) => flags = cursor.fixed32().map_err(|e| e.within("flags"))?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
@@ -526,7 +524,7 @@ impl<'a> Decoder<'a> {
         if let Some((key, value)) = plain_key_value(message.rest())
             && let Some((kind, value)) = plain_value(value, outer.pos())
         {
-            let guess = table.key.get((table.key.len() as u32).wrapping_add(shift) as usize).copied();
+            let guess = table.key.get(low_u32(table.key.len() as u64).wrapping_add(shift) as usize).copied();
             let known = guess.filter(|&guess| keys.is(guess, key)).or_else(|| keys.find(key));
             if let Some(key) = known {
                 table.push(key, kind, value);
@@ -590,7 +588,7 @@ fn key_value(
     shift: u32,
     depth: u32,
 ) -> Result<()> {
-    let row = table.key.len() as u32;
+    let row = row(table.key.len(), cursor.pos())?;
     let (mut key, mut kind, mut value) = (None, ValueKind::Absent, 0u64);
     while !cursor.is_done() {
         match cursor.tag()? {
@@ -611,7 +609,7 @@ fn key_value(
                     .map_err(|e| e.within("value"))?;
             }
             (3, Varint) => {
-                let index = cursor.varint().map_err(|e| e.within("key_strindex"))? as i32;
+                let index = cursor.int32().map_err(|e| e.within("key_strindex"))?;
                 table.key_strindex.pop_if(|&mut (at, _)| at == row);
                 table.key_strindex.push((row, index));
             }
@@ -651,8 +649,8 @@ fn any_value(
             (6, Len) => nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value), depth + 1)?,
             (7, Len) => (ValueKind::Bytes, bytes(&mut cursor).map_err(|e| e.within("bytes_value"))?.bits()),
             (8, Varint) => {
-                let index = cursor.varint().map_err(|e| e.within("string_value_strindex"))?;
-                (ValueKind::Strindex, index as i32 as u64)
+                let index = cursor.int32().map_err(|e| e.within("string_value_strindex"))?;
+                (ValueKind::Strindex, i64::from(index).cast_unsigned())
             }
             (field, wire_type) => {
                 cursor.skip(field, wire_type, depth)?;
@@ -711,18 +709,24 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// What a length-delimited field of this message is: a message of its own, or `None` for text to check.
-    pub(crate) fn field(self, number: u32) -> Option<Option<Shape>> {
+    /// What a length-delimited field of this message is.
+    pub(crate) fn holds(self, number: u32) -> Holds {
         match (self, number) {
-            (Shape::Array, 1) => Some(Some(Shape::Any)),
-            (Shape::KvList, 1) => Some(Some(Shape::KeyValue)),
-            (Shape::Any | Shape::KeyValue, 1) => Some(None),
-            (Shape::Any, 5) => Some(Some(Shape::Array)),
-            (Shape::Any, 6) => Some(Some(Shape::KvList)),
-            (Shape::KeyValue, 2) => Some(Some(Shape::Any)),
-            _ => None,
+            (Shape::Any | Shape::KeyValue, 1) => Holds::Text,
+            (Shape::Array, 1) | (Shape::KeyValue, 2) => Holds::Message(Shape::Any),
+            (Shape::KvList, 1) => Holds::Message(Shape::KeyValue),
+            (Shape::Any, 5) => Holds::Message(Shape::Array),
+            (Shape::Any, 6) => Holds::Message(Shape::KvList),
+            _ => Holds::Other,
         }
     }
+}
+
+/// What a length-delimited field holds.
+pub(crate) enum Holds {
+    Message(Shape),
+    Text,
+    Other,
 }
 
 /// Reads a nested value through, with a stack instead of recursion: structure, text and depth.
@@ -738,8 +742,8 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> 
             continue;
         }
         let (field, wire_type) = cursor.tag()?;
-        match (wire_type, shape.field(field)) {
-            (Len, Some(Some(inner))) => {
+        match (wire_type, shape.holds(field)) {
+            (Len, Holds::Message(inner)) => {
                 let message = cursor.message()?;
                 open.push((message, inner));
                 depth += 1;
@@ -747,7 +751,7 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> 
                     return Err(too_deep(message.pos()));
                 }
             }
-            (Len, Some(None)) => drop(text(cursor)?),
+            (Len, Holds::Text) => drop(text(cursor)?),
             _ => cursor.skip(field, wire_type, depth)?,
         }
     }
@@ -769,7 +773,7 @@ fn status(mut cursor: Cursor<'_>, code: &mut i32, message: &mut TextRef) -> Resu
     while !cursor.is_done() {
         match cursor.tag()? {
             (2, Len) => *message = text(&mut cursor).map_err(|e| e.within("message"))?,
-            (3, Varint) => *code = cursor.varint().map_err(|e| e.within("code"))? as i32,
+            (3, Varint) => *code = cursor.int32().map_err(|e| e.within("code"))?,
             (field, wire_type) => cursor.skip(field, wire_type, 4)?,
         }
     }

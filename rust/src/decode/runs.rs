@@ -6,6 +6,7 @@ use flate2::Crc;
 
 use crate::decode::json::{Found, Piece, Wire};
 use crate::error::{DecodeError, ErrorKind};
+use crate::numbers::{u32_of, usize_of};
 
 /// Damages of one run that are described; the rest is counted.
 const MOST_DAMAGES: usize = 128;
@@ -64,7 +65,7 @@ impl Run {
     }
 
     fn damage(&mut self, piece: Piece, kind: ErrorKind) {
-        self.held += piece.size as usize;
+        self.held += usize_of(piece.size);
         self.count += 1;
         if self.damages.len() < MOST_DAMAGES {
             return self.damages.push(piece);
@@ -78,16 +79,17 @@ impl Run {
     pub fn add(&mut self, mut piece: Piece, wires: &mut Vec<u8>) {
         match piece.found {
             Found::Wire(Wire { bytes, replaced, micros }) => {
-                let (start, len) = (wires.len(), bytes.len() as u32);
+                let (start, len) = (wires.len(), u32_of(bytes.len()));
                 wires.extend_from_slice(&bytes);
                 self.micros += u32::from(micros);
-                let (offset, size, line) = (piece.offset, piece.size as u32, piece.line);
+                let (offset, size, line) =
+                    (piece.offset, u32::try_from(piece.size).unwrap_or(u32::MAX), piece.line);
                 self.message(Placed { start, len, offset, size, line, replaced });
             }
             Found::Torn(_) => self.torn = Some(piece),
             Found::Zeros => {
                 let got = format!("{} zeros", piece.size);
-                let error = DecodeError::new("JSON", got, piece.offset as usize).of(ErrorKind::Zeros);
+                let error = DecodeError::new("JSON", got, piece.offset).of(ErrorKind::Zeros);
                 piece.found = Found::Bad(error);
                 self.damage(piece, ErrorKind::Zeros);
             }
@@ -113,10 +115,10 @@ pub fn frames(data: &[u8], mut at: usize, base: u64, limit: usize) -> (Run, usiz
         if size > limit || zeros {
             break;
         }
-        let (offset, whole) = (base + start as u64, (size + LENGTH_BYTES) as u32);
+        let (offset, whole) = (base + start as u64, u32_of(size + LENGTH_BYTES));
         match checked(payload, offset) {
             Ok(()) => {
-                run.message(Placed { start, len: size as u32, offset, size: whole, line: 0, replaced: 0 });
+                run.message(Placed { start, len: u32_of(size), offset, size: whole, line: 0, replaced: 0 });
             }
             Err(error) => {
                 let found = Found::Bad(error);
@@ -140,7 +142,7 @@ fn checked(payload: &[u8], offset: u64) -> Result<(), Box<DecodeError>> {
         return Ok(());
     }
     let expected = format!("a frame with the checksum {stored:08x}");
-    Err(DecodeError::new(expected, format!("{:08x}", crc.sum()), offset as usize).of(ErrorKind::Checksum))
+    Err(DecodeError::new(expected, format!("{:08x}", crc.sum()), offset).of(ErrorKind::Checksum))
 }
 
 #[cfg(test)]

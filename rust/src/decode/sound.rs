@@ -49,7 +49,7 @@ pub struct Sound {
 impl Requests {
     /// Takes one more. Errors: no memory, or 2 GiB and more, which protobuf does not have.
     pub fn add(&mut self, size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let len = u32::try_from(size).ok().filter(|len| *len <= i32::MAX as u32).ok_or_else(|| {
+        let len = u32::try_from(size).ok().filter(|len| i32::try_from(*len).is_ok()).ok_or_else(|| {
             DecodeError::new("a request below 2 GiB", format!("{size} bytes"), 0).of(ErrorKind::Limit)
         })?;
         self.arena.try_reserve(size).map_err(|_| no_memory(self.arena.len() + size))?;

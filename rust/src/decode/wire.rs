@@ -4,6 +4,7 @@
 //! are refused, unknown fields and well-formed groups are skipped, and nesting is limited to [`MAX_DEPTH`] messages.
 
 use crate::error::{DecodeError, Result};
+use crate::numbers::low_u32;
 
 /// Messages and groups may nest this deep, as in the official parsers.
 pub const MAX_DEPTH: u32 = 100;
@@ -88,6 +89,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The next varint in a field of 32 bits, which keeps its low half.
+    #[inline(always)]
+    pub fn uint32(&mut self) -> Result<u32> {
+        self.varint().map(low_u32)
+    }
+
+    /// The same with a sign: `int32` and enums.
+    #[inline(always)]
+    pub fn int32(&mut self) -> Result<i32> {
+        self.varint().map(|bits| low_u32(bits).cast_signed())
+    }
+
     /// The next varint if it has two bytes, as the lengths of most spans have.
     #[inline(always)]
     fn two_bytes(&mut self) -> Option<u64> {
@@ -166,8 +179,10 @@ impl<'a> Cursor<'a> {
     fn long_payload_end(&mut self) -> Result<usize> {
         let start = self.pos;
         let len = if let Some(len) = self.two_bytes() { len } else { self.varint()? };
-        match self.pos.checked_add(len as usize) {
-            Some(end) if end <= self.buf.len() && len <= i32::MAX as u64 && self.pos - start <= 5 => Ok(end),
+        match usize::try_from(len).ok().and_then(|len| self.pos.checked_add(len)) {
+            Some(end) if end <= self.buf.len() && i32::try_from(len).is_ok() && self.pos - start <= 5 => {
+                Ok(end)
+            }
             _ => Err(self.bad_length(len, start)),
         }
     }

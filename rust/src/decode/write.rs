@@ -1,17 +1,24 @@
 //! Protobuf's wire format, written.
 
+use crate::numbers::low_u8;
+
+/// Appends a varint.
+pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(low_u8(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_u8(value));
+}
+
 /// Wire bytes that are being written. Fields are given by their numbers.
 #[derive(Debug, Default)]
 pub struct Out(pub Vec<u8>);
 
 impl Out {
     /// A varint.
-    pub fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+    pub fn varint(&mut self, value: u64) {
+        push_varint(&mut self.0, value);
     }
 
     fn tag(&mut self, number: u32, wire_type: u32) {
@@ -62,7 +69,7 @@ impl Out {
     pub fn close(&mut self, at: usize) {
         let len = self.0.len() - at - 5;
         for (index, byte) in self.0[at..at + 5].iter_mut().enumerate() {
-            *byte |= (len >> (7 * index)) as u8 & 0x7f;
+            *byte |= low_u8(len as u64 >> (7 * index)) & 0x7f;
         }
     }
 

@@ -1,9 +1,10 @@
 //! Wire bytes → OTLP JSON, by the table that JSON is read with.
 
 use crate::columns::hex;
-use crate::decode::json::fields::{Field, Kind, REQUEST};
+use crate::decode::json::fields::{Field, JsonKind, REQUEST};
 use crate::decode::wire::{Cursor, MAX_DEPTH, WireType, too_deep};
 use crate::error::Result;
+use crate::numbers::low_u32;
 
 /// One `ExportTraceServiceRequest` as a line of OTLP JSON, without the line's end.
 ///
@@ -74,18 +75,20 @@ fn message(wire: &[u8], fields: &'static [Field], depth: u32, out: &mut Vec<u8>)
 
 fn value(field: &Field, raw: &Raw<'_>, depth: u32, out: &mut Vec<u8>) -> Result<()> {
     match (field.kind, raw) {
-        (Kind::Message(fields), Raw::Bytes(bytes)) => message(bytes, fields, depth + 1, out)?,
-        (Kind::Text, Raw::Bytes(bytes)) => text(&String::from_utf8_lossy(bytes), out),
-        (Kind::Id, Raw::Bytes(bytes)) => text(&hex(bytes), out),
+        (JsonKind::Message(fields), Raw::Bytes(bytes)) => message(bytes, fields, depth + 1, out)?,
+        (JsonKind::Text, Raw::Bytes(bytes)) => text(&String::from_utf8_lossy(bytes), out),
+        (JsonKind::Id, Raw::Bytes(bytes)) => text(&hex(bytes), out),
         (_, Raw::Bytes(bytes)) => text(&base64(bytes), out),
-        (Kind::Bool, Raw::Bits(bits)) => out.extend_from_slice(if *bits != 0 { b"true" } else { b"false" }),
-        (Kind::Double, Raw::Bits(bits)) => double(f64::from_bits(*bits), out),
-        (Kind::Int64, Raw::Bits(bits)) => text(&(*bits as i64).to_string(), out),
-        (Kind::Fixed64, Raw::Bits(bits)) => text(&bits.to_string(), out),
-        (Kind::Enum(..) | Kind::Int32, Raw::Bits(bits)) => {
-            out.extend_from_slice((*bits as i32).to_string().as_bytes());
+        (JsonKind::Bool, Raw::Bits(bits)) => {
+            out.extend_from_slice(if *bits != 0 { b"true" } else { b"false" });
         }
-        (_, Raw::Bits(bits)) => out.extend_from_slice((*bits as u32).to_string().as_bytes()),
+        (JsonKind::Double, Raw::Bits(bits)) => double(f64::from_bits(*bits), out),
+        (JsonKind::Int64, Raw::Bits(bits)) => text(&bits.cast_signed().to_string(), out),
+        (JsonKind::Fixed64, Raw::Bits(bits)) => text(&bits.to_string(), out),
+        (JsonKind::Enum(..) | JsonKind::Int32, Raw::Bits(bits)) => {
+            out.extend_from_slice(low_u32(*bits).cast_signed().to_string().as_bytes());
+        }
+        (_, Raw::Bits(bits)) => out.extend_from_slice(low_u32(*bits).to_string().as_bytes()),
     }
     Ok(())
 }

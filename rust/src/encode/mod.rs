@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present, run};
 use crate::decode::write::Out;
+use crate::numbers::u32_of;
 
 /// The `Span` message of a row, without a tag around it.
 pub fn span(c: &Columns, row: usize, out: &mut Out) {
@@ -22,7 +23,7 @@ pub fn span(c: &Columns, row: usize, out: &mut Out) {
     id(4, present::PARENT, IdField::Parent, &s.parent_span_id[row]);
     text(c, out, 3, s.trace_state[row]);
     named(out, 5, c.names.bytes(s.name[row]));
-    integer(out, 6, i64::from(s.kind[row]) as u64);
+    integer(out, 6, i64::from(s.kind[row]).cast_unsigned());
     out.fixed64(7, s.start_time_unix_nano[row]);
     out.fixed64(8, s.end_time_unix_nano[row]);
     attributes(c, out, 9, &c.span_attributes, row);
@@ -43,7 +44,7 @@ pub fn span(c: &Columns, row: usize, out: &mut Out) {
     if has(present::STATUS) {
         let at = out.open(15);
         text(c, out, 2, s.status_message[row]);
-        integer(out, 3, i64::from(s.status_code[row]) as u64);
+        integer(out, 3, i64::from(s.status_code[row]).cast_unsigned());
         out.close_tight(at);
     }
     if s.flags[row] != 0 {
@@ -110,10 +111,10 @@ pub fn batch(c: &Columns, batch: u32, out: &mut Out) {
     for at_resource in rows_of(&c.resources.batch, batch) {
         let around = out.open(1);
         resource(c, at_resource, out);
-        for at_scope in rows_of(&c.scopes.resource_spans, at_resource as u32) {
+        for at_scope in rows_of(&c.scopes.resource_spans, u32_of(at_resource)) {
             let inside = out.open(2);
             scope(c, at_scope, out);
-            for row in rows_of(&c.spans.scope_spans, at_scope as u32) {
+            for row in rows_of(&c.spans.scope_spans, u32_of(at_scope)) {
                 let at = out.open(2);
                 span(c, row, out);
                 out.close_tight(at);
@@ -160,8 +161,8 @@ fn attributes(c: &Columns, out: &mut Out, number: u32, table: &Attributes, owner
             value(c, out, table, row);
             out.close_tight(inner);
         }
-        if let Ok(found) = table.key_strindex.binary_search_by_key(&(row as u32), |(of, _)| *of) {
-            integer(out, 3, i64::from(table.key_strindex[found].1) as u64);
+        if let Ok(found) = table.key_strindex.binary_search_by_key(&u32_of(row), |(of, _)| *of) {
+            integer(out, 3, i64::from(table.key_strindex[found].1).cast_unsigned());
         }
         out.close_tight(at);
     }

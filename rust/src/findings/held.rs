@@ -9,6 +9,7 @@
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::numbers::u32_of;
 
 /// A stall: process, from, to.
 pub type Stall = (u32, i64, i64);
@@ -18,9 +19,11 @@ pub type Stall = (u32, i64, i64);
 pub fn held(j: &Joined, stalls: &[Stall]) -> Vec<(u32, u32, i64, i64)> {
     let mut of: Vec<Vec<(i64, i64, u32)>> = vec![Vec::new(); j.processes.names.len()];
     for (number, &(process, start, end)) in stalls.iter().enumerate() {
-        of[process as usize].push((start, end, number as u32));
+        of[process as usize].push((start, end, u32_of(number)));
     }
-    of.iter_mut().for_each(|of| of.sort_unstable());
+    for of in &mut of {
+        of.sort_unstable();
+    }
     let mut past = vec![0; of.len()];
     let mut held = Vec::new();
     for (place, &row) in j.forest.order.iter().enumerate() {

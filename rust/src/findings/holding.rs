@@ -3,6 +3,7 @@
 use crate::attribute::NESTING;
 use crate::columns::NONE;
 use crate::join::Joined;
+use crate::numbers::u32_of;
 
 /// For every request the one of some requests whose tree it is in. They are not inside each other.
 pub struct Holding {
@@ -14,10 +15,12 @@ impl Holding {
     pub fn new(joined: &Joined, requests: &[usize]) -> Self {
         let r = &joined.requests;
         let mut of = vec![NONE; r.len()];
-        requests.iter().for_each(|&request| of[request] = request as u32);
+        for &request in requests {
+            of[request] = u32_of(request);
+        }
         let mut around = Vec::new();
         for request in 0..r.len() {
-            let mut at = request as u32;
+            let mut at = u32_of(request);
             around.clear();
             while at != NONE && of[at as usize] == NONE {
                 around.push(at);
@@ -25,7 +28,9 @@ impl Holding {
             }
             if at != NONE {
                 let held = of[at as usize];
-                around.iter().for_each(|&inner| of[inner as usize] = held);
+                for &inner in &around {
+                    of[inner as usize] = held;
+                }
             }
         }
         for (held, &level) in of.iter_mut().zip(&r.level) {

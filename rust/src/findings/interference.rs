@@ -8,6 +8,11 @@
 //!
 //! Calls are compared within strata: the same operation, in the same part of the recording, under about the same load.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "means and logarithms of ns, of which the digits behind 2^53 say nothing"
+)]
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -166,7 +171,8 @@ fn samples<'a>(
             when = When::Later;
         }
         let load = usize::BITS - (at - since).leading_zeros();
-        let block = ((i128::from(call.begun) - first) * blocks as i128 / whole) as usize;
+        let block = (i128::from(call.begun) - first) * blocks as i128 / whole;
+        let block = usize::try_from(block).unwrap_or_default();
         samples
             .push((call.row, Sample { stratum: (block, call.operation, load), when, served: call.served }));
     }
@@ -226,10 +232,10 @@ mod tests {
 
     #[test]
     fn a_time_lies_by_the_heavy_call_before_it() {
+        use When::{Draining, During, Later, Plain};
         // |10====20) drains until 30, later until 40; the next one from 50 on
         let heavy = [(10, 20), (50, 52)];
         let at = [9, 10, 19, 20, 29, 30, 39, 40, 49, 50];
-        use When::{Draining, During, Later, Plain};
         let told = [Plain, During, During, Draining, Draining, Later, Later, Plain, Plain, During];
         assert_eq!(at.map(|at| when(at, &heavy)), told);
     }

@@ -11,6 +11,7 @@ use crate::join::Joined;
 use crate::join::repair::Change;
 use crate::join::role::Role;
 use crate::join::times::{bad_time, saturated};
+use crate::numbers::usize_of;
 
 /// Shorter silences are not looked at, in ns.
 pub const SHORTEST: i64 = 1_000_000;
@@ -92,8 +93,8 @@ fn between(mut signs: Vec<i64>) -> Vec<Silence> {
         signs.sort_unstable();
         return long(signs.windows(2).map(|pair| (pair[0], pair[1])));
     }
-    let slot = |at: i64| (at.abs_diff(first) / SHORTEST as u64) as usize;
-    let mut taken = vec![0_u64; slots as usize / 64 + 1];
+    let slot = |at: i64| usize_of(at.abs_diff(first) / SHORTEST.cast_unsigned());
+    let mut taken = vec![0_u64; usize_of(slots) / 64 + 1];
     for &at in &signs {
         taken[slot(at) / 64] |= 1 << (slot(at) % 64);
     }

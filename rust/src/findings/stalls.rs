@@ -20,6 +20,7 @@ use crate::findings::silences::{SHORTEST, Silence, Silences};
 use crate::findings::steps::Steps;
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::numbers::u32_of;
 
 /// Who waits began at most so long before a silence, or the process lived and did not hear of it; and goes on at most so
 /// long after: a quarter of what it waited, at least 5 ms, at most 100.
@@ -156,7 +157,9 @@ pub fn due(j: &Joined) -> Vec<Vec<Due>> {
         due.retain(|one| {
             [one.called, one.answered, one.stood, one.opaque].iter().any(|waits| waits.count > 0)
         });
-        due.iter_mut().for_each(|one| around.look(process, one));
+        for one in &mut *due {
+            around.look(process, one);
+        }
     }
     due
 }
@@ -290,12 +293,12 @@ impl Around {
         let length = end - start;
         let answer = self.ends[process].get(self.ends[process].partition_point(|&ns| ns < end));
         let until = answer.map_or(i64::MAX, |&ns| ns).min(end + late(length));
-        due.calls = (self.into[process][0].len() + self.out[process][0].len()) as u32;
+        due.calls = u32_of(self.into[process][0].len() + self.out[process][0].len());
         let begun = |at: i64| self.starts[process].partition_point(|&ns| ns < at);
-        due.queued = (begun(until) - begun(end)) as u32;
+        due.queued = u32_of(begun(until) - begun(end));
         let sent = |at: i64| self.into[process][0].partition_point(|&(ns, _)| ns < at);
         let within = &self.into[process][0][sent(start)..sent(end - SHORTEST).max(sent(start))];
-        due.sent = within.iter().filter(|call| call.1 >= end).count() as u32;
+        due.sent = u32_of(within.iter().filter(|call| call.1 >= end).count());
         for sides in [&self.into[process], &self.out[process]] {
             let after = sides[0].partition_point(|&(first, _)| first <= end);
             let next =
@@ -328,8 +331,9 @@ pub fn table(j: &Joined) -> Result<RecordBatch, ArrowError> {
     arrow::named(vec![
         (
             "process",
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|&(process, _)| process as i64)))
-                as ArrayRef,
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|&(process, _)| i64::from(u32_of(process))),
+            )) as ArrayRef,
         ),
         ("service", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &name(row).0)))),
         ("instance", Arc::new(StringArray::from_iter(rows.iter().map(|row| name(row).1.as_deref())))),

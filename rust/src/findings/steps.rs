@@ -13,6 +13,7 @@ use crate::columns::NONE;
 use crate::findings::silences::{SHORTEST, Silences};
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::numbers::{u32_of, usize_of};
 
 /// One step of at least [`SHORTEST`].
 #[derive(Debug, Clone, Copy)]
@@ -44,15 +45,15 @@ const SMALLEST: u32 = 12;
 
 /// The size that a number of ns falls in.
 fn size(ns: i64) -> usize {
-    let ns = (ns.max(1) as u64).max(1 << SMALLEST);
+    let ns = ns.max(1 << SMALLEST).cast_unsigned();
     let log = ns.ilog2();
     let quarter = (ns >> (log - 2)) & 3;
-    ((log - SMALLEST) as usize * 4 + quarter as usize).min(SIZES - 1)
+    ((log - SMALLEST) as usize * 4 + usize_of(quarter)).min(SIZES - 1)
 }
 
 /// The smallest ns of the next size.
 fn above(size: usize) -> i64 {
-    let next = size as u32 + 1;
+    let next = u32_of(size) + 1;
     (4 + i64::from(next % 4)) << (SMALLEST - 2 + next / 4)
 }
 
@@ -75,7 +76,7 @@ impl Steps {
             if !serves[at] || !silences.seen[at] || call && j.forest.size[place] > 1 {
                 continue;
             }
-            let next = classes.len() as u32;
+            let next = u32_of(classes.len());
             let class = *classes.entry((process, c.spans.name[at])).or_insert(next);
             if class == next {
                 steps.sizes.push([0; SIZES]);

@@ -1,6 +1,8 @@
 //! What is known of the spans on their way through the join. Each step of [`crate::join::join_part`] reads it and adds
 //! its part; what was sent stays as it is in the columns.
 
+use std::cmp::Ordering;
+
 use crate::columns::processes::Processes;
 use crate::columns::{Columns, NONE, run};
 use crate::join::apiservers::Apiservers;
@@ -12,7 +14,7 @@ use crate::join::role::Role;
 use crate::join::span_index::Index;
 use crate::join::span_kind::{CLIENT, SERVER};
 use crate::join::times::{bad_time, id_key, saturated};
-use crate::join::traces::Traces;
+use crate::join::trace_sizes::TraceSizes;
 
 /// The spans, and what the steps have found so far. Row → is for all spans.
 pub struct Builder<'a> {
@@ -28,16 +30,16 @@ pub struct Builder<'a> {
     pub index: Index<'a>,
     /// Row → what became of it; [`Role::Unrelated`] until it is set aside or its tree has its role.
     pub role: Vec<Role>,
-    /// Row → its parent's row, or [`NONE`].
+    /// Row → its parent's row, or [`NONE`]; empty until parents are found.
     pub parent: Vec<u32>,
-    /// Row → it names a parent that is not here, and nothing took its place.
+    /// Row → it names a parent that is not here, and nothing took its place; empty until then.
     pub missing: Vec<bool>,
     /// Row → start in ns since the epoch; at most [`crate::join::times::LATEST`].
     pub start: Vec<i64>,
     /// Row → end.
     pub end: Vec<i64>,
     /// How many spans each trace has; counted when the spans are entered.
-    pub traces: Traces,
+    pub traces: TraceSizes,
     /// Changes made so far.
     pub repairs: Vec<Repair>,
     /// (`authentication` row, request row), sorted.
@@ -59,13 +61,13 @@ impl<'a> Builder<'a> {
             names: KnownNames::new(c, apiservers),
             processes: Processes::new(c),
             clocks,
-            index: Index::new(&spans.trace_id, &spans.span_id),
+            index: Index::default(),
             role: vec![Role::Unrelated; c.len()],
-            parent: vec![NONE; c.len()],
-            missing: vec![false; c.len()],
+            parent: Vec::new(),
+            missing: Vec::new(),
             start: spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
             end: spans.end_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
-            traces: Traces::default(),
+            traces: TraceSizes::default(),
             repairs: Vec::new(),
             preludes: Vec::new(),
             forest: Forest::default(),
@@ -100,7 +102,8 @@ impl<'a> Builder<'a> {
     /// Rows that were not set aside, until roles are given.
     #[inline(always)]
     pub fn rows(&self) -> impl Iterator<Item = u32> {
-        (0..self.c.len() as u32).filter(|&row| self.role[row as usize] == Role::Unrelated)
+        let kept = (0..).zip(&self.role).filter(|&(_, &role)| role == Role::Unrelated);
+        kept.map(|(row, _)| row)
     }
 
     /// The order of spans in tables: by (start, trace id, span id). No two that were not set aside are equal.
@@ -111,9 +114,10 @@ impl<'a> Builder<'a> {
 
     /// The order of siblings: by (start, span id). Those of two traces can have one span id.
     #[inline(always)]
-    pub fn sibling_order(&self, row: u32) -> (i64, u64, [u8; 16]) {
-        let (start, trace_id, span_id) = self.order(row);
-        (start, span_id, trace_id)
+    pub fn sibling_order(&self) -> impl Fn(u32, u32) -> Ordering {
+        let (start, ids, traces) = (&self.start[..], &self.c.spans.span_id[..], &self.c.spans.trace_id[..]);
+        let key = |row: u32| (start[row as usize], id_key(ids[row as usize]));
+        move |a, b| key(a).cmp(&key(b)).then_with(|| traces[a as usize].cmp(&traces[b as usize]))
     }
 
     /// The end, never before the start.
@@ -123,7 +127,7 @@ impl<'a> Builder<'a> {
 
     /// Nothing is wrong with its times.
     pub fn has_usable_times(&self, row: u32) -> bool {
-        bad_time(self.start[row as usize] as u64, self.end[row as usize] as u64).is_none()
+        bad_time(self.start[row as usize].cast_unsigned(), self.end[row as usize].cast_unsigned()).is_none()
     }
 
     /// The process that sent it.

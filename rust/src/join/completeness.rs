@@ -4,6 +4,7 @@ use crate::columns::NONE;
 use crate::join::Joined;
 use crate::join::repair::{Change, Repair};
 use crate::join::role::Role;
+use crate::numbers::u32_of;
 
 /// Why a request's tree may not be whole. The first that applies counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ fn spans_with_drops(joined: &Joined) -> Vec<u32> {
     let order = joined.forest.order.iter().enumerate();
     order
         .filter(|&(_, &row)| dropped(joined, row as usize) != [0; 3])
-        .map(|(place, _)| place as u32)
+        .map(|(place, _)| u32_of(place))
         .collect()
 }
 

@@ -90,12 +90,12 @@ fn compare_events((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
 }
 
 fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
-    let runs = (run(&c.spans.links_end, a), run(&d.spans.links_end, b));
     fn said((c, at): Place<'_>) -> impl Ord {
         let l = &c.links;
         let dropped = l.dropped_attributes_count[at];
         (l.trace_id[at], l.span_id[at], l.flags[at], l.trace_state[at].of(&c.arena), dropped)
     }
+    let runs = (run(&c.spans.links_end, a), run(&d.spans.links_end, b));
     compare_runs(&runs, |a, b| said((c, a)).cmp(&said((d, b)))).then_with(|| {
         compare_runs(&runs, |a, b| compare_attributes((c, &c.link_attributes, a), (d, &d.link_attributes, b)))
     })
@@ -103,11 +103,11 @@ fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
 
 /// By scope and resource.
 fn compare_senders((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
-    let scopes = (c.spans.scope_spans[a] as usize, d.spans.scope_spans[b] as usize);
-    let resources = (c.resource_of(a), d.resource_of(b));
     fn scope((c, at): Place<'_>) -> impl Ord {
         (c.names.text(c.scopes.name[at]), c.scopes.version[at].of(&c.arena))
     }
+    let scopes = (c.spans.scope_spans[a] as usize, d.spans.scope_spans[b] as usize);
+    let resources = (c.resource_of(a), d.resource_of(b));
     scope((c, scopes.0))
         .cmp(&scope((d, scopes.1)))
         .then_with(|| {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::columns::NONE;
+use crate::numbers::u32_of;
 
 /// All trees in preorder: a subtree is one run of `order`.
 ///
@@ -40,14 +41,14 @@ impl Children {
         let n = parent.len();
         let mut first = vec![0u32; n + 2];
         let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
-        for row in (0..n as u32).filter(|&row| linked(row)) {
+        for row in (0..u32_of(n)).filter(|&row| linked(row)) {
             first[parent[row as usize] as usize + 2] += 1;
         }
         for i in 2..first.len() {
             first[i] += first[i - 1];
         }
         let mut rows = vec![0u32; first[n + 1] as usize];
-        for row in (0..n as u32).filter(|&row| linked(row)) {
+        for row in (0..u32_of(n)).filter(|&row| linked(row)) {
             let at = &mut first[parent[row as usize] as usize + 1];
             rows[*at as usize] = row;
             *at += 1;
@@ -77,10 +78,10 @@ pub fn lay_out(
     let mut forest =
         Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
     let mut stack = Vec::new();
-    for top in (0..n as u32).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
+    for top in (0..u32_of(n)).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
         let mut next = Some(top);
         while let Some(row) = next {
-            forest.position[row as usize] = forest.order.len() as u32;
+            forest.position[row as usize] = u32_of(forest.order.len());
             forest.order.push(row);
             forest.size.push(1);
             next = match children.sorted(row, &order) {
@@ -108,7 +109,7 @@ pub fn cut_cycles(parent: &mut [u32], key: impl Fn(u32) -> (i64, u64)) -> Vec<u3
     let n = parent.len();
     let mut seen = vec![NONE; n];
     let mut cut = Vec::new();
-    for start in 0..n as u32 {
+    for start in 0..u32_of(n) {
         let mut row = start;
         while row != NONE && seen[row as usize] == NONE {
             seen[row as usize] = start;

@@ -3,6 +3,7 @@
 use crate::columns::Columns;
 use crate::join::apiservers::Apiservers;
 use crate::join::span_kind::{CLIENT, INTERNAL, SERVER};
+use crate::numbers::u32_of;
 
 /// Verb spans: the handlers that read or write objects.
 pub const VERBS: [&str; 6] = ["Create", "Delete", "Get", "List", "Patch", "Update"];
@@ -70,7 +71,7 @@ impl KnownNames {
             syncs: c.names.bytes(name) == SYNC_SCOPE,
         };
         let cri_method: Vec<bool> =
-            (0..c.names.len() as u32).map(|id| c.names.bytes(id).starts_with(CRI)).collect();
+            (0..u32_of(c.names.len())).map(|id| c.names.bytes(id).starts_with(CRI)).collect();
         Self {
             syncs: SYNCS.map(|name| c.names.find(name.as_bytes())),
             cri_method: if cri_method.contains(&true) { cri_method } else { Vec::new() },
@@ -83,7 +84,7 @@ impl KnownNames {
                 .iter()
                 .map(|name| OF_WATCH.contains(&name) || name.starts_with("WatchServer"))
                 .collect(),
-            etcd_method: (0..c.names.len() as u32)
+            etcd_method: (0..u32_of(c.names.len()))
                 .map(|id| c.names.bytes(id).starts_with(b"etcdserverpb."))
                 .collect(),
         }

@@ -13,6 +13,7 @@ use crate::columns::{Columns, NONE};
 use crate::join::builder::Builder;
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::times::saturated;
+use crate::numbers::u32_of;
 
 const MICROSECOND: i64 = 1_000;
 
@@ -21,7 +22,7 @@ pub fn widen(b: &mut Builder<'_>) {
     let Builder { c, parent, end, repairs, .. } = b;
     let raw = |row: u32| saturated(c.spans.end_time_unix_nano[row as usize]);
     let mut widened = Vec::new();
-    for child in 0..parent.len() as u32 {
+    for child in 0..u32_of(parent.len()) {
         let over =
             |row: u32| parent[row as usize] != NONE && raw(row) == raw(parent[row as usize]) + MICROSECOND;
         if !over(child) || !is_whole(c, child) {

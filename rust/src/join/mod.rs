@@ -32,10 +32,11 @@ pub mod span_index;
 pub mod span_kind;
 pub mod syncs;
 pub mod times;
-mod traces;
+mod trace_sizes;
 
 use crate::columns::Columns;
 use crate::columns::processes::Processes;
+use crate::numbers::{ns_between, u32_of};
 use apiservers::Apiservers;
 use builder::Builder;
 use clock::ClockOffset;
@@ -85,6 +86,13 @@ pub struct Joined {
     pub apiservers: Apiservers,
 }
 
+impl Joined {
+    /// How long a span took after clock correction, in ns; 0 if it ended before it began.
+    pub fn took_ns(&self, row: u32) -> u64 {
+        ns_between(self.start[row as usize], self.end[row as usize])
+    }
+}
+
 /// Distinct trace ids.
 pub type TraceIds = hashbrown::HashSet<[u8; 16], foldhash::fast::RandomState>;
 
@@ -127,10 +135,11 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     let syncs = Syncs::new(&b);
     let is_background = |&row: &u32| b.role[row as usize] == Role::Background;
     let background = etcd_calls(b.c, &b.names).filter(is_background).collect();
-    let traces = b.traces.len() as u32;
+    let traces = u32_of(b.traces.len());
     let Builder { role, parent, missing, forest, start, end, processes, .. } = b;
     let Builder { clock_offsets, rpc_pairs, repairs, .. } = b;
     Joined {
+        columns,
         role,
         parent,
         missing,
@@ -147,18 +156,17 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         traces,
         evicted,
         apiservers,
-        columns,
     }
 }
 
 /// What was not set aside makes trees; from here on no parent changes.
 fn lay_out_trees(b: &mut Builder<'_>) {
-    let in_tree = |row: u32| b.role[row as usize] == Role::Unrelated;
-    let order = |a: u32, other: u32| b.sibling_order(a).cmp(&b.sibling_order(other));
-    b.forest = forest::lay_out(&b.parent, in_tree, order);
+    let role = &b.role[..];
+    let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
+    b.forest = forest::lay_out(&b.parent, in_tree, b.sibling_order());
 }
 
 /// CLIENT rows of etcd calls made by the apiserver.
 pub fn etcd_calls(c: &Columns, names: &KnownNames) -> impl Iterator<Item = u32> {
-    (0..c.len() as u32).filter(move |&row| names.is_etcd_call(c, row as usize))
+    (0..u32_of(c.len())).filter(move |&row| names.is_etcd_call(c, row as usize))
 }

@@ -15,6 +15,7 @@ use crate::join::builder::Builder;
 use crate::join::clock::ClockOffset;
 use crate::join::repair::RepairKind;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::numbers::u32_of;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.
 const CANDIDATES: usize = 64;
@@ -23,7 +24,7 @@ const CANDIDATES: usize = 64;
 pub fn adopt(b: &mut Builder<'_>) {
     // A request is no orphan: its tree is whole.
     let is_orphan = |&row: &u32| b.missing[row as usize] && !b.is_request(row);
-    let orphans: Vec<u32> = (0..b.missing.len() as u32).filter(is_orphan).collect();
+    let orphans: Vec<u32> = (0..u32_of(b.missing.len())).filter(is_orphan).collect();
     if !orphans.is_empty() {
         adopt_by_evidence(b, &orphans);
         unended::adopt(b, &orphans);
@@ -37,7 +38,7 @@ fn adopt_by_evidence(b: &mut Builder<'_>, orphans: &[u32]) {
     let left = orphans.iter().copied().filter(|&row| linked(b, row).is_none() && b.is_rpc(row, SERVER));
     let calls = by_call(b, &left.collect::<Vec<_>>());
     found.extend(calls.into_iter().map(|(row, to)| (row, to, RepairKind::OrphanRpc)));
-    found.sort_unstable_by_key(|&(row, ..)| b.sibling_order(row));
+    sort_as_siblings(b, &mut found);
     let mut tops = Tops::default();
     for (row, to, kind) in found {
         // Two orphans may each have what the other should go under: the later stays alone.
@@ -45,6 +46,11 @@ fn adopt_by_evidence(b: &mut Builder<'_>, orphans: &[u32]) {
             b.adopt(kind, row, to);
         }
     }
+}
+
+fn sort_as_siblings(b: &Builder<'_>, found: &mut [(u32, u32, RepairKind)]) {
+    let order = b.sibling_order();
+    found.sort_unstable_by(|a, b| order(a.0, b.0));
 }
 
 /// The one span here, other than itself, that a span's links name.
@@ -105,9 +111,10 @@ fn by_call(b: &Builder<'_>, orphans: &[u32]) -> Vec<(u32, u32)> {
 /// CLIENT spans without a SERVER span below them, where an orphan of the same trace and RPC waits.
 fn open_calls(b: &Builder<'_>, served: &Group) -> Group {
     let of_kind = |kind: i32| b.rows().filter(move |&row| b.is_rpc(row, kind));
-    let mut open: HashSet<u32, RandomState> = match served.is_empty() {
-        true => HashSet::default(),
-        false => of_kind(CLIENT).filter(|&row| served.contains_key(&key(b.c, row))).collect(),
+    let mut open: HashSet<u32, RandomState> = if served.is_empty() {
+        HashSet::default()
+    } else {
+        of_kind(CLIENT).filter(|&row| served.contains_key(&key(b.c, row))).collect()
     };
     if !open.is_empty() {
         for row in of_kind(SERVER) {

@@ -9,16 +9,20 @@ use crate::join::times::id_key;
 
 /// Finds the parent of every span, and which of them name one that is not here.
 pub fn find(b: &mut Builder<'_>) {
-    let Builder { c, index, role, parent, missing, .. } = b;
-    let spans = &c.spans;
-    for row in 0..c.len() {
+    let (index, role, spans) = (&b.index, &b.role[..], &b.c.spans);
+    let mut missing = vec![false; role.len()];
+    let parent_of = |row: usize| {
         let id = &spans.parent_span_id[row];
-        if role[row] == Role::Unrelated && *id != [0; 8] {
-            let found = index.find(&spans.trace_id[row], id);
-            parent[row] = found.unwrap_or(NONE);
-            missing[row] = found.is_none();
+        if role[row] != Role::Unrelated || *id == [0; 8] {
+            return NONE;
         }
-    }
+        index.find(&spans.trace_id[row], id).unwrap_or_else(|| {
+            missing[row] = true;
+            NONE
+        })
+    };
+    b.parent = (0..role.len()).map(parent_of).collect();
+    b.missing = missing;
 }
 
 /// Cuts cycles, see [`forest::cut_cycles`].

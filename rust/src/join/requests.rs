@@ -10,6 +10,7 @@ use crate::join::request_info;
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
 use crate::join::span_kind::CLIENT;
+use crate::numbers::u32_of;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +133,7 @@ impl RequestColumns {
     /// The first request, other than itself, that one of its links names a span of.
     fn linked(&self, b: &Builder<'_>, request: usize) -> u32 {
         let mut from = b.linked(self.root[request]).map(|row| self.of_row[row as usize]);
-        from.find(|&at| at != NONE && at != request as u32).unwrap_or(NONE)
+        from.find(|&at| at != NONE && at != u32_of(request)).unwrap_or(NONE)
     }
 
     /// The request whose time holds that of this one, or [`NONE`]: the one it is in, or an earlier one that a link says
@@ -144,7 +145,7 @@ impl RequestColumns {
         }
         let (row, above) = (self.root[request] as usize, self.root[from as usize] as usize);
         let lasted = start[above]..end[above];
-        let holds = self.outermost[from as usize] < request as u32 && lasted.contains(&start[row]);
+        let holds = self.outermost[from as usize] < u32_of(request) && lasted.contains(&start[row]);
         if holds { from } else { NONE }
     }
 
@@ -212,7 +213,7 @@ impl RequestColumns {
         (self.of_row, self.outer, self.level) = (vec![NONE; rows], vec![NONE; n], vec![0; n]);
         self.outermost = vec![NONE; n];
         for (at, &root) in self.root.iter().enumerate() {
-            self.of_row[root as usize] = at as u32;
+            self.of_row[root as usize] = u32_of(at);
         }
         let mut open: Vec<(u32, usize)> = Vec::new();
         for (place, &row) in forest.order.iter().enumerate() {
@@ -222,7 +223,7 @@ impl RequestColumns {
             let own = self.of_row[row as usize];
             if own != NONE {
                 self.outer[own as usize] = open.last().map_or(NONE, |&(request, _)| request);
-                self.level[own as usize] = open.len() as u32;
+                self.level[own as usize] = u32_of(open.len());
                 self.outermost[own as usize] = open.first().map_or(own, |&(request, _)| request);
                 open.push((own, place + forest.size[place] as usize));
             } else if let Some(&(request, _)) = open.last() {

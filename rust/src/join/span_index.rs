@@ -6,12 +6,14 @@
 //!
 //! Ids are compared in the columns, and only when the tags agree. The hash is seeded, since senders choose the ids.
 
+#![expect(clippy::cast_possible_truncation, reason = "hashes and slots are taken apart into their halves")]
+
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
 /// Finds rows by (trace id, span id).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Index<'a> {
     trace_id: &'a [[u8; 16]],
     span_id: &'a [[u8; 8]],

@@ -31,7 +31,7 @@ pub fn arrow_err(error: ArrowError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }
 
-/// A copy of a buffer, or MemoryError.
+/// A copy of a buffer, or `MemoryError`.
 pub fn copied(py: Python<'_>, data: &PyBuffer<u8>) -> PyResult<Vec<u8>> {
     let mut copy = Vec::new();
     let size = data.len_bytes();
@@ -42,7 +42,7 @@ pub fn copied(py: Python<'_>, data: &PyBuffer<u8>) -> PyResult<Vec<u8>> {
     Ok(copy)
 }
 
-/// Bytes for Python, or MemoryError.
+/// Bytes for Python, or `MemoryError`.
 pub fn to_py_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, data.len(), |bytes| {
         bytes.copy_from_slice(data);

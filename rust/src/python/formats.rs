@@ -32,7 +32,7 @@ fn compression(kind: &str) -> PyResult<Compression> {
 /// One OTLP JSON document as the wire bytes of one `ExportTraceServiceRequest`.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
-fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
+fn json_to_wire(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<Bound<'_, PyBytes>> {
     let data = copied(py, &data)?;
     let wire = py.detach(|| json::to_wire(&data)).map_err(|error| to_py_err(&error))?;
     to_py_bytes(py, &wire)
@@ -41,7 +41,7 @@ fn json_to_wire<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py,
 /// One `ExportTraceServiceRequest` in wire bytes as a line of OTLP JSON.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
-fn wire_to_json<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyBytes>> {
+fn wire_to_json(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<Bound<'_, PyBytes>> {
     let data = copied(py, &data)?;
     let json = py.detach(|| to_json(&data)).map_err(|error| to_py_err(&error))?;
     to_py_bytes(py, &json)

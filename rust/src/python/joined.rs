@@ -19,6 +19,7 @@ use crate::attribute::critical;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, hex, run};
+use crate::decode::write::push_varint;
 use crate::error::room_for;
 use crate::findings::interference::{self, Sums};
 use crate::findings::{held, stalls, telling};
@@ -69,7 +70,7 @@ fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> PyResult
 /// What joining takes of memory for each span at most, about; dividing and a table take less.
 const WORK_BYTES: u64 = 512;
 
-/// Raises MemoryError, instead of ending the process in the middle of the work.
+/// Raises `MemoryError`, instead of ending the process in the middle of the work.
 fn room(spans: usize, what: &str) -> PyResult<()> {
     room_for(WORK_BYTES * spans as u64, what).map_err(|error| to_py_err(&error))
 }
@@ -98,7 +99,7 @@ impl JoinedSpans {
         self.joined.requests.len()
     }
 
-    /// Counts by name: traces, requests, rpc_pairs, cri_pairs, background_calls, syncs.
+    /// Counts by name: traces, requests, `rpc_pairs`, `cri_pairs`, `background_calls`, syncs.
     fn counts(&self) -> Vec<(&'static str, u64)> {
         let j = &self.joined;
         let cri_pairs =
@@ -177,10 +178,10 @@ impl JoinedSpans {
     fn greatest_trace_ids(&self, requests: Vec<usize>) -> PyResult<(usize, u64, u64)> {
         self.check(&requests)?;
         let ids = &self.joined.columns.spans.trace_id;
-        let of = |request: usize| u128::from_be_bytes(ids[self.joined.requests.root[request] as usize]);
-        let distinct: HashSet<u128, RandomState> = requests.into_iter().map(of).collect();
-        let most = |half: fn(u128) -> u64| distinct.iter().map(|&id| half(id)).max().unwrap_or(0);
-        Ok((distinct.len(), most(|id| (id >> 64) as u64), most(|id| id as u64)))
+        let of = |request: usize| halves(ids[self.joined.requests.root[request] as usize]);
+        let distinct: HashSet<[u64; 2], RandomState> = requests.into_iter().map(of).collect();
+        let most = |half: fn([u64; 2]) -> u64| distinct.iter().map(|&id| half(id)).max().unwrap_or(0);
+        Ok((distinct.len(), most(|[first, _]| first), most(|[_, last]| last)))
     }
 
     /// The role of every span, as an index into the ledger's order.
@@ -238,7 +239,9 @@ impl JoinedSpans {
         self.check(requests.as_deref().unwrap_or_default())?;
         let chosen = requests.map(|requests| {
             let mut chosen = vec![false; self.joined.requests.len()];
-            requests.into_iter().for_each(|request| chosen[request] = true);
+            for request in requests {
+                chosen[request] = true;
+            }
             chosen
         });
         let is_chosen = |request: usize| chosen.as_ref().is_none_or(|chosen| chosen[request]);
@@ -311,7 +314,9 @@ impl JoinedSpans {
         }
         room(self.joined.columns.len(), "re-timed requests")?;
         let mut chosen = vec![false; all];
-        requests.iter().for_each(|&request| chosen[request] = true);
+        for &request in &requests {
+            chosen[request] = true;
+        }
         let retimed = py.detach(|| {
             retime::retime(&self.joined, &self.signatures, &table, (named, &edits), like, |request| {
                 chosen[request]
@@ -554,10 +559,10 @@ fn columns_of(trees: Trees) -> [(&'static str, Vec<u8>); 14] {
 
 /// Numbers as varints, zigzag where they can be negative.
 #[pyfunction]
-fn varints<'py>(py: Python<'py>, values: Vec<i64>, signed: bool) -> Bound<'py, PyBytes> {
+fn varints(py: Python<'_>, values: Vec<i64>, signed: bool) -> Bound<'_, PyBytes> {
     let mut out = Vec::with_capacity(values.len() * 2);
     for value in values {
-        if signed { trees::zigzag(&mut out, value) } else { trees::varint(&mut out, value as u64) }
+        if signed { trees::zigzag(&mut out, value) } else { push_varint(&mut out, value.cast_unsigned()) }
     }
     PyBytes::new(py, &out)
 }
@@ -655,11 +660,11 @@ impl AttributedRequests {
                 counts.push(0);
                 continue;
             }
-            trees::varint(&mut counts, 1 + self.run(request).count() as u64);
+            push_varint(&mut counts, 1 + self.run(request).count() as u64);
             for (phase, each) in self.run(request) {
                 let phase = numbers.get(usize::from(phase));
-                trees::varint(&mut phases, *phase.ok_or_else(|| PyValueError::new_err("known phases"))?);
-                trees::varint(&mut ns, each);
+                push_varint(&mut phases, *phase.ok_or_else(|| PyValueError::new_err("known phases"))?);
+                push_varint(&mut ns, each);
             }
         }
         Ok((PyBytes::new(py, &counts), PyBytes::new(py, &phases), PyBytes::new(py, &ns)))
@@ -681,7 +686,7 @@ impl AttributedRequests {
         for (request, ns) in requests.into_iter().zip(ns.chunks_mut(groups.max(1))) {
             for row in run(&self.0.end, request) {
                 if let Some(&group) = group.get(usize::from(self.0.phase[row])) {
-                    ns[group] += self.0.ns[row] as i64;
+                    ns[group] += self.0.ns[row].cast_signed();
                 }
             }
         }
@@ -728,4 +733,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SpanView>()?;
     module.add_function(wrap_pyfunction!(varints, module)?)?;
     module.add_function(wrap_pyfunction!(join, module)?)
+}
+
+/// A trace id as two numbers.
+fn halves(id: [u8; 16]) -> [u64; 2] {
+    let [first @ .., _, _, _, _, _, _, _, _] = id;
+    let [_, _, _, _, _, _, _, _, last @ ..] = id;
+    [u64::from_be_bytes(first), u64::from_be_bytes(last)]
 }

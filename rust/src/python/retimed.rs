@@ -7,7 +7,7 @@ use crate::retime::Retimed;
 use crate::retime::edits::{CallEdit, Edits, Factor, Op};
 use crate::retime::summary::{Figures, Quantile, figures};
 
-/// What happens to calls ("takes", "at_most", "plus", "once", "gone"), two times in ns, request → whether there, and
+/// What happens to calls (`takes`, `at_most`, `plus`, `once`, `gone`), two times in ns, request → whether there, and
 /// number of a named call → how its calls vary.
 type CallRow = (String, i64, i64, Option<Vec<bool>>, Vec<(i64, i64)>);
 /// The members of [`Edits`], in their order.

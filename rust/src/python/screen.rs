@@ -5,7 +5,7 @@ use pyo3::types::PyBytes;
 
 use super::errors::to_py_err;
 use crate::decode::json;
-use crate::screen::{self, Reason};
+use crate::screen::{self, CutReason};
 
 /// The settings of `k8strace.receiver.Limits` that are for one request.
 #[derive(FromPyObject)]
@@ -43,11 +43,11 @@ type Screened<'py> = (Bound<'py, PyBytes>, u64, Vec<(&'static str, u64)>);
 /// Looks through one request before it is kept.
 #[pyfunction]
 #[pyo3(name = "screen", signature = (wire, limits, /))]
-fn screen_wire<'py>(wire: Bound<'py, PyBytes>, limits: Limits) -> PyResult<Screened<'py>> {
+fn screen_wire(wire: Bound<'_, PyBytes>, limits: Limits) -> PyResult<Screened<'_>> {
     let py = wire.py();
     let (bytes, limits) = (wire.as_bytes(), limits.into());
     let screened = py.detach(|| screen::screen(bytes, &limits)).map_err(|error| to_py_err(&error))?;
-    let counts = Reason::NAMES.into_iter().zip(screened.tally.cut).filter(|(_, count)| *count > 0);
+    let counts = CutReason::NAMES.into_iter().zip(screened.tally.cut).filter(|(_, count)| *count > 0);
     let accepted = screened.tally.accepted;
     let left = screened.wire.map(|left| PyBytes::new(py, &left));
     Ok((left.unwrap_or(wire), accepted, counts.collect()))
@@ -64,10 +64,7 @@ fn json_too_deep(text: Bound<'_, PyBytes>, limit: u32) -> Option<usize> {
 /// JSON as wire; None if that would be longer than `limit` bytes. The text is not copied.
 #[pyfunction]
 #[pyo3(signature = (text, limit, /))]
-fn json_to_wire_within<'py>(
-    text: Bound<'py, PyBytes>,
-    limit: usize,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
+fn json_to_wire_within(text: Bound<'_, PyBytes>, limit: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
     let (py, bytes) = (text.py(), text.as_bytes());
     let wire = py.detach(|| json::to_wire(bytes)).map_err(|error| to_py_err(&error))?;
     Ok((wire.len() <= limit).then(|| PyBytes::new(py, &wire)))

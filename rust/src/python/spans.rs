@@ -14,6 +14,7 @@ use crate::columns::processes::Processes;
 use crate::columns::{Columns, IdField, roomy};
 use crate::decode::write::Out;
 use crate::encode;
+use crate::numbers::u32_of;
 
 /// A process: service name, instance id, attributes of the first resource that it sent.
 type Process = (String, Option<String>, Vec<(String, Option<String>)>);
@@ -75,7 +76,7 @@ impl SpanColumns {
         Ok(builders(table)?.iter().map(|(name, _)| *name).collect())
     }
 
-    /// One of the tables "spans", "scopes", "resources", "odd_ids".
+    /// One of the tables `spans`, `scopes`, `resources`, `odd_ids`.
     fn table(&self, py: Python<'_>, table: &str) -> PyResult<Table> {
         let builders = builders(table)?;
         py.detach(|| arrow::table(&self.0, builders)).map(Table::from).map_err(arrow_err)
@@ -108,7 +109,7 @@ impl SpanColumns {
         self.wires(py, &rows, self.0.resources.batch.len(), encode::resource)
     }
 
-    /// The requests as they came, as wire bytes; ValueError if the spans are not in the order of arrival.
+    /// The requests as they came, as wire bytes; `ValueError` if the spans are not in the order of arrival.
     fn batch_wires<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         let c = &self.0;
         let owners = [&c.resources.batch, &c.scopes.resource_spans, &c.spans.scope_spans];
@@ -116,7 +117,7 @@ impl SpanColumns {
             return Err(PyValueError::new_err("expected spans in the order of their batches"));
         }
         let batches: Vec<usize> = (0..c.batches as usize).collect();
-        self.wires(py, &batches, batches.len(), |c, batch, out| encode::batch(c, batch as u32, out))
+        self.wires(py, &batches, batches.len(), |c, batch, out| encode::batch(c, u32_of(batch), out))
     }
 
     /// Distinct processes: (service name, instance id or None, attributes of the resource).
@@ -187,7 +188,8 @@ fn append(py: Python<'_>, buffer: &Bound<'_, PyAny>, arena: &mut Vec<u8>) -> PyR
 fn processes(c: &Columns) -> Vec<Process> {
     let processes = Processes::new(c);
     let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
-    let first = |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == id as u32);
+    let first =
+        |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == u32_of(id));
     let described = processes.names.iter().enumerate();
     described
         .map(|(id, (service, instance))| {

@@ -9,7 +9,7 @@ use super::spans::SpanColumns;
 use crate::columns::hex;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
-use crate::stream::{Settings, Stream, Taken};
+use crate::stream::{Stream, StreamSettings, Taken};
 
 /// Joined spans, the spans themselves, revisions of the requests, and (trace id, span id, revision) of what they replace.
 type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<(String, String, u32)>);
@@ -37,14 +37,15 @@ impl SpanStream {
         max_trace_spans: usize,
         max_bytes: u64,
     ) -> Self {
-        let settings = Settings { window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes };
+        let settings =
+            StreamSettings { window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes };
         Self(Mutex::new(Stream::new(settings, Apiservers::named(apiserver))))
     }
 
     /// Takes decoded spans in.
     fn feed(&self, py: Python<'_>, spans: &SpanColumns, now_ns: u64) {
         let columns = Arc::clone(&spans.0);
-        py.detach(|| self.lock().feed(columns, now_ns));
+        py.detach(|| self.lock().feed(&columns, now_ns));
     }
 
     /// Gives out what is due.

@@ -116,12 +116,12 @@ impl Column {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let n = self.0.len() as isize;
-        let at = if index < 0 { index + n } else { index };
-        if !(0..n).contains(&at) {
-            return Err(PyIndexError::new_err(format!("row {index} of {n}")));
+        let n = self.0.len();
+        let at = if index < 0 { n.checked_add_signed(index) } else { usize::try_from(index).ok() };
+        match at.filter(|&at| at < n) {
+            Some(at) => value(py, &self.0, at),
+            None => Err(PyIndexError::new_err(format!("row {index} of {n}"))),
         }
-        value(py, &self.0, at as usize)
     }
 
     #[getter]
@@ -197,7 +197,7 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
             let dictionary = array.as_dictionary::<UInt32Type>();
             value(py, dictionary.values(), dictionary.keys().value(row) as usize)
         }
-        DataType::LargeList(_) => values(py, &array.as_list::<i64>().value(row)).map(|list| list.into_any()),
+        DataType::LargeList(_) => values(py, &array.as_list::<i64>().value(row)).map(Bound::into_any),
         DataType::Struct(fields) => {
             let dict = PyDict::new(py);
             for (field, column) in fields.iter().zip(array.as_struct().columns()) {
@@ -212,16 +212,12 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
 /// A `datetime` with the zone UTC, to the microsecond: it has no nanoseconds.
 fn instant(py: Python<'_>, nanos: i64) -> PyResult<Bound<'_, PyAny>> {
     const EPOCH: (i32, u8, u8) = (1970, 1, 1);
-    let (micros, days) = (nanos / 1_000, 86_400_000_000);
+    const DAY_S: i64 = 86_400;
+    let (seconds, micros) = (nanos / 1_000_000_000, nanos / 1_000 % 1_000_000);
     let utc = PyTzInfo::utc(py)?;
     let epoch = PyDateTime::new(py, EPOCH.0, EPOCH.1, EPOCH.2, 0, 0, 0, 0, Some(&utc))?;
-    let since = PyDelta::new(
-        py,
-        (micros / days) as i32,
-        (micros % days / 1_000_000) as i32,
-        (micros % 1_000_000) as i32,
-        false,
-    )?;
+    let part = |number: i64| i32::try_from(number);
+    let since = PyDelta::new(py, part(seconds / DAY_S)?, part(seconds % DAY_S)?, part(micros)?, false)?;
     epoch.add(since)
 }
 

@@ -18,6 +18,7 @@ use crate::attribute::{Phase, PhaseTable, Signatures, Walker};
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::numbers::u32_of;
 use edits::{Edits, Factor, LARGEST, Op};
 use named::Named;
 use schedule::{Child, Schedule, Times};
@@ -205,7 +206,7 @@ impl<'a> Retimer<'a> {
             let class = if class_above == 0 { own_class } else { class_above };
             let set = self.edits.set_of(class);
             let mut plan = Plan {
-                set: set as u16,
+                set: u16::try_from(set).unwrap_or(u16::MAX),
                 class,
                 below: above.map_or(0, |above| above.below),
                 pace: above.map_or(0, |above| above.pace),
@@ -225,7 +226,7 @@ impl<'a> Retimer<'a> {
                 self.change(request, node, &mut plan, bits, &mut made);
             }
             if node > 0 {
-                plan.sibling = std::mem::replace(&mut self.plans[parent].child, node as u32);
+                plan.sibling = std::mem::replace(&mut self.plans[parent].child, u32_of(node));
             }
             self.plans.push(plan);
         }
@@ -235,7 +236,7 @@ impl<'a> Retimer<'a> {
     /// Phases of a span's own time.
     fn phases(&self, node: usize) -> impl Iterator<Item = Phase> {
         let labels = &self.walker.labels;
-        let marks = labels.marks(node as u32).iter().map(|&(_, phase)| phase);
+        let marks = labels.marks(u32_of(node)).iter().map(|&(_, phase)| phase);
         std::iter::once(labels.initial[node]).chain(marks)
     }
 
@@ -258,7 +259,7 @@ impl<'a> Retimer<'a> {
                     let ns = if self.is_unseen(node) { ns + unseen } else { ns };
                     let class = plan.class;
                     let took = self.waited_for(node, plan, bit);
-                    self.took.push((at as u32, class, took));
+                    self.took.push((u32_of(at), class, took));
                     self.set_time(node, plan, bit, took, ns.saturating_add(edit.more_of(class, took)));
                 }
                 Op::AtMost(ns) => {
@@ -280,7 +281,7 @@ impl<'a> Retimer<'a> {
 
     /// A call takes another time: all of it, or what of it is part of the change, as far as it was waited for.
     fn set_time(&mut self, node: usize, plan: &mut Plan, bit: u32, took: i64, ns: i64) {
-        let (start, end) = self.walker.sweep.effective(node as u32);
+        let (start, end) = self.walker.sweep.effective(u32_of(node));
         let unit = i128::from(self.edits.unit);
         if took == end - start {
             plan.fixed = plan.fixed.or(Some(i128::from(ns) * unit));
@@ -288,19 +289,20 @@ impl<'a> Retimer<'a> {
         }
         let factor =
             if took > 0 { (i128::from(ns) * unit + i128::from(took) - 1) / i128::from(took) } else { 0 };
-        if took == 0 || factor > i128::from(LARGEST) {
+        let factor = i64::try_from(factor).ok().filter(|&factor| took > 0 && factor <= LARGEST);
+        let Some(factor) = factor else {
             plan.more += i128::from((ns - took).max(0)) * unit;
             return;
-        }
-        self.paces.push(Pace { above: plan.pace, bit, factor: factor as i64 });
-        plan.pace = self.paces.len() as u32;
+        };
+        self.paces.push(Pace { above: plan.pace, bit, factor });
+        plan.pace = u32_of(self.paces.len());
     }
 
     /// How much time of the change's phases is on the critical path of a call, ns.
     fn waited_for(&mut self, node: usize, plan: &Plan, bit: u32) -> i64 {
         let (edits, labels) = (self.edits, &self.walker.labels);
         let mut sum = 0;
-        self.walker.sweep.critical_path_of(node as u32, Overlap::Clip, |inner, from, to| {
+        self.walker.sweep.critical_path_of(u32_of(node), Overlap::Clip, |inner, from, to| {
             labels.cut(inner, from, to, |phase, from, to| {
                 if edits.part_of[usize::from(plan.set)][usize::from(phase)] & bit != 0 {
                     sum += to - from;
@@ -330,9 +332,9 @@ impl<'a> Retimer<'a> {
 
     fn scheduled(&mut self, node: usize, plan: &Plan) -> Times {
         self.gather(node, plan);
-        let interval = self.walker.sweep.effective(node as u32);
+        let interval = self.walker.sweep.effective(u32_of(node));
         let labels = &self.walker.labels;
-        if labels.marks(node as u32).is_empty() {
+        if labels.marks(u32_of(node)).is_empty() {
             let factor = self.factor(plan, labels.initial[node]);
             return self.schedule.takes(interval, &mut self.children, |t| take(factor, interval.0, t));
         }
@@ -349,7 +351,7 @@ impl<'a> Retimer<'a> {
         let mut stretches = std::mem::take(&mut self.stretches);
         stretches.clear();
         let mut before = Times::default();
-        self.walker.labels.cut(node as u32, start, end, |phase, from, to| {
+        self.walker.labels.cut(u32_of(node), start, end, |phase, from, to| {
             let factor = self.factor(plan, phase);
             stretches.push(Stretch { from, before, factor });
             before = before + take(factor, from, to);

@@ -10,6 +10,7 @@
 //! A span ends after its children, and the gap behind them is its own time. What happens at the same time goes on
 //! doing so. Two readings bound what dependences there may be: all that had ended were waited for, or only the last.
 
+use crate::numbers::u32_of;
 use std::cmp::Ordering;
 
 /// A time in both readings, in the units of the edits.
@@ -121,9 +122,8 @@ impl Schedule {
         own: impl Fn(i64) -> Times,
     ) -> Times {
         match children {
-            [] => own(end),
             [child] if child.waited_for => own(child.start) + child.takes + (own(end) - own(child.end)),
-            [_] => own(end),
+            [] | [_] => own(end),
             _ => self.takes_with(start, end, children, own),
         }
     }
@@ -137,7 +137,7 @@ impl Schedule {
     ) -> Times {
         children.sort_unstable_by_key(|c| (c.start, c.end, c.id));
         self.by_end.clear();
-        self.by_end.extend(0..children.len() as u32);
+        self.by_end.extend(0..u32_of(children.len()));
         self.by_end.sort_unstable_by_key(|&at| (children[at as usize].end, at));
         self.ends.clear();
         let nobody = Ended { at: start, now: Times::default() };

@@ -1,6 +1,7 @@
 //! Means and quantiles of a group of requests, and how much they vary from one block of time to the next.
 
 use crate::join::Joined;
+use crate::numbers::usize_of;
 
 /// The quantiles, in hundredths.
 const AT: [u64; 2] = [50, 99];
@@ -41,7 +42,8 @@ pub fn blocks(joined: &Joined, requests: &[usize], count: u8) -> Vec<u8> {
     let span = starts().max().unwrap_or(0) - first + 1;
     let mut blocks = vec![0; joined.requests.len()];
     for &request in requests {
-        blocks[request] = ((start(request) - first) * i128::from(count) / span) as u8;
+        let block = (start(request) - first) * i128::from(count) / span;
+        blocks[request] = u8::try_from(block).unwrap_or(count - 1);
     }
     blocks
 }
@@ -65,13 +67,21 @@ pub fn figures(values: &[u64], block: &[u8], count: u8, group: &[usize], spread:
 
 /// Woodruff: the share of values that the quantile is not below varies from block to block, as a mean does; how much
 /// it varies is found by leaving out one block after the other, and read from the values at those shares.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of requests are exact in floats, and what is added to a place is at least 0"
+)]
 fn quantile(ranked: &[(u64, u8)], blocks: &[(u64, u128)], hundredths: u64, spread: f64) -> Quantile {
     let count = ranked.len();
-    let place = (count as u64 * hundredths).div_ceil(100).saturating_sub(1) as usize;
+    let place = usize_of((count as u64 * hundredths).div_ceil(100).saturating_sub(1));
     let value = ranked[place].0;
     let until = ranked.partition_point(|&(other, _)| other <= value);
     let mut under = vec![0_u64; blocks.len()];
-    ranked[..until].iter().for_each(|&(_, block)| under[usize::from(block)] += 1);
+    for &(_, block) in &ranked[..until] {
+        under[usize::from(block)] += 1;
+    }
     let left = |(&(of, _), &under): (&(u64, u128), &u64)| {
         (of > 0 && of < count as u64).then(|| (until as u64 - under) as f64 / (count as u64 - of) as f64)
     };

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use super::edits::{Edit, Kind, varint_len};
-use super::{MAX_CUTS, Open, Owned, Reason, Screen, State};
+use super::edits::{Edit, EditKind, varint_len};
+use super::{CutReason, MAX_CUTS, Open, Owned, Screen, State};
 use crate::error::{DecodeError, Result};
+use crate::numbers::u32_of;
 
 impl Screen<'_> {
     /// One more event or link: kept and to be walked, or cut.
     #[inline(always)]
-    pub(super) fn keep(&mut self, open: Open, owned: &mut Owned, limit: u32, reason: Reason) -> bool {
+    pub(super) fn keep(&mut self, open: Open, owned: &mut Owned, limit: u32, reason: CutReason) -> bool {
         if owned.kept < limit {
             owned.kept += 1;
             return true;
@@ -20,10 +21,10 @@ impl Screen<'_> {
     }
 
     #[cold]
-    pub(super) fn cut(&mut self, range: Range<usize>, reason: Reason) {
+    pub(super) fn cut(&mut self, range: Range<usize>, reason: CutReason) {
         self.state.tally.cut[reason as usize] += 1;
         if self.state.cuts >= MAX_CUTS {
-            self.flaw = Some(Reason::Scattered);
+            self.flaw = Some(CutReason::Scattered);
         } else if self.remove(range) {
             self.state.cuts += 1;
         }
@@ -31,15 +32,15 @@ impl Screen<'_> {
 
     /// Removes these bytes; false if that only makes the last cut longer.
     pub(super) fn remove(&mut self, range: Range<usize>) -> bool {
-        let (start, end) = (range.start as u32, range.end as u32);
-        self.state.delta -= i64::from(end - start);
+        let (start, end) = (u32_of(range.start), u32_of(range.end));
+        self.state.delta -= range.len().cast_signed();
         match self.edits.last_mut() {
-            Some(last) if last.kind == Kind::Cut && last.end == start => {
+            Some(last) if last.kind == EditKind::Cut && last.end == start => {
                 last.end = end;
                 false
             }
             _ => {
-                self.edits.push(Edit { start, end, value: 0, kind: Kind::Cut });
+                self.edits.push(Edit { start, end, value: 0, kind: EditKind::Cut });
                 true
             }
         }
@@ -47,7 +48,7 @@ impl Screen<'_> {
 
     /// Takes back all that was noted in a span, and cuts it.
     #[cold]
-    pub(super) fn reject(&mut self, open: Open, before: State, reason: Reason) {
+    pub(super) fn reject(&mut self, open: Open, before: State, reason: CutReason) {
         self.edits.truncate(open.edits);
         self.state = before;
         self.state.tally.cut[reason as usize] += 1;
@@ -65,10 +66,10 @@ impl Screen<'_> {
     #[cold]
     pub(super) fn write_length(&mut self, open: Open) {
         let inner = self.state.delta - open.delta;
-        let value = ((open.end - open.payload) as i64 + inner) as u32;
-        self.state.delta += varint_len(value) - (open.payload - open.len) as i64;
-        let (start, end) = (open.len as u32, open.payload as u32);
-        self.edits.push(Edit { start, end, value, kind: Kind::Length });
+        let (start, end) = (u32_of(open.len), u32_of(open.payload));
+        let value = u32_of((open.end - open.payload).saturating_add_signed(inner));
+        self.state.delta += varint_len(value) - (open.payload - open.len).cast_signed();
+        self.edits.push(Edit { start, end, value, kind: EditKind::Length });
     }
 
     /// Ends an owner of attributes whose `dropped_attributes_count` is `field`.
@@ -86,14 +87,19 @@ impl Screen<'_> {
     #[cold]
     pub(super) fn note_dropped(&mut self, field: u8, at: usize, owned: &Owned) {
         if owned.cut > 0 {
-            let (start, value) = (at as u32, owned.dropped.saturating_add(owned.cut));
+            let (start, value) = (u32_of(at), owned.dropped.saturating_add(owned.cut));
             self.state.delta += 1 + varint_len(value);
-            self.edits.push(Edit { start, end: start, value, kind: Kind::Dropped(field) });
+            self.edits.push(Edit { start, end: start, value, kind: EditKind::Dropped(field) });
         }
     }
 
     /// Ends a `ResourceSpans` or `ScopeSpans`: one with a flaw, or without a span that could be kept, is cut.
-    pub(super) fn close_envelope(&mut self, open: Open, before: State, flaw: Option<Reason>) -> Result<()> {
+    pub(super) fn close_envelope(
+        &mut self,
+        open: Open,
+        before: State,
+        flaw: Option<CutReason>,
+    ) -> Result<()> {
         let kept = self.state.tally.accepted - before.tally.accepted;
         if flaw.is_none() && (kept > 0 || self.edits.len() == open.edits) {
             self.close(open);
@@ -103,7 +109,7 @@ impl Screen<'_> {
         let tally = self.state.tally;
         self.state = State { tally, ..before };
         self.state.tally.accepted -= kept;
-        self.state.tally.cut[flaw.unwrap_or(Reason::Utf8) as usize] += kept;
+        self.state.tally.cut[flaw.unwrap_or(CutReason::Utf8) as usize] += kept;
         self.remove(open.tag..open.end);
         Ok(())
     }

@@ -18,7 +18,7 @@ pub struct Limits {
 /// Why something was cut. The names are those of `receiver/limits.py`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Reason {
+pub enum CutReason {
     Spans,
     Columns,
     SpanBytes,
@@ -33,7 +33,7 @@ pub enum Reason {
     ValueDepth,
 }
 
-impl Reason {
+impl CutReason {
     /// In the order of their numbers.
     pub const NAMES: [&'static str; 12] = [
         "spans",
@@ -51,11 +51,11 @@ impl Reason {
     ];
 }
 
-/// Counts: spans that are kept, and what was cut, by [`Reason`].
+/// Counts: spans that are kept, and what was cut, by [`CutReason`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct CutCounts {
     /// Spans that are in the wire that was passed on.
     pub accepted: u64,
     /// Spans, or parts of accepted spans, that are not.
-    pub cut: [u64; Reason::NAMES.len()],
+    pub cut: [u64; CutReason::NAMES.len()],
 }

@@ -15,7 +15,7 @@ mod cutting;
 mod depth;
 mod edits;
 mod limits;
-mod seen;
+mod recent_texts;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -26,10 +26,10 @@ use crate::decode::wire::Cursor;
 use crate::decode::wire::WireType::{Len, Varint};
 use crate::error::{DecodeError, ErrorKind, Result};
 use edits::{Edit, rewrite};
-use seen::Seen;
+use recent_texts::RecentTexts;
 
 pub use depth::too_deep_json;
-pub use limits::{Limits, Reason, Tally};
+pub use limits::{CutCounts, CutReason, Limits};
 
 /// Cuts in one span, scope or resource that do not touch each other. One that needs more is not worth the memory.
 const MAX_CUTS: u32 = 64;
@@ -43,7 +43,7 @@ pub struct Screened {
     /// The wire without what was cut; None if nothing was.
     pub wire: Option<Vec<u8>>,
     /// The counts.
-    pub tally: Tally,
+    pub tally: CutCounts,
 }
 
 /// Looks through one request.
@@ -62,7 +62,7 @@ pub fn screen(wire: &[u8], limits: &Limits) -> Result<Screened> {
         edits: Vec::new(),
         state: State::default(),
         flaw: None,
-        seen: Seen::default(),
+        seen: RecentTexts::default(),
         open: Vec::new(),
     };
     screen.request(Cursor::new(wire, 0))?;
@@ -76,11 +76,11 @@ pub fn screen(wire: &[u8], limits: &Limits) -> Result<Screened> {
 /// What a cut takes back.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    tally: Tally,
+    tally: CutCounts,
     /// Bytes of columns that the decoder will need, at most.
     columns: u64,
     /// How much longer the wire becomes.
-    delta: i64,
+    delta: isize,
     /// Cuts in this span, scope or resource.
     cuts: u32,
 }
@@ -93,7 +93,7 @@ struct Open {
     payload: usize,
     end: usize,
     edits: usize,
-    delta: i64,
+    delta: isize,
 }
 
 /// Attributes of one owner so far.
@@ -112,8 +112,8 @@ struct Screen<'a> {
     edits: Vec<Edit>,
     state: State,
     /// Why the span, or what surrounds spans, cannot be kept.
-    flaw: Option<Reason>,
-    seen: Seen<'a>,
+    flaw: Option<CutReason>,
+    seen: RecentTexts<'a>,
     /// Values within one another; kept for its memory.
     open: Vec<(Cursor<'a>, Shape)>,
 }
@@ -173,7 +173,7 @@ impl<'a> Screen<'a> {
                     self.scope_spans(message, inner).map_err(|e| e.within("scope_spans"))?;
                     self.state.cuts = cuts;
                 }
-                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(Reason::Utf8),
+                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
                 (3, Len) => {}
                 (field, wire_type) => cursor.skip(field, wire_type, 1)?,
             }
@@ -187,7 +187,7 @@ impl<'a> Screen<'a> {
             let tag = cursor.pos();
             match cursor.tag()? {
                 (1, Len) => self.attribute(tag, &mut cursor, Owner::Resource, owned)?,
-                (2, Varint) => owned.dropped = cursor.varint()? as u32,
+                (2, Varint) => owned.dropped = cursor.uint32()?,
                 (3, Len) => {
                     self.state.columns += bytes::RARE;
                     self.entity_ref(cursor.message()?)?;
@@ -203,7 +203,7 @@ impl<'a> Screen<'a> {
     fn entity_ref(&mut self, message: Cursor<'a>) -> Result<()> {
         match check_entity_ref(message) {
             Err(error) if error.kind == ErrorKind::Utf8 => {
-                self.flaw = Some(Reason::Utf8);
+                self.flaw = Some(CutReason::Utf8);
                 Ok(())
             }
             result => result.map_err(|e| e.within("entity_refs")),
@@ -227,7 +227,7 @@ impl<'a> Screen<'a> {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     self.span_within_limits(message, inner).map_err(|e| e.within("spans"))?;
                 }
-                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(Reason::Utf8),
+                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
                 (3, Len) => {}
                 (field, wire_type) => cursor.skip(field, wire_type, 2)?,
             }
@@ -243,7 +243,7 @@ impl<'a> Screen<'a> {
                 (1, Len) => self.name(cursor.payload()?),
                 (2, Len) => self.text(cursor.payload()?),
                 (3, Len) => self.attribute(tag, &mut cursor, Owner::Scope, owned)?,
-                (4, Varint) => owned.dropped = cursor.varint()? as u32,
+                (4, Varint) => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
         }
@@ -255,24 +255,23 @@ impl<'a> Screen<'a> {
     fn span_within_limits(&mut self, message: Cursor<'a>, open: Open) -> Result<()> {
         let before = self.state;
         if before.tally.accepted >= self.limits.spans {
-            self.reject(open, before, Reason::Spans);
+            self.reject(open, before, CutReason::Spans);
             return Ok(());
         }
         if open.end - open.payload > self.limits.span_bytes {
-            self.reject(open, before, Reason::SpanBytes);
+            self.reject(open, before, CutReason::SpanBytes);
             return Ok(());
         }
         self.flaw = None;
         self.state.columns += bytes::SPAN;
         self.state.cuts = 0;
         self.span(message, open)?;
-        let crowded = (self.state.columns > self.room).then_some(Reason::Columns);
-        match self.flaw.take().or(crowded) {
-            Some(reason) => self.reject(open, before, reason),
-            None => {
-                self.state.tally.accepted += 1;
-                self.close(open);
-            }
+        let crowded = (self.state.columns > self.room).then_some(CutReason::Columns);
+        if let Some(reason) = self.flaw.take().or(crowded) {
+            self.reject(open, before, reason);
+        } else {
+            self.state.tally.accepted += 1;
+            self.close(open);
         }
         self.state.cuts = before.cuts;
         Ok(())
@@ -292,21 +291,21 @@ impl<'a> Screen<'a> {
                 (4, Len) => {}
                 (5, Len) => self.name(cursor.payload().map_err(|e| e.within("name"))?),
                 (9, Len) => self.attribute(tag, &mut cursor, Owner::Span, &mut owned)?,
-                (10, Varint) => owned.dropped = cursor.varint()? as u32,
+                (10, Varint) => owned.dropped = cursor.uint32()?,
                 (11, Len) => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
-                    if self.keep(inner, &mut events, self.limits.events, Reason::Events) {
+                    if self.keep(inner, &mut events, self.limits.events, CutReason::Events) {
                         self.event(message, inner).map_err(|e| e.within("events"))?;
                     }
                 }
-                (12, Varint) => events.dropped = cursor.varint()? as u32,
+                (12, Varint) => events.dropped = cursor.uint32()?,
                 (13, Len) => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
-                    if self.keep(inner, &mut links, self.limits.links, Reason::Links) {
+                    if self.keep(inner, &mut links, self.limits.links, CutReason::Links) {
                         self.link(message, inner).map_err(|e| e.within("links"))?;
                     }
                 }
-                (14, Varint) => links.dropped = cursor.varint()? as u32,
+                (14, Varint) => links.dropped = cursor.uint32()?,
                 (15, Len) => {
                     let message = cursor.message()?;
                     self.status(message).map_err(|e| e.within("status"))?;
@@ -315,9 +314,9 @@ impl<'a> Screen<'a> {
             }
         }
         if !trace_id {
-            self.flaw = Some(Reason::TraceId);
+            self.flaw = Some(CutReason::TraceId);
         } else if !span_id {
-            self.flaw = Some(Reason::SpanId);
+            self.flaw = Some(CutReason::SpanId);
         }
         if self.edits.len() > open.edits {
             self.note_dropped(10, open.end, &owned);
@@ -335,7 +334,7 @@ impl<'a> Screen<'a> {
             match cursor.tag()? {
                 (2, Len) => self.name(cursor.payload()?),
                 (3, Len) => self.attribute(tag, &mut cursor, Owner::Event, &mut owned)?,
-                (4, Varint) => owned.dropped = cursor.varint()? as u32,
+                (4, Varint) => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }
@@ -354,7 +353,7 @@ impl<'a> Screen<'a> {
                 (1 | 2, Len) => {}
                 (3, Len) => self.text(cursor.payload()?),
                 (4, Len) => self.attribute(tag, &mut cursor, Owner::Link, &mut owned)?,
-                (5, Varint) => owned.dropped = cursor.varint()? as u32,
+                (5, Varint) => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }

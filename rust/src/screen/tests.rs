@@ -51,7 +51,10 @@ fn what_is_cut_leaves_the_request_that_a_sender_would_have_made() {
     let left = ExportTraceServiceRequest::decode(&*screened.wire.expect("something was cut"));
     assert_eq!(expected, left);
     let counted = |reason| screened.tally.cut[reason as usize];
-    assert_eq!((3, 1, 1), (counted(Reason::Attributes), counted(Reason::TraceId), counted(Reason::Spans)));
+    assert_eq!(
+        (3, 1, 1),
+        (counted(CutReason::Attributes), counted(CutReason::TraceId), counted(CutReason::Spans))
+    );
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn a_request_from_256_mib_on_is_refused() {
 
 #[test]
 fn every_reason_has_a_name() {
-    assert_eq!(Reason::NAMES.len(), Reason::ValueDepth as usize + 1);
+    assert_eq!(CutReason::NAMES.len(), CutReason::ValueDepth as usize + 1);
 }
 
 proptest! {

@@ -1,18 +1,19 @@
 //! Texts and values: what of an attribute is over a limit.
 
-use super::seen::Seen;
-use super::{Owned, Reason, Screen, bytes, is_text};
+use super::recent_texts::RecentTexts;
+use super::{CutReason, Owned, Screen, bytes, is_text};
 use crate::columns::short_bytes;
-use crate::decode::otlp::{Owner, Shape, plain_key_value, plain_value};
+use crate::decode::otlp::{Holds, Owner, Shape, plain_key_value, plain_value};
 use crate::decode::wire::Cursor;
 use crate::decode::wire::WireType::{Len, Varint};
 use crate::error::Result;
+use crate::numbers::u32_of;
 
 impl<'a> Screen<'a> {
     #[inline(always)]
     pub(super) fn text(&mut self, bytes: &[u8]) {
         if !is_text(bytes) {
-            self.flaw = Some(Reason::Utf8);
+            self.flaw = Some(CutReason::Utf8);
         }
     }
 
@@ -23,7 +24,7 @@ impl<'a> Screen<'a> {
         if short_bytes::equal(slot, bytes) {
             return;
         }
-        if bytes.len() <= Seen::LONGEST && is_text(bytes) {
+        if bytes.len() <= RecentTexts::LONGEST && is_text(bytes) {
             *slot = bytes;
         } else {
             self.text(bytes);
@@ -43,7 +44,7 @@ impl<'a> Screen<'a> {
         let message = outer.message()?;
         let end = outer.pos();
         if owned.kept >= self.limits.attributes {
-            self.cut(tag..end, Reason::Attributes);
+            self.cut(tag..end, CutReason::Attributes);
             owned.cut += 1;
             return Ok(());
         }
@@ -69,7 +70,7 @@ impl<'a> Screen<'a> {
 
     /// Why a `KeyValue` must be cut, if it must. Its parts together are what is limited: repeated ones are merged.
     #[inline(never)]
-    fn key_value(&mut self, mut cursor: Cursor<'a>, depth: u32) -> Result<Option<Reason>> {
+    fn key_value(&mut self, mut cursor: Cursor<'a>, depth: u32) -> Result<Option<CutReason>> {
         let (mut key, mut long) = (0, 0);
         while !cursor.is_done() {
             match cursor.tag()? {
@@ -77,7 +78,7 @@ impl<'a> Screen<'a> {
                     let bytes = cursor.payload().map_err(|e| e.within("key"))?;
                     key += bytes.len();
                     if key > self.limits.value_bytes {
-                        return Ok(Some(Reason::ValueBytes));
+                        return Ok(Some(CutReason::ValueBytes));
                     }
                     self.name(bytes);
                 }
@@ -85,10 +86,10 @@ impl<'a> Screen<'a> {
                     let message = cursor.message()?;
                     long += cursor.pos() - message.pos();
                     if long > self.limits.value_bytes {
-                        return Ok(Some(Reason::ValueBytes));
+                        return Ok(Some(CutReason::ValueBytes));
                     }
                     if !self.value(message, depth).map_err(|e| e.within("value"))? {
-                        return Ok(Some(Reason::ValueDepth));
+                        return Ok(Some(CutReason::ValueDepth));
                     }
                 }
                 (3, Varint) => {
@@ -107,7 +108,7 @@ impl<'a> Screen<'a> {
         self.open.clear();
         self.open.push((message, Shape::Any));
         loop {
-            let below = depth + self.open.len() as u32;
+            let below = depth + u32_of(self.open.len());
             let Some((cursor, shape)) = self.open.last_mut() else { return Ok(true) };
             if cursor.is_done() {
                 levels -= u32::from(*shape == Shape::Any);
@@ -115,8 +116,8 @@ impl<'a> Screen<'a> {
                 continue;
             }
             let (field, wire_type) = cursor.tag()?;
-            match (wire_type, shape.field(field)) {
-                (Len, Some(Some(inner))) => {
+            match (wire_type, shape.holds(field)) {
+                (Len, Holds::Message(inner)) => {
                     let message = cursor.message()?;
                     levels += u32::from(inner == Shape::Any);
                     if levels > self.limits.value_depth {
@@ -124,9 +125,9 @@ impl<'a> Screen<'a> {
                     }
                     self.open.push((message, inner));
                 }
-                (Len, Some(None)) => {
+                (Len, Holds::Text) => {
                     if !is_text(cursor.payload()?) {
-                        self.flaw = Some(Reason::Utf8);
+                        self.flaw = Some(CutReason::Utf8);
                     }
                 }
                 _ => cursor.skip(field, wire_type, below)?,

@@ -19,7 +19,7 @@ type TraceId = [u8; 16];
 type Meeting = (u64, i64, u32);
 
 /// Meetings that were looked at.
-pub type Seen = hashbrown::HashSet<Meeting, foldhash::fast::RandomState>;
+pub type SeenMeetings = hashbrown::HashSet<Meeting, foldhash::fast::RandomState>;
 
 /// What couples which slots.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Couplings {
     }
 
     /// All slots with a half in a chain with these of a slot. A meeting in `seen` was looked at before.
-    pub fn near(&self, slot: u32, halves: &[(u64, i64)], seen: &mut Seen) -> Vec<u32> {
+    pub fn near(&self, slot: u32, halves: &[(u64, i64)], seen: &mut SeenMeetings) -> Vec<u32> {
         let mut found = Vec::new();
         for &(process, at) in halves {
             let here = (process, at, slot);
@@ -111,11 +111,11 @@ mod tests {
         for (slot, &half) in at.iter().enumerate() {
             couplings.meet(slot as u32, half);
         }
-        let mut seen = Seen::default();
+        let mut seen = SeenMeetings::default();
         assert_eq!(vec![0, 2], couplings.near(1, &at[1..2], &mut seen));
         assert!(couplings.near(0, &at[..1], &mut seen).is_empty());
         couplings.leave(1, at[1]);
-        assert!(couplings.near(0, &at[..1], &mut Seen::default()).is_empty());
+        assert!(couplings.near(0, &at[..1], &mut SeenMeetings::default()).is_empty());
     }
 
     #[test]

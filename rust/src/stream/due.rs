@@ -1,8 +1,8 @@
 //! Which traces are emitted: those that are finished, and groups that are idle.
 
-use crate::stream::dependencies::Seen;
+use crate::stream::dependencies::SeenMeetings;
 use crate::stream::inspect::{Look, Looking};
-use crate::stream::traces::{Reason, Traces};
+use crate::stream::traces::{EvictionReason, Traces};
 use crate::stream::{Stream, Taken};
 
 /// Slots of groups to which no span came for the window.
@@ -24,7 +24,7 @@ impl Stream {
         if let Some(old) = self.now.checked_sub(self.settings.max_age_ns) {
             while let Some(slot) = self.traces.by_age.first().filter(|&slot| self.traces.at(slot).born <= old)
             {
-                self.evict(slot, Reason::Age);
+                self.evict(slot, EvictionReason::Age);
             }
         }
         let finished = self.look_at_touched();
@@ -75,7 +75,7 @@ impl Stream {
         let is_idle = |traces: &Traces, slot: u32| traces.at(slot).active <= idle_since;
         let slots = self.traces.by_activity.iter().take_while(|&slot| is_idle(&self.traces, slot));
         let slots: Vec<u32> = slots.collect();
-        let (mut group, mut seen) = (Vec::new(), Seen::default());
+        let (mut group, mut seen) = (Vec::new(), SeenMeetings::default());
         for slot in slots {
             if self.traces.at(slot).round == self.round {
                 continue;
@@ -90,7 +90,7 @@ impl Stream {
     }
 
     /// The traces that a trace can only be joined with, itself first.
-    pub(super) fn find_group(&mut self, slot: u32, group: &mut Vec<u32>, seen: &mut Seen) {
+    pub(super) fn find_group(&mut self, slot: u32, group: &mut Vec<u32>, seen: &mut SeenMeetings) {
         group.clear();
         group.push(slot);
         self.traces.at_mut(slot).round = self.round;

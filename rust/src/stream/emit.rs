@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::columns::{Columns, NONE};
 use crate::join::{Context, Joined, TraceIds, join_part};
+use crate::numbers::u32_of;
 use crate::stream::due::Idle;
 use crate::stream::inspect::Looking;
 use crate::stream::store::Chosen;
@@ -22,9 +23,11 @@ impl Stream {
         let is_changed = |slot: &u32| self.traces.at(*slot).changed;
         let mut going = idle.changed.clone();
         going.extend(evicted.iter().copied().filter(is_changed));
-        going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
+        for &slot in &going {
+            self.traces.at_mut(slot).going = true;
+        }
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
-        let (joined, places, moved) = self.join(&mut going, evicted_ids, all);
+        let (joined, places, moved) = self.join(&mut going, &evicted_ids, all);
         let taken = self.note(joined, &going, &places);
         self.let_go(evicted.into_iter().chain(idle.changed).collect());
         if moved && !all {
@@ -42,11 +45,13 @@ impl Stream {
     pub(super) fn join(
         &mut self,
         going: &mut Vec<u32>,
-        evicted: TraceIds,
+        evicted: &TraceIds,
         all: bool,
     ) -> (Joined, Vec<u32>, bool) {
         loop {
-            going.iter().for_each(|&slot| self.traces.at_mut(slot).going = true);
+            for &slot in &*going {
+                self.traces.at_mut(slot).going = true;
+            }
             for given in going.iter().filter_map(|&slot| self.traces.at(slot).given.as_ref()) {
                 self.clocks.retract(&given.calls);
             }
@@ -70,7 +75,7 @@ impl Stream {
         let mut spans: Vec<Chosen> = Vec::new();
         for (place, &slot) in going.iter().enumerate() {
             let all = self.traces.at(slot).spans.all();
-            spans.extend(all.iter().map(|held| Chosen::new(held, place as u32)));
+            spans.extend(all.iter().map(|held| Chosen::new(held, u32_of(place))));
         }
         spans.extend(self.without_id.iter().map(|held| Chosen::new(held, NONE)));
         let columns = self.store.gather(&mut spans, LOOSE);
@@ -87,7 +92,9 @@ impl Stream {
         let mut looking = Looking::default();
         let is_moved = |slot: &u32| self.look(&mut looking, *slot).is_moved;
         let moved: Vec<u32> = given.into_iter().filter(is_moved).collect();
-        moved.iter().for_each(|&slot| self.traces.at_mut(slot).changed = true);
+        for &slot in &moved {
+            self.traces.at_mut(slot).changed = true;
+        }
         moved
     }
 

@@ -104,7 +104,9 @@ impl Clocks {
 
     /// Sums up for good what a trace said that is released.
     pub fn let_go(&mut self, calls: &[Call]) {
-        calls.iter().for_each(|call| add(&mut self.past, call));
+        for call in calls {
+            add(&mut self.past, call);
+        }
     }
 
     /// Forgets pairs that were not heard of for longest, if there are too many.

@@ -1,7 +1,7 @@
 //! What has to go so that the stream stays within its limits: oldest first, and counted.
 
 use crate::stream::Stream;
-use crate::stream::traces::Reason;
+use crate::stream::traces::EvictionReason;
 
 impl Stream {
     pub(super) fn stay_within_limits(&mut self) {
@@ -22,18 +22,18 @@ impl Stream {
         }
     }
 
-    pub(super) fn over(&self) -> Option<Reason> {
+    pub(super) fn over(&self) -> Option<EvictionReason> {
         let spans = self.store.len() - self.without_id.len() - self.waiting.0;
         let over = [
-            (Reason::Spans, spans > self.settings.max_spans),
-            (Reason::Traces, self.traces.len() - self.evicted.len() > self.settings.max_traces),
-            (Reason::Bytes, self.bytes - self.waiting.1 > self.settings.max_bytes),
+            (EvictionReason::Spans, spans > self.settings.max_spans),
+            (EvictionReason::Traces, self.traces.len() - self.evicted.len() > self.settings.max_traces),
+            (EvictionReason::Bytes, self.bytes - self.waiting.1 > self.settings.max_bytes),
         ];
         over.into_iter().find(|(_, is_over)| *is_over).map(|(reason, _)| reason)
     }
 
     /// Emits a trace next as it is, and releases it; what was emitted and did not change is only released.
-    pub(super) fn evict(&mut self, slot: u32, reason: Reason) {
+    pub(super) fn evict(&mut self, slot: u32, reason: EvictionReason) {
         let trace = self.traces.at(slot);
         self.waiting = (self.waiting.0 + trace.spans.all().len(), self.waiting.1 + trace.bytes);
         self.counts.evicted[reason as usize] += u64::from(trace.changed);

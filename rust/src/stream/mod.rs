@@ -37,11 +37,11 @@ use crate::join::span_kind;
 use dependencies::Couplings;
 use evidence::Clocks;
 use store::{Held, Store, fact};
-use traces::{Reason, Traces};
+use traces::{EvictionReason, Traces};
 
 /// Limits. Times in ns of the caller's clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct StreamSettings {
     /// A trace that receives no span for this long is emitted and released.
     pub window_ns: u64,
     /// This long after its first span it is emitted and released, even if spans still arrive.
@@ -75,12 +75,12 @@ struct Counts {
     released: u64,
     discarded: u64,
     updates: u64,
-    evicted: [u64; Reason::NAMES.len()],
+    evicted: [u64; EvictionReason::NAMES.len()],
 }
 
 /// See the room.
 pub struct Stream {
-    settings: Settings,
+    settings: StreamSettings,
     store: Store,
     traces: Traces,
     couplings: Couplings,
@@ -103,7 +103,7 @@ pub struct Stream {
 
 impl Stream {
     /// A stream that holds nothing.
-    pub fn new(settings: Settings, apiservers: Apiservers) -> Self {
+    pub fn new(settings: StreamSettings, apiservers: Apiservers) -> Self {
         Self {
             settings,
             store: Store::default(),
@@ -124,19 +124,19 @@ impl Stream {
     }
 
     /// Takes decoded spans in, at this time; an earlier time than the last one counts as that.
-    pub fn feed(&mut self, columns: Arc<Columns>, now: u64) {
+    pub fn feed(&mut self, columns: &Arc<Columns>, now: u64) {
         self.now = self.now.max(now);
         self.counts.batches += u64::from(columns.batches);
         self.counts.fed += columns.len() as u64;
         if columns.is_empty() {
             return;
         }
-        self.learn(&columns);
-        let facts = Facts::new(&columns, &self.apiservers);
-        let segment = self.store.open(Arc::clone(&columns));
+        self.learn(columns);
+        let facts = Facts::new(columns, &self.apiservers);
+        let segment = self.store.open(Arc::clone(columns));
         let mut last = NONE;
         for row in 0..columns.len() {
-            self.feed_span(&columns, segment, row, facts.of(&columns, row), &mut last);
+            self.feed_span(columns, segment, row, facts.of(columns, row), &mut last);
         }
         self.stay_within_limits();
         self.tidy();
@@ -152,9 +152,10 @@ impl Stream {
             self.store.hold(&held);
             return;
         }
-        let slot = match self.traces.takes(*last, &id) {
-            true => *last,
-            false => self.traces.find(&id).unwrap_or_else(|| self.create(id)),
+        let slot = if self.traces.takes(*last, &id) {
+            *last
+        } else {
+            self.traces.find(&id).unwrap_or_else(|| self.create(id))
         };
         *last = slot;
         if !self.traces.at_mut(slot).spans.add(&self.store, held) {
@@ -174,7 +175,7 @@ impl Stream {
             self.link(slot, id, c.links.trace_id[link]);
         }
         if many >= self.settings.max_trace_spans {
-            self.evict(slot, Reason::TraceSpans);
+            self.evict(slot, EvictionReason::TraceSpans);
         }
     }
 
@@ -249,7 +250,7 @@ impl Stream {
             ("updates", c.updates),
             ("process_pairs_forgotten", self.clocks.forgotten),
         ];
-        let evicted = Reason::NAMES.iter().zip(c.evicted);
+        let evicted = EvictionReason::NAMES.iter().zip(c.evicted);
         let evicted = evicted.map(|(reason, traces)| (format!("evicted_{reason}"), traces));
         plain.into_iter().map(|(name, count)| (name.to_owned(), count)).chain(evicted).collect()
     }

@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 
 use crate::columns::Columns;
 use crate::join::duplicates;
+use crate::numbers::u32_of;
 use crate::stream::store::{Held, Store};
 
 /// Up to this many spans, a repeat is found by comparing with all of them.
@@ -56,7 +57,7 @@ impl Spans {
         if places.is_empty() {
             for (at, held) in all.iter().enumerate() {
                 let key = hash(held);
-                places.insert_unique(key, (key, at as u32), |&(hash, _)| hash);
+                places.insert_unique(key, (key, u32_of(at)), |&(hash, _)| hash);
             }
         }
         let (key, here) = (hash(held), store.place(held));
@@ -64,7 +65,7 @@ impl Spans {
         let mut variants = like.filter(|(other, at)| times(other, *at) == times(held, here)).take(VARIANTS);
         let is_new = !variants.any(|(_, at)| duplicates::same(at, here));
         if is_new {
-            places.insert_unique(key, (key, all.len() as u32), |&(hash, _)| hash);
+            places.insert_unique(key, (key, u32_of(all.len())), |&(hash, _)| hash);
         }
         is_new
     }

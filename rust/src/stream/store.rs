@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use crate::columns::Columns;
 use crate::columns::gather::{Gather, Room};
 use crate::columns::processes::Processes;
+use crate::numbers::u32_of;
 
 /// What is known of a held span, so that its columns need not be asked.
 pub mod fact {
@@ -111,15 +112,12 @@ impl Store {
         self.rows += columns.len();
         let segment = Some(Segment { columns, live: 0, process, row_bytes });
         self.open += 1;
-        match self.closed.pop() {
-            Some(closed) => {
-                self.segments[closed as usize] = segment;
-                closed
-            }
-            None => {
-                self.segments.push(segment);
-                self.segments.len() as u32 - 1
-            }
+        if let Some(closed) = self.closed.pop() {
+            self.segments[closed as usize] = segment;
+            closed
+        } else {
+            self.segments.push(segment);
+            u32_of(self.segments.len()) - 1
         }
     }
 
@@ -149,7 +147,7 @@ impl Store {
     pub fn row(c: &Columns, segment: u32, row: usize, facts: u8) -> Held {
         let id = |ids: &[[u8; 8]]| u64::from_le_bytes(ids[row]);
         let (span_id, parent) = (id(&c.spans.span_id), id(&c.spans.parent_span_id));
-        Held { span_id, parent, segment, row: row as u32, facts }
+        Held { span_id, parent, segment, row: u32_of(row), facts }
     }
 
     /// This row is held from now on.
@@ -195,12 +193,14 @@ impl Store {
     /// they belong if they are many.
     fn sort(&self, spans: &mut [Chosen]) {
         let mut start = vec![0; self.segments.len() + 1];
-        spans.iter().for_each(|span| start[span.segment as usize + 1] += 1);
+        for span in &*spans {
+            start[span.segment as usize + 1] += 1;
+        }
         let mut sum = 0;
-        start.iter_mut().for_each(|start| {
+        for start in &mut start {
             sum += *start;
             *start = sum;
-        });
+        }
         let mut by_table = vec![Chosen::default(); spans.len()];
         let mut next = start.clone();
         for span in spans.iter() {
@@ -211,7 +211,7 @@ impl Store {
         let mut places = Vec::new();
         for (number, range) in start.windows(2).enumerate().filter(|(_, range)| range[0] < range[1]) {
             let (part, sorted) = (&mut by_table[range[0]..range[1]], &mut spans[range[0]..range[1]]);
-            let rows = self.segment(number as u32).columns.len();
+            let rows = self.segment(u32_of(number)).columns.len();
             if part.len() * DENSE < rows {
                 part.sort_unstable_by_key(|span| span.row);
                 sorted.copy_from_slice(part);
@@ -219,7 +219,9 @@ impl Store {
             }
             places.clear();
             places.resize(rows, None);
-            part.iter().for_each(|span| places[span.row as usize] = Some(*span));
+            for span in part {
+                places[span.row as usize] = Some(*span);
+            }
             sorted.iter_mut().zip(places.iter().flatten()).for_each(|(sorted, span)| *sorted = *span);
         }
     }
@@ -236,23 +238,23 @@ impl Store {
         if dead || many {
             let moves: Vec<bool> =
                 self.segments.iter().map(|segment| segment.as_ref().is_some_and(moves)).collect();
-            let moved: Vec<&mut Held> = all.filter(|held| moves[held.segment as usize]).collect();
+            let mut moved: Vec<&mut Held> = all.filter(|held| moves[held.segment as usize]).collect();
             if !moved.is_empty() {
-                self.merge(&moves, moved);
+                self.merge(&moves, &mut moved);
             }
         }
     }
 
     /// Gathers what is held of these tables into one, and closes them.
-    fn merge(&mut self, which: &[bool], mut moved: Vec<&mut Held>) {
-        let chosen = |(label, held): (usize, &&mut Held)| Chosen::new(held, label as u32);
+    fn merge(&mut self, which: &[bool], moved: &mut [&mut Held]) {
+        let chosen = |(label, held): (usize, &&mut Held)| Chosen::new(held, u32_of(label));
         let mut spans: Vec<Chosen> = moved.iter().enumerate().map(chosen).collect();
         let columns = self.gather(&mut spans, 0);
         self.close(|number, _| which[number]);
         let number = self.open(Arc::new(columns));
         for (row, span) in spans.iter().enumerate() {
-            let held = &mut moved[span.label as usize];
-            (held.segment, held.row) = (number, row as u32);
+            let held: &mut Held = moved[span.label as usize];
+            (held.segment, held.row) = (number, u32_of(row));
         }
         if let Some(segment) = self.segments[number as usize].as_mut() {
             segment.live = spans.len();
@@ -265,7 +267,7 @@ impl Store {
                 self.rows -= segment.columns.len();
                 self.open -= 1;
                 *place = None;
-                self.closed.push(number as u32);
+                self.closed.push(u32_of(number));
             }
         }
     }

@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::join::role::Role;
+use crate::numbers::u32_of;
 use crate::stream::evidence::Call;
 use crate::stream::order::Order;
 use crate::stream::spans::Spans;
@@ -14,7 +15,7 @@ use crate::stream::store::Held;
 /// Why a trace is emitted before it is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Reason {
+pub enum EvictionReason {
     /// It is older than the limit.
     Age,
     /// It has more spans than the limit.
@@ -27,7 +28,7 @@ pub enum Reason {
     Bytes,
 }
 
-impl Reason {
+impl EvictionReason {
     /// The names, in the order of the variants.
     pub const NAMES: [&'static str; 5] = ["age", "trace_spans", "spans", "traces", "bytes"];
 }
@@ -116,7 +117,7 @@ impl Traces {
 
     /// All slots in use, evicted ones too.
     pub fn all(&self) -> impl Iterator<Item = u32> {
-        (0..self.slots.len() as u32).filter(|&slot| self.slots[slot as usize].is_some())
+        (0..u32_of(self.slots.len())).filter(|&slot| self.slots[slot as usize].is_some())
     }
 
     /// The calls of all traces that were emitted, but of those that are emitted now.
@@ -165,7 +166,7 @@ impl Traces {
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            self.slots.len() as u32 - 1
+            u32_of(self.slots.len()) - 1
         });
         self.slots[slot as usize] = Some(trace);
         let Self { by_id, hasher, slots, .. } = self;

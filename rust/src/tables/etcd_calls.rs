@@ -12,6 +12,7 @@ use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
 use crate::join::role::Role;
+use crate::numbers::u32_of;
 use crate::tables::etcd_operations::{Operations, inner_span, method_of};
 
 /// gRPC's status codes by number.
@@ -186,10 +187,6 @@ pub fn keys(joined: &Joined, calls: &[EtcdCall], chosen: &[usize]) -> Vec<Option
     own.into_iter().zip(chosen).map(of).collect()
 }
 
-fn length(joined: &Joined, row: u32) -> u64 {
-    (joined.end[row as usize] - joined.start[row as usize]).max(0) as u64
-}
-
 /// The calls as a table.
 pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
@@ -208,7 +205,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let between =
         |call: &EtcdCall, of: fn(&Joined, u32, u32) -> i64| Some(of(joined, client(call)?, server(call)?));
     let transport = |call: &EtcdCall| {
-        between(call, |j, client, server| length(j, client) as i64 - length(j, server) as i64)
+        between(call, |j, client, server| j.took_ns(client).cast_signed() - j.took_ns(server).cast_signed())
     };
     let send = |call: &EtcdCall| {
         between(call, |j, client, server| j.start[server as usize] - j.start[client as usize])
@@ -234,13 +231,13 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         (
             "client_ns",
             Arc::new(Int64Array::from_iter(
-                calls.iter().map(|call| client(call).map(|row| length(joined, row).cast_signed())),
+                calls.iter().map(|call| client(call).map(|row| joined.took_ns(row).cast_signed())),
             )),
         ),
         (
             "server_ns",
             Arc::new(Int64Array::from_iter(
-                calls.iter().map(|call| server(call).map(|row| length(joined, row).cast_signed())),
+                calls.iter().map(|call| server(call).map(|row| joined.took_ns(row).cast_signed())),
             )),
         ),
         ("transport_ns", Arc::new(Int64Array::from_iter(calls.iter().map(transport)))),
@@ -322,18 +319,18 @@ pub fn details_of(
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
     Ok(vec![
         ("span", number(&|call| i64::from(call.row()))),
-        ("above", some(&|call| asked.above(call).map(|row| row as i64))),
+        ("above", some(&|call| asked.above(call).map(|row| i64::from(u32_of(row))))),
         ("method", text(each().map(|call| method_of(c, call.row())).collect())),
         ("operation", text(each().map(|call| operations.of(call.row(), call.server)).collect())),
         ("key", arrow::strings_column(c, keys(joined, calls, chosen).into_iter())?),
         ("start_unix_nano", number(&|call| joined.start[call.row() as usize])),
-        ("ns", number(&|call| length(joined, call.row()).cast_signed())),
+        ("ns", number(&|call| joined.took_ns(call.row()).cast_signed())),
         ("retry", Arc::new(BooleanArray::from_iter(chosen.iter().map(|&at| Some(retries[at]))))),
         ("revision", some(&|call| asked.revision(call))),
         ("continued", Arc::new(BooleanArray::from_iter(each().map(|call| Some(asked.continued(call)))))),
         ("limit", some(&|call| asked.limit(call))),
         ("member", some(&|call| Some(i64::from(joined.processes.of(c, server(call)? as usize))))),
         ("begun_unix_nano", some(&|call| Some(joined.start[server(call)? as usize]))),
-        ("served_ns", some(&|call| Some(length(joined, server(call)?).cast_signed()))),
+        ("served_ns", some(&|call| Some(joined.took_ns(server(call)?).cast_signed()))),
     ])
 }

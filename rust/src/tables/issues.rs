@@ -12,6 +12,7 @@ use crate::join::completeness;
 use crate::join::repair::RepairKind;
 use crate::join::role::Role;
 use crate::join::times::bad_time;
+use crate::numbers::u32_of;
 
 /// A version's known shape, or a repetition that OTLP allows: nothing is lost.
 const INFO: &str = "info";
@@ -110,7 +111,7 @@ fn set_aside(joined: &Joined) -> impl Iterator<Item = Issue> {
             _ => None,
         }
     };
-    (0..c.len() as u32).filter_map(issue)
+    (0..u32_of(c.len())).filter_map(issue)
 }
 
 fn invalid_ids(joined: &Joined, row: u32) -> String {

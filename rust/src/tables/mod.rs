@@ -24,6 +24,7 @@ use crate::join::completeness;
 use crate::join::repair::{Repair, RepairKind};
 use crate::join::role::Role;
 use crate::join::times::bad_time;
+use crate::numbers::ns_between;
 
 fn index_or_null(values: &[u32]) -> ArrayRef {
     Arc::new(Int64Array::from_iter(values.iter().map(|&at| (at != NONE).then_some(i64::from(at)))))
@@ -83,10 +84,10 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("audit_id", strings_column(c, audit_ids(joined).into_iter())?),
         ("response_bytes", Arc::new(Int64Array::from_iter(roots().map(|row| response_bytes(c, row))))),
         ("instance", Arc::new(StringArray::from_iter(roots().map(instance)))),
-        ("start_unix_nano", numbers(roots().map(|row| joined.start[row] as u64))),
+        ("start_unix_nano", numbers(roots().map(|row| joined.start[row].cast_unsigned()))),
         ("start_time", instant_column(roots().map(|row| Some(joined.start[row])))),
         ("end_time", instant_column(roots().map(|row| Some(joined.end[row])))),
-        ("wall_ns", numbers(roots().map(|row| (joined.end[row] - joined.start[row]).max(0) as u64))),
+        ("wall_ns", numbers(r.root.iter().map(|&row| joined.took_ns(row)))),
         ("prelude_ns", Arc::new(Int64Array::from_iter((0..r.len()).map(prelude_ns)))),
         ("pre_start_ns", numbers(pre.into_iter())),
         ("async_tail_ns", numbers(tail.into_iter())),
@@ -193,7 +194,7 @@ fn outside(joined: &Joined) -> (Vec<u64>, Vec<u64>) {
     }
     let of = |&root: &u32| {
         let (row, place) = (root as usize, joined.forest.position[root as usize] as usize);
-        ((joined.start[row] - low[place]).max(0) as u64, (high[place] - joined.end[row]).max(0) as u64)
+        (ns_between(low[place], joined.start[row]), ns_between(joined.end[row], high[place]))
     };
     joined.requests.root.iter().map(of).unzip()
 }
@@ -314,7 +315,7 @@ pub fn calls(
         if let Some((outer, _)) = above.filter(|&(outer, _)| outer != own) {
             let sum = edges.entry((outer, own)).or_default();
             sum.0 += 1;
-            sum.1 += (joined.end[at] - joined.start[at]).max(0) as u64;
+            sum.1 += ns_between(joined.start[at], joined.end[at]);
         }
     }
     edges.into_iter().map(|((from, to), (count, ns))| (from, to, count, ns)).collect()

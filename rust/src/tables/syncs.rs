@@ -14,6 +14,7 @@ use crate::join::known_names::KnownNames;
 use crate::join::request_info::{self, split_target};
 use crate::join::syncs::{CriCall, Purpose};
 use crate::join::times::bad_time;
+use crate::numbers::ns_between;
 use crate::tables::etcd_calls::status;
 use crate::tables::{index_or_null, numbers};
 
@@ -22,11 +23,11 @@ const STATUS_ERROR: i32 = 2;
 /// Texts of some rows, by what finds them.
 struct Texts<'a>(&'a Joined);
 
-impl Texts<'_> {
-    fn of<'a>(&'a self, rows: &[u32], find: impl Fn(usize) -> Option<&'a str>) -> ArrayRef {
-        Arc::new(StringArray::from_iter(rows.iter().map(|&row| find(row as usize)).map(some)))
-    }
+fn texts_of<'a>(rows: &[u32], find: impl Fn(usize) -> Option<&'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter(rows.iter().map(|&row| find(row as usize)).map(some)))
+}
 
+impl Texts<'_> {
     fn trace_ids(&self, rows: &[u32]) -> ArrayRef {
         hex_column(rows.iter().map(|&row| Some(&self.0.columns.spans.trace_id[row as usize][..])))
     }
@@ -38,19 +39,19 @@ impl Texts<'_> {
     fn attribute(&self, rows: &[u32], key: &str) -> ArrayRef {
         let c = &self.0.columns;
         let key = c.keys.find(key.as_bytes());
-        self.of(rows, |row| c.span_text(row, key))
+        texts_of(rows, |row| c.span_text(row, key))
     }
 
     /// Where the process of a span runs: `host.name` of its resource, or its instance id.
     fn node(&self, rows: &[u32]) -> ArrayRef {
-        self.of(rows, |row| node_of(self.0, row))
+        texts_of(rows, |row| node_of(self.0, row))
     }
 
     /// What went wrong: the message of the status, or of an exception.
     fn error(&self, rows: &[u32]) -> ArrayRef {
         let c = &self.0.columns;
         let message = c.keys.find(b"exception.message");
-        self.of(rows, |row| {
+        texts_of(rows, |row| {
             let text = c.text(c.spans.status_message[row]);
             if c.spans.status_code[row] != STATUS_ERROR || !text.is_empty() {
                 return (c.spans.status_code[row] == STATUS_ERROR).then_some(text);
@@ -72,12 +73,8 @@ fn node_of(joined: &Joined, row: usize) -> Option<&str> {
     host.or_else(|| joined.processes.names[joined.processes.of(c, row) as usize].1.as_deref())
 }
 
-fn length(joined: &Joined, row: u32) -> u64 {
-    (joined.end[row as usize] - joined.start[row as usize]).max(0) as u64
-}
-
 fn starts(joined: &Joined, rows: &[u32]) -> ArrayRef {
-    numbers(rows.iter().map(|&row| joined.start[row as usize] as u64))
+    numbers(rows.iter().map(|&row| joined.start[row as usize].cast_unsigned()))
 }
 
 fn times(rows: &[u32], at: &[i64]) -> ArrayRef {
@@ -95,7 +92,9 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let (rows, texts) = (&syncs.root, Texts(joined));
     let mut calls = vec![0; rows.len()];
     let waited = syncs.calls.iter().filter(|call| call.sync != NONE && call.purpose == Purpose::Sync);
-    waited.for_each(|call| calls[call.sync as usize] += 1);
+    for call in waited {
+        calls[call.sync as usize] += 1;
+    }
     let names: Vec<u32> = rows.iter().map(|&row| c.spans.name[row as usize]).collect();
     let below = |root: u32| joined.forest.subtree(root).iter().copied();
     let detached = |&root: &u32| -> u64 {
@@ -104,7 +103,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     };
     let tail = |&root: &u32| {
         let last = below(root).map(|row| joined.end[row as usize]).max().unwrap_or(0);
-        (last - joined.end[root as usize]).max(0) as u64
+        ns_between(joined.end[root as usize], last)
     };
     let complete = |&root: &u32| Some(!joined.evicted.contains(&c.spans.trace_id[root as usize]));
     named(vec![
@@ -120,7 +119,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("start_unix_nano", starts(joined, rows)),
         ("start_time", times(rows, &joined.start)),
         ("end_time", times(rows, &joined.end)),
-        ("wall_ns", numbers(rows.iter().map(|&row| length(joined, row)))),
+        ("wall_ns", numbers(rows.iter().map(|&row| joined.took_ns(row)))),
         ("spans", numbers(rows.iter().map(|&row| joined.forest.subtree(row).len() as u64))),
         ("cri_call_count", numbers(calls.into_iter())),
         ("detached_spans", numbers(rows.iter().map(detached))),
@@ -159,11 +158,12 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let syncs: Vec<u32> = calls.iter().map(|call| call.sync).collect();
     let side = |side: fn(&CriCall) -> u32| {
         let ns = calls.iter().map(move |call| Some(side(call)).filter(|&row| row != NONE));
-        Arc::new(Int64Array::from_iter(ns.map(|row| row.map(|row| length(joined, row) as i64)))) as ArrayRef
+        Arc::new(Int64Array::from_iter(ns.map(|row| row.map(|row| joined.took_ns(row).cast_signed()))))
+            as ArrayRef
     };
     let transport = calls.iter().map(|call| {
         let both = call.client != NONE && call.server != NONE;
-        both.then(|| length(joined, call.client) as i64 - length(joined, call.server) as i64)
+        both.then(|| joined.took_ns(call.client).cast_signed() - joined.took_ns(call.server).cast_signed())
     });
     let purposes = calls.iter().map(|call| Purpose::NAMES[call.purpose as usize]);
     let services: Vec<Option<&str>> =
@@ -175,10 +175,10 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("span_id", texts.span_ids(rows)),
         ("method", word_column(&c.names, &names, |_| false)?),
         ("operation", Arc::new(StringArray::from_iter_values(names.iter().map(operation)))),
-        ("node", texts.of(rows, |row| node_of(joined, row))),
+        ("node", texts_of(rows, |row| node_of(joined, row))),
         ("runtime", Arc::new(StringArray::from(services))),
         ("container", Arc::new(StringArray::from_iter(containers(joined)))),
-        ("status", texts.of(rows, |row| status(c, row))),
+        ("status", texts_of(rows, |row| status(c, row))),
         ("error", texts.error(rows)),
         ("start_unix_nano", starts(joined, rows)),
         ("start_time", times(rows, &joined.start)),
@@ -199,9 +199,10 @@ pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let names = KnownNames::new(c, &joined.apiservers);
     let is_one =
         |&row: &u32| names.is_kubelet_request(c, row as usize) || names.is_served_by_kubelet(c, row as usize);
-    let mut rows: Vec<u32> = match names.any_kubelet() {
-        true => joined.forest.order.iter().copied().filter(is_one).collect(),
-        false => Vec::new(),
+    let mut rows: Vec<u32> = if names.any_kubelet() {
+        joined.forest.order.iter().copied().filter(is_one).collect()
+    } else {
+        Vec::new()
     };
     rows.sort_by_key(|&row| {
         let at = row as usize;
@@ -254,8 +255,8 @@ pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("trace_id", texts.trace_ids(rows)),
         ("span_id", texts.span_ids(rows)),
         ("node", texts.node(rows)),
-        ("method", texts.of(rows, |row| Some(method(row)))),
-        ("path", texts.of(rows, |row| target(row).map(|target| split_target(target).0))),
+        ("method", texts_of(rows, |row| Some(method(row)))),
+        ("path", texts_of(rows, |row| target(row).map(|target| split_target(target).0))),
         ("verb", word(&|at| infos[at].verb.to_string())),
         ("resource", word(&|at| infos[at].resource.to_string())),
         ("subresource", word(&|at| infos[at].subresource.to_string())),
@@ -266,7 +267,7 @@ pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("start_unix_nano", starts(joined, rows)),
         ("start_time", times(rows, &joined.start)),
         ("end_time", times(rows, &joined.end)),
-        ("wall_ns", numbers(rows.iter().map(|&row| length(joined, row)))),
+        ("wall_ns", numbers(rows.iter().map(|&row| joined.took_ns(row)))),
         ("request", index_or_null(&answer)),
         ("sync", index_or_null(&rows.iter().map(sync).collect::<Vec<_>>())),
     ])

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use crate::attribute::{self, Node, PhaseTable, Segment, Signatures};
+use crate::decode::write::push_varint;
 use crate::join::Joined;
+use crate::numbers::ns_between;
 
 /// The columns.
 #[derive(Debug, Default)]
@@ -42,18 +44,9 @@ pub struct Trees {
     pub names: Vec<u32>,
 }
 
-/// Appends a number.
-pub fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Appends a number that can be negative.
 pub fn zigzag(out: &mut Vec<u8>, value: i64) {
-    varint(out, ((value << 1) ^ (value >> 63)) as u64);
+    push_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
 /// The trees of these requests, in their order.
@@ -61,8 +54,8 @@ pub fn trees(joined: &Joined, signatures: &Signatures, table: &PhaseTable, reque
     let mut trees = Trees::default();
     let mut numbers: HashMap<u32, u64> = HashMap::new();
     attribute::explain_each(joined, signatures, table, requests, |nodes, segments| {
-        varint(&mut trees.counts, nodes.len() as u64);
-        varint(&mut trees.counts, segments.len() as u64);
+        push_varint(&mut trees.counts, nodes.len() as u64);
+        push_varint(&mut trees.counts, segments.len() as u64);
         trees.add_spans(joined, nodes, &mut numbers);
         trees.add_path(segments);
     });
@@ -86,16 +79,16 @@ impl Trees {
                 self.names.push(spans.name[at]);
                 self.names.len() as u64 - 1
             });
-            varint(&mut self.up, up);
-            varint(&mut self.name, number);
-            varint(&mut self.process, u64::from(joined.processes.of(&joined.columns, at)));
-            varint(&mut self.kind, kind(spans.kind[at], spans.status_code[at]));
-            varint(&mut self.phase, u64::from(node.phase));
+            push_varint(&mut self.up, up);
+            push_varint(&mut self.name, number);
+            push_varint(&mut self.process, u64::from(joined.processes.of(&joined.columns, at)));
+            push_varint(&mut self.kind, kind(spans.kind[at], spans.status_code[at]));
+            push_varint(&mut self.phase, u64::from(node.phase));
             zigzag(&mut self.start, joined.start[at] - from);
             zigzag(&mut self.duration, joined.end[at] - joined.start[at]);
             zigzag(&mut self.cut_start, node.start - joined.start[at]);
             zigzag(&mut self.cut_end, joined.end[at] - node.end);
-            varint(&mut self.self_ns, node.self_ns);
+            push_varint(&mut self.self_ns, node.self_ns);
         }
     }
 
@@ -103,8 +96,8 @@ impl Trees {
         let mut before = 0;
         for &(node, from, to, phase) in segments {
             zigzag(&mut self.waited, i64::from(node) - before);
-            varint(&mut self.length, (to - from) as u64);
-            varint(&mut self.spent, u64::from(phase));
+            push_varint(&mut self.length, ns_between(from, to));
+            push_varint(&mut self.spent, u64::from(phase));
             before = i64::from(node);
         }
     }
@@ -123,7 +116,7 @@ mod tests {
     #[test]
     fn numbers_are_leb128_and_zigzag() {
         let mut out = Vec::new();
-        varint(&mut out, 300);
+        push_varint(&mut out, 300);
         zigzag(&mut out, -1);
         zigzag(&mut out, i64::MIN);
         assert_eq!(out[..3], [0xac, 0x02, 0x01]);

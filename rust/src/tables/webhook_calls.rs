@@ -11,6 +11,7 @@ use crate::columns::{Columns, NONE, run};
 use crate::join::Joined;
 use crate::join::known_names::KnownNames;
 use crate::join::span_kind::CLIENT;
+use crate::numbers::{ns_between, u32_of};
 
 /// The span around a call, and what kind of webhook it is for.
 const AROUND: [(&str, &str); 2] =
@@ -130,7 +131,7 @@ fn told(joined: &Joined, calls: &[Call]) -> Result<Vec<(&'static str, ArrayRef)>
     let error = errors(c);
     let wrong = |call: &Call| error(call.row).or_else(|| error(call.around));
     let request = |call: &Call| Some(joined.requests.of_row[call.row]).filter(|&at| at != NONE);
-    let length = |call: &Call| (joined.end[call.row] - joined.start[call.row]).max(0) as u64;
+    let length = |call: &Call| ns_between(joined.start[call.row], joined.end[call.row]);
     let rows = || calls.iter().map(|call| call.row);
     Ok(vec![
         (
@@ -148,6 +149,6 @@ fn told(joined: &Joined, calls: &[Call]) -> Result<Vec<(&'static str, ArrayRef)>
         ),
         ("http_status", Arc::new(Int64Array::from_iter(calls.iter().map(int)))),
         ("error", Arc::new(StringArray::from_iter(calls.iter().map(wrong)))),
-        ("span", Arc::new(Int64Array::from_iter_values(rows().map(|row| row as i64)))),
+        ("span", Arc::new(Int64Array::from_iter_values(rows().map(|row| i64::from(u32_of(row)))))),
     ])
 }

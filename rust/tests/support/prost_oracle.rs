@@ -1,5 +1,7 @@
 //! Our decoder against prost: the messages are made again from the columns alone. Used by tests and by the fuzzer.
 
+#![expect(clippy::cast_possible_truncation, reason = "an int32 is the low half of its column")]
+
 use k8strace_core::{
     Attributes, Columns, IdField, OddId, Result as Decoded, TextRef, ValueKind, present, run,
 };
@@ -31,7 +33,7 @@ fn any_value(c: &Columns, table: &Attributes, row: usize) -> Option<AnyValue> {
         ValueKind::Empty => return Some(AnyValue { value: None }),
         ValueKind::String => Value::StringValue(text(c, TextRef::from_bits(bits))),
         ValueKind::Bool => Value::BoolValue(bits != 0),
-        ValueKind::Int => Value::IntValue(bits as i64),
+        ValueKind::Int => Value::IntValue(bits.cast_signed()),
         ValueKind::Double => Value::DoubleValue(f64::from_bits(bits)),
         ValueKind::Array => {
             Value::ArrayValue(ArrayValue::decode(bytes()).expect("the decoder has checked it"))
@@ -40,7 +42,7 @@ fn any_value(c: &Columns, table: &Attributes, row: usize) -> Option<AnyValue> {
             Value::KvlistValue(KeyValueList::decode(bytes()).expect("the decoder has checked it"))
         }
         ValueKind::Bytes => Value::BytesValue(bytes().to_vec()),
-        ValueKind::Strindex => Value::StringValueStrindex(bits as i32),
+        ValueKind::Strindex => Value::StringValueStrindex((bits as u32).cast_signed()),
     };
     Some(AnyValue { value: Some(value) })
 }

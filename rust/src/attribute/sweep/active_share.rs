@@ -4,7 +4,7 @@ use super::tree::{Cut, Span};
 
 /// What the active share knows of one node while time passes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Leaf {
+struct Payee {
     /// The account (see `Division::credit`) when it was last paid.
     credit: u64,
     slot: usize,
@@ -12,7 +12,7 @@ struct Leaf {
     rank: u32,
     active_children: u32,
     active: bool,
-    leaf: bool,
+    is_leaf: bool,
 }
 
 /// A sweep over time which pays nobody until it must.
@@ -22,7 +22,7 @@ struct Leaf {
 /// a leaf, and receives the difference when it stops being one or changes its label.
 #[derive(Debug, Default)]
 pub(super) struct Division {
-    nodes: Vec<Leaf>,
+    nodes: Vec<Payee>,
     /// Effective boundaries: when, whose, and whether it begins.
     boundaries: Vec<(i64, u32, bool)>,
     by_id: Vec<(u64, u32)>,
@@ -33,9 +33,9 @@ pub(super) struct Division {
     /// Pieces so far that left a remainder.
     remainders: u64,
     /// 1 at the rank of every leaf: finds the r-th smallest.
-    leaves: Tally,
+    leaves: RankCounts,
     /// For each remainder, 1 at the rank of the last leaf that got a nanosecond of it.
-    last_lucky: Tally,
+    last_lucky: RankCounts,
 }
 
 impl Division {
@@ -71,7 +71,7 @@ impl Division {
         self.by_id.extend((0..).zip(spans).map(|(node, span)| (span.id, node)));
         self.by_id.sort_unstable();
         self.nodes.clear();
-        self.nodes.extend((0..spans.len()).map(|slot| Leaf { slot, ..Leaf::default() }));
+        self.nodes.extend((0..spans.len()).map(|slot| Payee { slot, ..Payee::default() }));
         for (rank, &(_, node)) in (0..).zip(&self.by_id) {
             self.nodes[node as usize].rank = rank;
         }
@@ -112,12 +112,12 @@ impl Division {
     /// Makes a node a leaf, or no longer one, if it should be. Between boundaries at one instant a node may
     /// turn back and forth: no time passes, so nothing is paid.
     fn turn(&mut self, node: usize, shares: &mut [u64]) {
-        let Leaf { active, active_children, leaf, rank, .. } = self.nodes[node];
+        let Payee { active, active_children, is_leaf, rank, .. } = self.nodes[node];
         let becomes = active && active_children == 0;
-        if becomes == leaf {
+        if becomes == is_leaf {
             return;
         }
-        if leaf {
+        if is_leaf {
             self.pay(node, shares);
         } else {
             self.nodes[node].credit = self.credit(rank as usize);
@@ -125,12 +125,12 @@ impl Division {
         let change = if becomes { 1 } else { u64::MAX }; // −1, modulo 2⁶⁴
         self.leaf_count = self.leaf_count.wrapping_add(change);
         self.leaves.add(rank as usize, change);
-        self.nodes[node].leaf = becomes;
+        self.nodes[node].is_leaf = becomes;
     }
 
     fn relabel(&mut self, cut: Cut, slot: usize, shares: &mut [u64]) {
         let node = cut.node as usize;
-        if self.nodes.get(node).is_some_and(|node| node.leaf) {
+        if self.nodes.get(node).is_some_and(|node| node.is_leaf) {
             self.settle(cut.at);
             self.pay(node, shares);
         }
@@ -140,7 +140,7 @@ impl Division {
     }
 
     fn pay(&mut self, node: usize, shares: &mut [u64]) {
-        let Leaf { rank, credit, slot, .. } = self.nodes[node];
+        let Payee { rank, credit, slot, .. } = self.nodes[node];
         let now = self.credit(rank as usize);
         shares[slot] += now - credit;
         self.nodes[node].credit = now;
@@ -157,14 +157,14 @@ impl Division {
 ///
 /// The blocks keep the tree small enough for the cache, where a tree over ranks would miss at every step.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RankCounts {
     counts: Vec<u64>,
     sums: Vec<u64>,
 }
 
 const BLOCK: usize = 32;
 
-impl Tally {
+impl RankCounts {
     pub(super) fn reset(&mut self, ranks: usize) {
         let blocks = ranks.div_ceil(BLOCK);
         self.counts.clear();

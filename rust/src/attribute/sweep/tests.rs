@@ -1,4 +1,4 @@
-use super::active_share::Tally;
+use super::active_share::RankCounts;
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -288,7 +288,7 @@ proptest! {
     /// Sums over prefixes, and where they reach a given number, as by counting one by one.
     #[test]
     fn tally_is_counting(ranks in vec(0_usize..150, 1..300)) {
-        let mut tally = Tally::default();
+        let mut tally = RankCounts::default();
         tally.reset(150);
         ranks.iter().for_each(|&rank| tally.add(rank, 1));
         for rank in 0..150 {

@@ -54,7 +54,7 @@ impl Loose<'_> {
             (Loose::Null, _) => Ok(0),
             (_, Some(ns)) => Ok(ns),
             _ => broken()
-                .map(|us| us.trunc() as u64 * 1000 + (us.fract() * 1000.0).round() as u64)
+                .map(ns_of_micros)
                 .ok_or_else(|| self.unfit(&format!("{name} in µs, a number from 0 on"))),
         }
     }
@@ -222,12 +222,18 @@ pub(super) fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(padded().or_else(same).unwrap_or_else(|| hashed(text)))
 }
 
+/// From µs with a fraction, at least 0 and below 9e15: their whole part is exact in a float.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 0 and below 2^53")]
+fn ns_of_micros(us: f64) -> u64 {
+    us.trunc() as u64 * 1000 + (us.fract() * 1000.0).round() as u64
+}
+
 /// FNV-1a, for as many bytes as are due.
 fn hashed<const N: usize>(text: &str) -> [u8; N] {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let mut id = [0; N];
-    for (salt, eight) in id.chunks_mut(8).enumerate() {
-        let hash = text.bytes().fold(step(0xcbf2_9ce4_8422_2325, salt as u8), step);
+    for (salt, eight) in (0..).zip(id.chunks_mut(8)) {
+        let hash = text.bytes().fold(step(0xcbf2_9ce4_8422_2325, salt), step);
         eight.copy_from_slice(&hash.to_be_bytes()[..eight.len()]);
     }
     id

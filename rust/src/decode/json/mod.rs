@@ -30,10 +30,11 @@ use serde_json::error::Category;
 
 use loose::Fill;
 
-use fields::{CARRIED, Field, JAEGER_TRACE, Kind, TOP, TOP_CARRIED};
+use fields::{CARRIED, Field, JAEGER_TRACE, JsonKind, TOP, TOP_CARRIED};
 
 use crate::decode::write::Out;
 use crate::error::{DecodeError, ErrorKind, Result};
+use crate::numbers::low_u8;
 
 pub use stream::{Found, Piece, Reader, Wire};
 pub use texts::replace_text;
@@ -50,7 +51,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// One document as the wire bytes of one `ExportTraceServiceRequest`.
 ///
 /// OTLP JSON, and what is told from it by its keys: protobuf's own JSON (ids in base64, enums by name, keys in
-/// snake_case), Tempo's and Jaeger's answers, an array of Zipkin's spans, and what carries one of these in a text.
+/// `snake_case`), Tempo's and Jaeger's answers, an array of Zipkin's spans, and what carries one of these in a text.
 /// Also accepts the keys of OTLP before 1.0, and a byte order mark.
 /// `{}` is an empty request. Depth is bounded by the parser: at most 127 nested objects and arrays.
 ///
@@ -146,33 +147,38 @@ impl Walk {
             kind: ErrorKind::Malformed,
         };
         match (field.kind, value) {
-            (Kind::Text, Scalar::Text(text)) => self.out.bytes(field.number, text.as_bytes()),
-            (Kind::Id, Scalar::Text(text)) => {
+            (JsonKind::Text, Scalar::Text(text)) => self.out.bytes(field.number, text.as_bytes()),
+            (JsonKind::Id, Scalar::Text(text)) => {
                 self.out.bytes(field.number, &hex(text).or_else(|| base64_id(text)).ok_or_else(wrong)?);
             }
-            (Kind::Base64, Scalar::Text(text)) => {
-                self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?)
+            (JsonKind::Base64, Scalar::Text(text)) => {
+                self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?);
             }
-            (Kind::Bool, Scalar::Bool(value)) => self.out.number(field.number, u64::from(*value)),
-            (Kind::Enum(prefix, names), Scalar::Text(text)) => {
+            (JsonKind::Bool, Scalar::Bool(value)) => self.out.number(field.number, u64::from(*value)),
+            (JsonKind::Enum(prefix, names), Scalar::Text(text)) => {
                 let name = text.strip_prefix(prefix).ok_or_else(wrong)?;
                 let number = names.iter().position(|known| *known == name).ok_or_else(wrong)?;
                 self.out.number(field.number, number as u64);
             }
-            (Kind::Enum(..) | Kind::Int32, _) => {
-                self.out.number(field.number, i64::from(value.integer::<i32>().ok_or_else(wrong)?) as u64);
+            (JsonKind::Enum(..) | JsonKind::Int32, _) => {
+                self.out.number(
+                    field.number,
+                    i64::from(value.integer::<i32>().ok_or_else(wrong)?).cast_unsigned(),
+                );
             }
-            (Kind::Uint32, _) => {
-                self.out.number(field.number, value.integer::<u32>().ok_or_else(wrong)?.into())
+            (JsonKind::Uint32, _) => {
+                self.out.number(field.number, value.integer::<u32>().ok_or_else(wrong)?.into());
             }
-            (Kind::Int64, _) => {
-                self.out.number(field.number, value.integer::<i64>().ok_or_else(wrong)? as u64)
+            (JsonKind::Int64, _) => {
+                self.out.number(field.number, value.integer::<i64>().ok_or_else(wrong)?.cast_unsigned());
             }
-            (Kind::Fixed32, _) => self.out.fixed32(field.number, value.integer().ok_or_else(wrong)?),
-            (Kind::Fixed64, _) => self.out.fixed64(field.number, value.integer().ok_or_else(wrong)?),
-            (Kind::Double, _) => self.out.fixed64(field.number, value.double().ok_or_else(wrong)?.to_bits()),
-            (Kind::Carried, Scalar::Text(text)) => self.carried(text)?,
-            (Kind::Carried, _) => {}
+            (JsonKind::Fixed32, _) => self.out.fixed32(field.number, value.integer().ok_or_else(wrong)?),
+            (JsonKind::Fixed64, _) => self.out.fixed64(field.number, value.integer().ok_or_else(wrong)?),
+            (JsonKind::Double, _) => {
+                self.out.fixed64(field.number, value.double().ok_or_else(wrong)?.to_bits());
+            }
+            (JsonKind::Carried, Scalar::Text(text)) => self.carried(text)?,
+            (JsonKind::Carried, _) => {}
             _ => return Err(wrong()),
         }
         Ok(())
@@ -194,7 +200,7 @@ impl Walk {
                 Ok(())
             }
             _ => Err(Fault {
-                expected: expectation(Kind::Carried).into(),
+                expected: expectation(JsonKind::Carried).into(),
                 got: Scalar::Text(text).describe(),
                 kind: ErrorKind::NotOtlp,
             }),
@@ -257,7 +263,7 @@ fn as_it_stands(text: &[u8], end: usize) -> Cow<'static, str> {
     format!("{THE_NUMBER}{}{why}", clip(&number)).into()
 }
 
-/// The byte offset of serde_json's line (from 1) and column (bytes from the line's start).
+/// The byte offset of `serde_json`'s line (from 1) and column (bytes from the line's start).
 fn offset_of(text: &[u8], line: usize, column: usize) -> usize {
     let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     let start = std::iter::once(0).chain(ends).nth(line.saturating_sub(1)).unwrap_or(0);
@@ -268,25 +274,25 @@ fn without_position(message: &str) -> String {
     message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
 }
 
-fn expectation(kind: Kind) -> &'static str {
+fn expectation(kind: JsonKind) -> &'static str {
     match kind {
-        Kind::Message(_) => "an object",
-        Kind::Wrapper(_) => TOP_EXPECTED,
-        Kind::Text => "a string",
-        Kind::Id => "an id as a string of hexadecimal digits",
-        Kind::Base64 => "bytes as a base64 string",
-        Kind::Bool => "true or false",
-        Kind::Enum(..) => "an integer, or the name of an enum's value",
-        Kind::Int32 => "an integer of 32 bits",
-        Kind::Uint32 | Kind::Fixed32 => "an unsigned integer of 32 bits",
-        Kind::Int64 => "an integer of 64 bits, as a number or a string",
-        Kind::Fixed64 => "an unsigned integer of 64 bits, as a number or a string",
-        Kind::Double => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"",
-        Kind::JaegerTrace => "a trace of Jaeger's, an object with spans and processes",
-        Kind::JaegerSpan => "a span of Jaeger's, an object",
-        Kind::JaegerProcesses => "Jaeger's processes, an object",
-        Kind::Carried => "an OTLP request, as JSON or in base64",
-        Kind::ServerErrors => "an array of errors",
+        JsonKind::Message(_) => "an object",
+        JsonKind::Wrapper(_) => TOP_EXPECTED,
+        JsonKind::Text => "a string",
+        JsonKind::Id => "an id as a string of hexadecimal digits",
+        JsonKind::Base64 => "bytes as a base64 string",
+        JsonKind::Bool => "true or false",
+        JsonKind::Enum(..) => "an integer, or the name of an enum's value",
+        JsonKind::Int32 => "an integer of 32 bits",
+        JsonKind::Uint32 | JsonKind::Fixed32 => "an unsigned integer of 32 bits",
+        JsonKind::Int64 => "an integer of 64 bits, as a number or a string",
+        JsonKind::Fixed64 => "an unsigned integer of 64 bits, as a number or a string",
+        JsonKind::Double => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"",
+        JsonKind::JaegerTrace => "a trace of Jaeger's, an object with spans and processes",
+        JsonKind::JaegerSpan => "a span of Jaeger's, an object",
+        JsonKind::JaegerProcesses => "Jaeger's processes, an object",
+        JsonKind::Carried => "an OTLP request, as JSON or in base64",
+        JsonKind::ServerErrors => "an array of errors",
     }
 }
 
@@ -299,21 +305,24 @@ enum Scalar<'a> {
     Text(&'a str),
 }
 
+/// 2^53: integers up to here are exact in a double.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
 impl Scalar<'_> {
     /// The integer of a number or a decimal string. A fraction has none, nor has a float above 2^53: its digits are lost.
     fn integer<T: TryFrom<i128>>(&self) -> Option<T> {
         let wide = match *self {
             Scalar::Unsigned(value) => i128::from(value),
             Scalar::Signed(value) => i128::from(value),
-            Scalar::Float(value) if value.fract() == 0.0 && value.abs() <= (1u64 << 53) as f64 => {
-                value as i128
-            }
+            #[expect(clippy::cast_possible_truncation, reason = "an integer of at most 53 bits")]
+            Scalar::Float(value) if value.fract() == 0.0 && value.abs() <= LARGEST_EXACT => value as i128,
             Scalar::Text(text) if !text.starts_with('+') => text.parse().ok()?,
             _ => return None,
         };
         T::try_from(wide).ok()
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "the nearest double, as protobuf's JSON readers give")]
     fn double(&self) -> Option<f64> {
         match *self {
             Scalar::Unsigned(value) => Some(value as f64),
@@ -350,9 +359,9 @@ fn clip(text: &str) -> String {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let pair = |pair: &[u8]| match *pair {
-        [high, low] => Some((nibble(high)? << 4 | nibble(low)?) as u8),
+        [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
         _ => None,
     };
     text.as_bytes().chunks(2).map(pair).collect()
@@ -376,7 +385,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         held += 6;
         if held >= 8 {
             held -= 8;
-            out.push((bits >> held) as u8);
+            out.push(low_u8(u64::from(bits >> held)));
         }
     }
     Some(out)
@@ -412,7 +421,7 @@ impl Value<'_> {
     }
 
     fn scalar<E: serde::de::Error>(self, value: &Scalar<'_>) -> std::result::Result<(), E> {
-        if matches!(self.field.kind, Kind::ServerErrors) {
+        if matches!(self.field.kind, JsonKind::ServerErrors) {
             self.walk.server_errors = true;
             return Ok(());
         }
@@ -488,7 +497,9 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<(), E> {
         match (self.field.kind, self.element) {
-            (Kind::Wrapper(_), _) if self.walk.path.is_empty() => Err(self.fail(TOP_EXPECTED, "null".into())),
+            (JsonKind::Wrapper(_), _) if self.walk.path.is_empty() => {
+                Err(self.fail(TOP_EXPECTED, "null".into()))
+            }
             (_, true) => {
                 self.walk.default_element(self.field);
                 Ok(())
@@ -498,12 +509,12 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
-        if self.walk.path.is_empty() && matches!(self.field.kind, Kind::Wrapper(_)) {
+        if self.walk.path.is_empty() && matches!(self.field.kind, JsonKind::Wrapper(_)) {
             self.walk.micros = true;
             let limit = self.walk.limit.saturating_mul(LOOSE_WIRE);
             return zipkin::spans(seq, &mut self.walk.out, limit);
         }
-        if matches!(self.field.kind, Kind::ServerErrors) {
+        if matches!(self.field.kind, JsonKind::ServerErrors) {
             while seq.next_element::<IgnoredAny>()?.is_some() {
                 self.walk.server_errors = true;
             }
@@ -521,28 +532,28 @@ impl<'de> Visitor<'de> for Value<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
         match self.field.kind {
             _ if self.wants_array() => Err(self.fail("an array", "an object".into())),
-            Kind::Wrapper(fields) => Self::fields(self.walk, fields, &mut map),
-            Kind::Message(_) if self.walk.out.0.len() >= self.walk.limit => {
+            JsonKind::Wrapper(fields) => Self::fields(self.walk, fields, &mut map),
+            JsonKind::Message(_) if self.walk.out.0.len() >= self.walk.limit => {
                 Err(self.walk.fail(Fault::beyond(self.walk.limit)))
             }
-            Kind::Message(fields) => {
+            JsonKind::Message(fields) => {
                 let at = self.walk.out.open(self.field.number);
                 Self::fields(self.walk, fields, &mut map)?;
                 self.walk.out.close(at);
                 Ok(())
             }
-            Kind::JaegerTrace => {
+            JsonKind::JaegerTrace => {
                 Self::fields(self.walk, &JAEGER_TRACE, &mut map)?;
                 self.walk.trace.write(&mut self.walk.out);
                 Ok(())
             }
-            Kind::JaegerSpan => {
+            JsonKind::JaegerSpan => {
                 let mut span = jaeger::Span::default();
                 Fill(&mut span).visit_map(map)?;
                 self.walk.jaeger_span(span).map_err(|fault| self.walk.fail(fault))
             }
-            Kind::JaegerProcesses => jaeger::Processes(&mut self.walk.trace).visit_map(map),
-            Kind::Carried => Self::fields(self.walk, &CARRIED, &mut map),
+            JsonKind::JaegerProcesses => jaeger::Processes(&mut self.walk.trace).visit_map(map),
+            JsonKind::Carried => Self::fields(self.walk, &CARRIED, &mut map),
             kind => Err(self.fail(expectation(kind), "an object".into())),
         }
     }
@@ -579,7 +590,7 @@ impl Visitor<'_> for Key<'_> {
             match found {
                 Some(_) => self.walk.known_at_top = true,
                 None if self.walk.unknown_at_top.len() < KEYS_KEPT => {
-                    self.walk.unknown_at_top.push(clip(key))
+                    self.walk.unknown_at_top.push(clip(key));
                 }
                 None => {}
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Scalar;
 use crate::decode::write::Out;
+use crate::numbers::u32_of;
 
 /// Field numbers of the `.proto`.
 pub(super) mod number {
@@ -71,7 +72,7 @@ impl Senders {
 
     /// Adds a span: its fields.
     pub(super) fn add(&mut self, sender: &Sender, span: &[u8]) {
-        let next = self.numbers.len() as u32;
+        let next = u32_of(self.numbers.len());
         let number = match self.numbers.get(sender) {
             Some(number) => *number,
             None => *self.numbers.entry(sender.clone()).or_insert(next),
@@ -120,10 +121,10 @@ pub(super) fn attribute(out: &mut Out, number: u32, key: &str, value: &Scalar<'_
         Scalar::Text(text) => out.bytes(1, text.as_bytes()),
         Scalar::Bool(value) => out.number(2, u64::from(*value)),
         Scalar::Unsigned(value) => match i64::try_from(*value) {
-            Ok(value) => out.number(3, value as u64),
+            Ok(value) => out.number(3, value.cast_unsigned()),
             Err(_) => out.bytes(1, value.to_string().as_bytes()),
         },
-        Scalar::Signed(value) => out.number(3, *value as u64),
+        Scalar::Signed(value) => out.number(3, value.cast_unsigned()),
         Scalar::Float(value) => out.fixed64(4, value.to_bits()),
     }
     out.close(inner);

@@ -16,6 +16,7 @@ use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memmem};
 use super::fields::TOP;
 use super::{BYTE_ORDER_MARK, THE_REST, convert};
 use crate::error::{DecodeError, ErrorKind, Result};
+use crate::numbers::u32_of;
 
 /// As deep as the parser goes.
 const MAX_DEPTH: u32 = 127;
@@ -120,7 +121,7 @@ struct Scan {
     in_string: bool,
 }
 
-enum Seen {
+enum ScanEnd {
     End,
     More,
     Broken(&'static str),
@@ -222,7 +223,7 @@ impl Reader {
         match self.rest() {
             [] if last && self.arrays > 0 => {
                 self.arrays = 0;
-                let error = DecodeError::new("the rest of the JSON array", "its end", self.here() as usize);
+                let error = DecodeError::new("the rest of the JSON array", "its end", self.here());
                 self.give(0, Found::Torn(error.of(ErrorKind::Cut)))
             }
             [] => Step::Wait,
@@ -284,16 +285,16 @@ impl Reader {
     /// Passes over the rest of an envelope: `,"total":0,"errors":null}`.
     fn envelope(&mut self, mut scan: Scan, last: bool) -> Step {
         match scan.on(self.rest()) {
-            Seen::End => self.pass(scan.len),
-            Seen::More if !last => {
+            ScanEnd::End => self.pass(scan.len),
+            ScanEnd::More if !last => {
                 self.mode = Mode::Envelope(scan);
                 Step::Wait
             }
-            Seen::More => {
-                let error = DecodeError::new(THE_REST, "its end", self.here() as usize).of(ErrorKind::Cut);
+            ScanEnd::More => {
+                let error = DecodeError::new(THE_REST, "its end", self.here()).of(ErrorKind::Cut);
                 self.give(self.buf.len() - self.at, Found::Torn(error))
             }
-            Seen::Broken(got) => self.start_junk(got),
+            ScanEnd::Broken(got) => self.start_junk(got),
         }
     }
 
@@ -310,13 +311,13 @@ impl Reader {
             self.mode = Mode::Zeros(piece);
             return Step::Wait;
         }
-        let error = DecodeError::new("a JSON document", "zeros up to the end", piece.offset as usize);
+        let error = DecodeError::new("a JSON document", "zeros up to the end", piece.offset);
         piece.found = Found::Torn(error.of(ErrorKind::Cut));
         Step::Give(piece)
     }
 
     fn start_junk(&mut self, got: &'static str) -> Step {
-        let error = DecodeError::new("JSON", got, self.here() as usize).of(ErrorKind::Json);
+        let error = DecodeError::new("JSON", got, self.here()).of(ErrorKind::Json);
         self.turn(Mode::Junk(Piece { sample: self.sample(), ..self.piece(Found::Bad(error)) }))
     }
 
@@ -389,29 +390,28 @@ impl Reader {
             }
         }
         let seen = scan.on(self.rest());
-        let damaged = matches!(seen, Seen::Broken(_)) || (last && matches!(seen, Seen::More));
+        let damaged = matches!(seen, ScanEnd::Broken(_)) || (last && matches!(seen, ScanEnd::More));
         if (damaged || scan.len > self.limit) && self.is_array() {
             return Ok(self.one_by_one());
         }
         if scan.len > self.limit {
             let expected = format!("a message of at most {} bytes", self.limit);
-            return Err(DecodeError::new(expected, "more", self.here() as usize).of(ErrorKind::Limit));
+            return Err(DecodeError::new(expected, "more", self.here()).of(ErrorKind::Limit));
         }
         Ok(match seen {
-            Seen::End => self.whole(scan.len),
-            Seen::Broken(got) => {
-                let error =
-                    DecodeError::new("JSON", got, self.here() as usize + scan.len).of(ErrorKind::Json);
+            ScanEnd::End => self.whole(scan.len),
+            ScanEnd::Broken(got) => {
+                let error = DecodeError::new("JSON", got, self.here() + scan.len as u64).of(ErrorKind::Json);
                 self.broken(error)
             }
-            Seen::More if last => {
-                let error = DecodeError::new(THE_REST, "its end", self.here() as usize).of(ErrorKind::Cut);
+            ScanEnd::More if last => {
+                let error = DecodeError::new(THE_REST, "its end", self.here()).of(ErrorKind::Cut);
                 match self.restart() {
                     Some(at) => self.bad(at - self.at, error),
                     None => self.give(self.buf.len() - self.at, Found::Torn(error)),
                 }
             }
-            Seen::More => {
+            ScanEnd::More => {
                 self.mode = Mode::Value(scan);
                 Step::Wait
             }
@@ -430,7 +430,7 @@ impl Reader {
         let (read, replaced) = match convert(text, limit, &TOP) {
             Err(error) if error.kind == ErrorKind::Json && std::str::from_utf8(text).is_err() => {
                 let count = text.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();
-                (convert(String::from_utf8_lossy(text).as_bytes(), limit, &TOP), count as u32)
+                (convert(String::from_utf8_lossy(text).as_bytes(), limit, &TOP), u32_of(count))
             }
             read => (read, 0),
         };
@@ -541,7 +541,7 @@ fn begin(before: &[u8]) -> Option<usize> {
 
 impl Scan {
     /// Goes on through `value`.
-    fn on(&mut self, value: &[u8]) -> Seen {
+    fn on(&mut self, value: &[u8]) -> ScanEnd {
         while let Some(&byte) = value.get(self.len) {
             if self.in_string {
                 match self.string(value) {
@@ -553,44 +553,44 @@ impl Scan {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => {
                     if let Some(got) = self.unfit(value) {
-                        return Seen::Broken(got);
+                        return ScanEnd::Broken(got);
                     }
                     self.depth += 1;
                     self.objects = self.objects << 1 | u128::from(byte == b'{');
                 }
                 b'}' | b']' => {
                     if (self.objects & 1 == 1) != (byte == b'}') {
-                        return Seen::Broken("a bracket that closes another one");
+                        return ScanEnd::Broken("a bracket that closes another one");
                     }
                     self.depth -= 1;
                     self.objects >>= 1;
                     if self.depth == 0 {
                         self.len += 1;
-                        return Seen::End;
+                        return ScanEnd::End;
                     }
                 }
                 _ => {}
             }
             self.len += 1;
         }
-        Seen::More
+        ScanEnd::More
     }
 
     /// To the end of the string, if it is in sight.
-    fn string(&mut self, value: &[u8]) -> Option<Seen> {
+    fn string(&mut self, value: &[u8]) -> Option<ScanEnd> {
         let Some(at) = memchr3(b'"', b'\\', b'\n', &value[self.len..]) else {
             self.len = value.len();
-            return Some(Seen::More);
+            return Some(ScanEnd::More);
         };
         match value[self.len + at] {
             b'"' => {
                 self.in_string = false;
                 self.len += at + 1;
             }
-            b'\n' => return Some(Seen::Broken("a line break within a string")),
+            b'\n' => return Some(ScanEnd::Broken("a line break within a string")),
             _ if self.len + at + 1 == value.len() => {
                 self.len += at;
-                return Some(Seen::More);
+                return Some(ScanEnd::More);
             }
             _ => self.len += at + 2,
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fields::{Field, Kind, REQUEST};
+use super::fields::{Field, JsonKind, REQUEST};
 use crate::decode::wire::WireType::Len;
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
 use crate::decode::write::Out;
@@ -27,11 +27,11 @@ fn message(wire: &[u8], fields: &[Field], depth: u32, count: &mut u32) -> Result
         let (number, wire_type) = cursor.tag()?;
         let field = fields.iter().find(|field| field.number == number && wire_type == Len);
         match field.map(|field| (field, field.kind)) {
-            Some((field, Kind::Message(inner))) => {
+            Some((field, JsonKind::Message(inner))) => {
                 let inner = message(cursor.payload()?, inner, depth + 1, count)?;
                 out.bytes(field.number, &inner);
             }
-            Some((field, Kind::Text)) => {
+            Some((field, JsonKind::Text)) => {
                 let text = String::from_utf8_lossy(cursor.payload()?);
                 *count += u32::from(matches!(text, Cow::Owned(_)));
                 out.bytes(field.number, text.as_bytes());

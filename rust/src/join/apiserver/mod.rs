@@ -33,7 +33,7 @@ impl Candidates {
             match b.c.spans.kind[row as usize] {
                 SERVER if b.is_request(row) => found.requests.push(row),
                 INTERNAL if b.is_authentication(row) && b.is_parentless(row) && b.is_alone(row) => {
-                    found.filters.push(row)
+                    found.filters.push(row);
                 }
                 _ => {}
             }
@@ -58,12 +58,12 @@ pub fn repair(b: &mut Builder<'_>) {
 /// The requests whose `authentication` may be in a trace of its own, and whether they are nested in it: see
 /// [`authentication::join_split`].
 fn split_requests(b: &Builder<'_>, found: &Candidates) -> Vec<(u32, bool)> {
-    if found.filters.is_empty() {
-        return Vec::new();
-    }
     const NESTED: u8 = 1;
     const FILTERED: u8 = 2;
     const PRELUDED: u8 = 4;
+    if found.filters.is_empty() {
+        return Vec::new();
+    }
     let mut is = vec![0u8; b.parent.len()];
     for &row in found.children.iter().filter(|&&row| b.parent[row as usize] != NONE) {
         let above = b.parent[row as usize] as usize;

@@ -45,8 +45,8 @@ impl Names {
 }
 
 fn rule_of_name(c: &Columns, names: fn(&Rule) -> &'static [&'static str]) -> Vec<u8> {
-    let rule = |name: &str| BESIDE.iter().position(|rule| names(rule).contains(&name));
-    c.names.iter().map(|name| rule(name).map_or(0, |at| at as u8 + 1)).collect()
+    let rule = |name: &str| (1..).zip(&BESIDE).find(|(_, rule)| names(rule).contains(&name));
+    c.names.iter().map(|name| rule(name).map_or(0, |(number, _)| number)).collect()
 }
 
 /// Moves spans under the one beside them that contains them, by [`BESIDE`]; of several, the smallest span id.

@@ -27,6 +27,12 @@
 //!          │ ├──────────┤    its end came late: set aside
 //! ```
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "drift is fitted in floats: times from the middle are exact to 2^53 ns, which is 104 days"
+)]
+
 mod hull;
 
 use std::collections::BTreeMap;
@@ -38,6 +44,7 @@ use crate::columns::Columns;
 use crate::columns::processes::Processes;
 use crate::join::clock::hull::Hull;
 use crate::join::times::LATEST;
+use crate::numbers::usize_of;
 
 /// `StatusCode` of the `.proto`.
 const STATUS_ERROR: i32 = 2;
@@ -145,10 +152,10 @@ impl Extremes {
 
     /// The offsets that contradict the fewest calls, at most so many, and how many; of several the nearest to 0.
     fn fit_most(&self, most: u64) -> Option<(u64, (i64, i64))> {
-        (1..=most.min(KEPT as u64)).find_map(|aside| {
-            let ways = (0..=aside as usize).map(|lows| self.without(lows, aside as usize - lows));
+        (1..=usize_of(most.min(KEPT as u64))).find_map(|aside| {
+            let ways = (0..=aside).map(|lows| self.without(lows, aside - lows));
             let fits = ways.filter(|(low, high)| low <= high);
-            fits.min_by_key(|&(low, high)| 0.clamp(low, high).abs()).map(|fit| (aside, fit))
+            fits.min_by_key(|&(low, high)| 0.clamp(low, high).abs()).map(|fit| (aside as u64, fit))
         })
     }
 }
@@ -293,8 +300,12 @@ pub fn measure<'a>(
 
 fn decide((client, server): (u32, u32), bounds: &[Bound], known: &[&Summary]) -> ClockOffset {
     let mut all = Extremes::default();
-    bounds.iter().for_each(|&bound| all.add(bound));
-    known.iter().for_each(|summary| all.merge(&summary.extremes));
+    for &bound in bounds {
+        all.add(bound);
+    }
+    for summary in known {
+        all.merge(&summary.extremes);
+    }
     let (low_ns, high_ns) = all.without(0, 0);
     let plain = ClockOffset {
         client,
@@ -328,7 +339,9 @@ fn decide((client, server): (u32, u32), bounds: &[Bound], known: &[&Summary]) ->
         return fits(Verdict::Offset, (low_ns, high_ns), 0);
     }
     let mut hulls = Summary::default();
-    bounds.iter().for_each(|&bound| hulls.add_to_hulls(bound));
+    for &bound in bounds {
+        hulls.add_to_hulls(bound);
+    }
     for summary in known {
         hulls.lows.merge(&summary.lows);
         hulls.highs.merge(&summary.highs);
@@ -373,7 +386,7 @@ fn fit_drift(bounds: &Summary, plain: ClockOffset) -> Option<ClockOffset> {
     let (low, high) = gap(bounds, plain.at, best);
     Some(ClockOffset {
         verdict: Verdict::Drift,
-        offset_ns: ((low + high) / 2.0).round() as i64,
+        offset_ns: f64::midpoint(low, high).round() as i64,
         low_ns: gap(bounds, plain.at, lowest).0.floor() as i64,
         high_ns: gap(bounds, plain.at, highest).1.ceil() as i64,
         drift: best,
