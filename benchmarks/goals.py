@@ -49,6 +49,9 @@ GOALS = {
         Goal(11, "one request's tree / all trees", 1 / 20, 1 / 100, 1 / 1000, LOWER),
         Goal(12, "join, attribute / feed, take, attribute", 0.2, 0.5, 0.8),
         Goal(13, "peak memory of a stream, 10x input / 1x", 1.3, 1.1, 1.05, LOWER),
+        Goal(14, "by(verb, resource): polars / ours", 1, 3, 5),
+        Goal(15, "attribution to polars, s a million spans", 0.15, 0.075, 0.05, LOWER),
+        Goal(16, "spans to pandas, s a million spans", 1.5, 0.75, 0.5, LOWER),
     )
 }
 BUDGETS = {"decode": 4000, "join, critical path and phases": 800}

@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ import chart
 import crate
 import goals
 import memory
+import out
 import stream
 import workloads
 from contenders import CONTENDERS, DECODERS, JOB
@@ -109,6 +111,17 @@ class Goals:
         speed, grown = stream.child("speed", path, rounds), stream.growth(path)
         self.take(name, 12, "stream", speed, speed["ratio"][stream.FULL])
         self.take(name, 13, "stream peak", grown, grown["ratio"])
+
+    def out(self, name: str, path: Path, rounds: int) -> None:
+        """Note rows 14 to 16, where polars and pandas are there."""
+        try:
+            found = out.child(path, rounds)
+        except subprocess.CalledProcessError:
+            self.skipped |= dict.fromkeys((14, 15, 16), "polars or pandas is not installed")
+            return
+        self.take(name, 14, "out", found, found["polars_by_ours"])
+        for number, step in ((15, "attribution to polars"), (16, "spans to pandas")):
+            self.take(name, number, "out", found, found["seconds_per_million"][step])
 
     def crate(self, name: str, path: Path, small: Path, rounds: int) -> None:
         """Note rows 5, 7 and 8, where the tools are there."""
@@ -446,6 +459,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name in found.results and not options.quick:
                 found.memory(name, path)
                 found.stream(name, path, options.rounds)
+                found.out(name, path, options.rounds)
                 found.crate(name, path, fewest(name, path, options.seed), options.rounds)
         if not options.quick:
             mixes = measure_mixes(Path(folder), options.seed)

@@ -21,6 +21,7 @@ from k8strace.exceptions import (
     FormatError,
     K8straceError,
     MissingExtraError,
+    PartsError,
     RulesError,
     SamplingError,
 )
@@ -31,6 +32,7 @@ from k8strace.spans import Issue, Source, Spans, decode
 from k8strace.tables import Table
 
 if _TYPE_CHECKING:
+    from k8strace.archive import ClockEvidence, Couplings, clock_evidence, couplings
     from k8strace.audit import Audit
     from k8strace.budgets import Budget, Checked, Limit, check, read_budgets
     from k8strace.budgets.metrics import Metric
@@ -53,8 +55,10 @@ _LATER = {
     "Change": "whatif",
     "Checked": "budgets",
     "ClientTime": "formats.client_times",
+    "ClockEvidence": "archive",
     "Comparison": "compare.result",
     "Composition": "statistics.composition",
+    "Couplings": "archive",
     "Difference": "compare.result",
     "DifferenceRow": "compare.result",
     "Estimate": "whatif",
@@ -78,6 +82,8 @@ _LATER = {
     "Sync": "pods.syncs",
     "Syncs": "pods.syncs",
     "check": "budgets",
+    "clock_evidence": "archive",
+    "couplings": "archive",
     "read": "formats",
     "read_budgets": "budgets",
     "read_client_times": "formats.client_times",
@@ -95,9 +101,11 @@ __all__ = [
     "Change",
     "Checked",
     "ClientTime",
+    "ClockEvidence",
     "Comparison",
     "Composition",
     "ConditionError",
+    "Couplings",
     "DecodeError",
     "Difference",
     "DifferenceRow",
@@ -118,6 +126,7 @@ __all__ = [
     "MissingExtraError",
     "Part",
     "Parts",
+    "PartsError",
     "Pod",
     "Pods",
     "Process",
@@ -145,7 +154,9 @@ __all__ = [
     "Taxonomy",
     "attribute",
     "check",
+    "clock_evidence",
     "compare",
+    "couplings",
     "decode",
     "join",
     "pods",

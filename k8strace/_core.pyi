@@ -14,8 +14,12 @@ from k8strace.exceptions import DecodeError
 __all__ = [
     "DEBUG",
     "AttributedRequests",
+    "ClockEvidence",
+    "Codes",
     "Column",
+    "Couplings",
     "Explained",
+    "GroupedRows",
     "Inflater",
     "JoinedSpans",
     "JsonReader",
@@ -27,17 +31,22 @@ __all__ = [
     "SpanView",
     "Table",
     "__version__",
+    "clock_evidence",
+    "couplings_of",
     "decode",
     "dependencies",
     "find_traces",
     "inflate_all",
     "join",
+    "join_part_of",
     "json_to_wire",
     "json_to_wire_within",
     "json_too_deep",
     "make_table",
     "operations",
+    "parts_table",
     "screen",
+    "split_by_trace",
     "split_frames",
     "trace_rows",
     "varints",
@@ -63,6 +72,13 @@ class Table:
 
     def take(self, rows: Sequence[int]) -> Table:
         """The rows at these places, in this order. Raises IndexError."""
+    def judged(self, rows: Sequence[int] | None, long_running: bool) -> list[int]:
+        """
+        Those of these rows, or of all, that latency statistics are about.
+
+        With possible times, not open by nature unless that is wanted, none inside another one of these. Raises
+        IndexError.
+        """
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
@@ -361,6 +377,109 @@ class AttributedRequests:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
         """Sums per phase number over these requests."""
+
+def parts_table(
+    attributed: AttributedRequests,
+    roots: Table,
+    rows: Sequence[int] | None,
+    index: str,
+    identity: Sequence[str],
+    names: Sequence[tuple[str, str]],
+) -> Table:
+    """
+    The parts of these rows of a table, or of all, one row for each part.
+
+    `index`: what the column of the rows is called; `identity`: columns of the table that stand beside it; `names`:
+    component and name of every phase. Raises IndexError, ValueError.
+    """
+
+@final
+class Codes:
+    """Which rows of a column have equal values."""
+
+    def __new__(cls, codes: Sequence[int]) -> Self: ...
+    @staticmethod
+    def of(column: Column) -> Codes:
+        """Of a column's values. Raises TypeError for lists and structs."""
+    def __len__(self) -> int: ...
+
+_Summed: TypeAlias = tuple[int, list[tuple[int, int]], list[tuple[int, int, int]]]
+"""
+Sum of wall times; phase number and ns, of those that took time; hundreds of the status, how many, sum of their wall
+times.
+"""
+
+@final
+class GroupedRows:
+    """Rows in groups, in the order of their first rows; each group's by wall time, equal ones by row."""
+
+    def __new__(cls, rows: Sequence[int], keys: Sequence[Codes], wall: Column) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def ends(self) -> list[int]:
+        """Group → where its rows end."""
+    @property
+    def first(self) -> list[int]:
+        """Group → the first of its rows."""
+    def row(self, place: int) -> int:
+        """The row at a place. Raises IndexError."""
+    def sums(
+        self,
+        attributed: AttributedRequests,
+        places: Sequence[tuple[int, int]],
+        status: Column | None,
+        phases: int,
+    ) -> list[_Summed]:
+        """What the rows between places sum up to. Raises IndexError, ValueError."""
+
+_Process: TypeAlias = tuple[str, str | None, str]
+"""Service, instance id, and what else tells it apart."""
+
+@final
+class ClockEvidence:
+    """What calls say of clocks, in some part of all spans."""
+
+    def __new__(cls, json: str | None = None) -> Self: ...
+    def to_json(self) -> str:
+        """All of it; equal evidence, equal text."""
+    def merged(self, other: ClockEvidence) -> ClockEvidence:
+        """With that of another part."""
+    def counts(self) -> tuple[int, int]:
+        """Calls; SERVER spans whose caller is missing."""
+
+def clock_evidence(
+    spans: SpanColumns, apiserver: Sequence[str], clock: ClockEvidence | None
+) -> ClockEvidence:
+    """What these spans say of clocks, when everything else says so much."""
+
+def join_part_of(spans: SpanColumns, apiserver: Sequence[str], clock: ClockEvidence) -> JoinedSpans:
+    """Joins spans that are a part of all."""
+
+@final
+class Couplings:
+    """What couples traces: links, and halves of requests that can meet."""
+
+    def __new__(
+        cls, links: bytes, meetings: Sequence[tuple[_Process, Sequence[int], Sequence[bool], bytes]]
+    ) -> Self: ...
+    def parts(self) -> tuple[bytes, list[tuple[_Process, list[int], list[bool], bytes]]]:
+        """All of it: what makes it again."""
+    @staticmethod
+    def merged(parts: Sequence[Couplings]) -> Couplings:
+        """Those of several pieces."""
+    def counts(self) -> tuple[int, int]:
+        """Links; places where halves can meet."""
+    def groups(self) -> Table:
+        """`trace_id` and `group` of traces that are coupled with others."""
+    @staticmethod
+    def crossings(parts: Sequence[Couplings]) -> int:
+        """How many couplings go from one of these parts to another."""
+
+def couplings_of(spans: SpanColumns, whole: Couplings | None) -> Couplings:
+    """What couples the traces of these spans; with `whole`, also which targets of its links are here."""
+
+def split_by_trace(spans: SpanColumns) -> Table:
+    """One OTLP message for each trace."""
 
 @final
 class RetimedRequests:

@@ -154,19 +154,14 @@ class Attribution(ArrowExport):
         return len(self._divided)
 
     def _arrow(self) -> _core.Table:
-        keys = self._divided.IDENTITY
-        known = {key: self._divided._all(key) for key in keys}
-        parts = [(row, phase, ns) for row in self._divided._rows for phase, ns in self._core.parts(row)]
-        texts = [(key, "text", [known[key][row] for row, *_ in parts]) for key in keys]
-        names = [self._names[phase] for _, phase, _ in parts]
-        return _core.make_table(
-            [
-                (self._divided.TABLE[:-1], "int", [row for row, *_ in parts]),
-                *texts,
-                ("component", "text", [component_of(name) for name in names]),
-                ("phase", "text", names),
-                ("ns", "int", [ns for *_, ns in parts]),
-            ]
+        divided = self._divided
+        return _core.parts_table(
+            self._core,
+            divided._table,
+            divided._chosen,
+            divided.TABLE[:-1],
+            divided.IDENTITY,
+            [(component_of(name), name) for name in self._names],
         )
 
     def by(
@@ -206,11 +201,20 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        members = self._divided._judged(long_running=long_running)._grouped(keys)
-        groups = [
-            self._group(dict(zip(keys, values, strict=True)), rows, quantiles)
-            for values, rows in members.items()
-        ]
+        grouped = self._divided._judged(long_running=long_running)._by_key(keys)
+        ends = grouped.ends
+        spans = [_bands(start, end, quantiles) for start, end in pairwise([0, *ends])]
+        sums = iter(self._sums(grouped, [places for bands in spans for places, _ in bands]))
+        groups = []
+        ids, walls = (self._divided._table.column(name) for name in ("trace_id", "wall_ns"))
+        for first, bands in zip(grouped.first, spans, strict=True):
+            rows = [grouped.row(at) for _, at in bands]
+            whole, *others = [
+                self._band(places, next(sums), ids[row], walls[row])
+                for (places, _), row in zip(bands, rows, strict=True)
+            ]
+            values = {key: self._divided._value(key, first) for key in keys}
+            groups.append(Group(values, whole, dict(zip(quantiles, others, strict=True))))
         groups.sort(key=lambda group: (-group.all.wall_ns, str(group.keys)))
         return Breakdown(tuple(keys), tuple(quantiles), tuple(groups))
 
@@ -246,26 +250,22 @@ class Attribution(ArrowExport):
             )
         return compositions(population_of(self.requests, self._core, by), q, by)
 
-    def _group(self, keys: dict[str, Any], rows: list[int], quantiles: Sequence[float]) -> Group:
-        wall = self._divided._all("wall_ns")
-        ranked = sorted(sorted(rows), key=wall.__getitem__)  # of equally long ones the earlier first
-        first = [nearest_rank(q, len(ranked)) for q in quantiles]
-        bands = {
-            q: self._band(ranked[at : max(end, at + 1)], ranked[at])
-            for q, at, end in zip(quantiles, first, [*first[1:], len(ranked)], strict=True)
-        }
-        return Group(keys, self._band(ranked, ranked[-1]), bands)
+    def _sums(self, grouped: _core.GroupedRows, places: list[tuple[int, int]]) -> list[_core._Summed]:
+        table = self._divided._table
+        status = table.column("http_status") if "http_status" in table.column_names else None
+        return grouped.sums(self._core, places, status, len(self._names))
 
-    def _band(self, rows: list[int], exemplar: int) -> Band:
-        column = self._divided._all
-        phases = self._named(self._sum(rows))
+    def _band(
+        self, places: tuple[int, int], summed: _core._Summed, exemplar: str, exemplar_wall_ns: int
+    ) -> Band:
+        wall_ns, phases, errors = summed
         return Band(
-            requests=len(rows),
-            wall_ns=sum(map(column("wall_ns").__getitem__, rows)),
-            phases=phases,
-            exemplar=column("trace_id")[exemplar],
-            exemplar_wall_ns=column("wall_ns")[exemplar],
-            errors=self._errors(rows),
+            requests=places[1] - places[0],
+            wall_ns=wall_ns,
+            phases={self._names[phase]: ns for phase, ns in phases},
+            exemplar=exemplar,
+            exemplar_wall_ns=exemplar_wall_ns,
+            errors={f"{status}xx": Errors(count, ns) for status, count, ns in errors},
         )
 
     def what_if(self, *changes: Change) -> Projection:
@@ -293,15 +293,6 @@ class Attribution(ArrowExport):
         from k8strace.whatif import project  # only who asks for it waits for it
 
         return project(self.requests, changes)
-
-    def _errors(self, rows: list[int]) -> dict[str, Errors]:
-        if self._divided.TABLE != "requests":
-            return {}
-        code, wall = (self._divided._all(name) for name in ("http_status", "wall_ns"))
-        found: dict[str, list[int]] = {}
-        for row in [row for row in rows if (code[row] or 0) >= 400]:
-            found.setdefault(f"{code[row] // 100}xx", []).append(wall[row])
-        return {status: Errors(len(walls), sum(walls)) for status, walls in sorted(found.items())}
 
     def __repr__(self) -> str:
         return f"Attribution({len(self)} {self._divided.TABLE} by {self._method}: {', '.join(self.component_names)})"
@@ -485,6 +476,13 @@ def _typed(values: list[Any]) -> tuple[str, list[Any]]:
     kinds = {type(value) for value in values if value is not None}
     kind = {frozenset({bool}): "bool", frozenset({int}): "int"}.get(frozenset(kinds), "text")
     return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
+
+
+def _bands(start: int, end: int, quantiles: Sequence[float]) -> list[tuple[tuple[int, int], int]]:
+    """Of rows by wall time: all and the slowest, then from each quantile's row up to the next, and that row."""
+    at = [start + nearest_rank(q, end - start) for q in quantiles]
+    bands = zip(at, [*at[1:], end], strict=True)
+    return [((start, end), end - 1), *(((first, max(last, first + 1)), first) for first, last in bands)]
 
 
 def attribute(

@@ -12,6 +12,7 @@ __all__ = [
     "FormatError",
     "K8straceError",
     "MissingExtraError",
+    "PartsError",
     "RulesError",
     "SamplingError",
     "extra",
@@ -88,6 +89,10 @@ class BudgetsError(K8straceError, ValueError):
 
 class MissingExtraError(K8straceError, ModuleNotFoundError):
     """A library that only one feature needs is not installed. The message names the extra that brings it."""
+
+
+class PartsError(K8straceError, RuntimeError):
+    """Parts that were joined one by one are not the whole: what does not add up. Nothing of them is given out."""
 
 
 @contextmanager

@@ -17,7 +17,16 @@ from k8strace.components import OWN, Taxonomy, by_component, component_of
 from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
-from k8strace.selecting import Condition, Moment, ValueType, condition_of, moment_of, named, predicate_of
+from k8strace.selecting import (
+    Condition,
+    Moment,
+    ValueType,
+    condition_of,
+    moment_of,
+    named,
+    names_of,
+    predicate_of,
+)
 from k8strace.selection import Selection, fits
 from k8strace.spans import Issue, Spans
 from k8strace.tables import Shown, Table
@@ -25,6 +34,7 @@ from k8strace.tables import Shown, Table
 if TYPE_CHECKING:
     import networkx as nx
 
+    from k8strace.archive import ClockEvidence
     from k8strace.formats.client_times import ClientTime
     from k8strace.formats.content import Readable
 
@@ -301,7 +311,9 @@ class _Join:
         core: _core.JoinedSpans,
         apiservers: list[str] | None = None,
         added: Mapping[str, list[Any]] | None = None,
+        clock: ClockEvidence | None = None,
     ) -> None:
+        self._clock = clock
         self.spans = spans
         self.taxonomy = taxonomy
         self.core = core
@@ -312,6 +324,7 @@ class _Join:
             ("requests", name): values for name, values in self._added.items()
         }
         self._several: dict[str, list[Any]] = {}
+        self._codes: dict[tuple[str, str], _core.Codes] = {}
         self._tables: dict[str, _core.Table] = {}
         self.judged: dict[bool, Sequence[int]] = {}
         """Rows of `Requests._judged` of everything, by whether long-running ones are kept."""
@@ -323,12 +336,12 @@ class _Join:
                 "requests of a stream cannot be pickled, for they depend on what else it has seen: "
                 "pickle what `to_arrow()` gives, or join the spans by themselves"
             )
-        return _joined, (self.spans, self.taxonomy, self._apiservers, self._added)
+        return _joined, (self.spans, self.taxonomy, self._apiservers, self._added, self._clock)
 
     def with_column(self, name: str, values: list[Any]) -> _Join:
         """The same with one more column of requests."""
         added = {**self._added, name: values}
-        return _Join(self.spans, self.taxonomy, self.core, self._apiservers, added)
+        return _Join(self.spans, self.taxonomy, self.core, self._apiservers, added, self._clock)
 
     @property
     def table(self) -> _core.Table:
@@ -341,6 +354,26 @@ class _Join:
                 self._column(name, table) if key == name else self.core.resource(key, table)
             )
         return self.columns[table, name]
+
+    def value(self, name: str, table: str, row: int) -> Any:
+        """One value of a column."""
+        own = None if (table, name) in self.columns else self._own(name, table)
+        return self.column(name, table)[row] if own is None else own[row]
+
+    def codes(self, name: str, table: str) -> _core.Codes:
+        """Which rows have equal values in a column, told by the core where the column is its own."""
+        if (table, name) not in self._codes:
+            own = self._own(name, table)
+            self._codes[table, name] = (
+                _numbered(self.column(name, table)) if own is None else _core.Codes.of(own)
+            )
+        return self._codes[table, name]
+
+    def _own(self, name: str, table: str) -> _core.Column | None:
+        """A column of the core, unless it was added or is made of others."""
+        own = self.named(table)
+        is_own = name in own.column_names and not (table == "requests" and name in self._added)
+        return own.column(name) if is_own else None
 
     def _column(self, name: str, table: str) -> list[Any]:
         if table != "requests":
@@ -994,6 +1027,12 @@ class Requests(Selection[Request], FileExport):
         )
 
 
+def _numbered(values: Iterable[Any]) -> _core.Codes:
+    """Equal values have equal numbers."""
+    known: dict[Any, int] = {}
+    return _core.Codes([known.setdefault(value, len(known)) for value in values])
+
+
 def _instant(unix_nano: int) -> datetime:
     return _EPOCH + timedelta(microseconds=unix_nano // 1_000)
 
@@ -1024,7 +1063,11 @@ def _test(wanted: Any, name: str) -> Callable[[Any], bool]:
 
 
 def join(
-    spans: Spans, *, taxonomy: Taxonomy | None = None, apiserver: str | Sequence[str] | None = None
+    spans: Spans,
+    *,
+    taxonomy: Taxonomy | None = None,
+    apiserver: str | Sequence[str] | None = None,
+    clock: ClockEvidence | None = None,
 ) -> Requests:
     """
     Joins apiserver spans with the etcd spans they caused: one call tree per API request.
@@ -1038,6 +1081,9 @@ def join(
         apiserver: `service.name` of the API servers, one or several, and of no others. None: the service
             "apiserver", and those that are recognised by scopes and span names that only Kubernetes' server library
             sends.
+        clock: Of spans that are a part of all: the sum of `clock_evidence` over all parts. Then clocks, and which
+            services are API servers, are judged by all, and this part's rows are those of a join of everything, if it
+            holds whole groups of `couplings`.
 
     Examples:
         >>> import k8strace
@@ -1047,15 +1093,20 @@ def join(
         >>> requests.joined.counts["rpc_pairs"]
         1308
     """
-    return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver)))
+    return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver), clock=clock))
 
 
 def _joined(
-    spans: Spans, taxonomy: Taxonomy, apiservers: list[str], added: Mapping[str, list[Any]] | None = None
+    spans: Spans,
+    taxonomy: Taxonomy,
+    apiservers: list[str],
+    added: Mapping[str, list[Any]] | None = None,
+    clock: ClockEvidence | None = None,
 ) -> _Join:
-    return _Join(spans, taxonomy, _core.join(spans._columns, apiservers), apiservers, added)
-
-
-def names_of(apiserver: str | Sequence[str] | None) -> list[str]:
-    """Names of services, however many were given."""
-    return [apiserver] if isinstance(apiserver, str) else list(apiserver or ())
+    columns = spans._columns
+    core = (
+        _core.join(columns, apiservers)
+        if clock is None
+        else _core.join_part_of(columns, apiservers, clock._told)
+    )
+    return _Join(spans, taxonomy, core, apiservers, added, clock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from fractions import Fraction
@@ -326,3 +326,8 @@ def named(known: Collection[str], column: str) -> str:
         ('wall_ns', 'verb')
     """
     return f"{column}_ns" if column not in known and f"{column}_ns" in known else column
+
+
+def names_of(apiserver: str | Sequence[str] | None) -> list[str]:
+    """Names of services, however many were given."""
+    return [apiserver] if isinstance(apiserver, str) else list(apiserver or ())

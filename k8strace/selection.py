@@ -35,6 +35,12 @@ class Join(Protocol):
     def named(self, name: str) -> _core.Table:
         """A table of everything that was joined."""
 
+    def value(self, name: str, table: str, row: int) -> Any:
+        """One value of a column. Raises KeyError."""
+
+    def codes(self, name: str, table: str) -> _core.Codes:
+        """Which rows have equal values in a column. Raises KeyError."""
+
 
 class Selection(ArrowExport, Generic[Row]):
     """
@@ -72,7 +78,12 @@ class Selection(ArrowExport, Generic[Row]):
 
     def _judged(self, *, long_running: bool = False) -> Self:
         """Those that latency statistics are about, none inside another one of these."""
-        return self._measured(long_running=long_running).outermost()
+        return self._with(self._table.judged(self._chosen, long_running))
+
+    def _by_key(self, keys: Sequence[str]) -> _core.GroupedRows:
+        """These rows grouped by columns, those of a group by wall time."""
+        codes = [self._joined.codes(key, self.TABLE) for key in keys]
+        return _core.GroupedRows(list(self._rows), codes, self._table.column("wall_ns"))
 
     def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
         """Values of columns → the rows that have them, in order."""
@@ -86,9 +97,13 @@ class Selection(ArrowExport, Generic[Row]):
         """Those whose time is not in that of another one of these."""
         return self
 
+    @property
+    def _table(self) -> _core.Table:
+        """Everything that was joined."""
+        return self._joined.named(self.TABLE)
+
     def _arrow(self) -> _core.Table:
-        table = self._joined.named(self.TABLE)
-        return table if self._is_everything else table.take(self._rows)
+        return self._table if self._is_everything else self._table.take(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -131,6 +146,10 @@ class Selection(ArrowExport, Generic[Row]):
     def column_names(self) -> Sequence[str]:
         """Names of the columns, in order."""
         return self._joined.named(self.TABLE).column_names
+
+    def _value(self, name: str, row: int) -> Any:
+        """One value of a column of everything that was joined, without making the others if it can be helped."""
+        return self._joined.value(name, self.TABLE, row)
 
     def column(self, name: str) -> list[Any]:
         """

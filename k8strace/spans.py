@@ -205,6 +205,35 @@ class Spans(ArrowExport):
         columns = [(f"attributes.{key}", self.attributes(key)) for key in keys]
         return Table(self._arrow().with_columns(columns))
 
+    def to_otlp(self, *, split: Literal["trace_id"] = "trace_id") -> Table:
+        """
+        The spans as OTLP again, one message for each trace: what a shuffle by trace moves.
+
+        Messages after one another are one message again, so `decode(b"".join(…))` reads any of them together.
+
+        Args:
+            split: What a message holds: all spans of one trace id, in their order. There is no other way yet.
+
+        Returns:
+            One row per trace, by id (of zeros: spans without one): `trace_id`, `spans`, `start_unix_nano` of the first,
+            `end_unix_nano` of the last to end, and `otlp`, the message.
+
+        Raises:
+            ValueError: It is to be split by something else.
+
+        Examples:
+            >>> import k8strace
+            >>> spans = k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")
+            >>> traces = spans.to_otlp(split="trace_id")
+            >>> len(traces), sum(traces["spans"].to_pylist()) == len(spans)
+            (2338, True)
+            >>> len(k8strace.decode(b"".join(traces["otlp"].to_pylist()))) == len(spans)
+            True
+        """
+        if split != "trace_id":
+            raise ValueError(f"expected split='trace_id', got {split!r}")
+        return Table(_core.split_by_trace(self._columns))
+
     @property
     def scopes(self) -> Table:
         """One row per `ScopeSpans` message; the span column `scope_spans` points here."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import OWN, Taxonomy
-from k8strace.requests import Ledger, Requests, _Join, ledger_of, names_of
+from k8strace.requests import Ledger, Requests, _Join, ledger_of
+from k8strace.selecting import names_of
 from k8strace.spans import Spans, decode
 from k8strace.tables import Table
 

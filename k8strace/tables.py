@@ -92,10 +92,20 @@ class ArrowExport(Shown, ABC):
         return frame
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows as a `pandas.DataFrame`, integers as `Int64`. Needs the extra `k8strace[pandas]`."""
+        """
+        The rows as a `pandas.DataFrame`. Needs the extra `k8strace[pandas]`.
+
+        Integers are `Int64`. Lists and structs, such as attributes, stay Arrow's (`ArrowDtype`): a value becomes
+        Python's when it is looked at.
+        """
         pandas, pyarrow = require("pandas", "pandas"), require("pyarrow", "pandas")
-        integers = {pyarrow.int64(): pandas.Int64Dtype()}
-        frame: pd.DataFrame = _without_views(pyarrow, self).to_pandas(types_mapper=integers.get)
+
+        def kept(kind: Any) -> Any:
+            if kind == pyarrow.int64():
+                return pandas.Int64Dtype()
+            return pandas.ArrowDtype(kind) if pyarrow.types.is_nested(kind) else None
+
+        frame: pd.DataFrame = _without_views(pyarrow, self).to_pandas(types_mapper=kept)
         return frame
 
 

@@ -555,8 +555,13 @@ def schema(table: Any) -> dict[str, str]:
 def test_an_attribution_is_a_table_of_request_and_phase(capture_127: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_127)).where(verb="create")
     attribution = k8strace.attribute(requests)
-    texts = dict.fromkeys(("trace_id", "span_id", "verb", "resource", "component", "phase"), "LargeUtf8")
-    assert schema(attribution) == {"request": "Int64", **texts, "ns": "Int64"}
+    ids = dict.fromkeys(("trace_id", "span_id"), "LargeUtf8")
+    words = dict.fromkeys(("verb", "resource", "component", "phase"), "Dictionary(UInt32, Utf8)")
+    assert schema(attribution) == {"request": "Int64", **ids, **words, "ns": "Int64"}
+    assert {name: kind for name, kind in schema(requests).items() if name in {**ids, "verb": ""}} == {
+        **ids,
+        "verb": words["verb"],
+    }, "the same types as in the requests' own table"
     rows = list(k8strace.Table(attribution._arrow()))
     sums: Counter[str] = Counter()
     for row in rows:

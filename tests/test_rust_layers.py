@@ -22,6 +22,7 @@ FLOW = [
     "join",
     "attribute",
     "stream",
+    "archive",
     "tables",
     "retime",
     "quantiles",

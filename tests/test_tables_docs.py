@@ -39,6 +39,8 @@ HEADINGS = {
     "estimate_totals": "Estimated totals",
     "Audit.table": "Audit",
     "StreamedRequests.replaced": "Requests that a stream replaced",
+    "to_otlp": "Spans by trace",
+    "groups": "Groups of traces",
 }
 """Table → its section; the others are the same tables of something else, or of spans, on their own page."""
 

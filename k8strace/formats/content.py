@@ -48,7 +48,7 @@ class Input:
 def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
     """All sources, with patterns, directories and iterables expanded. Nothing is opened yet."""
     if isinstance(source, str):
-        return [each for name in _matching(source) for each in _files(Path(name))]
+        return [each for name in matching(source) for each in _files(Path(name))]
     if isinstance(source, os.PathLike):
         return _files(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
@@ -59,7 +59,7 @@ def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
     return [each for one in source for each in inputs(one)]
 
 
-def _matching(name: str) -> list[str]:
+def matching(name: str) -> list[str]:
     """The files of a pattern, sorted. A name that exists is not a pattern, whatever characters it has."""
     if not has_magic(name) or Path(name).exists():
         return [name]

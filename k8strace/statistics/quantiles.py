@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from k8strace.tables import require
@@ -23,7 +23,13 @@ def nearest_rank(q: float, count: int) -> int:
         >>> nearest_rank(0.07, 100), nearest_rank(1.0, 3)
         (6, 2)
     """
-    return math.ceil(Fraction(str(q)) * count) - 1
+    above, below = _as_written(q)
+    return -(-above * count // below) - 1
+
+
+@lru_cache(maxsize=64)
+def _as_written(q: float) -> tuple[int, int]:
+    return Fraction(str(q)).as_integer_ratio()
 
 
 def at_rank(ascending: Sequence[int], q: float) -> int:

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ retime ─ python
-//!           └ screen: what a receiver takes      └ stream: the same join, a part at a time
+//!           └ screen: what a receiver takes      ├ stream: the same join, a part at a time
+//!                                                └ archive: the same join, in parts that know of each other
 //!                      columns ─ arrow: tables that other libraries read ─ search: which traces somebody looks for
 //! ```
 
@@ -58,6 +59,9 @@ mod attribute;
 
 /// The same join, a part at a time.
 mod stream;
+
+/// A whole in parts that are joined one by one.
+mod archive;
 
 /// What is told of joined spans, as tables.
 mod tables;

@@ -41,7 +41,13 @@ impl Processes {
 
     /// A number for a process that is the same wherever its spans come. The hash is seeded, since senders choose names.
     pub fn key(&self, process: u32, keys: &RandomState) -> u64 {
-        keys.hash_one((&self.names[process as usize], &self.rest[process as usize]))
+        key_of(&self.names[process as usize], &self.rest[process as usize], keys)
+    }
+
+    /// Service, instance id, and what else tells a process apart.
+    pub fn described(&self, process: u32) -> (String, Option<String>, String) {
+        let (service, instance) = self.names[process as usize].clone();
+        (service, instance, self.rest[process as usize].clone())
     }
 
     /// The same for each of them.
@@ -59,6 +65,11 @@ impl Processes {
     pub fn of(&self, c: &Columns, row: usize) -> u32 {
         self.of_resource[c.resource_of(row)]
     }
+}
+
+/// A number for a process that is described so.
+pub fn key_of(name: &(String, Option<String>), rest: &str, keys: &RandomState) -> u64 {
+    keys.hash_one((name, rest))
 }
 
 /// All attributes of a resource as one text, to tell resources without an instance id apart.

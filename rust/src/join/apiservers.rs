@@ -56,13 +56,29 @@ impl Apiservers {
             if self.seen.len() >= SERVICES && !self.seen.contains_key(service) {
                 continue;
             }
-            let seen = self.seen.entry(service.to_owned()).or_default();
-            *seen |= bits;
-            if *seen & KUBERNETES != 0 || *seen & (INNER_SCOPE | HTTP_SERVER) == INNER_SCOPE | HTTP_SERVER {
-                self.known.insert(service.to_owned());
-            }
+            self.see(service, bits);
         }
         before < self.known.len()
+    }
+
+    fn see(&mut self, service: &str, bits: u8) {
+        let seen = self.seen.entry(service.to_owned()).or_default();
+        *seen |= bits;
+        if *seen & KUBERNETES != 0 || *seen & (INNER_SCOPE | HTTP_SERVER) == INNER_SCOPE | HTTP_SERVER {
+            self.known.insert(service.to_owned());
+        }
+    }
+
+    /// What services were seen to send, as bits.
+    pub fn seen(&self) -> &BTreeMap<String, u8> {
+        &self.seen
+    }
+
+    /// Takes what others saw.
+    pub fn hear(&mut self, seen: &BTreeMap<String, u8>) {
+        if !self.told {
+            seen.iter().for_each(|(service, &bits)| self.see(service, bits));
+        }
     }
 }
 

@@ -194,6 +194,6 @@ impl<'a> Builder<'a> {
             clock::bound(self.c, &self.processes, pair, times)
         };
         let known = |pair| self.clocks.of(&self.processes, pair, measured).collect();
-        clock::measure(rpc_pairs.iter().filter_map(bound), known)
+        clock::measure(rpc_pairs.iter().filter_map(bound), known, self.clocks.whole)
     }
 }

@@ -71,7 +71,7 @@ fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> PyResult
 const WORK_BYTES: u64 = 512;
 
 /// Raises `MemoryError`, instead of ending the process in the middle of the work.
-fn room(spans: usize, what: &str) -> PyResult<()> {
+pub fn room(spans: usize, what: &str) -> PyResult<()> {
     room_for(WORK_BYTES * spans as u64, what).map_err(|error| to_py_err(&error))
 }
 
@@ -623,7 +623,7 @@ pub struct Explained {
 
 /// Parts of the wall time of every request.
 #[pyclass(frozen, module = "k8strace._core")]
-pub struct AttributedRequests(Attributed);
+pub struct AttributedRequests(pub Attributed);
 
 impl AttributedRequests {
     /// Parts of one request.

@@ -1,8 +1,10 @@
 //! The door to Python: convert, release the GIL, call one core function, map the error. No logic lives here.
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod archive;
 mod errors;
 mod formats;
+mod groups;
 mod joined;
 mod quantiles;
 mod retimed;
@@ -24,6 +26,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     formats::register(module)?;
     screen::register(module)?;
     joined::register(module)?;
+    archive::register(module)?;
+    groups::register(module)?;
     retimed::register(module)?;
     quantiles::register(module)?;
     stream::register(module)?;

@@ -11,14 +11,15 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
     RecordBatchIterator,
 };
-use arrow_schema::{ArrowError, DataType, Field};
+use arrow_schema::{DataType, Field};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDateTime, PyDelta, PyDict, PyList, PyTzInfo};
 
 use super::errors::arrow_err;
-use crate::arrow::instant_column;
+use crate::arrow::{instant_column, take};
+use crate::tables::groups;
 
 fn capsule<'py, T: 'static + Send>(
     py: Python<'py>,
@@ -30,7 +31,7 @@ fn capsule<'py, T: 'static + Send>(
 
 /// Named columns of equal length.
 #[pyclass(frozen, module = "k8strace._core")]
-pub struct Table(RecordBatch);
+pub struct Table(pub RecordBatch);
 
 impl From<RecordBatch> for Table {
     fn from(batch: RecordBatch) -> Self {
@@ -73,6 +74,16 @@ impl Table {
         RecordBatch::try_new(self.0.schema(), columns).map(Self).map_err(arrow_err)
     }
 
+    /// Those of these rows, or of all, that latency statistics are about.
+    fn judged(&self, rows: Option<Vec<usize>>, long_running: bool) -> PyResult<Vec<usize>> {
+        let n = self.0.num_rows();
+        let rows = rows.unwrap_or_else(|| (0..n).collect());
+        match rows.iter().find(|&&row| row >= n) {
+            Some(row) => Err(PyIndexError::new_err(format!("row {row} of {n}"))),
+            None => Ok(groups::judged(&self.0, rows, long_running)),
+        }
+    }
+
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
         let schema = FFI_ArrowSchema::try_from(self.0.schema().as_ref()).map_err(arrow_err)?;
         capsule(py, schema, c"arrow_schema")
@@ -90,18 +101,9 @@ impl Table {
     }
 }
 
-fn take(array: &ArrayRef, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
-    let data = array.to_data();
-    let mut taken = arrow_data::transform::MutableArrayData::new(vec![&data], true, rows.len());
-    for &row in rows {
-        taken.try_extend(0, row, row + 1)?;
-    }
-    Ok(arrow_array::make_array(taken.freeze()))
-}
-
 /// One column.
 #[pyclass(frozen, module = "k8strace._core")]
-pub struct Column(ArrayRef);
+pub struct Column(pub ArrayRef);
 
 impl From<ArrayRef> for Column {
     fn from(array: ArrayRef) -> Self {
@@ -192,6 +194,7 @@ fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).into_bound_py_any(py),
         DataType::Utf8 => array.as_string::<i32>().value(row).into_bound_py_any(py),
         DataType::Utf8View => array.as_string_view().value(row).into_bound_py_any(py),
+        DataType::LargeBinary => Ok(PyBytes::new(py, array.as_binary::<i64>().value(row)).into_any()),
         DataType::BinaryView => Ok(PyBytes::new(py, array.as_binary_view().value(row)).into_any()),
         DataType::Dictionary(..) => {
             let dictionary = array.as_dictionary::<UInt32Type>();

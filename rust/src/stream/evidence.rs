@@ -58,7 +58,7 @@ impl Clocks {
             held.for_each(|call| add(&mut all, call));
             all
         });
-        Known { keys: Some(keys), calls: Some(calls), adopted: Some(adopted) }
+        Known { keys: Some(keys), calls: Some(calls), adopted: Some(adopted), whole: false }
     }
 
     /// Forgets what these calls of a held trace said: they will be found anew.

@@ -34,6 +34,7 @@
 )]
 
 mod hull;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -183,6 +184,18 @@ impl Summary {
         self.highs.add(bound.t, -bound.high);
     }
 
+    /// Adds all that another says.
+    pub fn merge(&mut self, other: &Self) {
+        self.extremes.merge(&other.extremes);
+        self.lows.merge(&other.lows);
+        self.highs.merge(&other.highs);
+    }
+
+    /// How many calls there are.
+    pub fn pairs(&self) -> u64 {
+        self.extremes.pairs
+    }
+
     /// When the last of the calls was made, in ns since the epoch.
     pub fn last(&self) -> i64 {
         self.extremes.last
@@ -201,6 +214,8 @@ pub struct Known<'a> {
     pub calls: Option<&'a Evidence>,
     /// Calls whose caller was found by [`crate::join::orphans`].
     pub adopted: Option<&'a Evidence>,
+    /// The calls at hand are among them.
+    pub whole: bool,
 }
 
 impl<'a> Known<'a> {
@@ -285,16 +300,19 @@ pub fn bound(
 }
 
 /// Measures the offset of every pair of processes that called each other, by what each call between them says. `known`
-/// adds calls made elsewhere.
+/// adds calls made elsewhere, or is the `whole` with these among them.
 pub fn measure<'a>(
     calls: impl Iterator<Item = ((u32, u32), Bound)>,
     known: impl Fn((u32, u32)) -> Vec<&'a Summary>,
+    whole: bool,
 ) -> Vec<ClockOffset> {
     let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> = BTreeMap::new();
     for (pair, bound) in calls {
         bounds.entry(pair).or_default().push(bound);
     }
-    let offset = |(pair, bounds): ((u32, u32), Vec<Bound>)| decide(pair, &bounds, &known(pair));
+    let offset = |(pair, bounds): ((u32, u32), Vec<Bound>)| {
+        decide(pair, if whole { &[] } else { &bounds }, &known(pair))
+    };
     bounds.into_iter().map(offset).collect()
 }
 

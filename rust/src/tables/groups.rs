@@ -1,0 +1,196 @@
+//! Rows in groups, and what groups sum up to.
+//!
+//! ```text
+//! rows   0 1 2 3 4 5           group 0      group 1
+//! key    a b a a b a      →    3 0 5 2      4 1          each by wall time
+//! wall   5 9 8 2 3 7                 └ a band: rows 5 and 2 are the slower half of group 0
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::attribute::Attributed;
+use crate::columns::run;
+
+/// Which rows have equal values: a number for each row of a column.
+pub type Codes = Vec<u32>;
+
+/// Numbers the values of a column; `None` for a type that is none of a key.
+pub fn codes(array: &ArrayRef) -> Option<Codes> {
+    const NULL: u32 = u32::MAX;
+    if let Some(words) = array.as_dictionary_opt::<UInt32Type>() {
+        return Some(words.keys().iter().map(|key| key.unwrap_or(NULL)).collect());
+    }
+    if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
+        return Some(numbered(numbers.iter()));
+    }
+    if let Some(flags) = array.as_boolean_opt() {
+        return Some(flags.iter().map(|flag| flag.map_or(NULL, u32::from)).collect());
+    }
+    if let Some(texts) = array.as_string_opt::<i64>() {
+        return Some(numbered(texts.iter()));
+    }
+    if let Some(texts) = array.as_string_opt::<i32>() {
+        return Some(numbered(texts.iter()));
+    }
+    array.as_string_view_opt().map(|texts| numbered(texts.iter()))
+}
+
+fn numbered<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Codes {
+    let mut known: HashMap<T, u32, RandomState> = HashMap::default();
+    values
+        .map(|value| {
+            let next = known.len() as u32;
+            *known.entry(value).or_insert(next)
+        })
+        .collect()
+}
+
+/// The rows that latency statistics are about: with possible times, not open by nature unless that is wanted, and none
+/// inside another one of these.
+pub fn judged(table: &RecordBatch, rows: Vec<usize>, long_running: bool) -> Vec<usize> {
+    let flag = |name: &str, row: usize| {
+        table.column_by_name(name).and_then(|column| column.as_boolean_opt()).map(|flags| flags.value(row))
+    };
+    let is_measured = |&row: &usize| {
+        flag("has_valid_times", row) != Some(false)
+            && (long_running || flag("long_running", row) != Some(true))
+    };
+    let rows: Vec<usize> = rows.into_iter().filter(is_measured).collect();
+    let around = table.column_by_name("counted_in").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    match around {
+        Some(around) if around.null_count() < around.len() => outermost(around, rows),
+        _ => rows,
+    }
+}
+
+fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
+    let above = |row: usize| around.is_valid(row).then(|| around.value(row) as usize);
+    let mut chosen = vec![false; around.len()];
+    rows.iter().for_each(|&row| chosen[row] = true);
+    // Row → it or one around it is chosen. Each edge is walked once.
+    let mut inside: HashMap<usize, bool, RandomState> = HashMap::default();
+    let mut is_inside = |row: usize| {
+        let (mut at, mut path) = (above(row), Vec::new());
+        let found = loop {
+            match at {
+                None => break false,
+                Some(row) if chosen[row] => break true,
+                Some(row) => match inside.get(&row) {
+                    Some(&known) => break known,
+                    None => path.push(row),
+                },
+            }
+            at = at.and_then(above);
+        };
+        inside.extend(path.into_iter().map(|row| (row, found)));
+        found
+    };
+    rows.into_iter().filter(|&row| !is_inside(row)).collect()
+}
+
+/// Rows in groups.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Group after group; in each by wall time, equal ones by place.
+    pub rows: Vec<u32>,
+    /// Where each group ends, in `rows`; the groups in the order of their first rows.
+    pub end: Vec<u32>,
+    /// The first row of each group.
+    pub first: Vec<u32>,
+}
+
+/// Groups rows by the numbers of their keys.
+pub fn group(rows: &[usize], keys: &[&[u32]], wall: &[i64]) -> Groups {
+    let mut of_row = vec![0u32; rows.len()];
+    for codes in keys {
+        let pairs = of_row.iter().zip(rows).map(|(&group, &row)| (group, codes[row]));
+        of_row = numbered(pairs.collect::<Vec<_>>().into_iter());
+    }
+    let many = of_row.iter().max().map_or(0, |&last| last as usize + 1);
+    let (mut end, mut first) = (vec![0u32; many], vec![u32::MAX; many]);
+    for (&group, &row) in of_row.iter().zip(rows) {
+        end[group as usize] += 1;
+        let first = &mut first[group as usize];
+        *first = if *first == u32::MAX { row as u32 } else { *first };
+    }
+    // Where the next row of each group goes: in the end, where the group ends.
+    let mut next = Vec::with_capacity(many);
+    let mut sum = 0;
+    for &count in &end {
+        next.push(sum);
+        sum += count;
+    }
+    let mut sorted = vec![0u32; rows.len()];
+    for (&group, &row) in of_row.iter().zip(rows) {
+        sorted[next[group as usize] as usize] = row as u32;
+        next[group as usize] += 1;
+    }
+    for at in 0..many {
+        let range = if at == 0 { 0 } else { next[at - 1] as usize }..next[at] as usize;
+        sorted[range].sort_unstable_by_key(|&row| (wall[row as usize], row));
+    }
+    Groups { rows: sorted, end: next, first }
+}
+
+/// What some rows sum up to.
+#[derive(Debug, Default)]
+pub struct Sum {
+    /// Sum of their wall times.
+    pub wall_ns: u128,
+    /// Phase → ns.
+    pub phases: Vec<u128>,
+    /// Hundreds of the status → how many, and the sum of their wall times; of 400 and more.
+    pub errors: BTreeMap<i64, (u64, u128)>,
+}
+
+/// Sums up ranges of grouped rows.
+pub fn sums(
+    attributed: &Attributed,
+    groups: &Groups,
+    ranges: &[Range<usize>],
+    (wall, status): (&[i64], Option<&arrow_array::Int64Array>),
+    phases: usize,
+) -> Vec<Sum> {
+    let sum = |range: &Range<usize>| {
+        let mut sum = Sum { phases: vec![0; phases], ..Sum::default() };
+        for &row in &groups.rows[range.clone()] {
+            let row = row as usize;
+            let wall = wall[row].max(0) as u128;
+            sum.wall_ns += wall;
+            for part in run(&attributed.end, row) {
+                if let Some(total) = sum.phases.get_mut(usize::from(attributed.phase[part])) {
+                    *total += u128::from(attributed.ns[part]);
+                }
+            }
+            let code = status.filter(|status| status.is_valid(row)).map_or(0, |status| status.value(row));
+            if code >= 400 {
+                let (many, ns) = sum.errors.entry(code / 100).or_default();
+                (*many, *ns) = (*many + 1, *ns + wall);
+            }
+        }
+        sum
+    };
+    ranges.iter().map(sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_stand_in_the_order_of_their_first_rows_and_their_rows_by_wall_time() {
+        let (keys, wall) = ([[0, 1, 0, 0, 1, 0]], [5, 9, 8, 2, 3, 7]);
+        let found = group(&[0, 1, 2, 3, 4, 5], &[&keys[0]], &wall);
+        assert_eq!((vec![3, 0, 5, 2, 4, 1], vec![4, 6], vec![0, 1]), (found.rows, found.end, found.first));
+        let found = group(&[5, 3], &[], &wall);
+        assert_eq!((vec![3, 5], vec![2], vec![5]), (found.rows, found.end, found.first));
+        assert!(group(&[], &[&keys[0]], &wall).end.is_empty());
+    }
+}
