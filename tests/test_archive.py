@@ -78,6 +78,7 @@ def test_parts_of_any_spans_give_the_rows_of_the_whole(
     assert ledger(parts) == ledger([whole])
 
 
+@pytest.mark.slow
 def test_parts_by_trace_alone_are_caught() -> None:
     path = DATA / "k8s-1.36_etcd-3.6.otlp.zst"
     spans = k8strace.read(path)
