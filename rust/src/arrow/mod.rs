@@ -5,6 +5,7 @@
 
 mod arrays;
 mod attributes;
+#[allow(clippy::pedantic)] // not yet gone through
 mod taken;
 mod views;
 

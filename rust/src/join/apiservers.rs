@@ -77,7 +77,9 @@ impl Apiservers {
     /// Takes what others saw.
     pub fn hear(&mut self, seen: &BTreeMap<String, u8>) {
         if !self.told {
-            seen.iter().for_each(|(service, &bits)| self.see(service, bits));
+            for (service, &bits) in seen {
+                self.see(service, bits);
+            }
         }
     }
 }

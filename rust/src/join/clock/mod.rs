@@ -34,6 +34,7 @@
 )]
 
 mod hull;
+#[allow(clippy::pedantic)] // not yet gone through
 mod written;
 
 use std::collections::BTreeMap;
