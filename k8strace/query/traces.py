@@ -88,7 +88,7 @@ class Traces:
         >>> traces.services()
         ['apiserver', 'etcd']
         >>> [(found.trace_id[:8], found.spans) for found in traces.find(SpanQuery(operation="Create", limit=2))]
-        []
+        [('42300064', 11), ('73f03076', 11)]
     """
 
     def __init__(self, provider: Provider) -> None:
