@@ -79,12 +79,19 @@ def retries_cost(selection: Selection) -> Iterator[Finding]:
             "info",
             outlay,
             f"Work that was done in vain and then again took {selection.cost(outlay.total_ns)}:"
-            f" {count(attempts, 'update')} lost against others, {count(repeats, 'call')} refused by etcd",
+            f" {' and '.join(_both(attempts, repeats))}",
             "See update_conflicts and etcd_retries: this is what is to be gained at most.",
             [],
             conflicts=attempts,
             retries=repeats,
         )
+
+
+def _both(attempts: int, repeats: int) -> Iterator[str]:
+    if attempts:
+        yield f"{count(attempts, 'update')} lost against others"
+    if repeats:
+        yield f"{count(repeats, 'call')} refused by etcd"
 
 
 def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tuple[Outlay, int]:
