@@ -131,6 +131,7 @@ class Couplings:
     def _again(cls, *parts: Any) -> Couplings:
         return cls._of(_core.Couplings(*parts))
 
+    @property
     def groups(self) -> Table:
         """`trace_id` and `group`, the least trace id of its group, of each trace that is coupled with another."""
         return Table(self._told.groups())
@@ -171,7 +172,7 @@ def couplings(spans: Spans, *, of: Couplings | None = None) -> Couplings:
         >>> found = k8strace.couplings(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
         >>> found
         Couplings(4 links, 4241 places where halves of requests can meet)
-        >>> len(found.groups()) > 1000
+        >>> len(found.groups) > 1000
         True
     """
     return Couplings._of(_core.couplings_of(spans._columns, None if of is None else of._told))

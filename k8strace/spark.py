@@ -183,7 +183,7 @@ class _Archive:
         from pyspark.sql import functions as f
 
         traces = split.where("trace_id is not null").drop("couplings")
-        groups = self._couplings.groups()
+        groups = self._couplings.groups
         pairs = list(zip(groups["trace_id"].to_pylist(), groups["group"].to_pylist(), strict=True))
         known = self._spark.createDataFrame(pairs, "trace_id string, group string")
         named = traces.join(known, "trace_id", "left").withColumn("group", f.coalesce("group", "trace_id"))

@@ -46,7 +46,7 @@ def results_of(requests: k8strace.Requests, pods: k8strace.Pods) -> dict[str, An
         "etcd_usage": requests.etcd_usage("verb"),
         "estimate_totals": requests.estimate_totals(0.5),
         "to_otlp": requests.spans.to_otlp(split="trace_id"),
-        "groups": k8strace.couplings(requests.spans).groups(),
+        "groups": k8strace.couplings(requests.spans).groups,
         "with_attributes": requests.spans.with_attributes("http.target"),
     }
 

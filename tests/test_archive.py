@@ -32,7 +32,7 @@ def rows(*joined: k8strace.Requests) -> list[str]:
 def in_parts(spans: k8strace.Spans, pieces: Sequence[k8strace.Spans], count: int) -> list[k8strace.Requests]:
     """The spans in `count` parts of whole groups; what couples them was found in other pieces."""
     coupled = Couplings(*map(couplings, pieces))
-    group = dict(zip(*(coupled.groups()[name].to_pylist() for name in ("trace_id", "group")), strict=True))
+    group = dict(zip(*(coupled.groups[name].to_pylist() for name in ("trace_id", "group")), strict=True))
     parts: list[list[bytes]] = [[] for _ in range(count)]
     for row in spans.to_otlp(split="trace_id").to_arrow().to_pylist():
         parts[hash(group.get(row["trace_id"], row["trace_id"])) % count].append(row["otlp"])

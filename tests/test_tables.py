@@ -65,8 +65,14 @@ def test_integers_are_signed_and_ids_have_one_type(tables):
 
 
 def test_times_are_timestamps_beside_their_nanoseconds(tables):
-    """`start_unix_nano` has `start_time` beside it, OTLP's `start_time_unix_nano` too; what has a length, an end."""
+    """
+    `start_unix_nano` has `start_time` beside it, OTLP's `start_time_unix_nano` too; what has a length, an end.
+
+    `to_otlp` is for machines: wire that Spark spreads, with the numbers that it partitions by.
+    """
     for where, table in tables.items():
+        if where == "to_otlp":
+            continue
         schema = pa.table(table).schema
         for name in schema.names:
             if name.endswith("_unix_nano"):
