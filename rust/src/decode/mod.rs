@@ -1,6 +1,7 @@
 //! Bytes → columns: OTLP on the wire, as JSON, compressed.
 
 pub mod any_value;
+pub mod fields;
 pub mod inflate;
 pub mod json;
 pub mod otlp;

@@ -1,4 +1,4 @@
-//! OTLP trace messages: field numbers, and the one walk from request bytes to columns.
+//! OTLP trace messages: the walk from request bytes to columns.
 //!
 //! Protobuf's own rules decide: the last of a repeated scalar wins, repeated messages merge, a known field of
 //! another wire type is an unknown field, unknown fields are skipped. Text must be UTF-8.
@@ -6,7 +6,11 @@
 use crate::columns::interner::{Interner, Sequence};
 use crate::columns::short_bytes;
 use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
-use crate::decode::wire::WireType::{Fixed32, Fixed64, Len, Varint};
+use crate::decode::fields::{
+    any_value, entity_ref, event, key_value, link, request, resource, resource_spans, scope, scope_spans,
+    span, status,
+};
+use crate::decode::wire::WireType::Len;
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
 use crate::error::{DecodeError, ErrorKind, Result};
 use crate::numbers::{low_u32, u32_of};
@@ -248,7 +252,7 @@ impl<'a> Decoder<'a> {
         let batch = self.columns.batches;
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => {
+                request::RESOURCE_SPANS => {
                     let message = cursor.message()?;
                     self.resource_spans(message, batch).map_err(|e| e.within("resource_spans"))?;
                 }
@@ -269,15 +273,15 @@ impl<'a> Decoder<'a> {
         resources.schema_url.push(TextRef::default());
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => {
+                resource_spans::RESOURCE => {
                     let message = cursor.message()?;
                     self.resource(message, here).map_err(|e| e.within("resource"))?;
                 }
-                (2, Len) => {
+                resource_spans::SCOPE_SPANS => {
                     let message = cursor.message()?;
                     self.scope_spans(message, here, empty).map_err(|e| e.within("scope_spans"))?;
                 }
-                (3, Len) => {
+                resource_spans::SCHEMA_URL => {
                     self.columns.resources.schema_url[here as usize] =
                         text(&mut cursor).map_err(|e| e.within("schema_url"))?;
                 }
@@ -291,12 +295,12 @@ impl<'a> Decoder<'a> {
         self.columns.resources.present[here as usize] = true;
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => self.attribute(&mut cursor, Owner::Resource, 0)?,
-                (2, Varint) => {
+                resource::ATTRIBUTES => self.attribute(&mut cursor, Owner::Resource, 0)?,
+                resource::DROPPED_ATTRIBUTES_COUNT => {
                     self.columns.resources.dropped_attributes_count[here as usize] =
                         cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
-                (3, Len) => {
+                resource::ENTITY_REFS => {
                     let message = cursor.message()?;
                     let end = cursor.pos();
                     let value = TextRef::new(message.pos(), end)?;
@@ -320,15 +324,15 @@ impl<'a> Decoder<'a> {
         scopes.schema_url.push(TextRef::default());
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => {
+                scope_spans::SCOPE => {
                     let message = cursor.message()?;
                     self.scope(message, here as usize).map_err(|e| e.within("scope"))?;
                 }
-                (2, Len) => {
+                scope_spans::SPANS => {
                     let message = cursor.message()?;
                     self.span(message, here, empty).map_err(|e| e.within("spans"))?;
                 }
-                (3, Len) => {
+                scope_spans::SCHEMA_URL => {
                     self.columns.scopes.schema_url[here as usize] =
                         text(&mut cursor).map_err(|e| e.within("schema_url"))?;
                 }
@@ -342,15 +346,15 @@ impl<'a> Decoder<'a> {
         self.columns.scopes.present[here] = true;
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => {
+                scope::NAME => {
                     self.columns.scopes.name[here] =
                         interned(&mut cursor, &mut self.columns.names).map_err(|e| e.within("name"))?;
                 }
-                (2, Len) => {
+                scope::VERSION => {
                     self.columns.scopes.version[here] = text(&mut cursor).map_err(|e| e.within("version"))?;
                 }
-                (3, Len) => self.attribute(&mut cursor, Owner::Scope, 0)?,
-                (4, Varint) => {
+                scope::ATTRIBUTES => self.attribute(&mut cursor, Owner::Scope, 0)?,
+                scope::DROPPED_ATTRIBUTES_COUNT => {
                     self.columns.scopes.dropped_attributes_count[here] =
                         cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
@@ -370,43 +374,49 @@ impl<'a> Decoder<'a> {
         let first_attribute = low_u32(self.columns.span_attributes.key.len() as u64);
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => trace_id = Id::read(&mut cursor).map_err(|e| e.within("trace_id"))?,
-                (2, Len) => span_id = Id::read(&mut cursor).map_err(|e| e.within("span_id"))?,
-                (3, Len) => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
-                (4, Len) => parent = Id::read(&mut cursor).map_err(|e| e.within("parent_span_id"))?,
-                (5, Len) => {
+                span::TRACE_ID => trace_id = Id::read(&mut cursor).map_err(|e| e.within("trace_id"))?,
+                span::SPAN_ID => span_id = Id::read(&mut cursor).map_err(|e| e.within("span_id"))?,
+                span::TRACE_STATE => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
+                span::PARENT_SPAN_ID => {
+                    parent = Id::read(&mut cursor).map_err(|e| e.within("parent_span_id"))?;
+                }
+                span::NAME => {
                     name = self.name(&mut cursor).map_err(|e| e.within("name"))?;
                 }
-                (6, Varint) => kind = cursor.int32().map_err(|e| e.within("kind"))?,
-                (7, Fixed64) => start = cursor.fixed64().map_err(|e| e.within("start_time_unix_nano"))?,
-                (8, Fixed64) => end = cursor.fixed64().map_err(|e| e.within("end_time_unix_nano"))?,
-                (9, Len) => {
+                span::KIND => kind = cursor.int32().map_err(|e| e.within("kind"))?,
+                span::START_TIME_UNIX_NANO => {
+                    start = cursor.fixed64().map_err(|e| e.within("start_time_unix_nano"))?;
+                }
+                span::END_TIME_UNIX_NANO => {
+                    end = cursor.fixed64().map_err(|e| e.within("end_time_unix_nano"))?;
+                }
+                span::ATTRIBUTES => {
                     let shift = self.span_keys.of(name).wrapping_sub(first_attribute);
                     self.attribute(&mut cursor, Owner::Span, shift)?;
                 }
-                (10, Varint) => {
+                span::DROPPED_ATTRIBUTES_COUNT => {
                     dropped[0] = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
-                (11, Len) => {
+                span::EVENTS => {
                     let message = cursor.message()?;
                     self.event(message, empty).map_err(|e| e.within("events"))?;
                 }
-                (12, Varint) => {
+                span::DROPPED_EVENTS_COUNT => {
                     dropped[1] = cursor.uint32().map_err(|e| e.within("dropped_events_count"))?;
                 }
-                (13, Len) => {
+                span::LINKS => {
                     let message = cursor.message()?;
                     self.link(message).map_err(|e| e.within("links"))?;
                 }
-                (14, Varint) => {
+                span::DROPPED_LINKS_COUNT => {
                     dropped[2] = cursor.uint32().map_err(|e| e.within("dropped_links_count"))?;
                 }
-                (15, Len) => {
+                span::STATUS => {
                     bits |= present::STATUS;
                     status(cursor.message()?, &mut status_code, &mut status_message)
                         .map_err(|e| e.within("status"))?;
                 }
-                (16, Fixed32) => flags = cursor.fixed32().map_err(|e| e.within("flags"))?,
+                span::FLAGS => flags = cursor.fixed32().map_err(|e| e.within("flags"))?,
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
         }
@@ -447,15 +457,15 @@ impl<'a> Decoder<'a> {
         let first_attribute = low_u32(self.columns.event_attributes.key.len() as u64);
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Fixed64) => time = cursor.fixed64().map_err(|e| e.within("time_unix_nano"))?,
-                (2, Len) => {
+                event::TIME_UNIX_NANO => time = cursor.fixed64().map_err(|e| e.within("time_unix_nano"))?,
+                event::NAME => {
                     name = self.name(&mut cursor).map_err(|e| e.within("name"))?;
                 }
-                (3, Len) => {
+                event::ATTRIBUTES => {
                     let shift = self.event_keys.of(name).wrapping_sub(first_attribute);
                     self.attribute(&mut cursor, Owner::Event, shift)?;
                 }
-                (4, Varint) => {
+                event::DROPPED_ATTRIBUTES_COUNT => {
                     dropped = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
@@ -473,14 +483,14 @@ impl<'a> Decoder<'a> {
         let (mut trace_state, mut dropped, mut flags) = (TextRef::default(), 0, 0);
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => trace_id = Id::read(&mut cursor).map_err(|e| e.within("trace_id"))?,
-                (2, Len) => span_id = Id::read(&mut cursor).map_err(|e| e.within("span_id"))?,
-                (3, Len) => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
-                (4, Len) => self.attribute(&mut cursor, Owner::Link, 0)?,
-                (5, Varint) => {
+                link::TRACE_ID => trace_id = Id::read(&mut cursor).map_err(|e| e.within("trace_id"))?,
+                link::SPAN_ID => span_id = Id::read(&mut cursor).map_err(|e| e.within("span_id"))?,
+                link::TRACE_STATE => trace_state = text(&mut cursor).map_err(|e| e.within("trace_state"))?,
+                link::ATTRIBUTES => self.attribute(&mut cursor, Owner::Link, 0)?,
+                link::DROPPED_ATTRIBUTES_COUNT => {
                     dropped = cursor.uint32().map_err(|e| e.within("dropped_attributes_count"))?;
                 }
-                (6, Fixed32) => flags = cursor.fixed32().map_err(|e| e.within("flags"))?,
+                link::FLAGS => flags = cursor.fixed32().map_err(|e| e.within("flags"))?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }
@@ -592,7 +602,7 @@ fn key_value(
     let (mut key, mut kind, mut value) = (None, ValueKind::Absent, 0u64);
     while !cursor.is_done() {
         match cursor.tag()? {
-            (1, Len) => {
+            key_value::KEY => {
                 let bytes = cursor.payload().map_err(|e| e.within("key"))?;
                 let guess = table.key.get(row.wrapping_add(shift) as usize).copied();
                 key = match guess {
@@ -603,12 +613,12 @@ fn key_value(
                     }
                 };
             }
-            (2, Len) => {
+            key_value::VALUE => {
                 let message = cursor.message()?;
                 any_value(message, buf, extra, (&mut kind, &mut value), depth + 1)
                     .map_err(|e| e.within("value"))?;
             }
-            (3, Varint) => {
+            key_value::KEY_STRINDEX => {
                 let index = cursor.int32().map_err(|e| e.within("key_strindex"))?;
                 table.key_strindex.pop_if(|&mut (at, _)| at == row);
                 table.key_strindex.push((row, index));
@@ -638,17 +648,27 @@ fn any_value(
     }
     while !cursor.is_done() {
         (*kind, *value) = match cursor.tag()? {
-            (1, Len) => (ValueKind::String, text(&mut cursor).map_err(|e| e.within("string_value"))?.bits()),
-            (2, Varint) => {
+            any_value::STRING_VALUE => {
+                (ValueKind::String, text(&mut cursor).map_err(|e| e.within("string_value"))?.bits())
+            }
+            any_value::BOOL_VALUE => {
                 let bits = cursor.varint().map_err(|e| e.within("bool_value"))?;
                 (ValueKind::Bool, u64::from(bits != 0))
             }
-            (3, Varint) => (ValueKind::Int, cursor.varint().map_err(|e| e.within("int_value"))?),
-            (4, Fixed64) => (ValueKind::Double, cursor.fixed64().map_err(|e| e.within("double_value"))?),
-            (5, Len) => nested(&mut cursor, buf, extra, ValueKind::Array, (*kind, *value), depth + 1)?,
-            (6, Len) => nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value), depth + 1)?,
-            (7, Len) => (ValueKind::Bytes, bytes(&mut cursor).map_err(|e| e.within("bytes_value"))?.bits()),
-            (8, Varint) => {
+            any_value::INT_VALUE => (ValueKind::Int, cursor.varint().map_err(|e| e.within("int_value"))?),
+            any_value::DOUBLE_VALUE => {
+                (ValueKind::Double, cursor.fixed64().map_err(|e| e.within("double_value"))?)
+            }
+            any_value::ARRAY_VALUE => {
+                nested(&mut cursor, buf, extra, ValueKind::Array, (*kind, *value), depth + 1)?
+            }
+            any_value::KVLIST_VALUE => {
+                nested(&mut cursor, buf, extra, ValueKind::KvList, (*kind, *value), depth + 1)?
+            }
+            any_value::BYTES_VALUE => {
+                (ValueKind::Bytes, bytes(&mut cursor).map_err(|e| e.within("bytes_value"))?.bits())
+            }
+            any_value::STRING_VALUE_STRINDEX => {
                 let index = cursor.int32().map_err(|e| e.within("string_value_strindex"))?;
                 (ValueKind::Strindex, i64::from(index).cast_unsigned())
             }
@@ -762,7 +782,12 @@ fn check_nested(message: Cursor<'_>, kind: ValueKind, depth: u32) -> Result<()> 
 pub(crate) fn check_entity_ref(mut cursor: Cursor<'_>) -> Result<()> {
     while !cursor.is_done() {
         match cursor.tag()? {
-            (1..=4, Len) => drop(text(&mut cursor)?),
+            entity_ref::SCHEMA_URL
+            | entity_ref::TYPE
+            | entity_ref::ID_KEYS
+            | entity_ref::DESCRIPTION_KEYS => {
+                text(&mut cursor)?;
+            }
             (field, wire_type) => cursor.skip(field, wire_type, 3)?,
         }
     }
@@ -772,8 +797,8 @@ pub(crate) fn check_entity_ref(mut cursor: Cursor<'_>) -> Result<()> {
 fn status(mut cursor: Cursor<'_>, code: &mut i32, message: &mut TextRef) -> Result<()> {
     while !cursor.is_done() {
         match cursor.tag()? {
-            (2, Len) => *message = text(&mut cursor).map_err(|e| e.within("message"))?,
-            (3, Varint) => *code = cursor.int32().map_err(|e| e.within("code"))?,
+            status::MESSAGE => *message = text(&mut cursor).map_err(|e| e.within("message"))?,
+            status::CODE => *code = cursor.int32().map_err(|e| e.within("code"))?,
             (field, wire_type) => cursor.skip(field, wire_type, 4)?,
         }
     }

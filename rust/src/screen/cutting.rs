@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::edits::{Edit, EditKind, varint_len};
 use super::{CutReason, MAX_CUTS, Open, Owned, Screen, State};
+use crate::decode::fields::Field;
 use crate::error::{DecodeError, Result};
 use crate::numbers::u32_of;
 
@@ -74,7 +75,7 @@ impl Screen<'_> {
 
     /// Ends an owner of attributes whose `dropped_attributes_count` is `field`.
     #[inline(always)]
-    pub(super) fn close_owner(&mut self, field: u8, open: Open, owned: &Owned, cut_before: u32) {
+    pub(super) fn close_owner(&mut self, field: Field, open: Open, owned: &Owned, cut_before: u32) {
         if self.edits.len() > open.edits {
             if owned.cut > cut_before {
                 self.note_dropped(field, open.end, owned);
@@ -85,7 +86,7 @@ impl Screen<'_> {
 
     /// Adds what was cut to what the sender dropped: where something is missing, the message says so.
     #[cold]
-    pub(super) fn note_dropped(&mut self, field: u8, at: usize, owned: &Owned) {
+    pub(super) fn note_dropped(&mut self, (field, _): Field, at: usize, owned: &Owned) {
         if owned.cut > 0 {
             let (start, value) = (u32_of(at), owned.dropped.saturating_add(owned.cut));
             self.state.delta += 1 + varint_len(value);

@@ -18,7 +18,7 @@ pub enum EditKind {
     /// The length of the message around, as it is now.
     Length,
     /// A count of what was dropped, in this field; the last one counts.
-    Dropped(u8),
+    Dropped(u32),
 }
 
 /// The wire with these edits, which make it `delta` bytes longer.

@@ -21,9 +21,11 @@ mod tests;
 mod values;
 
 use crate::columns::short_bytes;
+use crate::decode::fields::{
+    event, link, request, resource, resource_spans, scope, scope_spans, span, status,
+};
 use crate::decode::otlp::{Owner, Shape, check_entity_ref};
 use crate::decode::wire::Cursor;
-use crate::decode::wire::WireType::{Len, Varint};
 use crate::error::{DecodeError, ErrorKind, Result};
 use edits::{Edit, rewrite};
 use recent_texts::RecentTexts;
@@ -136,7 +138,7 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => {
+                request::RESOURCE_SPANS => {
                     let (message, open) = self.open(tag, &mut cursor)?;
                     self.resource_spans(message, open).map_err(|e| e.within("resource_spans"))?;
                 }
@@ -162,19 +164,19 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => {
+                resource_spans::RESOURCE => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     self.resource(message, inner, &mut owned).map_err(|e| e.within("resource"))?;
                     flaw = flaw.or(self.flaw.take());
                 }
-                (2, Len) => {
+                resource_spans::SCOPE_SPANS => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     let cuts = self.state.cuts;
                     self.scope_spans(message, inner).map_err(|e| e.within("scope_spans"))?;
                     self.state.cuts = cuts;
                 }
-                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
-                (3, Len) => {}
+                resource_spans::SCHEMA_URL if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
+                resource_spans::SCHEMA_URL => {}
                 (field, wire_type) => cursor.skip(field, wire_type, 1)?,
             }
         }
@@ -186,16 +188,16 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => self.attribute(tag, &mut cursor, Owner::Resource, owned)?,
-                (2, Varint) => owned.dropped = cursor.uint32()?,
-                (3, Len) => {
+                resource::ATTRIBUTES => self.attribute(tag, &mut cursor, Owner::Resource, owned)?,
+                resource::DROPPED_ATTRIBUTES_COUNT => owned.dropped = cursor.uint32()?,
+                resource::ENTITY_REFS => {
                     self.state.columns += bytes::RARE;
                     self.entity_ref(cursor.message()?)?;
                 }
                 (field, wire_type) => cursor.skip(field, wire_type, 2)?,
             }
         }
-        self.close_owner(2, open, owned, cut_before);
+        self.close_owner(resource::DROPPED_ATTRIBUTES_COUNT, open, owned, cut_before);
         self.check_envelope(open)
     }
 
@@ -218,17 +220,17 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => {
+                scope_spans::SCOPE => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     self.scope(message, inner, &mut owned).map_err(|e| e.within("scope"))?;
                     flaw = flaw.or(self.flaw.take());
                 }
-                (2, Len) => {
+                scope_spans::SPANS => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     self.span_within_limits(message, inner).map_err(|e| e.within("spans"))?;
                 }
-                (3, Len) if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
-                (3, Len) => {}
+                scope_spans::SCHEMA_URL if !is_text(cursor.payload()?) => flaw = Some(CutReason::Utf8),
+                scope_spans::SCHEMA_URL => {}
                 (field, wire_type) => cursor.skip(field, wire_type, 2)?,
             }
         }
@@ -240,14 +242,14 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => self.name(cursor.payload()?),
-                (2, Len) => self.text(cursor.payload()?),
-                (3, Len) => self.attribute(tag, &mut cursor, Owner::Scope, owned)?,
-                (4, Varint) => owned.dropped = cursor.uint32()?,
+                scope::NAME => self.name(cursor.payload()?),
+                scope::VERSION => self.text(cursor.payload()?),
+                scope::ATTRIBUTES => self.attribute(tag, &mut cursor, Owner::Scope, owned)?,
+                scope::DROPPED_ATTRIBUTES_COUNT => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 3)?,
             }
         }
-        self.close_owner(4, open, owned, cut_before);
+        self.close_owner(scope::DROPPED_ATTRIBUTES_COUNT, open, owned, cut_before);
         self.check_envelope(open)
     }
 
@@ -284,29 +286,29 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) => trace_id = is_id::<16>(cursor.payload().map_err(|e| e.within("trace_id"))?),
-                (2, Len) => span_id = is_id::<8>(cursor.payload().map_err(|e| e.within("span_id"))?),
-                (3, Len) => self.text(cursor.payload()?),
-                (4, Len) if cursor.payload()?.len() != 8 => self.state.columns += bytes::RARE,
-                (4, Len) => {}
-                (5, Len) => self.name(cursor.payload().map_err(|e| e.within("name"))?),
-                (9, Len) => self.attribute(tag, &mut cursor, Owner::Span, &mut owned)?,
-                (10, Varint) => owned.dropped = cursor.uint32()?,
-                (11, Len) => {
+                span::TRACE_ID => trace_id = is_id::<16>(cursor.payload().map_err(|e| e.within("trace_id"))?),
+                span::SPAN_ID => span_id = is_id::<8>(cursor.payload().map_err(|e| e.within("span_id"))?),
+                span::TRACE_STATE => self.text(cursor.payload()?),
+                span::PARENT_SPAN_ID if cursor.payload()?.len() != 8 => self.state.columns += bytes::RARE,
+                span::PARENT_SPAN_ID => {}
+                span::NAME => self.name(cursor.payload().map_err(|e| e.within("name"))?),
+                span::ATTRIBUTES => self.attribute(tag, &mut cursor, Owner::Span, &mut owned)?,
+                span::DROPPED_ATTRIBUTES_COUNT => owned.dropped = cursor.uint32()?,
+                span::EVENTS => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     if self.keep(inner, &mut events, self.limits.events, CutReason::Events) {
                         self.event(message, inner).map_err(|e| e.within("events"))?;
                     }
                 }
-                (12, Varint) => events.dropped = cursor.uint32()?,
-                (13, Len) => {
+                span::DROPPED_EVENTS_COUNT => events.dropped = cursor.uint32()?,
+                span::LINKS => {
                     let (message, inner) = self.open(tag, &mut cursor)?;
                     if self.keep(inner, &mut links, self.limits.links, CutReason::Links) {
                         self.link(message, inner).map_err(|e| e.within("links"))?;
                     }
                 }
-                (14, Varint) => links.dropped = cursor.uint32()?,
-                (15, Len) => {
+                span::DROPPED_LINKS_COUNT => links.dropped = cursor.uint32()?,
+                span::STATUS => {
                     let message = cursor.message()?;
                     self.status(message).map_err(|e| e.within("status"))?;
                 }
@@ -319,9 +321,9 @@ impl<'a> Screen<'a> {
             self.flaw = Some(CutReason::SpanId);
         }
         if self.edits.len() > open.edits {
-            self.note_dropped(10, open.end, &owned);
-            self.note_dropped(12, open.end, &events);
-            self.note_dropped(14, open.end, &links);
+            self.note_dropped(span::DROPPED_ATTRIBUTES_COUNT, open.end, &owned);
+            self.note_dropped(span::DROPPED_EVENTS_COUNT, open.end, &events);
+            self.note_dropped(span::DROPPED_LINKS_COUNT, open.end, &links);
         }
         Ok(())
     }
@@ -332,13 +334,13 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (2, Len) => self.name(cursor.payload()?),
-                (3, Len) => self.attribute(tag, &mut cursor, Owner::Event, &mut owned)?,
-                (4, Varint) => owned.dropped = cursor.uint32()?,
+                event::NAME => self.name(cursor.payload()?),
+                event::ATTRIBUTES => self.attribute(tag, &mut cursor, Owner::Event, &mut owned)?,
+                event::DROPPED_ATTRIBUTES_COUNT => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }
-        self.close_owner(4, open, &owned, 0);
+        self.close_owner(event::DROPPED_ATTRIBUTES_COUNT, open, &owned, 0);
         Ok(())
     }
 
@@ -348,23 +350,23 @@ impl<'a> Screen<'a> {
         while !cursor.is_done() {
             let tag = cursor.pos();
             match cursor.tag()? {
-                (1, Len) if cursor.payload()?.len() != 16 => self.state.columns += bytes::RARE,
-                (2, Len) if cursor.payload()?.len() != 8 => self.state.columns += bytes::RARE,
-                (1 | 2, Len) => {}
-                (3, Len) => self.text(cursor.payload()?),
-                (4, Len) => self.attribute(tag, &mut cursor, Owner::Link, &mut owned)?,
-                (5, Varint) => owned.dropped = cursor.uint32()?,
+                link::TRACE_ID if cursor.payload()?.len() != 16 => self.state.columns += bytes::RARE,
+                link::SPAN_ID if cursor.payload()?.len() != 8 => self.state.columns += bytes::RARE,
+                link::TRACE_ID | link::SPAN_ID => {}
+                link::TRACE_STATE => self.text(cursor.payload()?),
+                link::ATTRIBUTES => self.attribute(tag, &mut cursor, Owner::Link, &mut owned)?,
+                link::DROPPED_ATTRIBUTES_COUNT => owned.dropped = cursor.uint32()?,
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }
-        self.close_owner(5, open, &owned, 0);
+        self.close_owner(link::DROPPED_ATTRIBUTES_COUNT, open, &owned, 0);
         Ok(())
     }
 
     fn status(&mut self, mut cursor: Cursor<'a>) -> Result<()> {
         while !cursor.is_done() {
             match cursor.tag()? {
-                (2, Len) => self.text(cursor.payload()?),
+                status::MESSAGE => self.text(cursor.payload()?),
                 (field, wire_type) => cursor.skip(field, wire_type, 4)?,
             }
         }

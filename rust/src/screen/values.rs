@@ -3,9 +3,10 @@
 use super::recent_texts::RecentTexts;
 use super::{CutReason, Owned, Screen, bytes, is_text};
 use crate::columns::short_bytes;
+use crate::decode::fields::key_value;
 use crate::decode::otlp::{Holds, Owner, Shape, plain_key_value, plain_value};
 use crate::decode::wire::Cursor;
-use crate::decode::wire::WireType::{Len, Varint};
+use crate::decode::wire::WireType::Len;
 use crate::error::Result;
 use crate::numbers::u32_of;
 
@@ -74,7 +75,7 @@ impl<'a> Screen<'a> {
         let (mut key, mut long) = (0, 0);
         while !cursor.is_done() {
             match cursor.tag()? {
-                (1, Len) => {
+                key_value::KEY => {
                     let bytes = cursor.payload().map_err(|e| e.within("key"))?;
                     key += bytes.len();
                     if key > self.limits.value_bytes {
@@ -82,7 +83,7 @@ impl<'a> Screen<'a> {
                     }
                     self.name(bytes);
                 }
-                (2, Len) => {
+                key_value::VALUE => {
                     let message = cursor.message()?;
                     long += cursor.pos() - message.pos();
                     if long > self.limits.value_bytes {
@@ -92,7 +93,7 @@ impl<'a> Screen<'a> {
                         return Ok(Some(CutReason::ValueDepth));
                     }
                 }
-                (3, Varint) => {
+                key_value::KEY_STRINDEX => {
                     self.state.columns += bytes::RARE;
                     cursor.varint()?;
                 }

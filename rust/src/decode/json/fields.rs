@@ -1,5 +1,12 @@
 //! The keys of OTLP JSON: one table per message of the `.proto`.
 
+use crate::decode::fields as wire;
+use crate::decode::fields::{
+    any_value, array_value, entity_ref, event, key_value, key_value_list, link, request, resource,
+    resource_spans, scope, scope_spans, span, status,
+};
+use crate::decode::wire::WireType::Len;
+
 /// How a JSON value becomes wire bytes.
 #[derive(Clone, Copy)]
 pub(crate) enum JsonKind {
@@ -41,15 +48,18 @@ pub(crate) struct Field {
     pub(crate) carries: bool,
 }
 
-const fn one(key: &'static str, number: u32, kind: JsonKind) -> Field {
+/// What is no field of a message.
+const NONE: wire::Field = (0, Len);
+
+const fn one(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
     Field { key, number, kind, many: false, carries: false }
 }
 
-const fn many(key: &'static str, number: u32, kind: JsonKind) -> Field {
+const fn many(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
     Field { key, number, kind, many: true, carries: false }
 }
 
-const fn carrier(key: &'static str, number: u32, kind: JsonKind) -> Field {
+const fn carrier(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
     Field { key, number, kind, many: true, carries: true }
 }
 
@@ -58,115 +68,118 @@ static CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
 
 /// OTLP; Tempo's API; Jaeger's API and UI; what Kafka's clients and docker's log put around a message.
 static DOCUMENT: [Field; 11] = [
-    many("resourceSpans", 1, JsonKind::Message(&RESOURCE_SPANS)),
-    one("result", 0, JsonKind::Wrapper(&REQUEST)),
-    one("trace", 0, JsonKind::Wrapper(&TRACE)),
-    many("batches", 1, JsonKind::Message(&RESOURCE_SPANS)),
-    many("data", 0, JsonKind::JaegerTrace),
-    many("spans", 0, JsonKind::JaegerSpan),
-    one("processes", 0, JsonKind::JaegerProcesses),
-    one("payload", 0, JsonKind::Carried),
-    one("value", 0, JsonKind::Carried),
-    one("log", 0, JsonKind::Carried),
-    one("errors", 0, JsonKind::ServerErrors),
+    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
+    one("result", NONE, JsonKind::Wrapper(&REQUEST)),
+    one("trace", NONE, JsonKind::Wrapper(&TRACE)),
+    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
+    many("data", NONE, JsonKind::JaegerTrace),
+    many("spans", NONE, JsonKind::JaegerSpan),
+    one("processes", NONE, JsonKind::JaegerProcesses),
+    one("payload", NONE, JsonKind::Carried),
+    one("value", NONE, JsonKind::Carried),
+    one("log", NONE, JsonKind::Carried),
+    one("errors", NONE, JsonKind::ServerErrors),
 ];
 static TRACE: [Field; 2] = [
-    many("resourceSpans", 1, JsonKind::Message(&RESOURCE_SPANS)),
-    many("batches", 1, JsonKind::Message(&RESOURCE_SPANS)),
+    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
+    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
 ];
 pub(crate) static JAEGER_TRACE: [Field; 2] =
-    [many("spans", 0, JsonKind::JaegerSpan), one("processes", 0, JsonKind::JaegerProcesses)];
+    [many("spans", NONE, JsonKind::JaegerSpan), one("processes", NONE, JsonKind::JaegerProcesses)];
 /// What a message can be that was carried: everything that is not itself carrying one.
 pub(crate) static CARRIED: [Field; 7] = [
-    many("resourceSpans", 1, JsonKind::Message(&RESOURCE_SPANS)),
-    one("result", 0, JsonKind::Wrapper(&REQUEST)),
-    one("trace", 0, JsonKind::Wrapper(&TRACE)),
-    many("batches", 1, JsonKind::Message(&RESOURCE_SPANS)),
-    many("data", 0, JsonKind::JaegerTrace),
-    many("spans", 0, JsonKind::JaegerSpan),
-    one("processes", 0, JsonKind::JaegerProcesses),
+    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
+    one("result", NONE, JsonKind::Wrapper(&REQUEST)),
+    one("trace", NONE, JsonKind::Wrapper(&TRACE)),
+    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
+    many("data", NONE, JsonKind::JaegerTrace),
+    many("spans", NONE, JsonKind::JaegerSpan),
+    one("processes", NONE, JsonKind::JaegerProcesses),
 ];
-pub(crate) static REQUEST: [Field; 1] = [many("resourceSpans", 1, JsonKind::Message(&RESOURCE_SPANS))];
+pub(crate) static REQUEST: [Field; 1] =
+    [many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS))];
 static RESOURCE_SPANS: [Field; 4] = [
-    one("resource", 1, JsonKind::Message(&RESOURCE)),
-    carrier("scopeSpans", 2, JsonKind::Message(&SCOPE_SPANS)),
-    carrier("instrumentationLibrarySpans", 2, JsonKind::Message(&SCOPE_SPANS)),
-    one("schemaUrl", 3, JsonKind::Text),
+    one("resource", resource_spans::RESOURCE, JsonKind::Message(&RESOURCE)),
+    carrier("scopeSpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS)),
+    carrier("instrumentationLibrarySpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS)),
+    one("schemaUrl", resource_spans::SCHEMA_URL, JsonKind::Text),
 ];
 static RESOURCE: [Field; 3] = [
-    many("attributes", 1, JsonKind::Message(&KEY_VALUE)),
-    one("droppedAttributesCount", 2, JsonKind::Uint32),
-    many("entityRefs", 3, JsonKind::Message(&ENTITY_REF)),
+    many("attributes", resource::ATTRIBUTES, JsonKind::Message(&KEY_VALUE)),
+    one("droppedAttributesCount", resource::DROPPED_ATTRIBUTES_COUNT, JsonKind::Uint32),
+    many("entityRefs", resource::ENTITY_REFS, JsonKind::Message(&ENTITY_REF)),
 ];
 static ENTITY_REF: [Field; 4] = [
-    one("schemaUrl", 1, JsonKind::Text),
-    one("type", 2, JsonKind::Text),
-    many("idKeys", 3, JsonKind::Text),
-    many("descriptionKeys", 4, JsonKind::Text),
+    one("schemaUrl", entity_ref::SCHEMA_URL, JsonKind::Text),
+    one("type", entity_ref::TYPE, JsonKind::Text),
+    many("idKeys", entity_ref::ID_KEYS, JsonKind::Text),
+    many("descriptionKeys", entity_ref::DESCRIPTION_KEYS, JsonKind::Text),
 ];
 static SCOPE_SPANS: [Field; 4] = [
-    one("scope", 1, JsonKind::Message(&SCOPE)),
-    one("instrumentationLibrary", 1, JsonKind::Message(&SCOPE)),
-    carrier("spans", 2, JsonKind::Message(&SPAN)),
-    one("schemaUrl", 3, JsonKind::Text),
+    one("scope", scope_spans::SCOPE, JsonKind::Message(&SCOPE)),
+    one("instrumentationLibrary", scope_spans::SCOPE, JsonKind::Message(&SCOPE)),
+    carrier("spans", scope_spans::SPANS, JsonKind::Message(&SPAN)),
+    one("schemaUrl", scope_spans::SCHEMA_URL, JsonKind::Text),
 ];
 static SCOPE: [Field; 4] = [
-    one("name", 1, JsonKind::Text),
-    one("version", 2, JsonKind::Text),
-    many("attributes", 3, JsonKind::Message(&KEY_VALUE)),
-    one("droppedAttributesCount", 4, JsonKind::Uint32),
+    one("name", scope::NAME, JsonKind::Text),
+    one("version", scope::VERSION, JsonKind::Text),
+    many("attributes", scope::ATTRIBUTES, JsonKind::Message(&KEY_VALUE)),
+    one("droppedAttributesCount", scope::DROPPED_ATTRIBUTES_COUNT, JsonKind::Uint32),
 ];
 static SPAN: [Field; 16] = [
-    one("traceId", 1, JsonKind::Id),
-    one("spanId", 2, JsonKind::Id),
-    one("traceState", 3, JsonKind::Text),
-    one("parentSpanId", 4, JsonKind::Id),
-    one("flags", 16, JsonKind::Fixed32),
-    one("name", 5, JsonKind::Text),
-    one("kind", 6, JsonKind::Enum("SPAN_KIND_", &KINDS)),
-    one("startTimeUnixNano", 7, JsonKind::Fixed64),
-    one("endTimeUnixNano", 8, JsonKind::Fixed64),
-    many("attributes", 9, JsonKind::Message(&KEY_VALUE)),
-    one("droppedAttributesCount", 10, JsonKind::Uint32),
-    many("events", 11, JsonKind::Message(&EVENT)),
-    one("droppedEventsCount", 12, JsonKind::Uint32),
-    many("links", 13, JsonKind::Message(&LINK)),
-    one("droppedLinksCount", 14, JsonKind::Uint32),
-    one("status", 15, JsonKind::Message(&STATUS)),
+    one("traceId", span::TRACE_ID, JsonKind::Id),
+    one("spanId", span::SPAN_ID, JsonKind::Id),
+    one("traceState", span::TRACE_STATE, JsonKind::Text),
+    one("parentSpanId", span::PARENT_SPAN_ID, JsonKind::Id),
+    one("flags", span::FLAGS, JsonKind::Fixed32),
+    one("name", span::NAME, JsonKind::Text),
+    one("kind", span::KIND, JsonKind::Enum("SPAN_KIND_", &KINDS)),
+    one("startTimeUnixNano", span::START_TIME_UNIX_NANO, JsonKind::Fixed64),
+    one("endTimeUnixNano", span::END_TIME_UNIX_NANO, JsonKind::Fixed64),
+    many("attributes", span::ATTRIBUTES, JsonKind::Message(&KEY_VALUE)),
+    one("droppedAttributesCount", span::DROPPED_ATTRIBUTES_COUNT, JsonKind::Uint32),
+    many("events", span::EVENTS, JsonKind::Message(&EVENT)),
+    one("droppedEventsCount", span::DROPPED_EVENTS_COUNT, JsonKind::Uint32),
+    many("links", span::LINKS, JsonKind::Message(&LINK)),
+    one("droppedLinksCount", span::DROPPED_LINKS_COUNT, JsonKind::Uint32),
+    one("status", span::STATUS, JsonKind::Message(&STATUS)),
 ];
 static EVENT: [Field; 4] = [
-    one("timeUnixNano", 1, JsonKind::Fixed64),
-    one("name", 2, JsonKind::Text),
-    many("attributes", 3, JsonKind::Message(&KEY_VALUE)),
-    one("droppedAttributesCount", 4, JsonKind::Uint32),
+    one("timeUnixNano", event::TIME_UNIX_NANO, JsonKind::Fixed64),
+    one("name", event::NAME, JsonKind::Text),
+    many("attributes", event::ATTRIBUTES, JsonKind::Message(&KEY_VALUE)),
+    one("droppedAttributesCount", event::DROPPED_ATTRIBUTES_COUNT, JsonKind::Uint32),
 ];
 static LINK: [Field; 6] = [
-    one("traceId", 1, JsonKind::Id),
-    one("spanId", 2, JsonKind::Id),
-    one("traceState", 3, JsonKind::Text),
-    many("attributes", 4, JsonKind::Message(&KEY_VALUE)),
-    one("droppedAttributesCount", 5, JsonKind::Uint32),
-    one("flags", 6, JsonKind::Fixed32),
+    one("traceId", link::TRACE_ID, JsonKind::Id),
+    one("spanId", link::SPAN_ID, JsonKind::Id),
+    one("traceState", link::TRACE_STATE, JsonKind::Text),
+    many("attributes", link::ATTRIBUTES, JsonKind::Message(&KEY_VALUE)),
+    one("droppedAttributesCount", link::DROPPED_ATTRIBUTES_COUNT, JsonKind::Uint32),
+    one("flags", link::FLAGS, JsonKind::Fixed32),
 ];
-static STATUS: [Field; 2] =
-    [one("message", 2, JsonKind::Text), one("code", 3, JsonKind::Enum("STATUS_CODE_", &CODES))];
+static STATUS: [Field; 2] = [
+    one("message", status::MESSAGE, JsonKind::Text),
+    one("code", status::CODE, JsonKind::Enum("STATUS_CODE_", &CODES)),
+];
 static KEY_VALUE: [Field; 3] = [
-    one("key", 1, JsonKind::Text),
-    one("value", 2, JsonKind::Message(&ANY_VALUE)),
-    one("keyStrindex", 3, JsonKind::Int32),
+    one("key", key_value::KEY, JsonKind::Text),
+    one("value", key_value::VALUE, JsonKind::Message(&ANY_VALUE)),
+    one("keyStrindex", key_value::KEY_STRINDEX, JsonKind::Int32),
 ];
 static ANY_VALUE: [Field; 8] = [
-    one("stringValue", 1, JsonKind::Text),
-    one("boolValue", 2, JsonKind::Bool),
-    one("intValue", 3, JsonKind::Int64),
-    one("doubleValue", 4, JsonKind::Double),
-    one("arrayValue", 5, JsonKind::Message(&ARRAY_VALUE)),
-    one("kvlistValue", 6, JsonKind::Message(&KEY_VALUE_LIST)),
-    one("bytesValue", 7, JsonKind::Base64),
-    one("stringValueStrindex", 8, JsonKind::Int32),
+    one("stringValue", any_value::STRING_VALUE, JsonKind::Text),
+    one("boolValue", any_value::BOOL_VALUE, JsonKind::Bool),
+    one("intValue", any_value::INT_VALUE, JsonKind::Int64),
+    one("doubleValue", any_value::DOUBLE_VALUE, JsonKind::Double),
+    one("arrayValue", any_value::ARRAY_VALUE, JsonKind::Message(&ARRAY_VALUE)),
+    one("kvlistValue", any_value::KVLIST_VALUE, JsonKind::Message(&KEY_VALUE_LIST)),
+    one("bytesValue", any_value::BYTES_VALUE, JsonKind::Base64),
+    one("stringValueStrindex", any_value::STRING_VALUE_STRINDEX, JsonKind::Int32),
 ];
-static ARRAY_VALUE: [Field; 1] = [many("values", 1, JsonKind::Message(&ANY_VALUE))];
-static KEY_VALUE_LIST: [Field; 1] = [many("values", 1, JsonKind::Message(&KEY_VALUE))];
+static ARRAY_VALUE: [Field; 1] = [many("values", array_value::VALUES, JsonKind::Message(&ANY_VALUE))];
+static KEY_VALUE_LIST: [Field; 1] = [many("values", key_value_list::VALUES, JsonKind::Message(&KEY_VALUE))];
 
-pub(crate) static TOP: Field = one("", 0, JsonKind::Wrapper(&DOCUMENT));
-pub(crate) static TOP_CARRIED: Field = one("", 0, JsonKind::Wrapper(&CARRIED));
+pub(crate) static TOP: Field = one("", NONE, JsonKind::Wrapper(&DOCUMENT));
+pub(crate) static TOP_CARRIED: Field = one("", NONE, JsonKind::Wrapper(&CARRIED));

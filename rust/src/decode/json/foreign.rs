@@ -1,6 +1,6 @@
 //! JSON that is not OTLP JSON, and whose it is. Only errors come here.
 
-use super::Fault;
+use super::fault::Fault;
 use super::fields::Field;
 use crate::error::ErrorKind;
 

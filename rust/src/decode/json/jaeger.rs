@@ -12,8 +12,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::collections::HashMap;
 
 use super::loose::{Each, Fill, Loose, Object, id, skip};
-use super::senders::{Sender, Senders, attribute, bytes_attribute, kind, number, status, status_code};
-use super::{Scalar, base64};
+use super::scalars::{Scalar, base64};
+use super::senders::{Sender, Senders, attribute, bytes_attribute, kind, status, status_code};
+use crate::decode::fields::{resource, span};
 use crate::decode::write::Out;
 
 /// One trace, whose spans and processes come in any order.
@@ -220,7 +221,7 @@ impl Object for Span {
             }))?,
             "tags" => map.next_value_seed(Each::new(|tag: Tag| self.tag(&tag)))?,
             "logs" => map.next_value_seed(Each::new(|log: Log| {
-                let at = self.events.open(number::EVENTS);
+                let at = self.events.open(span::EVENTS.0);
                 self.events.fixed64(1, log.time);
                 self.events.text(2, &log.name);
                 self.events.0.extend_from_slice(&log.attributes.0);
@@ -241,7 +242,7 @@ impl Span {
             "otel.status_description" => self.message = tag.text().to_owned(),
             "w3c.tracestate" => self.trace_state = tag.text().to_owned(),
             key if self.sender.scope.takes(key, tag.text()) => {}
-            _ => tag.write(&mut self.attributes, number::ATTRIBUTES),
+            _ => tag.write(&mut self.attributes, span::ATTRIBUTES.0),
         }
     }
 
@@ -261,21 +262,21 @@ impl Span {
         let above = self.parent.is_none().then(|| self.parent()).flatten();
         let parent = self.parent.or(above.and_then(|at| self.references[at].span));
         let mut out = Out::default();
-        out.bytes(number::TRACE_ID, &trace);
-        out.bytes(number::SPAN_ID, &span);
-        out.text(number::TRACE_STATE, &self.trace_state);
+        out.bytes(span::TRACE_ID.0, &trace);
+        out.bytes(span::SPAN_ID.0, &span);
+        out.text(span::TRACE_STATE.0, &self.trace_state);
         if let Some(parent) = parent {
-            out.bytes(number::PARENT_SPAN_ID, &parent);
+            out.bytes(span::PARENT_SPAN_ID.0, &parent);
         }
-        out.text(number::NAME, &self.name);
-        out.number(number::KIND, self.kind.max(1));
-        out.fixed64(number::START, self.start);
-        out.fixed64(number::END, self.start.saturating_add(self.duration));
+        out.text(span::NAME.0, &self.name);
+        out.number(span::KIND.0, self.kind.max(1));
+        out.fixed64(span::START_TIME_UNIX_NANO.0, self.start);
+        out.fixed64(span::END_TIME_UNIX_NANO.0, self.start.saturating_add(self.duration));
         out.0.extend_from_slice(&self.attributes.0);
         out.0.extend_from_slice(&self.events.0);
         for (at, link) in self.references.iter().enumerate() {
             if Some(at) != above && link.span != parent {
-                let to = out.open(number::LINKS);
+                let to = out.open(span::LINKS.0);
                 out.bytes(1, &link.trace.unwrap_or(trace));
                 out.bytes(2, &link.span.unwrap_or_default());
                 out.close(to);
@@ -300,7 +301,7 @@ impl Object for Process {
         match key {
             "serviceName" => self.service = map.next_value::<Loose<'de>>()?.into_text("serviceName")?,
             "tags" => map.next_value_seed(Each::new(|tag: Tag| {
-                tag.write(&mut self.attributes, number::RESOURCE_ATTRIBUTES);
+                tag.write(&mut self.attributes, resource::ATTRIBUTES.0);
             }))?,
             _ => skip(map)?,
         }
@@ -335,12 +336,7 @@ impl<'de> Visitor<'de> for Processes<'_> {
             let mut process = Process::default();
             map.next_value_seed(Fill(&mut process))?;
             let mut resource = Out::default();
-            attribute(
-                &mut resource,
-                number::RESOURCE_ATTRIBUTES,
-                "service.name",
-                &Scalar::Text(&process.service),
-            );
+            attribute(&mut resource, resource::ATTRIBUTES.0, "service.name", &Scalar::Text(&process.service));
             resource.0.extend_from_slice(&process.attributes.0);
             self.0.processes.insert(key.text().unwrap_or_default().into(), resource.0);
         }

@@ -2,31 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Scalar;
+use super::scalars::Scalar;
+use crate::decode::fields::{request, resource_spans, scope_spans, span};
 use crate::decode::write::Out;
 use crate::numbers::u32_of;
-
-/// Field numbers of the `.proto`.
-pub(super) mod number {
-    pub(in super::super) const RESOURCE_SPANS: u32 = 1;
-    pub(in super::super) const RESOURCE: u32 = 1;
-    pub(in super::super) const SCOPE_SPANS: u32 = 2;
-    pub(in super::super) const SCOPE: u32 = 1;
-    pub(in super::super) const SPANS: u32 = 2;
-    pub(in super::super) const RESOURCE_ATTRIBUTES: u32 = 1;
-    pub(in super::super) const TRACE_ID: u32 = 1;
-    pub(in super::super) const SPAN_ID: u32 = 2;
-    pub(in super::super) const TRACE_STATE: u32 = 3;
-    pub(in super::super) const PARENT_SPAN_ID: u32 = 4;
-    pub(in super::super) const NAME: u32 = 5;
-    pub(in super::super) const KIND: u32 = 6;
-    pub(in super::super) const START: u32 = 7;
-    pub(in super::super) const END: u32 = 8;
-    pub(in super::super) const ATTRIBUTES: u32 = 9;
-    pub(in super::super) const EVENTS: u32 = 11;
-    pub(in super::super) const LINKS: u32 = 13;
-    pub(in super::super) const STATUS: u32 = 15;
-}
 
 /// Who made a span, as far as its own JSON tells.
 #[derive(Default, Clone, PartialEq, Eq, Hash)]
@@ -93,18 +72,18 @@ impl Senders {
             let count = rest.partition_point(|&at| self.ends[at].1 == number);
             let (own, others) = rest.split_at(count);
             rest = others;
-            let spans = out.open(number::RESOURCE_SPANS);
-            out.bytes(number::RESOURCE, resource(&sender.resource));
-            let scope_spans = out.open(number::SCOPE_SPANS);
+            let spans = out.open(request::RESOURCE_SPANS.0);
+            out.bytes(resource_spans::RESOURCE.0, resource(&sender.resource));
+            let scope_spans = out.open(resource_spans::SCOPE_SPANS.0);
             if sender.scope != Scope::default() {
-                let scope = out.open(number::SCOPE);
+                let scope = out.open(scope_spans::SCOPE.0);
                 out.text(1, &sender.scope.name);
                 out.text(2, &sender.scope.version);
                 out.close(scope);
             }
             for &at in own {
                 let start = at.checked_sub(1).map_or(0, |before| self.ends[before].0);
-                out.bytes(number::SPANS, &self.spans[start..self.ends[at].0]);
+                out.bytes(scope_spans::SPANS.0, &self.spans[start..self.ends[at].0]);
             }
             out.close(scope_spans);
             out.close(spans);
@@ -144,7 +123,7 @@ pub(super) fn bytes_attribute(out: &mut Out, number: u32, key: &str, value: &[u8
 /// Writes a status, if one was told.
 pub(super) fn status(out: &mut Out, code: u64, message: &str) {
     if code != 0 || !message.is_empty() {
-        let at = out.open(number::STATUS);
+        let at = out.open(span::STATUS.0);
         out.text(2, message);
         out.number(3, code);
         out.close(at);

@@ -14,7 +14,7 @@
 use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3, memmem};
 
 use super::fields::TOP;
-use super::{BYTE_ORDER_MARK, THE_REST, convert};
+use super::walk::{BYTE_ORDER_MARK, THE_REST, convert};
 use crate::error::{DecodeError, ErrorKind, Result};
 use crate::numbers::u32_of;
 

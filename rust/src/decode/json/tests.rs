@@ -9,7 +9,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::prelude::*;
 use prost::Message;
 
+use super::scalars::{base64, hex};
 use super::*;
+use crate::error::DecodeError;
 
 /// What the official classes make of our wire bytes.
 fn read(json: &str) -> ExportTraceServiceRequest {

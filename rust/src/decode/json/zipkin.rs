@@ -9,9 +9,10 @@
 use serde::de::{Error, MapAccess, SeqAccess};
 use std::collections::HashMap;
 
-use super::Scalar;
 use super::loose::{Each, Fill, Loose, Object, id, skip};
-use super::senders::{Sender, Senders, attribute, kind, number, status, status_code};
+use super::scalars::Scalar;
+use super::senders::{Sender, Senders, attribute, kind, status, status_code};
+use crate::decode::fields::{resource, span};
 use crate::decode::write::Out;
 
 /// Tags that tell of the process, where OpenTelemetry's translators put them.
@@ -101,7 +102,7 @@ impl Object for Span {
             "remoteEndpoint" => map.next_value_seed(Fill(&mut self.remote)).map(|_| ())?,
             "tags" => map.next_value_seed(Fill(&mut Tags(self))).map(|_| ())?,
             "annotations" => map.next_value_seed(Each::new(|found: Annotation| {
-                let at = self.events.open(number::EVENTS);
+                let at = self.events.open(span::EVENTS.0);
                 self.events.fixed64(1, found.time);
                 self.events.text(2, &found.value);
                 self.events.close(at);
@@ -129,13 +130,13 @@ impl Object for Tags<'_> {
             _ if span.sender.scope.takes(key, text) => {}
             "service.name" => span.local.service = text.to_owned(),
             _ if OF_PROCESS.iter().any(|begin| key.starts_with(begin)) => {
-                attribute(&mut span.resource, number::RESOURCE_ATTRIBUTES, key, &Scalar::Text(text));
+                attribute(&mut span.resource, resource::ATTRIBUTES.0, key, &Scalar::Text(text));
             }
             _ => {
                 // All values are strings here: those of status codes are numbers everywhere else.
                 let number = key.ends_with("status_code").then(|| text.parse().ok().map(Scalar::Signed));
                 if let Some(value) = number.flatten().or(value.scalar()) {
-                    attribute(&mut span.attributes, number::ATTRIBUTES, key, &value);
+                    attribute(&mut span.attributes, span::ATTRIBUTES.0, key, &value);
                 }
             }
         }
@@ -151,20 +152,20 @@ impl Span {
     /// All of it but its ids, and who sent it.
     fn body(&mut self) -> (Sender, Out) {
         let mut out = Out::default();
-        out.text(number::TRACE_STATE, &self.trace_state);
-        out.text(number::NAME, &self.name);
-        out.number(number::KIND, self.kind.max(1));
-        out.fixed64(number::START, self.start);
-        out.fixed64(number::END, self.start.saturating_add(self.duration));
+        out.text(span::TRACE_STATE.0, &self.trace_state);
+        out.text(span::NAME.0, &self.name);
+        out.number(span::KIND.0, self.kind.max(1));
+        out.fixed64(span::START_TIME_UNIX_NANO.0, self.start);
+        out.fixed64(span::END_TIME_UNIX_NANO.0, self.start.saturating_add(self.duration));
         out.0.append(&mut self.attributes.0);
         for (key, text) in [("peer.service", &self.remote.service), ("network.peer.address", &self.remote.ip)]
         {
             if !text.is_empty() {
-                attribute(&mut out, number::ATTRIBUTES, key, &Scalar::Text(text));
+                attribute(&mut out, span::ATTRIBUTES.0, key, &Scalar::Text(text));
             }
         }
         if let Some(port) = self.remote.port {
-            attribute(&mut out, number::ATTRIBUTES, "network.peer.port", &Scalar::Signed(port));
+            attribute(&mut out, span::ATTRIBUTES.0, "network.peer.port", &Scalar::Signed(port));
         }
         out.0.append(&mut self.events.0);
         let told = self.error.as_deref().filter(|text| !matches!(*text, "true" | "false"));
@@ -172,12 +173,7 @@ impl Span {
         let code = if self.code == 0 && failed { 2 } else { self.code };
         status(&mut out, code, told.filter(|_| self.message.is_empty()).unwrap_or(&self.message));
         let mut resource = Out::default();
-        attribute(
-            &mut resource,
-            number::RESOURCE_ATTRIBUTES,
-            "service.name",
-            &Scalar::Text(&self.local.service),
-        );
+        attribute(&mut resource, resource::ATTRIBUTES.0, "service.name", &Scalar::Text(&self.local.service));
         resource.0.append(&mut self.resource.0);
         let scope = std::mem::take(&mut self.sender.scope);
         (Sender { resource: resource.0, scope }, out)
@@ -242,10 +238,10 @@ fn write(waiting: &[Waiting], out: &mut Out) {
         } else {
             (span.key.1, span.parent.map(|parent| caused_by(span, parent, &clients, &servers)))
         };
-        wire.bytes(number::TRACE_ID, &span.key.0);
-        wire.bytes(number::SPAN_ID, &own);
+        wire.bytes(span::TRACE_ID.0, &span.key.0);
+        wire.bytes(span::SPAN_ID.0, &own);
         if let Some(parent) = parent {
-            wire.bytes(number::PARENT_SPAN_ID, &parent);
+            wire.bytes(span::PARENT_SPAN_ID.0, &parent);
         }
         wire.0.extend_from_slice(&span.body);
         senders.add(&span.sender, &wire.0);
