@@ -61,7 +61,6 @@ mod attribute;
 mod stream;
 
 /// A whole in parts that are joined one by one.
-#[allow(clippy::pedantic)] // not yet gone through
 mod archive;
 
 /// What is told of joined spans, as tables.

@@ -23,6 +23,7 @@ use crate::join::apiserver::authentication::APART_NS;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::KnownNames;
 use crate::join::times::saturated;
+use crate::numbers::u32_of;
 
 /// A trace id.
 pub type TraceId = [u8; 16];
@@ -80,7 +81,7 @@ impl Couplings {
         }
         for (process, meetings) in meetings.into_iter().enumerate() {
             if !meetings.is_empty() {
-                found.meetings.entry(processes.described(process as u32)).or_default().extend(meetings);
+                found.meetings.entry(processes.described(u32_of(process))).or_default().extend(meetings);
             }
         }
         found.tidy();
@@ -173,7 +174,7 @@ struct Sets {
 
 impl Sets {
     fn number(&mut self, trace: TraceId) -> u32 {
-        let next = self.above.len() as u32;
+        let next = u32_of(self.above.len());
         let number = *self.number.entry(trace).or_insert(next);
         if number == next {
             self.above.push(next);
@@ -200,9 +201,11 @@ impl Sets {
     }
 
     fn groups(mut self) -> Vec<(TraceId, TraceId)> {
-        let tops: Vec<u32> = (0..self.above.len() as u32).map(|at| self.top(at)).collect();
+        let tops: Vec<u32> = (0..u32_of(self.above.len())).map(|at| self.top(at)).collect();
         let mut sizes = vec![0u32; tops.len()];
-        tops.iter().for_each(|&top| sizes[top as usize] += 1);
+        for &top in &tops {
+            sizes[top as usize] += 1;
+        }
         let coupled = tops.iter().enumerate().filter(|&(_, &top)| sizes[top as usize] > 1);
         let mut groups: Vec<_> =
             coupled.map(|(at, &top)| (self.traces[at], self.traces[top as usize])).collect();

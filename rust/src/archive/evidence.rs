@@ -14,6 +14,7 @@ use crate::join::clock::{self, Evidence, Summary};
 use crate::join::repair::Change;
 use crate::join::span_kind::SERVER;
 use crate::join::times::saturated;
+use crate::numbers::u32_of;
 
 /// The calling and the called process → what the calls say.
 type Calls = BTreeMap<(Process, Process), Summary>;
@@ -58,7 +59,7 @@ impl ClockEvidence {
             }
         }
         let times = |row: usize| {
-            let mended = mended.get(&(row as u32)).copied();
+            let mended = mended.get(&u32_of(row)).copied();
             (saturated(start[row]), mended.unwrap_or_else(|| saturated(end[row])))
         };
         let mut found = Self { services: joined.apiservers.seen().clone(), ..Self::default() };

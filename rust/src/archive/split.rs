@@ -12,12 +12,13 @@ use crate::columns::Columns;
 use crate::decode::write::Out;
 use crate::encode;
 use crate::join::times::saturated;
+use crate::numbers::u32_of;
 
 /// One row per trace id, ascending; the spans of each in the order in which they came. Those without one are of the id
 /// of zeros.
 pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
     let ids = &c.spans.trace_id;
-    let mut rows: Vec<u32> = (0..c.len() as u32).collect();
+    let mut rows: Vec<u32> = (0..u32_of(c.len())).collect();
     rows.sort_unstable_by_key(|&row| (ids[row as usize], row));
     let traces = || rows.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]);
     let mut wires = LargeBinaryBuilder::new();
@@ -35,7 +36,8 @@ pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
         ("trace_id", hex_column(traces().map(|trace| Some(&ids[trace[0] as usize][..])))),
         (
             "spans",
-            Arc::new(Int64Array::from_iter_values(traces().map(|trace| trace.len() as i64))) as ArrayRef,
+            Arc::new(Int64Array::from_iter_values(traces().map(|trace| trace.len().cast_signed() as i64)))
+                as ArrayRef,
         ),
         ("start_unix_nano", Arc::new(Int64Array::from_iter(traces().map(first)))),
         ("end_unix_nano", Arc::new(Int64Array::from_iter(traces().map(last)))),

@@ -5,7 +5,6 @@
 
 mod arrays;
 mod attributes;
-#[allow(clippy::pedantic)] // not yet gone through
 mod taken;
 mod views;
 

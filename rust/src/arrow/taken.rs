@@ -38,13 +38,12 @@ fn nulls(array: &dyn Array, rows: &[usize]) -> Option<NullBuffer> {
 }
 
 fn texts_at(texts: &LargeStringArray, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
-    let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
     let mut ends = Vec::with_capacity(rows.len() + 1);
-    let mut taken = Vec::with_capacity(rows.iter().map(|&row| texts.value_length(row) as usize).sum());
+    let mut taken = Vec::with_capacity(rows.iter().map(|&row| texts.value(row).len()).sum());
     ends.push(0);
     for &row in rows {
-        taken.extend_from_slice(&bytes[offsets[row] as usize..offsets[row + 1] as usize]);
-        ends.push(taken.len() as i64);
+        taken.extend_from_slice(texts.value(row).as_bytes());
+        ends.push(taken.len().cast_signed() as i64);
     }
     let offsets = OffsetBuffer::new(ends.into());
     Ok(Arc::new(LargeStringArray::try_new(offsets, Buffer::from_vec(taken), nulls(texts, rows))?))

@@ -136,7 +136,9 @@ impl Couplings {
     #[staticmethod]
     fn merged(parts: Vec<PyRef<'_, Couplings>>) -> Self {
         let mut sum = couplings::Couplings::default();
-        parts.iter().for_each(|part| sum.merge(&part.0));
+        for part in &parts {
+            sum.merge(&part.0);
+        }
         Self(sum)
     }
 

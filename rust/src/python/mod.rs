@@ -1,11 +1,9 @@
 //! The door to Python: convert, release the GIL, call one core function, map the error. No logic lives here.
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
-#[allow(clippy::pedantic)] // not yet gone through
 mod archive;
 mod errors;
 mod formats;
-#[allow(clippy::pedantic)] // not yet gone through
 mod groups;
 mod joined;
 mod quantiles;

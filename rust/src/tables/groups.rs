@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 
 use crate::attribute::Attributed;
 use crate::columns::run;
+use crate::numbers::{u32_of, usize_of};
 
 /// Which rows have equal values: a number for each row of a column.
 pub type Codes = Vec<u32>;
@@ -46,7 +47,7 @@ fn numbered<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Codes {
     let mut known: HashMap<T, u32, RandomState> = HashMap::default();
     values
         .map(|value| {
-            let next = known.len() as u32;
+            let next = u32_of(known.len());
             *known.entry(value).or_insert(next)
         })
         .collect()
@@ -71,9 +72,11 @@ pub fn judged(table: &RecordBatch, rows: Vec<usize>, long_running: bool) -> Vec<
 }
 
 fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
-    let above = |row: usize| around.is_valid(row).then(|| around.value(row) as usize);
+    let above = |row: usize| around.is_valid(row).then(|| usize_of(around.value(row).cast_unsigned()));
     let mut chosen = vec![false; around.len()];
-    rows.iter().for_each(|&row| chosen[row] = true);
+    for &row in &rows {
+        chosen[row] = true;
+    }
     // Row → it or one around it is chosen. Each edge is walked once.
     let mut inside: HashMap<usize, bool, RandomState> = HashMap::default();
     let mut is_inside = |row: usize| {
@@ -118,7 +121,7 @@ pub fn group(rows: &[usize], keys: &[&[u32]], wall: &[i64]) -> Groups {
     for (&group, &row) in of_row.iter().zip(rows) {
         end[group as usize] += 1;
         let first = &mut first[group as usize];
-        *first = if *first == u32::MAX { row as u32 } else { *first };
+        *first = if *first == u32::MAX { u32_of(row) } else { *first };
     }
     // Where the next row of each group goes: in the end, where the group ends.
     let mut next = Vec::with_capacity(many);
@@ -129,7 +132,7 @@ pub fn group(rows: &[usize], keys: &[&[u32]], wall: &[i64]) -> Groups {
     }
     let mut sorted = vec![0u32; rows.len()];
     for (&group, &row) in of_row.iter().zip(rows) {
-        sorted[next[group as usize] as usize] = row as u32;
+        sorted[next[group as usize] as usize] = u32_of(row);
         next[group as usize] += 1;
     }
     for at in 0..many {
@@ -162,7 +165,7 @@ pub fn sums(
         let mut sum = Sum { phases: vec![0; phases], ..Sum::default() };
         for &row in &groups.rows[range.clone()] {
             let row = row as usize;
-            let wall = wall[row].max(0) as u128;
+            let wall = u128::from(wall[row].max(0).cast_unsigned());
             sum.wall_ns += wall;
             for part in run(&attributed.end, row) {
                 if let Some(total) = sum.phases.get_mut(usize::from(attributed.phase[part])) {

@@ -4,10 +4,8 @@ pub mod call_counts;
 pub mod conflicts;
 pub mod etcd_calls;
 pub mod etcd_operations;
-#[allow(clippy::pedantic)] // not yet gone through
 pub mod groups;
 pub mod issues;
-#[allow(clippy::pedantic)] // not yet gone through
 pub mod parts;
 pub mod syncs;
 pub mod trees;

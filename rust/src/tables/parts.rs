@@ -9,6 +9,7 @@ use arrow_schema::ArrowError;
 use crate::arrow::{named, take};
 use crate::attribute::Attributed;
 use crate::columns::run;
+use crate::numbers::u32_of;
 
 /// What the rows are called: the index's column, and the component and name of every phase.
 pub struct Names<'a> {
@@ -36,8 +37,10 @@ pub fn table(
         phase.extend(attributed.phase[parts.clone()].iter().map(|&phase| u32::from(phase)));
         ns.extend(attributed.ns[parts].iter().map(|&ns| ns.cast_signed()));
     }
-    let mut columns: Vec<(&str, ArrayRef)> =
-        vec![(names.index, Arc::new(Int64Array::from_iter_values(of.iter().map(|&row| row as i64))))];
+    let mut columns: Vec<(&str, ArrayRef)> = vec![(
+        names.index,
+        Arc::new(Int64Array::from_iter_values(of.iter().map(|&row| row.cast_signed() as i64))),
+    )];
     for name in identity {
         let column = roots.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(name.clone()))?;
         columns.push((name, take(column, &of)?));
@@ -59,7 +62,7 @@ fn distinct(words: &[String]) -> (Vec<String>, Vec<u32>) {
     let mut found: Vec<String> = words.to_vec();
     found.sort_unstable();
     found.dedup();
-    let at = |word: &String| found.binary_search(word).map_or(0, |at| at as u32);
+    let at = |word: &String| found.binary_search(word).map_or(0, u32_of);
     let which = words.iter().map(at).collect();
     (found, which)
 }

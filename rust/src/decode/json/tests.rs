@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::prelude::*;
 use prost::Message;
 
-use super::scalars::{base64, hex};
+use super::scalars::hex;
 use super::*;
 use crate::error::DecodeError;
 

@@ -34,7 +34,6 @@
 )]
 
 mod hull;
-#[allow(clippy::pedantic)] // not yet gone through
 mod written;
 
 use std::collections::BTreeMap;
