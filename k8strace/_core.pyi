@@ -50,6 +50,7 @@ __all__ = [
     "split_frames",
     "trace_rows",
     "varints",
+    "weighted_quantiles",
     "wire_to_json",
 ]
 
