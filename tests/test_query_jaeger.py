@@ -229,7 +229,7 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize(("query", "fits"), QUERIES, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(("query", "fits"), QUERIES)
 def test_the_traces_that_are_found_are_those_of_a_plain_loop(query, fits, capture_136):
     """In one population and in three, whose traces are torn apart."""
     spans = recorded(capture_136)
