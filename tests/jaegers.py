@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from go_programs import built, recipe
 from serving import ROOT, free_port
 
 SOURCE = Path(__file__).parent / "jaeger"
@@ -58,31 +55,16 @@ exporters:
 """
 
 
-def _go(*arguments: str, seconds: float) -> None:
-    reason = "Jaeger's modules were not fetched"
-    try:
-        done = subprocess.run(
-            ["go", *arguments], check=False, cwd=SOURCE, capture_output=True, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{reason} within {seconds:.0f} s")
-    if done.returncode:
-        pytest.skip(f"{reason}: {done.stderr.strip()[-200:]}")
-
-
 def jaeger_program() -> Path:
     """The program, built at most once: it stays in `build/`. From nothing it takes ten minutes of two cores."""
-    recipe = hashlib.sha256(b"".join(each.read_bytes() for each in sorted(SOURCE.glob("go.*")))).hexdigest()
-    built = ROOT / "build" / "jaeger" / recipe[:12]
-    if built.exists():
-        return built
-    if shutil.which("go") is None:
-        pytest.skip("Go is not installed")
-    _go("mod", "download", seconds=600)
-    fresh = built.with_suffix(f".{os.getpid()}")
-    build = ["go", "build", "-trimpath", "-o", str(fresh), MODULE]
-    subprocess.run(build, check=True, cwd=SOURCE, timeout=1500)
-    return fresh.rename(built)
+    return built(
+        SOURCE,
+        MODULE,
+        ROOT / "build" / "jaeger" / recipe(sorted(SOURCE.glob("go.*"))),
+        fetched_by=[(("mod", "download"), 600)],
+        reason="Jaeger's modules were not fetched",
+        build=1500,
+    )
 
 
 class Api:

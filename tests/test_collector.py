@@ -7,9 +7,7 @@ A real OpenTelemetry Collector between the senders and `k8strace serve`.
 The Collector is the one of `tests/collector/`: released modules, built here when Go is.
 """
 
-import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -23,6 +21,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from go_programs import built, recipe
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from serving import EXPORT, ROOT, Serving, batches_of, free_port, records_of, serving
 from test_metrics_push import expected_sums, points
@@ -92,38 +91,17 @@ service:
 """
 
 
-def go(*arguments: str, reason: str, seconds: float) -> None:
-    """One command of Go in the Collector's folder. Without what it needs from elsewhere the tests are skipped."""
-    try:
-        done = subprocess.run(
-            ["go", *arguments], check=False, cwd=SOURCE, capture_output=True, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{reason} within {seconds:.0f} s")
-    if done.returncode:
-        pytest.skip(f"{reason}: {done.stderr.strip()[-200:]}")
-
-
-def recipe() -> str:
-    """What the Collector is made of, as a number: another recipe is another program."""
-    sources = sorted(SOURCE.glob("*.*"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-
-
 @pytest.fixture(scope="session")
 def program() -> Path:
     """The Collector, built at most once: it stays in `build/`. From nothing it takes five minutes of two cores."""
-    built = ROOT / "build" / "collector" / recipe()
-    if built.exists():
-        return built
-    if shutil.which("go") is None:
-        pytest.skip("Go is not installed")
-    go("mod", "download", reason="the Collector's modules were not fetched", seconds=300)
-    go("list", "-deps", ".", reason="the Collector's modules were not fetched", seconds=60)
-    fresh = built.with_suffix(f".{os.getpid()}")
-    build = ["go", "build", "-trimpath", "-o", str(fresh), "."]
-    subprocess.run(build, check=True, cwd=SOURCE, timeout=900)
-    return fresh.rename(built)
+    return built(
+        SOURCE,
+        ".",
+        ROOT / "build" / "collector" / recipe(sorted(SOURCE.glob("*.*"))),
+        fetched_by=[(("mod", "download"), 300), (("list", "-deps", "."), 60)],
+        reason="the Collector's modules were not fetched",
+        build=900,
+    )
 
 
 @contextmanager
