@@ -22,11 +22,11 @@ def pods(source: Spans | Requests) -> Pods:
     Pods as their kubelets and container runtimes saw them: one row per pod, with its start and ending divided.
 
     A *sync* is one time a kubelet works on a pod: a `syncPod`, `syncTerminatingPod` or `syncTerminatedPod` span with
-    everything below it. A *start* lasts from the first of them to the moment the last of the pod's containers was
-    started for the first time.
+    everything below it. A *start* lasts from the first of them until the last of the pod's containers was started for
+    the first time.
 
     Args:
-        source: Spans, or the requests of a join; a selection of them stands for all that were joined.
+        source: Spans, or requests; of a selection of requests, everything that was joined with them.
 
     Examples:
         >>> import k8strace
@@ -34,7 +34,7 @@ def pods(source: Spans | Requests) -> Pods:
         >>> [pod.name for pod in pods.where(started=True).slowest()][:1]
         ['init-0']
     """
-    from k8strace.pods.facts import Facts  # only who asks for pods waits for what they need
+    from k8strace.pods.facts import Facts  # slow to import
     from k8strace.pods.result import Pods
 
     return Pods(Facts(source if isinstance(source, Requests) else join(source)))

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 __all__ = ["Known", "pods_of_requests"]
 
 EARLY_NS: Final = 10_000_000_000
-"""So long before its first sync a request can be about a pod already: the kubelet knows it from its watch."""
+"""How long before its first sync a request can be about a pod: the kubelet knows the pod from its watch."""
 
 
 class Known(NamedTuple):
@@ -31,8 +31,8 @@ def pods_of_requests(
     """
     Which pod each request is about, and how that is known.
 
-    "span": it is in the tree of a sync. "name": its path names the pod, or an event of it, and of several pods of that
-    name it is the one that lived. "time": it names only the namespace, where the kubelet was at work on one pod alone.
+    "span": it is in the tree of a sync. "name": its path names the pod, or an event of it; of several pods of that name
+    the one that existed then. "time": it names only the namespace, in which the kubelet was working on one pod only.
 
     Args:
         rows: Rows of the table of kubelets' requests.
@@ -72,7 +72,7 @@ _ABOUT_PODS: Final = ("pods", "events", "serviceaccounts")
 
 
 def _named(row: Mapping[str, Any]) -> str | None:
-    """The name of the pod in a path. An event is called after its object, with a number behind it."""
+    """The name of the pod in a path. An event is named after its object, with a number behind it."""
     name: str | None = row["object_name"]
     if row["resource"] == "pods":
         return name

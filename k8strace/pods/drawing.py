@@ -1,4 +1,4 @@
-"""A pod's start as one tree, so that the views of requests can draw it."""
+"""A pod's start as one tree, which the views of requests can draw."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str | None:
-        """What it is called."""
+        """Name of the root."""
 
 
 def start_tree(pod: Named, start: Stretch, syncs: Syncs) -> nx.DiGraph[str]:

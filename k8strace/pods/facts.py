@@ -1,4 +1,4 @@
-"""Everything that was joined about pods, read once: their syncs, calls to the runtime, requests of kubelets."""
+"""What was joined about pods, read once: their syncs, calls to the runtime, requests of kubelets."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Facts:
         }
 
     def parts(self, sync: int, until: int) -> dict[str, int]:
-        """Phase → ns of a sync of one of these stretches."""
+        """Phase → ns of one sync of these stretches."""
         return self.divided[sync, until]
 
     @cached_property
@@ -116,7 +116,7 @@ class Facts:
         return [{**row, "pod_uid": uid, "tied_by": how} for row, (uid, how) in zip(rows, about, strict=True)]
 
     def open_upstream(self) -> Iterator[Asked]:
-        """API requests, with what they ask of kubelets."""
+        """API requests, with what they ask kubelets for."""
         names = (*Asked._fields[:-2], "start_unix_nano", "wall_ns")
         columns = [self.requests._joined.column(name) for name in names]
         return (Asked._make((*row[:-1], row[-2] + row[-1])) for row in zip(*columns, strict=True))
@@ -170,5 +170,5 @@ def _piece(row: Mapping[str, Any]) -> Piece:
 
 
 def took(call: Mapping[str, Any]) -> int:
-    """How long a call took for its client, or else for its server."""
+    """How long a call took on its CLIENT side, or, if that is not here, on its SERVER side."""
     return next((call[side] for side in ("client_ns", "server_ns") if call[side] is not None), 0)

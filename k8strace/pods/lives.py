@@ -55,13 +55,13 @@ _BETWEEN: Final = "waiting.between_syncs"
 _REST: Final = ("kubelet", "runtime.other", "api", "other")
 
 START_PARTS: Final = (*START_OF_PHASE.values(), _BACKOFF, _BETWEEN, *_REST)
-"""What a start is made of. `api`: requests of the sync to the API server. `other`: phases of rules of one's own."""
+"""What a start is made of. `api`: requests of the sync to the API server. `other`: phases of a user's own rules."""
 ENDING_PARTS: Final = (*ENDING_OF_PHASE.values(), _BETWEEN, *_REST)
 """What an ending is made of."""
 
 
 class Piece(NamedTuple):
-    """One sync of a pod, as far as its life is told by it."""
+    """One sync of a pod."""
 
     sync: int
     """Index among all syncs."""
@@ -80,7 +80,7 @@ class Started(NamedTuple):
     end: int
     """When it ended, in ns since the epoch."""
     container: str | None
-    """As the runtime names it; None where it does not tell."""
+    """As the runtime names it; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What is known of a pod's start and ending."""
+    """A pod's start and ending."""
 
     start: Stretch | None
     """None if it began before the recording."""
@@ -137,7 +137,7 @@ def _up(syncs: Sequence[Piece], calls: list[Started]) -> int | None:
     """
     When the last of its containers was started for the first time.
 
-    What a runtime does not name cannot be told from a restart: then the first sync that started any counts.
+    If the runtime names no containers, a first start looks like a restart: then the first sync that started any counts.
     """
     by_sync = {piece.sync: piece for piece in syncs}
     # What an update starts is a container added later, for debugging.
@@ -163,7 +163,7 @@ def _without_attempt(container: str | None) -> str | None:
 
 
 def _stretch(pieces: Sequence[Piece], end: int) -> Stretch:
-    """The syncs up to `end`. Of two that overlap, which kubelets do not do, the earlier counts up to the later."""
+    """The syncs up to `end`. Should two overlap, the earlier one counts until the later one begins."""
     starts = [*(piece.start for piece in pieces), end]
     syncs, waits = [], []
     for piece, (_, following) in zip(pieces, pairwise(starts), strict=True):
@@ -175,7 +175,7 @@ def _stretch(pieces: Sequence[Piece], end: int) -> Stretch:
 
 
 def _why(before: Piece) -> str:
-    """What a pod waits for after a sync. After one that failed its kubelet waits on purpose, longer each time."""
+    """What a pod waits for after a sync. After one that failed the kubelet backs off, longer each time."""
     return _BACKOFF if before.error else _BETWEEN
 
 

@@ -20,7 +20,7 @@ Key = tuple[str | None, ...]
 
 
 class Asked(NamedTuple):
-    """An API request, as far as it can be told what its kubelet was asked for."""
+    """An API request, and what its kubelet was asked for."""
 
     request: int
     resource: str | None
@@ -45,9 +45,9 @@ class Asked(NamedTuple):
 
 def requests_served(rows: Sequence[Mapping[str, Any]], asked: Iterable[Asked]) -> list[int | None]:
     """
-    The API request that each row served: the only one of its path that was open when it began, and served by no other.
+    The API request that each row served: the only one for its path that was open when it began, and that no other row fits.
 
-    No span ties the two: kubelets begin a trace of their own.
+    No span links the two: kubelets begin a trace of their own.
 
     Args:
         rows: Rows of the table of kubelets' requests.
@@ -83,7 +83,7 @@ def _keys(row: Mapping[str, Any]) -> Iterator[Key]:
 
 
 def asked_of_kubelet(row: Mapping[str, Any]) -> dict[str, str]:
-    """What of which pod a kubelet was asked for by a path such as `/exec/NAMESPACE/POD/CONTAINER`; empty if of none."""
+    """The pod and subresource in a path such as `/exec/NAMESPACE/POD/CONTAINER`; empty if there is none."""
     match (row["path"] or "").strip("/").split("/"):
         case [first, namespace, pod, *_] if row["direction"] == "served" and first in _SUBRESOURCE:
             names = ("resource", "subresource", "namespace", "object_name")

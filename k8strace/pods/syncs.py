@@ -47,11 +47,11 @@ class Sync:
     async_tail_ns: int
     """How long after its end the last span below it ended. In no sum."""
     error: str | None
-    """Why it failed, in the kubelet's words; None if it did not."""
+    """Why it failed, as the kubelet wrote it; None if it did not."""
     has_valid_times: bool
-    """Its start and end can be true."""
+    """Start and end are set, in order, and before the year 2116."""
     complete: bool
-    """A stream did not have to emit its trace early."""
+    """Its trace was not emitted early by a stream."""
     _syncs: Syncs = field(compare=False)
 
     @property
@@ -61,7 +61,7 @@ class Sync:
 
     @property
     def what(self) -> str:
-        """Which pod it was about, in a few words: "syncPod web-0 -n shop"."""
+        """What it did, in a few words: "syncPod web-0 -n shop"."""
         parts = [self.name, self.pod or self.pod_uid or "", f"-n {self.namespace}" if self.namespace else ""]
         return " ".join(part for part in parts if part)
 
@@ -127,7 +127,7 @@ class Syncs(Selection[Sync]):
 
     def slowest(self, count: int | None = None) -> Syncs:
         """
-        The longest syncs first; of equally long ones the earlier first. Without those whose times cannot be true.
+        The longest syncs first; of equally long ones the earlier first. Those without valid times are left out.
 
         Args:
             count: At most this many; None for all.

@@ -1,1 +1,1 @@
-"""How sure a number is: blocks of time, errors by leaving one out, many tests at once, and rounding that keeps sums."""
+"""Errors of estimates: blocks of time, leave-one-out errors, tests of many rows at once, and rounding that keeps sums."""

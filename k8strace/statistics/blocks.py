@@ -1,8 +1,8 @@
 """
-Blocks of time: what is resampled where an error is asked for.
+Blocks of time: what errors are computed from, by leaving one out.
 
-Requests that follow each other wait for the same queue, so they are no independent witnesses; whole stretches of time
-nearly are. A block is such a stretch in one instance.
+Requests that follow each other wait in the same queue, so they are not independent. Whole stretches of time nearly are.
+A block is such a stretch in one instance.
 
     instance a  | || ||| |    | || |  |||| || |   | |
     instance b  |  | | | ||   ||       | |  |  || | |
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCKS", "LEAST_BLOCKS", "Blocks", "blocks_of", "times_of"]
 
 BLOCKS: Final = 16
-"""Blocks of a population. More would be shorter than the memory of the load, fewer tell less."""
+"""Blocks of a population. With more, neighbouring blocks would be correlated; fewer make errors less certain."""
 
 LEAST_BLOCKS: Final = 8
 """With fewer there is not enough time to tell."""
@@ -30,8 +30,8 @@ LEAST_BLOCKS: Final = 8
 _GAP_SHARE: Final = 8
 _GAP_STEPS: Final = 64
 """
-A silence that is longer than one part in 8 of the time outside it, and than 64 usual steps from one request to the
-next, does not count as time of the recording: another file begins, or there was no traffic.
+A gap without requests does not count as time of the recording if it is longer than an eighth of the rest, and than 64
+median steps from one request to the next: another file begins, or there was no traffic.
 """
 
 
@@ -42,12 +42,12 @@ class Blocks:
     of: Ints
     """Request → its block."""
     time: Ints
-    """Block → its stretch of time, numbered without empty ones."""
+    """Block → its stretch of time; empty stretches have no number."""
     instance: Ints
-    """Block → its instance, likewise."""
+    """Block → its instance, in the same way."""
 
     def some(self, requests: Ints) -> Blocks:
-        """Those of some of the requests."""
+        """The blocks of some of the requests."""
         return _blocks(self.time[self.of[requests]], self.instance[self.of[requests]])
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ def blocks_of(start_ns: Ints, instance: Ints, count: int = BLOCKS) -> Blocks:
     Args:
         start_ns: Starts of the requests, in any order.
         instance: Numbers of their instances.
-        count: Of stretches of time.
+        count: How many stretches of time.
 
     Examples:
         >>> import numpy as np
@@ -91,7 +91,7 @@ def _blocks(times: Ints, instances: Ints) -> Blocks:
 
 
 def _dense(numbers: Ints) -> Ints:
-    """The same from 0 on, without numbers that nothing has."""
+    """The same numbers, without gaps from 0 on."""
     np = require("numpy", "analysis")
     dense: Ints = np.unique(numbers, return_inverse=True)[1].reshape(-1)
     return dense
@@ -99,7 +99,7 @@ def _dense(numbers: Ints) -> Ints:
 
 def times_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
     """
-    The stretch of time of each request, from 0 to `count` - 1. All last equally long; one may be empty.
+    The stretch of time of each request, from 0 to `count` - 1. All are equally long; some may be empty.
 
     Args:
         start_ns: Starts of the requests, in any order.
@@ -121,7 +121,7 @@ def times_of(start_ns: Ints, count: int = BLOCKS) -> Ints:
 
 
 def _without_gaps(steps: Ints) -> Ints:
-    """Steps between starts, with silences that are no part of the recording cut to nothing."""
+    """Steps between starts; 0 where a gap is no part of the recording."""
     np = require("numpy", "analysis")
     usual = np.median(steps[1:]) if len(steps) > 1 else 0
     kept: Ints = steps.copy()

@@ -1,5 +1,5 @@
 """
-What a quantile is made of: the mean of every part where the whole is as long as the quantile.
+What a quantile is made of: the mean of each part among requests as long as the quantile.
 
     ns of a part │        ·  · /              a line through the requests about the quantile's rank,
                  │   · ·  /·                  read at the quantile; the lines of all parts sum to
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["Composition", "Part", "QuantileParts", "compositions"]
 
 _WINDOW: Final = 64
-"""Least ranks on each side of a quantile that tell what it is made of."""
+"""The fewest ranks on each side of a quantile that its parts are estimated from."""
 
 _NARROWEST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """So much of a quantile is one phase."""
+    """The part of a quantile that one phase takes."""
 
     phase: str
     ns: int
@@ -85,7 +85,7 @@ class QuantileParts(ArrowExport):
     """
     What a quantile is made of, group by group; most time first.
 
-    A description of the requests at the quantile, and no cause: a part that is long in all requests is long here too.
+    It describes the requests at the quantile and names no cause: a part that is long in all requests is long here too.
     """
 
     q: float
@@ -134,7 +134,7 @@ def compositions(population: Population, q: float, by: Sequence[str]) -> Quantil
     The parts of a quantile of every cell of a population.
 
     Args:
-        population: Its cells are told by these columns.
+        population: Its cells are those of these columns.
         q: In (0, 1].
         by: The columns.
 
@@ -186,8 +186,8 @@ def _parts(
     """
     The quantile, its phases, and whether they were scaled.
 
-    The line is drawn per component; phases have the same shares of it as they have of the requests it goes through.
-    Where it would make a component negative it is drawn through fewer requests; at last there is none.
+    The line is fitted per component. Its phases have the same shares as in the requests that it is fitted to. If it makes
+    a component negative, it is fitted to fewer requests; if it still does, the parts of the nearest ones are scaled.
     """
     np = require("numpy", "analysis")
     order = np.argsort(wall, kind="stable")
@@ -211,7 +211,7 @@ def _parts(
 
 
 def _line(wall: Floats, own: Floats, at: int) -> Floats:
-    """Least squares of each part on the whole, at a place; where all are equally long, the means."""
+    """Least squares of each part on the whole, read at one value; where all are equally long, the means."""
     away = wall - wall.mean()
     spread = float(away @ away)
     slope = away @ (own - own.mean(0)) / spread if spread else 0.0

@@ -1,18 +1,16 @@
 """
-Errors of differences: leave one block of one instance out, and see how much the answer moves.
+Errors of differences: leave one block of one instance out, and see how much the result changes.
 
     e_k = (K - 1)(mean of θ without a block - θ without block k)          what block k adds, for each population
     d_j = √2 Σ e_k cos(π j (k + ½)/n) / K,  j = 1 … n/2                   how much of that are slow waves of n blocks
     var = mean of d_j²                                                    for each population; they add up
     t   = θ / √(var before + var after),  degrees of freedom by Satterthwaite, of n/2 waves each (Welch's test)
 
-All waves together would be the jackknife. Where the load remembers for longer than a block lasts, neighbouring blocks
-tell the same thing twice: then slow waves are higher than fast ones, and an error is one of slow waves. Where it does
-not, they are all alike, and nothing is lost but degrees of freedom.
+All waves together would be the jackknife. Where load is correlated over more than a block, slow waves are higher than
+fast ones, and only they give the error. Where it is not, all waves are alike, and only degrees of freedom are lost.
 
-Several instances have two such errors: of stretches of time in all of them, whose load or etcd may be one, and the sum
-of each instance's own. Either would do where instances know nothing of each other, and only the first where they do:
-the larger one counts.
+Several instances have two such errors: that of stretches of time over all of them, and the sum of each instance's own.
+If instances are independent, both hold; if they share load or etcd, only the first. The larger one counts.
 """
 
 from __future__ import annotations
@@ -30,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["LEVEL", "NOT_ENOUGH", "Errors", "band_ns", "false_discoveries", "verdict_of"]
 
 LEVEL: Final = 0.05
-"""How often a difference may be told where there is none."""
+"""How often a difference may be reported where there is none."""
 
 NOT_ENOUGH: Final = "not enough time to tell"
 """Verdict where there are too few blocks."""
 
 POWER: Final = 0.9
-"""How often a difference that "could be seen" is found."""
+"""How often the smallest difference that can be seen is found."""
 
 _DRAWS: Final = 2000
 _SEED: Final = 0x6B387374
@@ -50,7 +48,7 @@ def band_ns(before: float, after: float) -> float:
 @dataclass(frozen=True)
 class Errors:
     """
-    How sure some numbers are that were computed together.
+    The errors of numbers that were computed together.
 
     `left_out` holds for each population one row per block, with the numbers as they would be without it, and `blocks`
     what these blocks are.
@@ -62,11 +60,11 @@ class Errors:
 
     @property
     def enough(self) -> bool:
-        """There are enough blocks to tell."""
+        """There are enough blocks."""
         return all(each.times >= LEAST_BLOCKS for each in self.blocks)
 
     def some(self, places: slice) -> Errors:
-        """Of some of the numbers."""
+        """The same for some of the numbers."""
         return Errors(self.values[places], tuple(each[:, places] for each in self.left_out), self.blocks)
 
     @cached_property
@@ -120,10 +118,10 @@ class Errors:
 
     def together(self) -> Floats:
         """
-        p-values for all of them at once: in 95 of 100 cases without any difference, none is below 0.05.
+        p-values for all of them at once: where nothing differs, none is below 0.05 in 95 of 100 cases.
 
-        Westfall and Young's step-down of the greatest |t|; what chance does is drawn by mixing the waves anew, so
-        numbers that go together are not counted twice.
+        Westfall and Young's step-down of the greatest |t|. Chance is drawn by weighting the waves at random,
+        with the same weights for all numbers, so that numbers that vary together are not counted twice.
         """
         np = require("numpy", "analysis")
         t = abs(self._t(self.values, self.se))
@@ -137,7 +135,7 @@ class Errors:
         return result
 
     def _drawn(self) -> Floats:
-        """|t| of every number in draws where nothing differs."""
+        """|t| of each number in draws where nothing differs."""
         np = require("numpy", "analysis")
         random = np.random.default_rng(_SEED)
         moved = sum(
@@ -191,7 +189,7 @@ def _slow_waves(added: Floats) -> Floats:
 
 def false_discoveries(p: Floats) -> Floats:
     """
-    Benjamini and Hochberg's q-values: of the rows with q below 0.05, one in twenty is told wrongly.
+    Benjamini and Hochberg's q-values: of the rows with q below 0.05, at most one in twenty is wrong.
 
     Examples:
         >>> import numpy as np
@@ -209,11 +207,11 @@ def false_discoveries(p: Floats) -> Floats:
 
 def verdict_of(value: float, p: float, half_90: float, band: float) -> str:
     """
-    A word for a difference: "rose", "fell", "same" (it is surely smaller than matters), or "cannot tell".
+    The verdict on a difference: "rose", "fell", "same" (certainly smaller than `band`), or "cannot tell".
 
     Args:
         value: The difference.
-        p: How likely one as large is by chance.
+        p: How likely a difference as large is by chance.
         half_90: Half of its 90 % interval.
         band: Differences within it do not matter.
     """

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["LOAD", "Population", "population_of"]
 
 LOAD: Final = "load"
-"""A column that populations have more than requests: how many requests the instance had open as this one began."""
+"""A column of populations that requests do not have: how many requests its instance had open when one began."""
 
 _NOT_CALLED: Final = frozenset({"apiserver", UNATTRIBUTED})
-"""Components that work by themselves; the others are called, and calls are counted."""
+"""Components that are not called; calls to the others are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +38,12 @@ class Population:
     called: tuple[str, ...]
     """Names of the columns of `calls`."""
     keys: tuple[tuple[Any, ...], ...]
-    """Cells: what requests are like, by the columns that were asked for."""
+    """The distinct values of the columns that were asked for: one tuple per cell."""
     cell: Ints
     """Request → its cell."""
     start_ns: Ints
     instance: Ints | None = None
-    """Request → the number of the API server that answered it. None: one answered all."""
+    """Request → the number of the API server that answered it. None: the same one answered all."""
     rows: Sequence[int] = ()
     """Request → its index among all that were joined."""
     requests: Requests | None = field(default=None, repr=False)
@@ -82,7 +82,7 @@ class Population:
 
 def population_of(requests: Requests, divided: _core.AttributedRequests, by: Sequence[str]) -> Population:
     """
-    The requests that latency statistics are about: outermost, with true times, not open by their nature.
+    The requests that latency statistics are about: outermost, with valid times, not long-running.
 
     Args:
         requests: Which.
@@ -133,7 +133,7 @@ def _instances(kept: Requests) -> Ints:
 
 
 def _load(kept: Requests) -> list[str]:
-    """How many requests the same instance had open as each began: "0", "1", "2-3", "4-7", …; watches do not count."""
+    """How many requests the same instance had open when each began: "0", "1", "2-3", "4-7", …, without watches."""
     np = require("numpy", "analysis")
     start = np.array(kept.column("start_unix_nano"), np.int64)
     end = start + np.array(kept.column("wall_ns"), np.int64)

@@ -1,4 +1,4 @@
-"""Quantiles by nearest rank, and of what is left without a block."""
+"""Quantiles by nearest rank, of all values and without one block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without"]
 
 def nearest_rank(q: float, count: int) -> int:
     """
-    Place of a quantile among `count` sorted values. The quantile as written: 0.07 of 100 is 7, not 7.000…01.
+    Rank of a quantile among `count` sorted values. The quantile counts as written: 0.07 of 100 is 7, not 7.000…01.
 
     Examples:
         >>> nearest_rank(0.07, 100), nearest_rank(1.0, 3)
@@ -34,7 +34,7 @@ def _as_written(q: float) -> tuple[int, int]:
 
 def at_rank(ascending: Sequence[int], q: float) -> int:
     """
-    A quantile of sorted values, at least one, by nearest rank: a value that really came.
+    A quantile of sorted values, at least one, by nearest rank: always one of the values.
 
     Examples:
         >>> at_rank([1, 2, 3, 4], 0.5), at_rank([1, 2, 3, 4], 0.99), at_rank([7], 0.5)

@@ -11,7 +11,7 @@ __all__ = ["round_fraction", "round_to_sum"]
 
 def round_fraction(value: Fraction) -> int:
     """
-    The nearest whole number, halves away from 0: so the opposite is the opposite.
+    The nearest whole number, halves away from 0, so that -x rounds to minus what x rounds to.
 
     Examples:
         >>> round_fraction(Fraction(5, 2)), round_fraction(Fraction(-5, 2))
@@ -23,9 +23,9 @@ def round_fraction(value: Fraction) -> int:
 
 def round_to_sum(values: Sequence[float], total: int) -> list[int]:
     """
-    Whole numbers near `values` that sum to `total`, by largest remainder; the earlier of equals goes first.
+    Whole numbers near `values` that sum to `total`, by largest remainder; of equal remainders the earlier goes first.
 
-    Opposite values with the opposite total give the opposite numbers.
+    Values and total with the opposite sign give the same numbers with the opposite sign.
 
     Examples:
         >>> round_to_sum([1.25, 2.5, 3.25], 7), round_to_sum([-1.25, -2.5, -3.25], -7)
