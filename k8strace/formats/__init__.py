@@ -13,8 +13,8 @@ Formats are told by content, never by name:
     json-lines     one OTLP JSON document per line
     parquet        a table of spans that `k8strace export` wrote
 
-Each may lie inside one gzip or zstd stream, told by its magic number. For the rest, `sniffing.py` looks at
-the first 64 KiB of content and no further, so that file and pipe, `read` and `scan` come to one answer:
+Each may be inside one gzip or zstd stream, which its magic number tells. `sniffing.py` looks at the first 64 KiB of
+content only, so that the answer is the same for files and pipes, `read` and `scan`:
 
 * Nothing but white space: no batches.
 * JSON: the first character is `{` or `[`, after `{` comes `"` or `}`, and there are no control characters.
@@ -57,10 +57,10 @@ __all__ = [
 ]
 
 READ_LIMIT_BYTES: Final = 8 << 30
-"""Inflated bytes that `read` accepts, over all sources. It holds all of them in memory; callers may raise it."""
+"""Inflated bytes that `read` accepts, over all sources. It holds them all in memory; callers may raise the limit."""
 
 BATCH_BYTES: Final = 16 << 20
-"""Bytes of messages per `Spans` of `scan`: enough to make the cost of a call small, and few enough for any machine."""
+"""Bytes of messages per `Spans` of `scan`: the cost of a call is small, and any machine has the memory."""
 
 
 def read(
@@ -79,13 +79,13 @@ def read(
         format: One of `FORMATS`; "auto" looks at each source's content.
         strict: Raise on a torn end too, instead of keeping what came before it.
         progress: True for a tqdm bar, or a function of (bytes done, bytes in all or None): stored bytes.
-        limit_bytes: How much may come out of compressed sources, all together.
+        limit_bytes: Bytes that all compressed sources together may inflate to.
 
     Returns:
-        The spans. Their `sources` say what was read and guessed, their `issues` which ends were torn.
+        The spans. Their `sources` say what was read, and in which format; their `issues` what was damaged.
 
     Raises:
-        FormatError: No format fits, or several do: what was seen, and which `format=` to give.
+        FormatError: No format fits, or several do; the message says what was seen, and which `format=` to give.
         DecodeError: Malformed content, or more than a limit. The path begins with the source's name,
             the offset is in its inflated content (of corrupt compression: in the stored bytes).
         MissingExtraError: `progress=True` without tqdm.
@@ -115,7 +115,7 @@ def scan(
     limit_bytes: int = SCAN_LIMIT_BYTES,
 ) -> Iterator[Spans]:
     """
-    Reads piece by piece. All pieces together have the same spans, sources and issues as `read` gives.
+    Reads piece by piece. All pieces together have the spans, sources and issues that `read` gives.
 
     Memory is bounded by `batch_bytes` and the largest message, however large the sources are.
 
@@ -145,7 +145,7 @@ def scan(
 
 
 def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Spans]:
-    """Starts a new piece before the next message once one is full. So a source's end stays with its last message."""
+    """A full piece ends before the next message, so that the end of a source stays with its last message."""
     some = False
     for part in _one_by_one_where_full(found, gathering, batch_bytes):
         if gathering.held >= batch_bytes and isinstance(part, Message):
@@ -157,7 +157,7 @@ def _pieces(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> It
 
 
 def _one_by_one_where_full(found: Iterable[Part], gathering: Gathering, batch_bytes: int) -> Iterator[Part]:
-    """The same parts; a run of several stays together only if all of it fits into the current piece."""
+    """The same parts; several messages stay together only if all of them fit into the current piece."""
     for part in found:
         if isinstance(part, Several) and gathering.held + part.run.sums()[0] >= batch_bytes:
             yield from part.parts()

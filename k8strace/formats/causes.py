@@ -1,4 +1,4 @@
-"""What foreign content is, and what to do about it: for the text of an error, never for a decision."""
+"""What foreign content is, and what to do about it: only for the text of errors."""
 
 import re
 from typing import Final
@@ -29,7 +29,7 @@ _PREFIX = re.compile(rb'\A[^\n{]{1,300}?\{\s*"(resource|result)')
 
 
 def of_content(head: bytes) -> str:
-    """What content that begins like this is; empty if not known."""
+    """What the content is that begins like this; empty if unknown."""
     if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
         return "a tar archive: unpack it first (tar -xf), and read its directory"
     for beginning, what in _BEGINNINGS:
@@ -39,7 +39,7 @@ def of_content(head: bytes) -> str:
 
 
 def with_cause(error: DecodeError, sample: bytes) -> DecodeError:
-    """The same error, with the kind of text it was found in, if known."""
+    """The same error with the kind of text that it was found in, if known."""
     cause = _of_line(sample) if error.kind == "json" else ""
     if not cause:
         return error

@@ -1,4 +1,4 @@
-"""What clients saw of their requests: JSON lines, plain or compressed."""
+"""How long clients waited for their requests: JSON lines, plain or compressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from k8strace.exceptions import FormatError
 __all__ = ["ClientTime", "read_client_times"]
 
 LIMIT: Final = 1 << 30
-"""Bytes of text that are read at most."""
+"""Bytes of text that are read, at most."""
 
 _KINDS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 
@@ -29,14 +29,14 @@ class ClientTime(NamedTuple):
 
 def read_client_times(path: str | os.PathLike[str]) -> list[ClientTime]:
     """
-    Reads what clients saw: a JSON object on each line, with `audit_id` and `wall_ns`; other keys are left alone.
+    Reads what clients measured: a JSON object on each line, with `audit_id` and `wall_ns`; other keys are ignored.
 
     Args:
         path: A file, plain or compressed with gzip or zstd.
 
     Raises:
-        FormatError: A line is something else: which one, and what was expected.
-        DecodeError: The compression is damaged, or there is more than 1 GiB of text.
+        FormatError: A line is something else; the message says which one and what was expected.
+        DecodeError: The compression is damaged, or the text is longer than 1 GiB.
 
     Examples:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""What of a source is set aside, and the rows that say so: each damage, but never more rows than people read."""
+"""What is set aside of a source: a row for each damage, up to a limit."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from k8strace.exceptions import DecodeError
 from k8strace.spans import Issue
 
 MOST_ROWS: Final = 100
-"""Damages of one source that have a row each. One row counts the rest."""
+"""Damages of one source that have a row each, at most. One more row counts the rest."""
 
 SIGNALS: Final = ("metrics", "logs", "profiles")
 
@@ -24,7 +24,7 @@ _CODES: Final[dict[str, Any]] = {
 
 
 class Damage(NamedTuple):
-    """A part of a source that is no request of traces."""
+    """A part of a source that is not a request with traces."""
 
     error: DecodeError
     source: str
@@ -35,7 +35,7 @@ class Damage(NamedTuple):
 
 
 class Account:
-    """What came of one source so far."""
+    """What was read of one source so far."""
 
     def __init__(self, source: str, *, strict: bool) -> None:
         self.source = source
@@ -76,7 +76,7 @@ class Account:
         yield Issue(code, self.source, damage.offset, _sentence(damage), damage.line, 1, damage.size)
 
     def count_more(self, more: Iterable[tuple[str, int, int]]) -> None:
-        """Damages that have no row of their own: kind, how many, bytes. They come after others, which have."""
+        """Damages beyond those that have rows: kind, how many, bytes."""
         for kind, count, size in more:
             if kind in SIGNALS:
                 self.count_signal(kind, count, size)
@@ -85,7 +85,7 @@ class Account:
                 self._more_bytes += size
 
     def count_signal(self, kind: str, messages: int, size: int) -> None:
-        """Messages of another signal are sound, and left out."""
+        """Messages of another signal are valid, and left out."""
         self._signals[kind] += messages
         self._signals_at = (messages, self._signals_at[1] + size)
 

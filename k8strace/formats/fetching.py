@@ -20,20 +20,20 @@ __all__ = ["Bounds", "fetch"]
 
 _CHUNK_BYTES: Final = 1 << 16
 _ANSWER_SECONDS: Final = 10.0
-"""Time after which a silent server counts as gone."""
+"""How long a server may send nothing."""
 _LIST_BYTES: Final = 16 << 20
-"""A list of services, or the answer of a search."""
+"""Bytes of a list of services or of a search result, at most."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """How much is fetched at most, of all together."""
+    """How much is fetched at most, over all servers."""
 
     traces: int = 1_000
     bytes: int = 256 << 20
     seconds: float = 60.0
     reached: list[str] = field(default_factory=list)
-    """Which of them ended the fetching, in words."""
+    """Which limit ended it, in words."""
 
 
 class _Named(io.BytesIO):
@@ -117,7 +117,7 @@ def _tempo(server: _Server, since_ns: int, until_ns: int, services: list[str]) -
 
 
 def _tempo_trace(server: _Server, trace: str) -> IO[bytes]:
-    """By the second API, or where that is not there by the first."""
+    """By the second API; by the first where the second is missing."""
     try:
         return server.get(f"/api/v2/traces/{quote(trace, safe='')}", {})
     except HTTPError as error:
@@ -130,10 +130,10 @@ _ASK: Final = {"jaeger": _jaeger, "tempo": _tempo}
 
 
 class _Stay(HTTPRedirectHandler):
-    """What is sent to one server is sent to no other."""
+    """Headers for one server are sent to no other."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follows none: the answer is an error."""
+        """Redirects are errors."""
 
 
 class _Server:
@@ -155,7 +155,7 @@ class _Server:
         self.traces = 0
 
     def count(self, traces: int) -> None:
-        """So many more have come."""
+        """Counts bytes that have come."""
         self.traces += traces
         if self.traces >= self.bounds.traces:
             self._note(f"{self.bounds.traces:,} traces")
@@ -182,7 +182,7 @@ class _Server:
         return answer
 
     def get(self, path: str, asked: Mapping[str, Any], at_most: int | None = None) -> _Named:
-        """What the server answers, as far as the bounds allow."""
+        """The answer of the server, within the limits."""
         url = f"{self._base}{path}"
         query = f"{url}?{urlencode(asked)}" if asked else url
         wait = max(0.1, min(_ANSWER_SECONDS, self._ends - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Content → payloads, one per request; what cannot be one; and what remains when the content breaks off within one."""
+"""Content → payloads, one per request; damage between them; and the rest if the content ends within one."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from k8strace.formats.content import Content, Slice, refuse_size
 
 
 class Piece(NamedTuple):
-    """A part of a content: a payload, or what is wrong with it."""
+    """A part of the content: a payload, or what is wrong with it."""
 
     offset: int
     """Where the payload begins."""
     size: int
     """Bytes that it takes up, framing included."""
     payload: Slice
-    """Protobuf, or a zstd frame of some; empty if something is wrong."""
+    """Protobuf, or a zstd frame of it; empty if something is wrong."""
     error: DecodeError | None = None
     line: int | None = None
     """In text: the line it begins in, from 1."""
@@ -35,13 +35,13 @@ _TAIL_BYTES = len(CHECKSUM_TAG) + CHECKSUM_BYTES
 _FRAME_HEADER_BYTES = 4
 _FIELD_1 = 0x0A
 ZEROS_BYTES: Final = 16
-"""This many zeros are not a row of empty requests, but an end that the file system lost."""
+"""From this many zeros on it is not a row of empty requests, but an end that the file system lost."""
 _VARINT_BYTES = 10
 _PAST_ANY_DATA = 1 << 62
 
 
 class TornError(Exception):
-    """The content ends within a message. Never leaves this room."""
+    """The content ends within a message. Not raised outside `formats`."""
 
     def __init__(self, expected: str, got: str, offset: int, line: int | None = None) -> None:
         super().__init__(f"expected {expected}, got {got}")
@@ -49,7 +49,7 @@ class TornError(Exception):
 
 
 def _frames(content: Content) -> Iterator[Piece | Run]:
-    """Whole frames are taken by the core, many at once. What is left is odd, or lies across two chunks."""
+    """The core takes whole frames, many at once. Here are the others: damaged, or across two chunks."""
     while True:
         run = content.run(split_frames, contents.MESSAGE_LIMIT_BYTES)
         if run is not None:
@@ -86,7 +86,7 @@ def _frame(content: Content) -> Piece | None:
 
 
 def _zeros(content: Content, start: int) -> Piece | None:
-    """A run of zeros whose first four, at `start`, are taken. What is read behind it is a multiple of four away."""
+    """A run of zeros; the first four, at `start`, are read. It ends a multiple of four behind `start`."""
     ahead = content.peek(ZEROS_BYTES - _FRAME_HEADER_BYTES)
     if len(ahead) < ZEROS_BYTES - _FRAME_HEADER_BYTES or ahead.strip(b"\0"):
         return None
@@ -98,7 +98,7 @@ def _zeros(content: Content, start: int) -> Piece | None:
 
 
 def check(payload: Slice, offset: int) -> DecodeError | None:
-    """What is wrong with a frame whose checksum, if it carries one, is not that of the rest."""
+    """The error of a frame whose checksum, if it has one, is wrong."""
     at = len(payload) - _TAIL_BYTES
     if at < 0 or payload[at : at + len(CHECKSUM_TAG)] != CHECKSUM_TAG:
         return None
@@ -140,7 +140,7 @@ def _request(content: Content) -> Iterator[Piece]:
 
 
 def _parquet(content: Content) -> Iterator[Piece]:
-    from k8strace.formats.parquet import requests_of  # needs a library that most do without
+    from k8strace.formats.parquet import requests_of  # an optional library
 
     stored = content.take_rest()
     size = len(stored)
@@ -163,11 +163,11 @@ PIECES: Final[dict[str, Callable[[Content], Iterator[Piece | Run]]]] = {
     "parquet": _parquet,
     "empty": _nothing,
 }
-"""By format, what takes the payloads out of a content. It raises `TornError` after the last whole one."""
+"""Format → how its payloads are read. Raises `TornError` after the last whole one."""
 
 
 def _whole_fields(request: Slice) -> int:
-    """Where the last whole ResourceSpans of a cut request ends. The decoder finds other errors."""
+    """Where the last whole ResourceSpans of a cut request ends. Other errors are left to the decoder."""
     at = 0
     while at < len(request):
         if request[at] != _FIELD_1:
@@ -180,7 +180,7 @@ def _whole_fields(request: Slice) -> int:
 
 
 def varint(data: Slice, at: int) -> tuple[int, int]:
-    """Value and end of a varint. One that does not end, in the data or in 10 bytes, is past any data."""
+    """Value and end of a varint. If it does not end, in the data or in 10 bytes, both are beyond any data."""
     value = 0
     for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
         value |= (byte & 0x7F) << 7 * index

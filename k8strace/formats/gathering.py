@@ -1,4 +1,4 @@
-"""Parts of sources → `Spans`: messages are decoded together, and each that is not sound is left out by itself."""
+"""Parts of sources → `Spans`: messages are decoded together; each invalid one is left out alone."""
 
 from array import array
 from collections import Counter
@@ -16,10 +16,10 @@ COLUMNS_PER_BYTE: Final = 2
 """Bytes of columns per byte of input, as the receiver's `columns_per_byte`. Real spans need two thirds of one."""
 
 COLUMNS_FREE_BYTES: Final = 8 << 20
-"""Bytes of columns that any input may need, as the receiver's `columns_free_bytes`."""
+"""Bytes of columns for any input, as the receiver's `columns_free_bytes`."""
 
 _UNITS: Final = ((1_200_000_000_000_000, "microseconds"), (1_200_000_000_000, "milliseconds"))
-"""Times of 2008 to 2046, if they were in the wrong unit; the last is about twice the first."""
+"""The years 2008 to 2046 in another unit; the end is about twice the start."""
 
 
 class _Run(NamedTuple):
@@ -31,7 +31,7 @@ class _Run(NamedTuple):
 
 
 class Gathering:
-    """Takes parts of sources, and makes one `Spans` of those since the last one."""
+    """Collects parts of sources, and makes one `Spans` of those since the last call."""
 
     def __init__(self, *, strict: bool) -> None:
         self._strict = strict
@@ -49,7 +49,7 @@ class Gathering:
         """Bytes of messages."""
 
     def add(self, part: Part) -> None:
-        """Takes one part. Raises DecodeError if it is damage, and strict."""
+        """Adds one part. Raises DecodeError if it is damage, and strict."""
         if isinstance(part, Issue):
             self._issues.append(part)
         elif isinstance(part, Source):
@@ -91,13 +91,13 @@ class Gathering:
             self.held += wire
 
     def count_more(self, part: Several) -> None:
-        """Counts what of it has no row: more damages, times in µs."""
+        """Counts what has no row of its own: further damages, times in µs."""
         account = self._of(part.source)
         account.count_more(part.run.more())
         account.micros += part.run.micros
 
     def _sound(self, part: Message | Several, messages: int, size: int, replaced: int) -> None:
-        """Notes that these are read, before they are."""
+        """Notes these messages before they are decoded."""
         account = self._of(part.source)
         if not self._runs or self._runs[-1].account is not account:
             self._runs.append(_Run(account, part.format, len(self._buffer)))
@@ -172,7 +172,7 @@ class Gathering:
 
 
 def _oddities(columns: SpanColumns, source: str) -> Iterator[Issue]:
-    """What decodes, and cannot be meant so: ids of other lengths, times in another unit."""
+    """What decodes but must be a mistake: ids of other lengths, times in another unit."""
     for field, length, due, count in columns.odd_lengths():
         text = (
             f"{count} {field}s have {length} bytes instead of {due}: they stand for no span that others can refer to;"

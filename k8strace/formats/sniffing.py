@@ -1,4 +1,4 @@
-"""Which format a content has, from its first bytes. The rule is in the room's docstring."""
+"""The format of a content, from its first bytes. The rules are in the docstring of `k8strace.formats`."""
 
 import re
 from collections.abc import Callable
@@ -14,14 +14,14 @@ HEAD_BYTES: Final = 64 << 10
 """How much content is looked at."""
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""What some editors put before UTF-8."""
+"""The byte order mark of UTF-8."""
 
 FORMATS: Final = ("proto-frames", "zstd-frames", "proto", "json", "json-lines", "parquet")
-"""What `format=` takes besides "auto". "+gzip" or "+zstd" behind it, as in `Source.format`, is checked."""
+"""What `format=` takes besides "auto". "+gzip" or "+zstd" may follow, as in `Source.format`, and is checked."""
 
-_CONTROL = bytes(set(range(0x20)) - set(SPACE) - {0x1B, 0x1E})  # escapes of colours, RFC 7464's separators
+_CONTROL = bytes(set(range(0x20)) - set(SPACE) - {0x1B, 0x1E})  # colour escapes, RFC 7464 separators
 _DOCUMENT = re.compile(rb'(?:\A|[\n\x1e\xbf])[ \t\r\[]*(?P<begin>\{\s*(?:["}]|\Z)|\[\s*\])')
-"""Where a line begins as a document does; behind a byte order mark too."""
+"""A line that begins as a document does, or with a byte order mark before it."""
 _FIELD_1 = 0x0A
 _RESOURCE_SPANS_TAGS = (0x0A, 0x12, 0x1A)  # resource, scope_spans, schema_url
 _NO_END = 1 << 63
@@ -44,19 +44,19 @@ def sniff(head: bytes, name: str) -> str:
 
 
 def _without_zero_ends(head: bytes) -> bytes:
-    """Long runs of zeros at both ends are what a file system or a rotation left there."""
+    """Without long runs of zeros at both ends, which a file system or a rotation left there."""
     begin, end = len(head) - len(head.lstrip(b"\0")), len(head.rstrip(b"\0"))
     return head[begin if begin >= ZEROS_BYTES else 0 : end if len(head) - end >= ZEROS_BYTES else len(head)]
 
 
 def _looks_like_json(head: bytes) -> bool:
-    """Raw control characters are in nearly all protobuf, and never in JSON or a line of a log."""
+    """Without raw control characters: nearly all protobuf has some, JSON and lines of logs never."""
     text = head.partition(bytes(ZEROS_BYTES))[0]
     return text.translate(None, _CONTROL) == text and _DOCUMENT.search(text) is not None
 
 
 def _first_line_is_cut(head: bytes) -> bool:
-    """Does the first document go on behind its first line?"""
+    """Does the first document have more than one line?"""
     found = _DOCUMENT.search(head)
     line, newline, _ = head[found.start("begin") if found else 0 :].partition(b"\n")
     if not newline:
@@ -67,7 +67,7 @@ def _first_line_is_cut(head: bytes) -> bool:
 
 def _looks_like_request(head: bytes, at: int = 0, end: int = _NO_END) -> bool:
     """
-    Is head[at:end] a row of ResourceSpans, as far as it can be seen? A checksum may end it.
+    Is head[at:end] a sequence of ResourceSpans, as far as it is visible? A checksum may end it.
 
         0a  size  │ 0a|12|1a  size  …  │ 0a  size  │ …  │ fd ff ff ff 0f  CRC-32
         └ field 1 └ known field        └ field 1        └ at the very end
@@ -97,7 +97,7 @@ def _begins_resource_spans(head: bytes, at: int, end: int) -> bool:
 
 
 def _looks_like_frames(head: bytes, fits: Callable[[bytes, int, int], bool]) -> bool:
-    """Does every frame in the head begin as `fits` says? Empty ones may be among them, but prove nothing."""
+    """Does every frame in the head begin as `fits` says? Empty frames are allowed, but one must not be empty."""
     at, proof = 0, False
     while at + 4 < len(head):
         size = int.from_bytes(head[at : at + 4], "big")

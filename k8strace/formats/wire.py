@@ -1,4 +1,4 @@
-"""Any source → its requests as protobuf wire bytes, each with its place, and what is none of them."""
+"""Any source → its requests as protobuf wire bytes, each with its place, and the damage between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ from k8strace.formats.sniffing import FORMATS, HEAD_BYTES, sniff
 from k8strace.spans import Issue, Source
 
 SCAN_LIMIT_BYTES: Final = 1 << 40
-"""What `scan` and `messages` inflate at most. They hold a piece at a time: this bounds hours, not memory."""
+"""Bytes that `scan` and `messages` inflate at most. They hold one piece at a time: this bounds time, not memory."""
 
 
 class Message(NamedTuple):
-    """One `ExportTraceServiceRequest` in wire bytes, whatever it was stored as."""
+    """One `ExportTraceServiceRequest` as wire bytes, whatever its format was."""
 
     wire: bytes | memoryview
-    """A view of what was read if that was protobuf, else bytes of its own."""
+    """A view of the input if that is protobuf, else new bytes."""
     source: str
     format: str
     offset: int
     """Byte offset of the payload in the content."""
     size: int
-    """Bytes that it takes up in the content, framing included."""
+    """Its bytes in the content, framing included."""
     line: int | None = None
     """In text: the line that it begins in, from 1."""
     replaced: int = 0
@@ -48,7 +48,7 @@ class Message(NamedTuple):
 
 
 class Several(NamedTuple):
-    """Messages and damages of one source, as the core took them out together."""
+    """Messages and damages of one source, as the core reads them together."""
 
     run: Run
     source: str
@@ -72,12 +72,12 @@ class Several(NamedTuple):
 
 Item: TypeAlias = Message | Issue | Source
 Part: TypeAlias = Message | Several | Damage | Issue | Source
-"""What a source is made of, before anybody kept account of its damage."""
+"""The parts of a source, with each damage as it was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the caller wants of every source."""
+    """Options of the caller, the same for every source."""
 
     base: str
     wrapping: str
@@ -93,7 +93,7 @@ def messages(
     limit_bytes: int = SCAN_LIMIT_BYTES,
 ) -> Iterator[Item]:
     """
-    Yields every request as wire bytes: what `read` and `scan` stand on, for those with their own decoder.
+    Yields every request as wire bytes, for those with their own decoder. `read` and `scan` are built on it.
 
     Args:
         source: As for `read`.
@@ -103,12 +103,12 @@ def messages(
         limit_bytes: As for `read`.
 
     Returns:
-        For each source its messages and an `Issue` for each damage, and last a `Source` of no batches with the
-        bytes that no message took up: sizes and bytes of a source's messages and it add up to its content.
+        For each source its messages, an `Issue` for each damage, and last a `Source` without batches that has the
+        bytes in no message: together with the sizes of the messages they sum to the content.
 
     Raises:
         FormatError: As for `read`; for an unknown name in `format` at once, for the rest while iterating.
-        DecodeError: As for `read`, while iterating. What protobuf requests hold is not looked at.
+        DecodeError: As for `read`, while iterating. Protobuf requests are not decoded.
 
     Examples:
         >>> from k8strace.formats import messages
@@ -159,7 +159,7 @@ def parts(
     progress: Progress,
     limit_bytes: int,
 ) -> Iterator[Part]:
-    """What `messages` gives, with damage as it was found. Raises what `messages` raises at once."""
+    """What `messages` yields, with damage as it was found. Raises at once what `messages` raises at once."""
     base, _, wrapping = format.partition("+")
     if base not in ("auto", *FORMATS) or wrapping not in ("", "gzip", "zstd"):
         raise FormatError(f"expected format to be one of {', '.join(('auto', *FORMATS))}, got {format!r}")
@@ -209,7 +209,7 @@ def _read_one(name: str, stored: Content, asked: _Asked, allowance: Allowance) -
 
 
 def _size(part: Message | Damage | Several) -> int:
-    """Bytes of messages, with their framing."""
+    """Bytes of messages, framing included."""
     if isinstance(part, Several):
         return part.run.sums()[1]
     return part.size if isinstance(part, Message) else 0
@@ -238,7 +238,7 @@ def _torn_message(name: str, torn: TornError, end: int, asked: _Asked) -> Issue:
 
 
 def _corrupt_compression(name: str, fault: DecodeError, read: int, asked: _Asked) -> Issue:
-    """What came out before it is kept; if that is nothing, it is an error."""
+    """What came before the damage is kept; if that is nothing, it is an error."""
     if asked.strict or not read:
         raise fault
     message = f"{fault}; {read} bytes of content came before, the rest is lost"
@@ -254,13 +254,13 @@ def _torn_compression(name: str, cut_at: int, torn: TornError | None, asked: _As
 
 
 def _inflated_to_wire(payload: Slice, allowance: Allowance) -> Slice:
-    """A message that was compressed by itself. An error within it is placed at its start."""
+    """A message that was compressed alone. The offset of an error in it is that of its start."""
     inner = inflate_all("zstd", payload, min(MESSAGE_LIMIT_BYTES, allowance.left))
     allowance.left -= len(inner)
     return json_to_wire(inner) if inner[:1] in (b"{", b"[") else inner
 
 
 def placed(error: DecodeError, offset: int, source: str = "") -> DecodeError:
-    """The same error at another offset, with the source's name at the head of its path."""
+    """The same error at another offset, with the source's name first in its path."""
     path = ": ".join(filter(None, (source, error.path)))
     return DecodeError(error.expected, error.got, path, offset, error.kind)

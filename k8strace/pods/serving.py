@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 
 def requests_served(rows: Sequence[Mapping[str, Any]], asked: Iterable[Asked]) -> list[int | None]:
     """
-    The API request that each row served: the only one for its path that was open when it began, and that no other row fits.
+    The API request that each row served: the only one open for its path when it began, and fit by no other row.
 
     No span links the two: kubelets begin a trace of their own.
 

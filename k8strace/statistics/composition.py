@@ -186,8 +186,8 @@ def _parts(
     """
     The quantile, its phases, and whether they were scaled.
 
-    The line is fitted per component. Its phases have the same shares as in the requests that it is fitted to. If it makes
-    a component negative, it is fitted to fewer requests; if it still does, the parts of the nearest ones are scaled.
+    The line is fitted per component. Its phases have the same shares as in the requests that it is fitted to. If it
+    makes a component negative, it is fitted to fewer requests; if it still does, the nearest ones are scaled.
     """
     np = require("numpy", "analysis")
     order = np.argsort(wall, kind="stable")

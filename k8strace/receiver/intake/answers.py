@@ -26,7 +26,7 @@ __all__ = ["Outcome", "Verdict", "http_answer", "require_answers", "response", "
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 MESSAGE_CHARACTERS: Final = 1_000
-"""A reason of a refusal at most; of a partial success `Limits.response_bytes` decides."""
+"""Bytes of the reason of a refusal, at most. That of a partial success is bounded by `Limits.response_bytes`."""
 
 
 class _Codes(NamedTuple):
@@ -65,7 +65,7 @@ class Verdict:
     accepted: int = 0
     rejected: int = 0
     field: str = ""
-    """The field that is malformed, in the `.proto`'s words."""
+    """The field that is malformed, by its name in the `.proto`."""
     retry_after_s: float | None = None
     """When the same request may be taken; None for never."""
 

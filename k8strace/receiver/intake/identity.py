@@ -29,7 +29,7 @@ class IdentityError(K8straceError, ValueError):
 
 class Secret:
     """
-    Text that does not show itself: not in reprs, logs, tracebacks with locals, or pickles.
+    Text that is kept out of reprs, logs, tracebacks with locals, and pickles.
 
     Examples:
         >>> from k8strace.receiver import Secret
@@ -43,7 +43,7 @@ class Secret:
     __slots__ = ("_digest",)
 
     def __init__(self, text: str | bytes) -> None:
-        # Only the digest is kept, and what is compared is digests: equal lengths, whatever was sent.
+        # Only digests are kept and compared: they have equal lengths, whatever was sent.
         self._digest = hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
     def matches(self, sent: bytes) -> bool:
@@ -64,7 +64,7 @@ class Secret:
 
 
 class _Watched(Generic[T]):
-    """What a reader makes of some files; read again when one of them changed."""
+    """A value that is read from files, and again when one of them changes."""
 
     def __init__(self, paths: Iterable[Path], read: Callable[[], T]) -> None:
         self._paths = tuple(paths)

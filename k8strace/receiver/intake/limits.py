@@ -48,7 +48,7 @@ class Limits:
     columns_per_byte: int = 2
     """Memory of decoded spans, per byte of the request: spans that would need more are rejected."""
     columns_free_bytes: int = 8 * MIB
-    """Memory that the spans of one request may need in any case: enough for as many bare spans as are taken."""
+    """Memory that the spans of one request may need whatever its size: enough for `spans` bare spans."""
 
     # ---- one span ----
     attributes: int = 1_024

@@ -1,5 +1,5 @@
 """
-One request, whatever brought it: counted, checked in an order that costs hostile senders more than us, and handed on.
+One request over any transport: counted, checked (cheap checks first), and handed on.
 
     visit ─ admit ─ expect ─ receive ─┬─ inflate ─ JSON → wire ─ screen ─→ sink.accept ─→ verdict
             who?    size in  bytes as │  └───────── each step charged before it ─────────┘
@@ -33,7 +33,7 @@ RETRY_S: Final = 1.0
 """When a sender should try again after a refusal of ours: senders add their own growing pauses."""
 
 PIECE_BYTES: Final = (8 << 20) + (64 << 10)
-"""What the inflater gives at once, at most."""
+"""Bytes that are inflated at once, at most."""
 
 Encoding = Literal["", "gzip", "zstd"]
 _NONE: Final = Verdict(Outcome.INTERNAL, "internal", "the request was left without a verdict")
@@ -61,7 +61,7 @@ def not_now(reason: str, message: str, retry_after_s: float = RETRY_S) -> Refuse
 
 
 def not_in_time() -> RefusedError:
-    """Tells a slow sender the same: the network or this machine may be slow, and the data is valid."""
+    """Tells a slow sender to send the same again: the network or this machine may be slow, and the data is valid."""
     message = "the request took too long to arrive"
     return RefusedError(Verdict(Outcome.SLOW, "slow", message, retry_after_s=RETRY_S))
 
@@ -77,7 +77,7 @@ class Counts:
     requests_accepted: int = 0
     requests_refused: int = 0
     spans_seen: int = 0
-    """Spans in requests whose content was looked at."""
+    """Spans in requests whose content was read."""
     spans_accepted: int = 0
     spans_rejected: int = 0
     spans_refused: int = 0
@@ -296,7 +296,7 @@ class Visit:
         inflater = _core.Inflater(encoding, 1 << 62, limits.zstd_window_bytes)
         pieces: list[bytes] = []
         size, chunk = 0, body
-        # A small budget must let one piece pass: what it is more than that is charged when it is known.
+        # A small budget must let one piece pass; what comes beyond it is charged once it is known.
         ahead = min(PIECE_BYTES, self._intake.budget.limit_bytes // 4)
         while chunk or inflater.pending:
             self.charge(ahead)

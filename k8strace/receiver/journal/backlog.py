@@ -1,12 +1,12 @@
 """
-After a start: which stored batches a stream must see again, so that it goes on as if it had never stopped.
+After a start: which stored batches a stream must see again to continue as if it had never stopped.
 
     segments:  │ 40 │ 41 │ 42 │ 43 ┤ the last one
                     └ context ┘└ recent ┘
 
 Traces that were open when the process ended had spans within the window before the last segment began, or later: those
-segments are recent. What such a trace had before is not older than its longest age: that is context, and traces that
-have nothing but context were given out by who stored them.
+segments are recent. Earlier spans of such a trace are not older than its longest age: those segments are context.
+Traces with spans in context only were emitted before the process ended.
 """
 
 from __future__ import annotations

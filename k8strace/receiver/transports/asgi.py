@@ -1,4 +1,4 @@
-"""OTLP over HTTP, as a bare ASGI 3 application: it runs in any asyncio server, alone or inside another application."""
+"""OTLP over HTTP, as an ASGI 3 application for any asyncio server, alone or inside another application."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class _Request:
         return {part[3:] for part in map(str.strip, parts) if part.upper().startswith("CN=")}
 
     def check_content(self) -> Encoding:
-        """Is this a content type that we read? Gives its encoding; of several ones none is read."""
+        """The encoding of the body. Raises RefusedError for a content type or an encoding that is not read."""
         if self.content_type not in TRANSPORTS:
             message = f"expected Content-Type {PROTOBUF} or {JSON}, got another"
             raise refusal(Outcome.UNSUPPORTED, "content_type", message)

@@ -5,7 +5,7 @@ One HTTP/1.1 connection: from a socket through h11 to an ASGI application and ba
                handshake_s   │ idle_s, before the    header_s             │ asgi.py bounds the body
                              └ first request header_s                     └ the sender reads the answer within body_s
 
-HTTP/2 is not spoken: there, what is wrong with one request can end others. Who begins with it is told so, and closed.
+HTTP/2 is not spoken: an error in one of its requests can end others. A client that begins with it is told so.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Site(NamedTuple):
 
 
 class Wait(Enum):
-    """What an idle connection waits for. Its place may go to another one."""
+    """An idle connection waits for this. Another connection may take its place."""
 
     REQUEST = "the next request"
     END = "its sender, who goes on though it is answered"
@@ -172,7 +172,7 @@ class Connection:
     async def _requests(self) -> None:
         import h11
 
-        idle_s = self._limits.header_s  # who connects has something to say
+        idle_s = self._limits.header_s  # a new connection brings a request
         try:
             while (request := await self._header(idle_s)) is not None:
                 await self._answer(request)

@@ -43,7 +43,7 @@ def names_this_machine(host: str, names: Collection[str]) -> bool:
 
 
 class Ended(Exception):  # noqa: N818 - no error: the way out
-    """The connection is over, and this is why: a word of `connections.ENDS`, if it was not the other side."""
+    """The connection is over; the reason is a word of `connections.ENDS`, unless the other side ended it."""
 
 
 class Wire(Protocol):

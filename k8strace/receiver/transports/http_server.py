@@ -2,7 +2,7 @@
 ASGI applications behind sockets, over HTTP/1.1: one thread with one event loop, and a bound on connections.
 
     listen ──→ accept ──→ Connection (connections.py) ──→ application
-                  └ all places taken: the one that has been idle for the longest time is closed; if none is, the new one
+                  └ all places taken: the longest idle one is closed; if none is idle, the new one is
 """
 
 from __future__ import annotations

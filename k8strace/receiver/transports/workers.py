@@ -1,4 +1,4 @@
-"""Threads that take requests: a bounded crowd of them, and a watchdog over those that wait for a sender."""
+"""A bounded pool of threads that take requests, and a watchdog for those that wait for a sender."""
 
 from __future__ import annotations
 
