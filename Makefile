@@ -31,7 +31,7 @@ dev: $(VENV)/.dev $(CORE) ## editable set-up: .venv with everything, and a relea
 
 check: format-check lint types stubs rust test ## everything CI runs, but docs and the wheel
 
-bench: dev $(VENV)/.bench ## benchmarks and the table of goals, less than ten minutes (ARGS='--help')
+bench: dev $(VENV)/.bench ## benchmarks and the table of goals, a quarter of an hour (ARGS='--help')
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-check: dev ## the gate of CI: floors on one capture, instruction budgets if valgrind is there

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import baseline
+import spent
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
@@ -337,19 +338,27 @@ DECODERS: dict[str, Callable[[], Contender]] = {
 """Those who start from messages in memory; `ptars` where it is installed."""
 
 
+CLOCKS = ("cpu", "wall", "system", "faults")
+"""What is measured of each step: ns of CPU time, of wall time, of CPU time in the kernel; and page faults."""
+
+
 class Stopwatch:
-    """CPU time and wall time per step, in ns."""
+    """Clock → step → what went by."""
 
     def __init__(self) -> None:
-        self.cpu: dict[str, int] = {}
-        self.wall: dict[str, int] = {}
-        self._last = time.process_time_ns(), time.perf_counter_ns()
+        self.steps: dict[str, dict[str, float]] = {clock: {} for clock in CLOCKS}
+        self._last = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, ...]:
+        so_far = spent.Spent.now()
+        return time.process_time_ns(), time.perf_counter_ns(), 1e9 * so_far.system, so_far.faults
 
     def lap(self, step: str) -> None:
         """End a step; the next one begins."""
-        now = time.process_time_ns(), time.perf_counter_ns()
-        self.cpu[step], self.wall[step] = now[0] - self._last[0], now[1] - self._last[1]
-        self._last = time.process_time_ns(), time.perf_counter_ns()
+        for clock, now, last in zip(CLOCKS, self._now(), self._last, strict=True):
+            self.steps[clock][step] = now - last
+        self._last = self._now()
 
 
 def run(contender: Contender, path: Path, seconds: float) -> dict[str, Any]:
@@ -363,8 +372,10 @@ def run(contender: Contender, path: Path, seconds: float) -> dict[str, Any]:
         watches.append(watch)
     return {
         "times": len(watches),
-        "cpu": {step: sum(each.cpu[step] for each in watches) / len(watches) for step in watches[0].cpu},
-        "wall": {step: sum(each.wall[step] for each in watches) / len(watches) for step in watches[0].wall},
+        **{
+            clock: {step: sum(each.steps[clock][step] for each in watches) / len(watches) for step in steps}
+            for clock, steps in watches[0].steps.items()
+        },
     }
 
 
@@ -379,7 +390,7 @@ def answer(contender: Contender, path: Path) -> dict[str, Any]:
     return {
         "answers": contender.answers(result),
         "facts": contender.facts(result),
-        "cpu": watch.cpu,
+        "cpu": watch.steps["cpu"],
         "held_bytes": grown.get("VmRSS"),
         "peak_bytes": grown.get("VmHWM"),
     }

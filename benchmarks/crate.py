@@ -6,12 +6,16 @@ Needs cargo; the counts of instructions need valgrind, pdata needs Go. What is m
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rounds import FRESH
 
 ROOT = Path(__file__).parent.parent
 INSTRUCTIONS = ROOT / "benchmarks/core/instructions.py"
@@ -21,13 +25,21 @@ GROWN = ("20_000", "5_000_000")
 GROWN_NEEDS_KIB = 10 << 20
 
 
+RATIOS = (
+    (5, "core decode", "prost / k8strace", "k8strace, a request at a time", {}),
+    (7, "core decode, fresh pages", "k8strace, whole file / deep skip", "k8strace, whole file", FRESH),
+)
+"""Rows of the goals: what it is stored as, the ratio, our side of it, and the environment of the bench."""
+
+
 class SkippedError(Exception):
     """Why something was not measured."""
 
 
-def decode(path: Path, rounds: int) -> dict[str, Any]:
+def decode(path: Path, rounds: int, environment: Mapping[str, str]) -> dict[str, Any]:
     """Rows 5 and 7: the core's decode beside prost and the deep skip."""
-    return _json(*BENCH, "--bench", "decode", "--", path.resolve(), "--rounds", rounds, "--json")
+    words = ("--bench", "decode", "--", path.resolve(), "--rounds", rounds, "--json")
+    return _json(*BENCH, *words, environment=environment)
 
 
 def join(path: Path, rounds: int) -> dict[str, Any]:
@@ -40,11 +52,16 @@ def join(path: Path, rounds: int) -> dict[str, Any]:
     return _json(*BENCH, "--bench", "join", "--", path.resolve(), *sizes, "--rounds", rounds, "--json")
 
 
-def _json(*command: object) -> dict[str, Any]:
+def _json(*command: object, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     if not shutil.which("cargo"):
         raise SkippedError("cargo is not installed")
     done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT / "rust", stdout=subprocess.PIPE, text=True, check=False
+        [str(word) for word in command],
+        cwd=ROOT / "rust",
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=os.environ | (environment or {}),
     )
     if done.returncode:
         raise SkippedError(f"`{' '.join(map(str, command))}` ended with exit code {done.returncode}")

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from spent import Spent, of
+
 import k8strace
 
 TREES = 15
@@ -43,20 +45,23 @@ def scan_growth(path: Path) -> dict[str, Any]:
     once, tenfold = (child("scan", path, number) for number in (copies, 10 * copies))
     return {
         "ratio": tenfold["peak_bytes"] / once["peak_bytes"],
+        "spent": tenfold["spent"],
         "spans": [once["spans"], tenfold["spans"]],
         "peak_bytes": [once["peak_bytes"], tenfold["peak_bytes"]],
     }
 
 
-def scan(path: Path, copies: int) -> dict[str, int]:
+def scan(path: Path, copies: int) -> dict[str, Any]:
     """Scan copies of a file; say what this process held at most."""
     with tempfile.TemporaryDirectory() as folder:
         long = Path(folder) / path.name
         with long.open("wb") as file:
             for _ in range(copies):
                 file.write(path.read_bytes())
+        before = Spent.now()
         spans = sum(len(piece) for piece in k8strace.scan(long))
-    return {"spans": spans, "peak_bytes": peak()}
+        spent = Spent.now().since(before).per(spans)
+    return {"spans": spans, "peak_bytes": peak(), "spent": spent}
 
 
 def peak() -> int:
@@ -81,11 +86,20 @@ def trees(path: Path) -> dict[str, Any]:
         begin = time.process_time_ns()
         _ = request.tree
         one.append(time.process_time_ns() - begin)
-    begin = time.process_time_ns()
-    for request in requests:
-        _ = request.tree
-    whole = time.process_time_ns() - begin
-    return {"one_ns": median(one), "all_ns": whole, "requests": len(requests), "ratio": median(one) / whole}
+
+    def every() -> None:
+        for request in requests:
+            _ = request.tree
+
+    spent = of(every)
+    whole = 1e9 * spent.cpu
+    return {
+        "one_ns": median(one),
+        "all_ns": whole,
+        "spent": spent.per(len(requests.spans)),
+        "requests": len(requests),
+        "ratio": median(one) / whole,
+    }
 
 
 def columns(path: Path) -> dict[str, Any]:

@@ -9,12 +9,13 @@ their turn in each round.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from statistics import median
 from typing import Any
+
+from spent import Spent, of
 
 import k8strace
 
@@ -27,19 +28,6 @@ def child(*words: object) -> dict[str, Any]:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def cost(work: Callable[[], object]) -> dict[str, float]:
-    """Say what a call costs: seconds of CPU time, those of them in the kernel, and page faults."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    work()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    system = after.ru_stime - before.ru_stime
-    return {
-        "cpu": after.ru_utime - before.ru_utime + system,
-        "system": system,
-        "faults": after.ru_minflt - before.ru_minflt,
-    }
 
 
 def grouped_by_polars(requests: k8strace.Requests, attribution: k8strace.Attribution) -> Callable[[], object]:
@@ -76,20 +64,12 @@ def main(path: str, rounds: int) -> dict[str, Any]:
         "by": lambda: attribution.by("verb", "resource", quantiles=QUANTILES),
         "by, polars": grouped_by_polars(requests, attribution),
     }
-    measured = [{name: cost(step) for name, step in steps.items()} for _ in range(rounds + 1)][1:]
-    per = {
-        name: {key: median(each[name][key] for each in measured) / len(spans) for key in ("cpu", "system")}
-        for name in steps
-    }
+    measured = [{name: of(step) for name, step in steps.items()} for _ in range(rounds + 1)][1:]
     return {
         "spans": len(spans),
         "requests": len(requests),
-        "ns_per_span": {
-            name: {key: 1e9 * value for key, value in each.items()} for name, each in per.items()
-        },
-        "faults": {name: median(each[name]["faults"] for each in measured) for name in steps},
-        "seconds_per_million": {name: 1e6 * each["cpu"] for name, each in per.items()},
-        "polars_by_ours": median(each["by, polars"]["cpu"] / each["by"]["cpu"] for each in measured),
+        "spent": {name: Spent.median(each[name].per(len(spans)) for each in measured) for name in steps},
+        "polars_by_ours": median(each["by, polars"].cpu / each["by"].cpu for each in measured),
     }
 
 

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple, Self
 
 from contenders import CONTENDERS, DECODERS, JOB
+from spent import Spent
 
 HERE = Path(__file__).parent
 
@@ -37,7 +38,9 @@ class Spread(NamedTuple):
 class Child:
     """The process of one contender on one file."""
 
-    def __init__(self, name: str, path: Path, *, collect: bool = True) -> None:
+    def __init__(
+        self, name: str, path: Path, *, collect: bool = True, environment: Mapping[str, str] | None = None
+    ) -> None:
         command = [
             sys.executable,
             str(HERE / "contenders.py"),
@@ -45,7 +48,13 @@ class Child:
             str(path),
             *([] if collect else ["no-gc"]),
         ]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (environment or {}),
+        )
 
     def ask(self, order: str) -> dict[str, Any]:
         """Give an order and wait for what comes of it."""
@@ -81,6 +90,13 @@ class Measured:
         """Median over the rounds."""
         return float(median(each[contender][clock].get(step, 0) for each in self.rounds)) / self.spans
 
+    def spent(self, contender: str, steps: Sequence[str]) -> Spent:
+        """What some steps of a contender cost a span: medians."""
+        cpu, system, faults = (
+            median(self.total(contender, clock, steps)) / self.spans for clock in ("cpu", "system", "faults")
+        )
+        return Spent(cpu / 1e9, system / 1e9, faults)
+
     def total(self, contender: str, clock: str = "cpu", steps: Sequence[str] = JOB) -> list[float]:
         """Time of the job in each round, in ns."""
         return [sum(each[contender][clock].get(step, 0) for step in steps) for each in self.rounds]
@@ -111,6 +127,18 @@ def measure_decoders(name: str, path: Path, rounds: int, seconds: float, *, coll
     return _take_turns(DECODERS, ("decode", "tuples"), name, path, rounds, seconds, collect=collect)
 
 
+FRESH = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072"}
+"""What makes glibc hand memory back when it is freed, so that each repetition begins on fresh pages."""
+
+
+def measure_fresh(name: str, path: Path, rounds: int, seconds: float) -> Measured:
+    """Decode and the official parse alone, from messages in memory, both on fresh pages each time."""
+    with ExitStack() as stack:
+        who = ("decode", "upb")
+        children = {each: stack.enter_context(Child(each, path, environment=FRESH)) for each in who}
+        return _in_turns(name, path, children, rounds, seconds, ("decode", "decode"))
+
+
 def _take_turns(
     who: Mapping[str, Any],
     answering: tuple[str, str],
@@ -123,13 +151,24 @@ def _take_turns(
 ) -> Measured:
     with ExitStack() as stack:
         children = {each: stack.enter_context(Child(each, path, collect=collect)) for each in who}
-        first = {each: child.ask("answers") for each, child in children.items()}
-        check_equal(name, first, answering)
-        spans = first[answering[0]]["facts"]["spans"]
-        measured = Measured(name, spans, path.stat().st_size, first)
-        for each in range(rounds):
-            order = list(children)[:: 1 if each % 2 else -1]
-            measured.rounds.append({who: children[who].ask(f"run {seconds}") for who in order})
+        return _in_turns(name, path, children, rounds, seconds, answering)
+
+
+def _in_turns(
+    name: str,
+    path: Path,
+    children: Mapping[str, Child],
+    rounds: int,
+    seconds: float,
+    answering: tuple[str, str],
+) -> Measured:
+    first = {each: child.ask("answers") for each, child in children.items()}
+    check_equal(name, first, answering)
+    spans = first[answering[0]]["facts"]["spans"]
+    measured = Measured(name, spans, path.stat().st_size, first)
+    for each in range(rounds):
+        order = list(children)[:: 1 if each % 2 else -1]
+        measured.rounds.append({who: children[who].ask(f"run {seconds}") for who in order})
     return measured
 
 
@@ -137,7 +176,7 @@ def check_equal(
     name: str, first: dict[str, dict[str, Any]], who: tuple[str, str] = ("k8strace", "baseline")
 ) -> None:
     """Check that every request has the same wall time and phases for both who answer, and all read the same."""
-    ours, theirs = (first[each].pop("answers") for each in who)
+    ours, theirs = (first[each]["answers"] for each in who)
     spans = {each["facts"]["spans"] for each in first.values()}
     read = {
         tuple(fact for fact in each["facts"].items() if fact[0].startswith("read_"))
@@ -151,17 +190,23 @@ def check_equal(
         raise DifferentAnswersError(f"{name}: {len(wrong)} of {len(ours)} requests differ{detail}; {spans=}")
 
 
+ALL = ("decode", "join", "attribute")
+RIVALS = {
+    1: ("tuples", ("decode",), ("decode",)),
+    2: ("tuples", ALL, ALL),
+    3: ("upb", ("decode",), ("decode",)),
+    4: ("ptars", ("decode",), ("decode", "arrow")),
+}
+"""Number of the goal → the rival, its steps, and ours."""
+
+
 def decoder_ratios(measured: Measured) -> dict[int, Spread]:
     """Rows 1 to 4."""
-    ours = ("decode", "join", "attribute")
-    of = {
-        1: measured.ratio("tuples", ("decode",), "decode", ("decode",)),
-        2: measured.ratio("tuples", ours, "decode", ours),
-        3: measured.ratio("upb", ("decode",), "decode", ("decode",)),
+    return {
+        number: measured.ratio(rival, its, "decode", ours)
+        for number, (rival, its, ours) in RIVALS.items()
+        if rival in measured.first
     }
-    if "ptars" in measured.first:
-        of[4] = measured.ratio("ptars", ("decode",), "decode", ("decode", "arrow"))
-    return of
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from typing import Any
 
 import grpc
 import psutil
+from spent import Spent
 from workloads import generate
 
 import k8strace
@@ -273,6 +274,37 @@ def measure(server: psutil.Process, load: Load, seconds: float) -> dict[str, flo
         "server CPU": (after.user + after.system - before.user - before.system) / sent.seconds,
         "server RSS MiB": server.memory_info().rss / (1 << 20),
     }
+
+
+def compare(seconds: float, senders: int = 4, spans: int = 100_000) -> dict[str, Any]:
+    """Row 20 of the goals: what a durable `serve` acknowledges, over what grpcio takes that throws everything away."""
+    batches = make_batches(spans)
+    with discarding() as (address, server):
+        ceiling = measure(server, Load(address, batches, senders=senders), min(seconds, 10))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        receiving("--store", folder, "--retain-bytes", "1GiB") as (address, server, process),
+    ):
+        before, faults = server.cpu_times(), page_faults(server)
+        load = Load(address, batches, senders=senders)
+        durable = measure(server, load, seconds)
+        after, faults = server.cpu_times(), page_faults(server) - faults
+        process.terminate()
+        process.communicate(timeout=60)
+    system = after.system - before.system
+    spent = Spent(after.user - before.user + system, system, faults).per(load.sent.accepted_spans)
+    return {
+        "ratio": durable["spans/s"] / ceiling["spans/s"],
+        "spent": spent,
+        "durable": durable,
+        "ceiling": ceiling,
+    }
+
+
+def page_faults(process: psutil.Process) -> int:
+    """Of a process, so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7]) + int(fields[9])
 
 
 def main() -> None:

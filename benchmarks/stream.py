@@ -21,6 +21,7 @@ from typing import Any
 
 import baseline
 import memory
+from spent import Spent
 
 import k8strace
 
@@ -46,6 +47,7 @@ def growth(path: Path) -> dict[str, Any]:
     once, tenfold = (child("peak", path, copies) for copies in (4, 40))
     return {
         "ratio": tenfold["peak_bytes"] / once["peak_bytes"],
+        "spent": tenfold["spent"],
         "spans": [once["spans"], tenfold["spans"]],
         "peak_bytes": [once["peak_bytes"], tenfold["peak_bytes"]],
     }
@@ -116,11 +118,16 @@ def speed(path: Path, rounds: int) -> dict[str, Any]:
     spans = len(k8strace.decode(messages))
     kinds = {FULL: False, "every second": True}
     made: dict[str, list[Steps]] = {name: [] for name in ("at once", *kinds)}
+    costs = []
     for _ in range(rounds):
         made["at once"].append(at_once(messages))
         for name, every_second in kinds.items():
+            before = Spent.now()
             made[name].append(streamed(messages, ends, every_second=every_second))
+            if name == FULL:
+                costs.append(Spent.now().since(before).per(spans))
     return {
+        "spent": Spent.median(costs),
         "ns_per_span": {
             name: {step: round(median(each[step] for each in steps) / spans, 1) for step in steps[0]}
             for name, steps in made.items()
@@ -152,17 +159,20 @@ def _recorded(path: Path) -> tuple[list[bytes], list[int]]:
     return messages, ends
 
 
-def peak(path: Path, copies: int) -> dict[str, int]:
+def peak(path: Path, copies: int) -> dict[str, Any]:
     """Stream copies of a file, each after the one before is forgotten; say what this process held at most."""
     messages, ends = _recorded(path)
     stream = k8strace.RequestStream()
     length = ends[-1] - ends[0] + stream.settings.window_ns
+    before = Spent.now()
     for copy in range(copies):
         for message, end in zip(messages, ends, strict=True):
             now = end + copy * length
             stream.feed(message, now)
             k8strace.attribute(stream.take(now))
-    return {"spans": stream.counts["spans"], "peak_bytes": memory.peak()}
+    spans = stream.counts["spans"]
+    spent = Spent.now().since(before).per(spans)
+    return {"spans": spans, "peak_bytes": memory.peak(), "spent": spent}
 
 
 def main(what: str, path: str, number: str) -> None:

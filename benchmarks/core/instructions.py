@@ -38,7 +38,7 @@ SUMS = {
     "join, critical path and phases": ("join", "attribute"),
     "stream, beside decoding and phases": ("stream",),
 }
-BUDGETS = {"decode": 4000, "decode, a call for each request": 4000, "join, critical path and phases": 800}
+BUDGETS = {"decode": 4000, "decode, a call for each request": 4000, "join, critical path and phases": 1700}
 
 
 def build() -> Path:

@@ -47,7 +47,14 @@ fn main() {
     let growth = growth(&cases, &contenders, sizes.len());
     if options.json {
         let costs: Vec<Value> = costs.iter().map(Cost::json).collect();
-        println!("{}", json!({"workload": workload.name, "ns_per_span": costs, "growth": growth.json()}));
+        let most = &cases[sizes.len() - 1];
+        let [join, attribution] = [0, 1].map(|at| {
+            let at = 2 * (sizes.len() - 1) + at;
+            contenders[at].spent(most.columns.len() as f64)
+        });
+        let of = json!({"workload": workload.name, "ns_per_span": costs, "growth": growth.json(),
+            "spent_per_span_of_most": {"join": join, "attribution": attribution}});
+        println!("{of}");
     } else {
         print(&workload.name, &costs, &growth);
     }
@@ -58,7 +65,7 @@ fn print(workload: &str, costs: &[Cost], growth: &Spread) {
     for Cost { name, join, attribution } in costs {
         println!("{name:30} {join:>10.1} {attribution:>12.1} {:>10.1}", join + attribution);
     }
-    println!("\nboth, most / fewest spans      {growth}   goal 2, floor 5");
+    println!("\nboth, most / fewest spans      {growth}   goal 1.6, floor 2.2");
 }
 
 /// Spans to join, and what the join makes of them.

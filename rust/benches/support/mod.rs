@@ -98,25 +98,72 @@ pub fn cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// CPU time of `work`, in ns, and what came of it.
-pub fn timed<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    let start = cpu_ns();
-    let result = std::hint::black_box(work());
-    (cpu_ns() - start, result)
+/// What work costs.
+#[derive(Clone, Copy, Default)]
+pub struct Spent {
+    /// CPU time, in ns.
+    pub ns: u64,
+    /// Of it in the kernel, in ns: read in ticks of 10 ms, so true of sums only.
+    pub system_ns: u64,
+    /// Page faults.
+    pub faults: u64,
 }
 
-/// Something to time: does its work once and returns the CPU time, so that it can prepare off the clock.
+impl std::ops::AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.ns += more.ns;
+        self.system_ns += more.system_ns;
+        self.faults += more.faults;
+    }
+}
+
+impl Spent {
+    /// Seconds of CPU time, those of them in the kernel, and page faults, a span.
+    pub fn json(&self, spans: f64) -> Value {
+        json!([self.ns as f64 / 1e9 / spans, self.system_ns as f64 / 1e9 / spans, self.faults as f64 / spans])
+    }
+}
+
+/// Page faults of this process so far, and its time in the kernel, in ns; zeros elsewhere than on Linux.
+fn kernel() -> (u64, u64) {
+    const TICK_NS: u64 = 10_000_000;
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let numbers: Vec<u64> = fields.skip(1).map(|field| field.parse().unwrap_or(0)).collect();
+    let at = |place: usize| numbers.get(place).copied().unwrap_or(0);
+    (at(6) + at(8), at(11) * TICK_NS)
+}
+
+/// What `work` costs, and what came of it.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Spent, T) {
+    let (faults, system_ns) = kernel();
+    let start = cpu_ns();
+    let result = std::hint::black_box(work());
+    let ns = cpu_ns() - start;
+    let (faults_now, system_now) = kernel();
+    (Spent { ns, system_ns: system_now - system_ns, faults: faults_now - faults }, result)
+}
+
+/// Something to time: does its work once and returns what it costs, so that it can prepare off the clock.
 pub struct Contender<'a> {
     /// Its name.
     pub name: String,
-    once: Box<dyn FnMut() -> u64 + 'a>,
+    once: Box<dyn FnMut() -> Spent + 'a>,
     ns: Vec<f64>,
+    spent: Spent,
+    times: u64,
 }
 
 impl<'a> Contender<'a> {
     /// Names the work.
-    pub fn new(name: impl Into<String>, once: impl FnMut() -> u64 + 'a) -> Self {
-        Self { name: name.into(), once: Box::new(once), ns: Vec::new() }
+    pub fn new(name: impl Into<String>, once: impl FnMut() -> Spent + 'a) -> Self {
+        let spent = Spent::default();
+        Self { name: name.into(), once: Box::new(once), ns: Vec::new(), spent, times: 0 }
+    }
+
+    /// What it costs a span, over all rounds.
+    pub fn spent(&self, spans: f64) -> Value {
+        self.spent.json(spans * self.times.max(1) as f64)
     }
 
     /// Time in each round, in ns.
@@ -138,11 +185,16 @@ impl<'a> Contender<'a> {
 /// Lets all contenders take turns.
 pub fn interleave(contenders: &mut [Contender<'_>], rounds: usize) {
     let times: Vec<u64> =
-        contenders.iter_mut().map(|each| 1.max(TURN_NS / (each.once)().max(1)).min(1000)).collect();
+        contenders.iter_mut().map(|each| 1.max(TURN_NS / (each.once)().ns.max(1)).min(1000)).collect();
     for _ in 0..rounds {
         for (each, &times) in contenders.iter_mut().zip(&times) {
-            let sum: u64 = (0..times).map(|_| (each.once)()).sum();
-            each.ns.push(sum as f64 / times as f64);
+            let mut sum = Spent::default();
+            for _ in 0..times {
+                sum += (each.once)();
+            }
+            each.ns.push(sum.ns as f64 / times as f64);
+            each.spent += sum;
+            each.times += times;
         }
     }
 }

@@ -1,0 +1,82 @@
+"""The job at a million spans, from a file to phases: its time, its page faults and its peak, in fresh processes.
+
+    python benchmarks/million.py job FILE             # read, join, attribute, once in this process
+    python benchmarks/million.py upb FILE             # the official classes parse the same messages, and no more
+    python benchmarks/million.py compare FILE ROUNDS  # both in turns, and what is made of them
+
+Each prints one line of JSON. Row 17 of the goals compares with an earlier commit. That is not built each time: what it
+took is stored as a ratio to the official classes, which both were measured beside. To measure it anew:
+
+    git worktree add build/before COMMIT              # with a release build of the core, as `make dev` makes it
+    PYTHONPATH=build/before python benchmarks/million.py compare FILE 9
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import memory
+from spent import Spent, of
+
+BEFORE: Final = {"commit": "d8f635b", "by_upb": 0.0}
+"""From a file to phases before anything was done about it, over the official classes' parse of the same spans."""
+
+
+def job(path: Path) -> dict[str, Any]:
+    """Do the job once."""
+    import k8strace
+
+    kept: list[k8strace.Attribution] = []
+    spent = of(lambda: kept.append(k8strace.attribute(k8strace.join(k8strace.read(path)))))
+    return {"spans": len(kept[0].requests.spans), "spent": spent, "peak_bytes": memory.peak()}
+
+
+def upb(path: Path) -> dict[str, Any]:
+    """Parse alone; inflating the file is not counted."""
+    import baseline
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    messages = baseline.load(path)
+    kept: list[ExportTraceServiceRequest] = []
+    spent = of(lambda: kept.extend(map(ExportTraceServiceRequest.FromString, messages)))
+    return {"spent": spent, "peak_bytes": memory.peak()}
+
+
+def child(*words: object) -> dict[str, Any]:
+    """Run one of the commands above in a process of its own."""
+    command = [sys.executable, __file__, *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def compare(path: Path, rounds: int) -> dict[str, Any]:
+    """Let both take turns: medians, and the ratio within a round."""
+    turns = [(child("job", path), child("upb", path)) for _ in range(rounds)]
+    spans = turns[0][0]["spans"]
+    by_upb = [ours["spent"][0] / theirs["spent"][0] for ours, theirs in turns]
+    spent, upb = (Spent.median(Spent(*turn[side]["spent"]).per(spans) for turn in turns) for side in (0, 1))
+    return {
+        "spans": spans,
+        "by_upb": median(by_upb),
+        "by_upb_range": [min(by_upb), max(by_upb)],
+        "faster_than_before": BEFORE["by_upb"] / median(by_upb),
+        "peak_bytes_per_span": median(ours["peak_bytes"] for ours, _ in turns) / spans,
+        "spent": spent,
+        "upb_spent": upb,
+    }
+
+
+def main(what: str, path: str, *rounds: str) -> None:
+    """Do it here and print it."""
+    commands = {"job": job, "upb": upb, "compare": compare}
+    print(json.dumps(commands[what](Path(path), *map(int, rounds))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

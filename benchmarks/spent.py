@@ -1,0 +1,42 @@
+"""What work costs: CPU time, its part in the kernel, and page faults. One clock for all benchmarks."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import NamedTuple
+
+
+class Spent(NamedTuple):
+    """Seconds of CPU time, those of them in the kernel, and page faults; of a process, or of each of its spans."""
+
+    cpu: float
+    system: float
+    faults: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        """Of this process, so far."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(usage.ru_utime + usage.ru_stime, usage.ru_stime, usage.ru_minflt + usage.ru_majflt)
+
+    @classmethod
+    def median(cls, rounds: Iterable[Spent]) -> Spent:
+        """Of each, the median."""
+        return cls(*map(median, zip(*rounds, strict=True)))
+
+    def since(self, before: Spent) -> Spent:
+        """Since then."""
+        return Spent(*(now - then for now, then in zip(self, before, strict=True)))
+
+    def per(self, spans: int) -> Spent:
+        """Of each span."""
+        return Spent(*(each / spans for each in self))
+
+
+def of(work: Callable[[], object]) -> Spent:
+    """Say what a call costs."""
+    before = Spent.now()
+    work()
+    return Spent.now().since(before)
