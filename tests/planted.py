@@ -411,6 +411,45 @@ def flowcontrol_queue(garden: Garden) -> Plant:
     return plant
 
 
+def client_hammers(garden: Garden) -> Plant:
+    """A client that gets one object for some seconds, 1 to 9 ms after each answer."""
+    plant = Plant()
+    agent = f"{garden.tag}-client/1.0"
+    at = garden.begin + garden.long(1_000, 2_000)
+    path = f"/api/v1/namespaces/ns/{garden.tag}"
+    for _ in range(garden.random.randrange(250, 400)):
+        end = at + garden.long(20, 60)
+        plant.traces.append(garden.request("get", f"{path}/one", at, end, agent=agent, handler="Get"))
+        plant.requests += 1
+        plant.ns += end - at
+        at = end + garden.long(1, 9)
+    return plant
+
+
+def etcd_transport(garden: Garden) -> Plant:
+    """Calls that etcd answers soon, 100 to 300 ms from it: the call but for the part of it that etcd's own span has."""
+    plant = Plant()
+    for number in range(garden.random.randrange(60, 90)):
+        start = garden.when()
+        begin = start + garden.long(1, 3)
+        served = begin + garden.long(50, 150)
+        answered = served + garden.long(1, 3)
+        end = answered + garden.long(50, 150)
+        inside = etcd_internal(
+            "range",
+            served + 10,
+            answered - 10,
+            attributes={"range_begin": f"/registry/{garden.tag}/{number}"},
+        )
+        server = etcd_server("KV/Range", served, answered, inside)
+        call = etcd_client("KV/Range", begin, end, server, process=garden.apiserver)
+        path = f"/api/v1/namespaces/ns/{garden.tag}/{number}"
+        plant.traces.append(garden.request("get", path, start, end + MS, call, handler="Get"))
+        plant.requests += 1
+        plant.ns += end - begin - (answered - served)
+    return plant
+
+
 def retries_cost(garden: Garden) -> Plant:
     """Updates that lose, and calls that etcd refuses: the cost of both, and how often each happened."""
     plant = Plant()
@@ -534,11 +573,13 @@ PLANTS: Final[dict[str, Callable[[Garden], Plant]]] = {
         etcd_raft_share,
         etcd_opaque,
         etcd_stream,
+        client_hammers,
+        etcd_transport,
         spans_lost,
     )
 }
 
-SUMS: Final = frozenset({"cache_wait", "retries_cost"})
+SUMS: Final = frozenset({"cache_wait", "etcd_transport", "retries_cost"})
 """
 Codes with one finding about all requests, of which the recording has some itself, too little to be told.
 

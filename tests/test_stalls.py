@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from random import Random
@@ -73,30 +74,65 @@ def test_a_stopped_process_is_found_by_name_and_time(fault: str, process: str) -
     assert median(abs(stall.end_unix_nano - end) for (_, end), stall in right) <= 15_000_000
 
 
-def thinned(path: Path, seed: int) -> k8strace.Requests:
-    """The recording without one span in ten."""
-    random, messages = Random(seed), []
+def filtered(path: Path, keep: Callable[[str], bool]) -> k8strace.Requests:
+    """The recording with those spans that are kept, told by the service that sent them."""
+    messages = []
     for wire in k8strace.read(path)._columns.batch_wires():
         message = ExportTraceServiceRequest.FromString(wire)
-        for scope in (scope for resource in message.resource_spans for scope in resource.scope_spans):
-            kept = [span for span in scope.spans if random.random() > 0.1]
-            del scope.spans[:]
-            scope.spans.extend(kept)
+        for resource in message.resource_spans:
+            named = {each.key: each.value.string_value for each in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                kept = [span for span in scope.spans if keep(named["service.name"])]
+                del scope.spans[:]
+                scope.spans.extend(kept)
         messages.append(message.SerializeToString())
     return k8strace.join(k8strace.decode(b"".join(messages)))
 
 
+def thinned(path: Path, seed: int, lost: float) -> k8strace.Requests:
+    """The recording without a part of its spans."""
+    random = Random(seed)
+    return filtered(path, lambda _: random.random() > lost)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(("lost", "share"), [(0.1, 0.95), (0.5, 0.8)])
 @pytest.mark.parametrize(
     ("fault", "process"), [("f-etcd-pause", "etcd"), ("f-apiserver-pause", "apiserver"), ("f-sham", "")]
 )
-def test_a_tenth_of_the_spans_lost_hides_and_makes_no_stall(fault: str, process: str) -> None:
+def test_lost_spans_make_no_stall_and_no_other_process(
+    fault: str, process: str, lost: float, share: float
+) -> None:
+    """A tenth hides hardly any, a half some; what is told is right."""
     known = windows(fault) if process else []
-    requests = thinned(SHARED / "faults" / f"{fault}.otlp.zst", seed=1)
+    requests = thinned(SHARED / "faults" / f"{fault}.otlp.zst", 1, lost)
     found = stalls(requests)
     right = [(w, s) for w in known for s in found if shared_ns(s, w) > 0 and s.process.service == process]
     busy = [window for window in known if lay_in(requests, window) >= 3]
-    assert len({window for window, _ in right if window in busy}) >= 0.95 * len(busy)
+    assert len({window for window, _ in right if window in busy}) >= share * len(busy)
+    assert len(right) == len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "processes", "share"),
+    [
+        ("f-etcd-pause", {"etcd", "apiserver or etcd"}, 0.95),
+        ("f-apiserver-pause", {"apiserver or etcd"}, 0.25),
+        ("f-conflict", set(), 0),
+        ("f-sham", set(), 0),
+    ],
+)
+def test_without_spans_of_etcd_calls_to_it_tell_that_something_stopped(
+    fault: str, processes: set[str], share: float
+) -> None:
+    """A stopped apiserver is told only where calls to etcd were open; which of both it was, is not."""
+    known = windows(fault) if processes else []
+    requests = filtered(SHARED / "faults" / f"{fault}.otlp.zst", lambda service: service == "apiserver")
+    found = stalls(requests)
+    right = [(w, s) for w in known for s in found if shared_ns(s, w) > 0 and s.process.service in processes]
+    busy = [window for window in known if lay_in(requests, window) >= 3]
+    assert len({window for window, _ in right if window in busy}) >= share * len(busy)
     assert len(right) == len(found)
 
 

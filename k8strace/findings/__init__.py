@@ -13,6 +13,7 @@ from k8strace.findings.completeness import spans_lost
 from k8strace.findings.cost import cost_of
 from k8strace.findings.etcd import etcd_opaque, etcd_raft_share, etcd_stream
 from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, in_order, table_of
+from k8strace.findings.hammering import client_hammers
 from k8strace.findings.interference import head_of_line
 from k8strace.findings.lists import list_from_etcd, list_unpaged_big
 from k8strace.findings.outside import time_outside_spans
@@ -23,6 +24,7 @@ from k8strace.findings.sampling import sampled
 from k8strace.findings.selection import Selection
 from k8strace.findings.stalls import Stall, process_stall, stall_table, stalls
 from k8strace.findings.totals import estimated_totals
+from k8strace.findings.transport import etcd_transport
 from k8strace.findings.waits import cache_wait, flowcontrol_queue
 from k8strace.findings.webhooks import webhook_fails_open, webhook_slow, webhook_timeout
 
@@ -62,6 +64,7 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     page_chain,
     list_then_get,
     relist_storm,
+    client_hammers,
     update_conflicts,
     etcd_retries,
     retries_cost,
@@ -69,6 +72,7 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     etcd_raft_share,
     etcd_opaque,
     etcd_stream,
+    etcd_transport,
     head_of_line,
     work_after_client_left,
     time_outside_spans,

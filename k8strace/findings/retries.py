@@ -22,6 +22,9 @@ REFUSED_SHARE: Final = 0.01
 WORTH_TELLING: Final = 0.01
 """Share of all time from which on the sum is told."""
 
+MOST: Final = 2 / 3
+"""A client that has so many of the conflicts is named."""
+
 
 def update_conflicts(selection: Selection) -> Iterator[Finding]:
     """Updates that lost against others and tried again inside the apiserver."""
@@ -36,11 +39,13 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
     key, most = max(per_key.items(), key=lambda item: (item[1], str(item[0])))
     on = f", {most:,} of them on {key}" if key and most > attempts / 2 and len(per_key) > 1 else ""
     on = f", all on {key}" if key and len(per_key) == 1 else on
+    client, lost = _client(selection)
+    by = f", by {client}" if client and lost >= MOST * attempts else ""
     yield selection.finding(
         "update_conflicts",
         "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
         outlay,
-        f"Updates lost against others and were tried again {count(attempts, 'time')}{on}:"
+        f"Updates lost against others and were tried again {count(attempts, 'time')}{on}{by}:"
         f" that took {selection.cost(outlay.total_ns)}",
         "Find who writes the same object (cost by client), and let one of them do it, or less often.",
         ["conflicts>0"],
@@ -48,6 +53,15 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
         updates=len(conflicts),
         objects=len(per_key),
     )
+
+
+def _client(selection: Selection) -> tuple[str | None, int]:
+    """Who lost most often, and how often."""
+    conflicts, client = selection.conflicts, selection.of_all("client")
+    per_client: Counter[str | None] = Counter()
+    for row, number in zip(conflicts.held, conflicts["conflicts"], strict=True):
+        per_client[client[row]] += number
+    return max(per_client.items(), key=lambda item: (item[1], str(item[0])))
 
 
 def etcd_retries(selection: Selection) -> Iterator[Finding]:
@@ -67,31 +81,25 @@ def etcd_retries(selection: Selection) -> Iterator[Finding]:
 
 
 def retries_cost(selection: Selection) -> Iterator[Finding]:
-    """All that was done in vain and again, of both kinds."""
+    """All that was done in vain and again, where there is some of both kinds."""
     conflicts = selection.conflicts
     again = conflicts.outlay(range(len(conflicts)))
     refused, repeats = _refused(selection, besides=frozenset(conflicts["span"]))
     outlay = Outlay.of([*zip(*again, strict=True), *zip(*refused, strict=True)])
     attempts = sum(conflicts["conflicts"])
-    if selection.share(outlay.total_ns) >= WORTH_TELLING:
+    is_of_both = min(again.total_ns, refused.total_ns) > 0
+    if is_of_both and selection.share(outlay.total_ns) >= WORTH_TELLING:
         yield selection.finding(
             "retries_cost",
             "info",
             outlay,
             f"Work that was done in vain and then again took {selection.cost(outlay.total_ns)}:"
-            f" {' and '.join(_both(attempts, repeats))}",
+            f" {count(attempts, 'update')} lost against others and {count(repeats, 'call')} refused by etcd",
             "See update_conflicts and etcd_retries: this is what is to be gained at most.",
             [],
             conflicts=attempts,
             retries=repeats,
         )
-
-
-def _both(attempts: int, repeats: int) -> Iterator[str]:
-    if attempts:
-        yield f"{count(attempts, 'update')} lost against others"
-    if repeats:
-        yield f"{count(repeats, 'call')} refused by etcd"
 
 
 def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tuple[Outlay, int]:

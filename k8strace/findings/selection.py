@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain, compress
 from operator import add
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from k8strace import _core
 from k8strace.attribution import attribute
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from k8strace.requests import Requests
 
 __all__ = ["Calls", "Outlay", "Selection"]
+
+Made = TypeVar("Made")
 
 BEFORE, AFTER = -(2**63), 2**63 - 1
 """Any time."""
@@ -102,6 +104,13 @@ class Selection:
         """By start."""
         self._joined = self.joined = requests._joined
         """All that was joined with them."""
+        self._made: dict[object, Any] = {}
+
+    def once(self, make: Callable[[Selection], Made]) -> Made:
+        """What a function makes of these requests; asked again, the same."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]  # type: ignore[no-any-return]
 
     # ── Columns ───────────────────────────────────────────────────────────────────────────────────
 

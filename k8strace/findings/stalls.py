@@ -14,7 +14,7 @@ queued      requests begin all at once after the silence, before any was answere
 One that waits proves little, so a wait counts only if two agree. What is too long is set by the recording itself: see
 `tails`. A slow network makes calls wait too, but each by itself, before and after; a stopped process releases all
 of them at one moment, and was quick before and after. And who waits for a stopped process is silent as well, but wakes
-up later: of silences at the same time the one that ends first is told.
+up later: of silences at the same time the one that ends first is told. Where etcd sends no spans, see `untraced`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,23 @@ from k8strace import _core
 from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Outlay, Selection
 from k8strace.findings.tails import unusual
+from k8strace.findings.untraced import Call, Unanswered, calls_of, unanswered
 from k8strace.tables import Table
 from k8strace.words import count, duration
 
 if TYPE_CHECKING:
     from k8strace.requests import Requests
 
-__all__ = ["ERROR_RATE", "Process", "Stall", "Stalls", "process_stall", "stall_table", "stalls"]
+__all__ = [
+    "ERROR_RATE",
+    "Process",
+    "Stall",
+    "Stalls",
+    "process_stall",
+    "stall_table",
+    "stalls",
+    "usual_stalls",
+]
 
 ERROR_RATE: Final = 0.01
 """Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
@@ -54,6 +64,9 @@ NEAR: Final = 64
 SLOW_AROUND: Final = 4
 """If one in four calls before and after waited as well, it was not the process."""
 
+MANY_LOST: Final = 0.5
+"""Where so many of the requests have lost spans, those that seem to stand still may wait for calls that were lost."""
+
 ALIKE: Final = 4
 """Calls whose ends are this many times as far apart as their lengths differ were each late on their own."""
 AT_ONCE: Final = 20
@@ -61,10 +74,15 @@ AT_ONCE_NS: Final = 5_000_000
 """A process that wakes up ends all its calls within this part of the time that they waited, or within this time."""
 
 
+KINDS: Final = ("called", "answered", "stood", "opaque", "queued")
+"""In which others waited, see above."""
+
+
 class Process(NamedTuple):
     """Who: `service.name`, and `service.instance.id` if it was sent."""
 
     service: str
+    """Of one that calls an etcd without spans, and did nothing while that did not answer: "apiserver or etcd"."""
     instance: str | None
 
     @property
@@ -96,6 +114,10 @@ class Stall:
     def ns(self) -> int:
         """How long it held requests up, all together."""
         return sum(self.request_ns)
+
+    def is_same_time(self, other: Stall) -> bool:
+        """Whether both share some time."""
+        return self.start_unix_nano < other.end_unix_nano and other.start_unix_nano < self.end_unix_nano
 
 
 def stalls(requests: Requests, *, error_rate: float = ERROR_RATE) -> list[Stall]:
@@ -143,7 +165,7 @@ def stall_table(requests: Requests, error_rate: float) -> Stalls:
 def process_stall(selection: Selection) -> Iterator[Finding]:
     """Processes that stood still while others waited for them."""
     of: dict[Process, list[Stall]] = {}
-    for stall in _stalls(selection, ERROR_RATE):
+    for stall in selection.once(usual_stalls):
         of.setdefault(stall.process, []).append(stall)
     for process, each in of.items():
         outlay = Outlay.of(pair for one in each for pair in zip(one.requests, one.request_ns, strict=True))
@@ -165,10 +187,17 @@ def process_stall(selection: Selection) -> Iterator[Finding]:
         )
 
 
+def usual_stalls(selection: Selection) -> list[Stall]:
+    """Those at the usual error rate."""
+    return _stalls(selection, ERROR_RATE)
+
+
 def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
     joined = selection.requests._joined
     core = joined.core
-    found = sorted(_first_awake(_stood_still(joined.named("silences"), error_rate)))
+    lossy = selection.column("incomplete_cause").count("span_lost") > MANY_LOST * len(selection.rows)
+    first = _first_awake(_stood_still(joined.named("silences"), error_rate))
+    found = sorted(one for one in first if not (lossy and one.is_of_own_spans))
     held: list[list[tuple[int, int]]] = [[] for _ in found]
     windows = core.held([(one.process, one.start, one.end) for one in found])
     ns, rows = selection.critical_within([(row, start, end) for _, row, start, end in windows])
@@ -176,7 +205,57 @@ def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
         if row is not None:
             held[stall].append((row, each))
     is_all = len(selection.requests) == len(core)
-    return [one.told(Outlay.of(of)) for one, of in zip(found, held, strict=True) if of or is_all]
+    told = [one.told(Outlay.of(of)) for one, of in zip(found, held, strict=True) if of or is_all]
+    more = (one for one in _untraced(selection, error_rate) if not any(map(one.is_same_time, told)))
+    return sorted([*told, *more], key=lambda one: (one.start_unix_nano, one.end_unix_nano))
+
+
+def _untraced(selection: Selection, error_rate: float) -> Iterator[Stall]:
+    """Stops that show in calls to an etcd that sends no spans."""
+    if not selection.phase("etcd.opaque").rows:
+        return
+    calls, is_traced = calls_of(selection.joined.named("etcd_call_details"))
+    if is_traced:
+        return
+    for (service, instance), own in _by_caller(selection, calls).items():
+        silences = _silences_of(selection, service, instance)
+        for each in unanswered(own, error_rate):
+            who = (
+                Process(f"{service} or etcd", instance) if each.is_still(silences) else Process("etcd", None)
+            )
+            yield _unanswered(selection, who, each)
+
+
+def _by_caller(selection: Selection, calls: Iterable[Call]) -> dict[tuple[str, str | None], list[Call]]:
+    """Process → its calls; those of no request are left out where several processes call."""
+    instances = selection.of_all("instance")
+    services = {one["instance"]: one["service"] for one in selection.requests.spans.processes}
+    known = set(instances)
+    only = next(iter(known)) if len(known) == 1 else None
+    callers: dict[tuple[str, str | None], list[Call]] = {}
+    for call, request in zip(
+        calls, selection.joined.named("etcd_calls").column("request").to_pylist(), strict=True
+    ):
+        if request is not None or len(known) == 1:
+            instance = only if request is None else instances[request]
+            callers.setdefault((services.get(instance, "apiserver"), instance), []).append(call)
+    return callers
+
+
+def _silences_of(selection: Selection, service: str, instance: str | None) -> list[tuple[int, int]]:
+    table = selection.joined.named("silences")
+    columns = ("service", "instance", "start_unix_nano", "end_unix_nano")
+    rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    return [(start, end) for who, which, start, end in rows if (who, which) == (service, instance)]
+
+
+def _unanswered(selection: Selection, who: Process, each: Unanswered) -> Stall:
+    windows = [(call.span, max(each.start, call.start), min(each.end, call.end)) for call in each.calls]
+    ns, rows = selection.critical_within(windows)
+    held = Outlay.of((row, one) for row, one in zip(rows, ns, strict=True) if row is not None)
+    evidence = {**dict.fromkeys(KINDS, 0), "opaque": len(each.calls)}
+    evidence |= {"wait_ns": each.wait_ns, "usual_ns": each.usual_ns}
+    return Stall(who, each.start, each.end, evidence, tuple(held.rows), tuple(held.ns))
 
 
 class _Silence(NamedTuple):
@@ -217,6 +296,11 @@ class _Silence(NamedTuple):
         return late or self.slow_around * SLOW_AROUND > self.around or self.is_each_by_itself
 
     @property
+    def is_of_own_spans(self) -> bool:
+        """No call tells of it and no queue, but only that spans of its own stood still."""
+        return not (self.called or self.answered or self.opaque or self.queued)
+
+    @property
     def is_each_by_itself(self) -> bool:
         """Calls went on one after the other, each as late as the others, and nothing inside the process stood still."""
         at_once = max(AT_ONCE_NS, self.agreed_ns // AT_ONCE)
@@ -224,8 +308,7 @@ class _Silence(NamedTuple):
 
     def told(self, held: Outlay) -> Stall:
         """With the requests that it held up."""
-        kinds = ("called", "answered", "stood", "opaque", "queued")
-        evidence = {kind: getattr(self, kind) for kind in kinds}
+        evidence = {kind: getattr(self, kind) for kind in KINDS}
         evidence |= {"wait_ns": self.agreed_ns, "usual_ns": self.usual_ns}
         who = Process(self.service, self.instance)
         return Stall(who, self.start, self.end, evidence, tuple(held.rows), tuple(held.ns))

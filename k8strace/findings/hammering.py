@@ -1,0 +1,83 @@
+"""`client_hammers`: a client that sends the same request again and again, and makes much of the load by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+from k8strace.findings.finding import Finding
+from k8strace.findings.selection import Selection
+from k8strace.statistics.quantiles import at_rank
+from k8strace.words import count, duration, percent
+
+__all__ = ["client_hammers"]
+
+SAME: Final = 0.10
+"""A tenth of all requests and of all time for one request about one object. In healthy recordings 2 % are the most."""
+
+ALIKE: Final = 0.25
+"""A quarter for requests of one verb about one resource, but different objects. There 10 % are the most."""
+
+FEWEST: Final = 100
+"""Fewer are no load."""
+
+TOO_MUCH: Final = 0.20
+"""A fifth of all time is worth a look."""
+
+PAUSE_NS: Final = 50_000_000
+"""Who asks in a loop pauses no longer, mostly; leases and probes come every second or two."""
+
+LEASES: Final = "leases"
+"""Every node renews its own: that is many processes with one user agent."""
+
+
+def client_hammers(selection: Selection) -> Iterator[Finding]:
+    """One finding for each client and request."""
+    least = max(FEWEST, round(SAME * len(selection.joined.core)))
+    for (client, verb, resource), rows in selection.groups("client", "verb", "resource").items():
+        if client is None or resource is None or len(rows) < least:
+            continue
+        names = ("namespace", "object_name", "subresource")
+        (_, name, sub), same = max(
+            selection.groups(*names, rows=rows).items(), key=lambda item: (len(item[1]), str(item[0]))
+        )
+        what = f"{resource}/{sub}" if sub else resource
+        where = [f"client={client}", f"verb={verb}", f"resource={resource}"]
+        if name is not None and _is_loop(selection, same, SAME):
+            yield _finding(selection, same, f"{client} sent {verb} {what} {name}", where)
+        elif verb == "list" and _is_loop(selection, same, SAME):
+            yield _finding(selection, same, f"{client} sent the same list of {what}", where)
+        elif resource != LEASES and _is_loop(selection, rows, ALIKE):
+            yield _finding(selection, rows, f"{client} sent {verb} {resource}", where)
+
+
+def _is_loop(selection: Selection, rows: Sequence[int], least: float) -> bool:
+    """
+    Much of all time and all requests, mostly one soon after the other, and no matter of conflicts.
+
+    Of all that were joined: what is much of a selection may be little.
+    """
+    conflicts, start = selection.of_all("conflicts"), selection.of_all("start_unix_nano")
+    if len(rows) < least * len(selection.joined.core) or sum(conflicts[row] > 0 for row in rows) * 2 > len(
+        rows
+    ):
+        return False
+    gaps = sorted(start[then] - start[row] for row, then in pairwise(rows))
+    soon = bool(gaps) and at_rank(gaps, 0.5) <= PAUSE_NS
+    return soon and selection.share(selection.wall(rows).total_ns) >= least
+
+
+def _finding(selection: Selection, rows: Sequence[int], what: str, where: Sequence[str]) -> Finding:
+    outlay, start = selection.wall(rows), selection.of_all("start_unix_nano")
+    gap = at_rank(sorted(start[then] - start[row] for row, then in pairwise(rows)), 0.5)
+    return selection.finding(
+        "client_hammers",
+        "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
+        outlay,
+        f"{what} {count(len(rows), 'time')}, mostly {duration(gap)} apart: {percent(len(rows), len(selection.rows))} of"
+        f" all requests, {selection.cost(outlay.total_ns)}",
+        "Find out why the client asks in a loop: let it watch, wait longer between tries, or give its flow less room.",
+        where,
+        gap_ns=gap,
+    )

@@ -1,0 +1,147 @@
+"""
+Stops that show in the apiserver's own spans, where etcd sends none.
+
+Then a call has one end only, and who stood still is told by what else went on:
+
+```
+calls        |=======|   |=================|          open over the silence, answered all at once after it
+               |===|       |===============|
+answers      ........|---------------------|...
+apiserver    ....|  |--|   |--------|  |---|...      it did other things meanwhile: it was etcd
+apiserver    ........|---------------------|...      it did nothing: the apiserver or etcd, which cannot be told apart
+```
+
+How long is too long, and that a slow network is no stop, is told as in `stalls`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from k8strace.findings.tails import unusual
+
+if TYPE_CHECKING:
+    from k8strace import _core
+
+__all__ = ["Call", "Unanswered", "unanswered"]
+
+SHORTEST_NS: Final = 1_000_000
+"""Shorter silences are not looked at."""
+LEAST_NS: Final = 20_000_000
+APART: Final = 1.5
+"""As for `stalls`: what is too long is at least this, and this many times the longest usual wait."""
+MANY: Final = 100
+"""So many calls that did not wait are enough."""
+NEIGHBOURS: Final = 8
+SLOW_AROUND: Final = 4
+"""If one in four of so many calls before and after waited as well, it was not the process."""
+ALIKE: Final = 4
+AT_ONCE: Final = 20
+AT_ONCE_NS: Final = 5_000_000
+"""As for `stalls`: answers that come one after the other were each late on their own."""
+STILL: Final = 0.9
+"""An apiserver that did nothing in this part of the silence may have been the one that stood still."""
+
+
+class Call(NamedTuple):
+    """A call to etcd, by its end."""
+
+    end: int
+    start: int
+    span: int
+    """Row of its CLIENT span."""
+
+
+class Unanswered(NamedTuple):
+    """A time in which etcd answered nothing, although it was asked."""
+
+    start: int
+    end: int
+    calls: tuple[Call, ...]
+    """Those that waited."""
+    wait_ns: int
+    """What two of them waited."""
+    around: tuple[int, ...] = ()
+    """How long calls just before and after took."""
+    usual_ns: int = 0
+
+    @property
+    def is_of_calls(self) -> bool:
+        """Not a process but each call was slow: those around it too, or they ended one after the other."""
+        slow = sum(ns * 4 >= self.end - self.start for ns in self.around)
+        ends, lengths = [call.end for call in self.calls], [call.end - call.start for call in self.calls]
+        apart, uneven = max(ends) - min(ends), max(lengths) - min(lengths)
+        at_once = max(AT_ONCE_NS, self.wait_ns // AT_ONCE)
+        return slow * SLOW_AROUND > len(self.around) or apart > ALIKE * uneven or apart > at_once
+
+    def is_still(self, silences: Iterable[tuple[int, int]]) -> bool:
+        """Whether the caller did nothing in nearly all of it, by its silences."""
+        shared = max((min(end, self.end) - max(start, self.start) for start, end in silences), default=0)
+        return shared >= STILL * (self.end - self.start)
+
+
+def unanswered(calls: Iterable[Call], error_rate: float) -> list[Unanswered]:
+    """
+    When calls of one process that have no other side waited longer than is usual, and were answered at once.
+
+    Examples:
+        >>> usual = [Call(at * 10**7 + 10**6, at * 10**7, at) for at in range(200)]
+        >>> stopped = [Call(2_500_000_000 + n, 2_001_000_000 + n * 10**7, 200 + n) for n in range(3)]
+        >>> later = [Call(call.end + 3 * 10**9, call.start + 3 * 10**9, call.span) for call in usual]
+        >>> [(each.start, each.end, len(each.calls)) for each in unanswered(usual + stopped + later, 0.01)]
+        [(1991000000, 2500000000, 3)]
+        >>> unanswered(usual + later, 0.01)
+        []
+    """
+    ordered = sorted(calls)
+    found = list(_silences(ordered))
+    short = [SHORTEST_NS] * min(len(ordered), MANY)
+    waits = [each.wait_ns for each in found]
+    bound = unusual(waits, short, error_rate=error_rate, least=LEAST_NS, apart=APART)
+    long = (each for each in found if each.wait_ns > bound)
+    told = (each._replace(usual_ns=round(bound), around=_around(ordered, each)) for each in long)
+    return [each for each in told if not each.is_of_calls]
+
+
+def _silences(calls: Sequence[Call]) -> Iterator[Unanswered]:
+    for at in range(1, len(calls)):
+        start, end = calls[at - 1].end, calls[at].end
+        if end - start >= SHORTEST_NS:
+            late = min(max((end - start) // 4, 5_000_000), 100_000_000)
+            waited = tuple(_waited(calls, at, start, end + late))
+            if len(waited) > 1:
+                waits = sorted(end - max(start, call.start) for call in waited)
+                yield Unanswered(start, end, waited, waits[-2])
+
+
+def _waited(calls: Sequence[Call], at: int, start: int, until: int) -> Iterator[Call]:
+    """Those that were open in a silence for long enough and went on soon after; `at`: the first that did."""
+    end = calls[at].end
+    for place in range(at, len(calls)):
+        if calls[place].end > until:
+            break
+        if end - max(start, calls[place].start) >= SHORTEST_NS:
+            yield calls[place]
+
+
+def _around(calls: Sequence[Call], silence: Unanswered) -> tuple[int, ...]:
+    length = silence.end - silence.start
+    before = calls[: bisect_left(calls, (silence.start + 1,))][-NEIGHBOURS:]
+    soon = silence.end + 2 * length
+    # What is sent within a silence's length after it has ended soon after, or is slow.
+    place = bisect_left(calls, (silence.end,))
+    after = sorted((call.start, call.end) for call in calls[place : place + 16 * NEIGHBOURS])
+    then = [(start, end) for start, end in after if silence.end <= start <= soon][:NEIGHBOURS]
+    last = [call.end - call.start for call in before if call.end >= silence.start - length // 2]
+    return (*last, *(end - start for start, end in then))
+
+
+def calls_of(table: _core.Table) -> tuple[list[Call], bool]:
+    """The calls of "etcd_call_details", and whether etcd's side of any is here."""
+    spans, starts, lengths, members = (
+        table.column(name).to_pylist() for name in ("span", "start_unix_nano", "ns", "member")
+    )
+    calls = [Call(start + ns, start, span) for span, start, ns in zip(spans, starts, lengths, strict=True)]
+    return calls, any(member is not None for member in members)
