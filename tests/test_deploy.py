@@ -311,6 +311,7 @@ def test_the_chart_agrees_with_the_how_to():
     assert pod["securityContext"]["seccompProfile"] == told["securityContext"]["seccompProfile"]
 
 
+@pytest.mark.slow
 def test_a_probe_passes_where_senders_must_show_certificates(tmp_path):
     """A real `serve` with the chart's arguments and certificates, asked by the command of its probe."""
     import trustme

@@ -241,6 +241,7 @@ def test_no_address_for_metrics(text, capsys):
     assert "secret" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_serve_delivers_what_the_library_says(capture_136):
     """At the end at the latest; and Prometheus is told how often."""
     with collector() as there, serving("--metrics-to", there.url, "--window", "1s") as process:

@@ -114,6 +114,7 @@ def check_sums(result: oracle.Joined) -> None:
         assert sum(oracle.self_time(request.tree, start, end).values()) >= wall
 
 
+@pytest.mark.slow
 @given(dirty_batches())
 def test_every_span_has_one_role_and_sums_hold(requests: Requests) -> None:
     result = joined(requests)
