@@ -27,7 +27,7 @@ Other versions need other files, and the command writes those for yours: [the ve
 CHOICE = """\
 # Switch tracing on
 
-kube-apiserver and etcd trace nothing until they are told to, and how to tell them depends on their versions and on how they are run.
+kube-apiserver and etcd do not trace by default. How to switch it on depends on their versions and on how they are run.
 `k8strace setup` writes what is needed, finds what is wrong in what is there, and shows the first request.
 It never changes a node or a file that it was not given.
 It needs the extra `setup`: `pip install 'k8strace[setup]'`.
