@@ -16,10 +16,10 @@ SLOWEST: Final = 50
 
 def chosen_trees(requests: Requests, named: Iterable[str], most_spans: int) -> tuple[list[int], int]:
     """
-    Rows whose trees are shown: the most telling ones first, and where the uniform sample begins.
+    Rows whose trees are shown, the most useful first, and where the uniform sample among them begins.
 
     First those that findings name, the slowest of each verb and resource, and the slowest of all; then a sample
-    that is uniform over the rest, by a hash of the trace id, so that it is the same whenever it is made.
+    that is uniform over the rest, by a hash of the trace id, so that it is deterministic.
 
     Args:
         requests: Of these.

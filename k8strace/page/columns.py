@@ -14,10 +14,10 @@ from k8strace import _core
 __all__ = ["Columns"]
 
 LEVEL: Final = 5
-"""Of gzip; 6 takes a third more time for 2 % fewer bytes."""
+"""Level of gzip; 6 takes a third more time for 2 % fewer bytes."""
 
 _DENSE: Final = re.compile(r"start|wall|prelude|trace_id|.*\.ns")
-"""Columns whose bytes are as many when they are packed."""
+"""Columns that do not compress."""
 
 
 class Columns:
@@ -25,7 +25,7 @@ class Columns:
     Columns by name. A number is a LEB128 varint; in a signed column it is zigzag.
 
     Written as: length of the head (4 bytes, little endian), head, and the columns, one after the other. The head is
-    JSON: whatever the page must know, and `columns`, name → [bytes, signed, numbers].
+    JSON: what else the page needs, and `columns`, name → [bytes, signed, numbers].
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Columns:
         self.add(name, steps, signed=True)
 
     def add_texts(self, name: str, values: Iterable[Any]) -> None:
-        """Texts as places in a list of the head, which begins with null."""
+        """Texts as indices into a list in the head, which begins with null."""
         values = list(values)
         known = {value: at for at, value in enumerate(dict.fromkeys(chain([None], values)))}
         self.add(name, list(map(known.__getitem__, values)))
@@ -54,7 +54,7 @@ class Columns:
 
     @property
     def size(self) -> int:
-        """Bytes that the columns take once they are packed, about: times and ids as they are, words an eighth."""
+        """About how many bytes the columns take once gzipped: times and ids as many as before, words an eighth."""
         return sum(
             len(data) // (1 if _DENSE.fullmatch(name) else 8) for name, (data, _) in self._columns.items()
         )

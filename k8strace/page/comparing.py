@@ -20,7 +20,7 @@ NUMBERS: Final = {1, 2}
 
 
 def changed(comparison: Comparison, names: PlainNames) -> Html:
-    """What changed, the answer first; every difference has its parts behind it, and they sum to it."""
+    """What changed, the answer first; each difference with its parts, which sum to it."""
     sentences = [
         element("p", sentence(each), class_="lead" if at == 0 else "sentence")
         for at, each in enumerate(comparison)
@@ -58,7 +58,7 @@ def _change(ns: int, **attributes: str) -> Html:
 
 
 def diverging(row: DifferenceRow, most: int) -> Html:
-    """A bar from the middle: to the left what fell, to the right what rose; light if it cannot be told from nothing."""
+    """A bar from the middle: to the left what fell, to the right what rose; light if it cannot be told from 0."""
     width = 500 * abs(row.delta_ns) / most if most else 0.0
     colour = component_colour(component_of(row.part.partition(" ")[0]))
     bar = element(
@@ -73,7 +73,7 @@ def diverging(row: DifferenceRow, most: int) -> Html:
 
 
 def _places(comparison: Comparison, difference: Difference, names: PlainNames) -> Html:
-    """Where the parts are that are told apart, with a request of each population that shows it."""
+    """Where parts rose or fell, with a request of each population that shows it."""
     shown = places_told(difference)[:MOST_PLACES]
     if not shown:
         return Html()
@@ -88,7 +88,7 @@ def _places(comparison: Comparison, difference: Difference, names: PlainNames) -
 
 
 def _examples(comparison: Comparison, difference: Difference, row: DifferenceRow) -> Html:
-    """The script makes a button of it that shows both."""
+    """The script makes a button of it that opens both."""
     found = comparison.exemplars(difference.at, row)
     if found is None:
         return Html("·")

@@ -22,7 +22,7 @@ MOST_ROWS: Final = 64
 
 def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_spans: int) -> dict[int, Any]:
     """
-    Of each request until there are `most_spans`: its spans in preorder, and its repairs.
+    Spans of each request in preorder, with its repairs, until there are `most_spans`.
 
     A span is [span id, trace id if it is another, raw start, raw end, status message, error, attributes, events,
     links]; times are from the request's start, those of events too.
@@ -42,7 +42,7 @@ def details_of(requests: Requests, rows: Iterable[int], names: PlainNames, most_
 
 
 def _fitting(requests: Requests, rows: Iterable[int], most_spans: int) -> list[int]:
-    """Those of the rows, in their order, that have room."""
+    """The first of these rows that fit."""
     sizes, shown = requests._joined.column("spans"), []
     for row in rows:
         if sizes[row] <= most_spans:
@@ -80,7 +80,7 @@ def _span(
 
 
 class _Texts:
-    """Texts as they are shown; the same ones come again and again."""
+    """Texts as they are shown, cached, since most repeat."""
 
     def __init__(self, names: PlainNames) -> None:
         self.key = cache(lambda key: clean(key, 200))

@@ -1,4 +1,4 @@
-"""One HTML file: the first screen, the data, style and script, and the policy that lets nothing else run."""
+"""One HTML file: the first screen, the data, style and script, and a policy that lets nothing else run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BASE64: Final = 0.75
 """Bytes that are packed, of those of the file."""
 
 BYTES_PER_SPAN: Final = 18
-"""Of a tree, packed, about: its numbers, and a part of what is known besides."""
+"""Bytes of a span in a tree, gzipped, about: its numbers, and a part of its details."""
 
 DETAILED_SPANS: Final = 12_000
 """Spans with attributes, events and links."""
@@ -44,7 +44,7 @@ class Options:
     redact: bool = False
     """Names as hashes."""
     max_mb: float = 10.0
-    """Megabytes of the file, about: as many trees are in it."""
+    """Megabytes of the file, about: as many trees as fit are in it."""
 
 
 def page_of(requests: Requests, options: Options | None = None, *, served: bool = False) -> str:
@@ -71,7 +71,7 @@ def packed_of(requests: Requests, options: Options) -> bytes:
 
 def comparison_page(comparison: Comparison, options: Options | None = None) -> str:
     """
-    The page of a comparison: what changed, and below the population after it; that before it is a click away.
+    The page of a comparison: what changed, and below it the population after; a click shows the one before.
 
     Each population has half of the bytes.
 
@@ -134,7 +134,7 @@ def policy(connect: str = "") -> str:
 
 
 def live_page(*, stored: bool) -> str:
-    """The page without requests: its script asks for them, and says what the receiver says of itself."""
+    """The page without requests: its script fetches them, and the facts of the receiver."""
     sections = (
         ("now", "Now"), ("answer", ""), ("timeline", "When"), ("groups", "By verb and resource"),
         ("flame", "What requests waited for"), ("requests", "The slowest requests"), ("request", "One request"),
@@ -240,7 +240,7 @@ def _empty(name: str, title: str) -> Html:
 def _data(
     attribution: Attribution, rows: Sequence[dict[str, Any]], names: PlainNames, options: Options
 ) -> tuple[bytes, str]:
-    """What the script reads; and what was left out of it, in words."""
+    """What the script reads, and in words what was left out."""
     requests = attribution.requests
     examples = [row["example_trace_id"] for row in rows if row["example_trace_id"]]
     told = []
@@ -256,7 +256,7 @@ def _data(
 
 
 def _left_out(trees: int, details: int, telling: int, everything: int, names: PlainNames) -> str:
-    """What a reader must know of what is not here."""
+    """What was left out, for readers."""
     if trees == everything:
         told = "The call trees of all requests are in this page"
     else:

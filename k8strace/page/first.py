@@ -25,7 +25,7 @@ MOST_REQUESTS: Final = 10
 GREY: Final = "#7a7d82"
 
 MOST_FINDINGS: Final = 5
-"""Findings that are seen at once."""
+"""Findings that are shown without a click."""
 
 FEW: Final = 4
 """Parts that are not worth a click."""
@@ -52,7 +52,7 @@ def answer(groups: Breakdown) -> Html:
 
 
 def solid(parts: Iterable[Part]) -> list[Part]:
-    """Pieces with a colour that SVG takes."""
+    """Pieces with colours for SVG."""
     return [part if part.colour.startswith("#") else part._replace(colour=GREY) for part in parts]
 
 
@@ -110,7 +110,7 @@ def swatch(colour: str) -> Html:
 
 
 def time(ns: int, **attributes: str) -> Html:
-    """A duration for people; the exact one is its value, and its tooltip."""
+    """A rounded duration; its value and its tooltip are exact."""
     return element("data", duration(ns), value=str(ns), title=nanoseconds(ns), **attributes)
 
 
@@ -170,7 +170,7 @@ def composition(band: Band) -> Html:
 
 
 def _errors(requests: Requests) -> dict[tuple[Any, Any], Counter[int]]:
-    """Answers of 400 and above, per verb and resource, of the requests that are in the table."""
+    """Requests with status 400 and above, per verb and resource, of those in the table."""
     told: dict[tuple[Any, Any], Counter[int]] = {}
     shown = requests._judged()
     for verb, resource, status in zip(*map(shown.column, ("verb", "resource", "http_status")), strict=True):
@@ -180,7 +180,7 @@ def _errors(requests: Requests) -> dict[tuple[Any, Any], Counter[int]]:
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Content]], numbers: set[int]) -> Html:
-    """A real table, whose first column heads its rows."""
+    """A table; the cells of its first column are row headers."""
     sides = ["n" if at in numbers else None for at in range(len(heads))]
     head = element(
         "tr",
@@ -254,7 +254,7 @@ def _picture(edges: Sequence[tuple[str, str, int, int]]) -> Html:
 
 
 def _layers(edges: Sequence[tuple[str, str, int, int]]) -> dict[str, int]:
-    """Node → its layer. A circle does not end: as many rounds as there are nodes."""
+    """Node → its layer. Cycles end after as many rounds as there are nodes."""
     layer = {node: 0 for caller, called, *_ in edges for node in (caller, called)}
     for _ in range(len(layer) - 1):
         for caller, called, *_ in edges:

@@ -27,14 +27,14 @@ _SIGNED: Final = frozenset({"start", "duration", "cut_start", "cut_end", "waited
 
 
 class Picked(NamedTuple):
-    """What is shown beside the requests and their parts."""
+    """What is in the page beside the requests and their parts."""
 
     trees: Sequence[int] = ()
     """Indices of requests of the first population whose trees are shown."""
     details: Mapping[int, Any] = MappingProxyType({})
     """Index of such a request → details of its spans."""
     more: Mapping[str, Any] = MappingProxyType({})
-    """What else the script must know."""
+    """What else the script needs."""
 
 
 def pack(
@@ -92,7 +92,7 @@ def _add_numbers(columns: Columns, populations: Sequence[Requests], base: int) -
 
 
 def _add_places(columns: Columns, populations: Sequence[Requests]) -> None:
-    """Requests that others are in, or are linked from: their places, counted from 1 on; 0 for none that is here."""
+    """Requests that others are in, or are linked from: their places from 1 on; 0 if there is none in the page."""
     for name in ("counted_in", "linked_from"):
         places: list[int] = []
         for each in populations:
@@ -125,7 +125,7 @@ def _add_texts(columns: Columns, populations: Sequence[Requests], names: PlainNa
 
 
 def _add_parts(columns: Columns, populations: Sequence[Attribution]) -> None:
-    """Of each method: how many parts every request has, and their phases and ns, one after the other."""
+    """For each method: how many parts each request has, then their phases and ns."""
     totals: Counter[str] = Counter()
     for each in populations:
         totals.update(each.totals)
@@ -145,7 +145,7 @@ def _add_parts(columns: Columns, populations: Sequence[Attribution]) -> None:
 
 
 def _divided(attribution: Attribution, numbers: Sequence[int]) -> dict[str, tuple[bytes, bytes, bytes]]:
-    """Method → its columns. Most requests have the same parts by all of them, and these are told once."""
+    """Method → its columns. Most requests have the same parts by every method; these are written once."""
     requests, first = attribution.requests, attribution._core
     rows = list(requests._rows)
     others = {method: attribute(requests, method=method)._core for method in METHODS[1:]}

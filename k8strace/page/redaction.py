@@ -37,7 +37,7 @@ class PlainNames:
         return text
 
     def text(self, text: str) -> str:
-        """A text in which there can be names."""
+        """A text that may contain names."""
         return text
 
     def value(self, key: str, text: str | None) -> str | None:  # noqa: ARG002
@@ -49,7 +49,7 @@ class Names(PlainNames):
     """
     Names as hashes: equal names have equal ones, in one file and whenever it is made of the same input.
 
-    The hash key is made of all names in the data, so names cannot be tried out one by one.
+    The key of the hash is made of all names in the data, so names cannot be guessed one by one.
     """
 
     redacts = True
@@ -61,14 +61,14 @@ class Names(PlainNames):
         self._known = {piece for name in known for piece in (name, *_PIECE.findall(name))}
 
     def name(self, text: Any) -> Any:
-        """Its hash, such as "x1f0c22aa"; nothing and numbers stay."""
+        """Its hash, such as "x1f0c22aa"; empty text and numbers stay."""
         if not isinstance(text, str) or _NUMBER.fullmatch(text):
             return text
         hashed = blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=4)
         return f"x{hashed.hexdigest()}"
 
     def text(self, text: str) -> str:
-        """The text with the names that are known as hashes."""
+        """The text with known names as hashes."""
         whole = self.name(text) if text in self._known else text
         return _PIECE.sub(lambda found: self._piece(found[0]), whole)
 

@@ -1,11 +1,11 @@
 """
-The page while it is served: the document, what is looked for, one trace, and what the receiver says of itself.
+The page while it is served: the document, search, one trace, and facts of the receiver.
 
     /TOKEN/           the document                 /TOKEN/requests?…   requests that are wanted, packed
     /TOKEN/trace?id=  one trace, packed            /TOKEN/now          facts, JSON
 
-The token is in the path, so that a link has it and everything else follows: scripts off too. Who does not know it sees
-nothing, and other sites are told nothing: no CORS, and `Site.hosts` refuses names that are not this machine's.
+The token is in the path, so that links work, with scripts off too. Without it nothing is shown. Other sites read
+nothing: no CORS, and `Site.hosts` refuses names that are not this machine's.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["page_app"]
 AT_ONCE: Final = 2
 """Answers being worked on at most; above that, clients are told to retry."""
 MOST_QUERY: Final = 2_048
-"""Bytes of a query."""
+"""Bytes of a query, at most."""
 MOST_SPANS: Final = 250_000
-"""Spans of a trace that is drawn."""
+"""Spans of a trace that is drawn, at most."""
 DEFAULT_LIMIT: Final = 1_000
 
 HTML, PACKED, JSON, PLAIN = (
@@ -114,7 +114,7 @@ def _made(page: Callable[[dict[str, str]], Answer], asked: dict[str, str]) -> An
         return page(asked)
     except (K8straceError, ValueError, OverflowError) as error:
         return 400, PLAIN, f"{error}\n".encode()
-    except OSError as error:  # files of a store go while they are read
+    except OSError as error:  # a file of the store was removed while it was read
         return 500, PLAIN, f"the store cannot be read: {error.strerror}\n".encode()
 
 
@@ -145,7 +145,7 @@ def _wanted(query: Mapping[str, str]) -> Wanted:
 
 
 def _trace(providers: Sequence[Provider], trace_id: str) -> Answer:
-    """The first that has it, with trees and details as far as they fit."""
+    """The first population that has it, with as many trees and details as fit."""
     for provider in providers if trace_id else ():
         for _, requests in traces_of(search(provider.populations(), Wanted(trace_id=trace_id, limit=1)), 1):
             return 200, PACKED, _whole(requests)

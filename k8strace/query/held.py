@@ -1,4 +1,4 @@
-"""What a receiver keeps to be looked at: the last requests that its stream emitted, in bounded memory."""
+"""What a receiver holds for readers: the last requests that its stream emitted, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Held:
     """
     Listens to a stream, and keeps the requests of its last takes. From any thread.
 
-    What a later take replaces is not found any more.
+    What a later take replaced is not found any more.
 
     Args:
         most_spans: Spans that are kept, background calls too; beyond, the oldest takes go.
@@ -52,7 +52,7 @@ class Held:
         """Grows with every take."""
 
     def __call__(self, taken: Requests) -> None:
-        """Keeps them; what a receiver's listener is."""
+        """Holds them: a listener for the receiver."""
         replaced = [(row["trace_id"], row["span_id"]) for row in getattr(taken, "replaced", ())]
         with self._lock:
             if replaced:

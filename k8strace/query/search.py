@@ -12,13 +12,13 @@ from k8strace.requests import Requests
 __all__ = ["MOST", "Wanted", "search", "traces_of"]
 
 MOST: Final = 5_000
-"""Requests of one answer, whatever is asked for."""
+"""Requests of one answer, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """
-    What requests must be like, all of it together; None wants nothing.
+    Conditions on requests, all of which must hold; None is no condition.
 
     Raises:
         ConditionError: A status or a limit is none.
@@ -61,7 +61,7 @@ class Wanted:
 
 def search(populations: Iterable[Requests], wanted: Wanted) -> list[Requests]:
     """
-    The latest requests that are wanted, as selections of their populations.
+    The latest requests that fit, as selections of their populations.
 
     Args:
         populations: Joined requests, the latest population first: it stops at the first that is all too old once it
@@ -133,7 +133,7 @@ def _fitting(population: Requests, wanted: Wanted) -> Requests:
 
 
 def _asked(wanted: Wanted) -> Sequence[tuple[str, Callable[[Any], Callable[[Any], bool]], Any]]:
-    """Column, what tests it, and what it is tested against."""
+    """Column, test, and the value to test against."""
     trace = None if wanted.trace_id is None else wanted.trace_id.lower()
     return (
         ("trace_id", lambda begin: lambda value: value.startswith(begin), trace),

@@ -1,4 +1,4 @@
-"""What a receiver has on disk, joined when somebody looks for it."""
+"""What a receiver has on disk, joined when it is searched."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Stored:
         self._joined: list[Requests] = []
 
     def populations(self) -> Sequence[Requests]:
-        """What is held, and behind it what is stored."""
+        """What is held, then what is stored."""
         held = self._held.populations()
         known = {trace for each in held for trace in each.column("trace_id")}
         with self._lock:
@@ -74,7 +74,7 @@ class Stored:
         return join(spans, taxonomy=self._taxonomy, apiserver=self._apiserver)
 
     def _newest(self) -> list[Path]:
-        """Files whose bytes together are not too many. Their names begin with their times."""
+        """The newest files up to a number of bytes. Their names begin with their times."""
         files, room = [], self._most_bytes
         for file in sorted(self._directory.glob("k8strace-*"), reverse=True):
             room -= file.stat().st_size
@@ -85,7 +85,7 @@ class Stored:
 
 
 class Behind:
-    """What a provider has, and behind it populations that do not change. Traces may be in both."""
+    """What a provider has, then populations that do not change. A trace may be in both."""
 
     def __init__(self, provider: Provider, populations: Sequence[Requests]) -> None:
         self._provider, self._behind = provider, tuple(populations)

@@ -1,4 +1,4 @@
-"""Which traces somebody looks for, over populations of requests: a trace is whole, whichever takes its spans are in."""
+"""Search of traces over populations of requests: a trace is whole, whichever takes its spans are in."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Found", "Part", "SpanQuery", "Traces"]
 
 END: Final = (1 << 64) - 1
 MOST_SPANS: Final = 50_000
-"""Spans of one answer. A trace that is larger by itself is cut, and says so."""
+"""Spans of one answer, at most. A larger trace is cut, with a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanQuery:
-    """What one span of a trace must be like, all of it together; None asks for nothing. Times are ns."""
+    """Conditions on one span of a trace, all of which must hold; None is no condition. Times are in ns."""
 
     service: str | None = None
     """`service.name` of its resource."""
@@ -54,7 +54,7 @@ class Part(NamedTuple):
     rows: Sequence[int]
     """Of the population's spans, in the order in which they came."""
     known: Mapping[int, Told]
-    """What is told of these spans, by row."""
+    """Our facts about these spans, by row."""
 
 
 class Found(NamedTuple):
@@ -68,13 +68,13 @@ class Found(NamedTuple):
 
     @property
     def spans(self) -> int:
-        """How many it has, without those left out."""
+        """How many spans it has, without those left out."""
         return sum(len(part.rows) for part in self.parts)
 
 
 class Traces:
     """
-    Traces that are held, to be looked for. From any thread.
+    Traces that are held, to be searched. From any thread.
 
     Args:
         provider: Where they are.
@@ -96,7 +96,7 @@ class Traces:
         self._known: WeakKeyDictionary[_Join, _Population] = WeakKeyDictionary()
 
     def find(self, query: SpanQuery) -> list[Found]:
-        """Traces with a span that fits, the one with the latest such span first. Large ones are fewer than `limit`."""
+        """Traces with a span that fits, the one with the latest such span first. Of large ones fewer than `limit`."""
         populations = self._provider.populations()
         asked = (
             query.service,
@@ -110,7 +110,7 @@ class Traces:
         return self._of(populations, _core.find_traces(_columns(populations), asked, query.limit))
 
     def get(self, trace_ids: Iterable[str]) -> list[Found]:
-        """These traces, as far as they are here. Ids in hex, of 32 digits."""
+        """Those of these traces that are here. Ids are 32 hex digits."""
         return self._of(self._provider.populations(), list(trace_ids))
 
     def services(self) -> list[str]:
@@ -146,7 +146,7 @@ class Traces:
         parts, seen = [], set[bytes]()
         for take, several in rows.items():
             population = populations[take]
-            # A span that came again is there once: the wire tells.
+            # A span that was sent again is kept once: its wire bytes are equal.
             fresh = [
                 row
                 for row, wire in zip(several, population.spans._columns.span_wires(several), strict=True)
@@ -164,7 +164,7 @@ class Traces:
 
 
 class _Population:
-    """What is made once of a population, for all traces that are asked for."""
+    """What is made once of a population, for all traces of an answer."""
 
     def __init__(self, requests: Requests) -> None:
         self._wires = SpanWires(requests.spans)

@@ -1,7 +1,7 @@
 """
-What `serve` says on stderr: the standard library's logging, each record one line, as text or as JSON.
+What `serve` logs on stderr: the standard library's logging, each record one line, as text or as JSON.
 
-Everything goes this way: our own words, those of libraries, warnings, and errors that end a thread.
+That includes records of libraries, warnings, and errors that end a thread.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from k8strace.views.text import clean
 __all__ = ["LOG", "JsonLines", "Lines", "TextLines", "logging_to_stderr"]
 
 LOG: Final = logging.getLogger("k8strace.serve")
-"""What a run says of itself. Facts for JSON are given as `extra=facts(name=value)`; the text has said them."""
+"""The log of a run. Facts for JSON are given as `extra=facts(name=value)`; the text has them too."""
 
 TROUBLES_PER_MINUTE: Final = 20
-"""Warnings and errors; repeated trouble says nothing new: beyond, it is counted."""
+"""Warnings and errors a minute, at most; further ones are counted."""
 
 LONGEST: Final = 2_000
-"""Characters of one message."""
+"""Characters of one message, at most."""
 
 DEEPEST: Final = 40
-"""Lines of a traceback, the last ones."""
+"""Lines of a traceback, at most: the last ones."""
 
 
 def facts(**values: Any) -> dict[str, Any]:
-    """What a JSON line has besides the message."""
+    """What a JSON line has beside the message."""
     return {"facts": values}
 
 
@@ -45,13 +45,13 @@ def _time_of(record: logging.LogRecord) -> str:
 
 def _traceback_of(record: logging.LogRecord) -> list[str]:
     if not record.exc_info or is_out_of_memory(record.exc_info[1]):
-        return []  # where memory ran out says nothing
+        return []  # the traceback of a MemoryError does not help
     return logging.Formatter().formatException(record.exc_info).splitlines()[-DEEPEST:]
 
 
 class TextLines(logging.Formatter):
     """
-    A time, a level, the message. What comes from the wire cannot end a line or steer a terminal.
+    A time, a level, the message. Input from the wire cannot end a line or control a terminal.
 
     Examples:
         >>> record = logging.makeLogRecord({"msg": "ready", "levelname": "INFO", "created": 0})
@@ -89,7 +89,7 @@ class JsonLines(logging.Formatter):
 
 class Lines(logging.Handler):
     """
-    Hands on lines, from any thread, one after the other; never more trouble than its reader can take.
+    Writes lines, from any thread, one after the other; of warnings and errors at most so many a minute as can be read.
 
     Args:
         form: "text" or "json".
@@ -105,13 +105,13 @@ class Lines(logging.Handler):
         self._troubles = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Says it, unless as much was said in this minute."""
+        """Writes it, unless the limit of this minute is reached."""
         if record.levelno >= logging.WARNING and not self._counted(int(record.created // 60)):
             return
         self.write(self.format(record))
 
     def _counted(self, minute: int) -> bool:
-        """May this be said? Also says how much was not, once that minute is over."""
+        """Is the limit not reached? Also writes how many were left out, once that minute is over."""
         if minute != self._minute:
             self._tell_unsaid()
             self._minute, self._troubles = minute, 0
@@ -129,10 +129,10 @@ class Lines(logging.Handler):
             self.write(self.format(logging.makeLogRecord(said)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """A line that cannot be made or written must not stop who says it."""
+        """A line that cannot be made or written must not stop its writer."""
 
     def close(self) -> None:
-        """Says what is left to say."""
+        """Writes what is left."""
         self._tell_unsaid()
         super().close()
 
@@ -177,4 +177,4 @@ def _to_stderr(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        return  # who read the log is gone; the spans are still worth receiving
+        return  # the reader of the log is gone; receiving goes on

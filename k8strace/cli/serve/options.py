@@ -39,7 +39,7 @@ def _or_off(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _name(text: str, wanted: str = "a name") -> str:
-    """An empty one comes from a variable that is not set, and must not mean that the option was not given."""
+    """An empty value comes from an unset variable, and must not count as a missing option."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
     return text

@@ -1,4 +1,4 @@
-"""`serve --page`: the page of what comes, beside the receiver, on a socket of its own."""
+"""`serve --page`: the live page, beside the receiver, on its own socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_GROUPS: Final = 12
 
 class LivePage:
     """
-    Holds the last requests of a receiver, and shows them.
+    Holds the last requests of a receiver, and serves the page of them.
 
     Raises:
         UsageError: The page's address is not of this machine.
@@ -35,7 +35,7 @@ class LivePage:
         self._address = local_address(asked.page)
         self._viewing: Viewing | None = None
         self.held = Held()
-        """Is to listen to the receiver."""
+        """The listener to give to the receiver."""
 
     def start(self, receiver: Receiver) -> None:
         """
@@ -63,7 +63,7 @@ class LivePage:
         LOG.info("the page: %s", self._viewing.address, extra=facts(page=self._viewing.address))
 
     def stop(self) -> None:
-        """Serves no more."""
+        """Stops serving."""
         if self._viewing is not None:
             self._viewing.server.stop(0.0)
 

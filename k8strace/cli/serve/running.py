@@ -1,4 +1,4 @@
-"""One run of `serve`: up, a picture of what comes, down."""
+"""One run of `serve`: start, live table, stop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TICK_SECONDS: Final = 1.0
 
 def run(asked: argparse.Namespace) -> int:
     """Serves until a signal comes. Returns the exit code."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr past every log
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr, not to the log
     with logging_to_stderr(asked.log_format) as lines:
         try:
             with stop_signals() as stop:
@@ -51,7 +51,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
-    """As the other commands say it, unless a program reads the log."""
+    """As other commands print errors, unless the log is JSON."""
     if asked.log_format == "json":
         LOG.error(message)
     else:
@@ -85,7 +85,7 @@ def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
 
 
 def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
-    """The receiver, with nothing opened before all arguments are known to be right."""
+    """The receiver; nothing is opened before all arguments are checked."""
     places, trust = settings.places_of(asked), settings.trust_of(asked)
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
     windows, held = settings.windows_of(asked)
@@ -183,7 +183,7 @@ class JsonLines:
         """
         A line for each, as `k8strace requests --json` writes it. Of lines with equal ids the last one counts.
 
-        A request that late spans did away with has a last line of its own: ids, and `withdrawn`.
+        A request that late spans removed has a last line: its ids, and `withdrawn`.
         """
         if self.closed:
             return

@@ -1,4 +1,4 @@
-"""From arguments to what a receiver is made of. Whatever is wrong with them is said before anything is opened."""
+"""From arguments to the parts of a receiver. Errors in arguments are raised before anything is opened."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ __all__ = [
 Made = TypeVar("Made")
 
 HOLD_SPANS: Final = 200_000
-"""Spans that are kept to be read, unless told otherwise, and as many of the store."""
+"""Spans that are held for readers by default, and as many of the store."""
 SPAN_BYTES: Final = 400
 ZSTD_SPAN_BYTES: Final = 65
-"""Of a span in the store."""
+"""Bytes of a span in the store, about."""
 
 OPTIONS: Final = {
     "request_bytes": "--max-request-bytes",
@@ -54,7 +54,7 @@ OPTIONS: Final = {
     "retain_bytes": "--retain-bytes",
     "retain_age_s": "--retain-age",
 }
-"""Setting → the option that sets it: what errors are to name."""
+"""Setting → the option that sets it, for errors."""
 
 
 def places_of(asked: argparse.Namespace) -> Places:
@@ -78,7 +78,7 @@ def places_of(asked: argparse.Namespace) -> Places:
 
 def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]:
     """
-    Who may read what is held, and what is told of finished requests for that.
+    Who may read what is held, and the listener that holds finished requests.
 
     Raises:
         UsageError: Others than this machine could read without a token, or the token cannot be read.
@@ -107,7 +107,7 @@ def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]
 
 
 def _stored(asked: argparse.Namespace, spans: int) -> Sequence[Requests]:
-    """What the store has from before the start, about so many spans of its newest files."""
+    """What the store has from before the start: its newest files, about this many spans."""
     from k8strace.query import Held
     from k8strace.query.stored import Stored
 
@@ -167,7 +167,7 @@ def _tokens(asked: argparse.Namespace) -> Tokens | None:
 
 
 def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list[str]:
-    """What is dangerous, though it was asked for."""
+    """Warnings about settings that are dangerous."""
     readers = [*_reading(asked.query), *_reading(asked.query_grpc)]
     everywhere = [*places.grpc, *places.http, *places.metrics, *readers]
     open_plain = [address for address in everywhere if not address.local and trust.tls is None]
@@ -189,7 +189,7 @@ def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list
 def backlog_of(
     journal: Journal | None, stream: RequestStream, on_damage: Callable[[Recovered], object]
 ) -> Iterable[StoredBatch]:
-    """What the last run stored and may not have handed on."""
+    """What the last run stored and may not have emitted."""
     if journal is None:
         return ()
     waits = stream.settings

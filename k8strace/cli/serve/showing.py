@@ -68,14 +68,14 @@ def shown(asked: argparse.Namespace, receiver: Receiver, log: LogLines) -> Itera
 
 
 class Lines:
-    """A line in the log now and then."""
+    """A line in the log from time to time."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._next = time.monotonic() + LINE_SECONDS
 
     def show(self) -> None:
-        """Says one, if it is time."""
+        """Writes one, if it is time."""
         now = time.monotonic()
         snapshot = self._watch.snapshot()
         if now < self._next:
@@ -117,7 +117,7 @@ def _table(asked: argparse.Namespace, watch: Watch, log: LogLines) -> Iterator[C
 
 
 def _is_stdout(stream: TextIO) -> bool:
-    """Both write to one terminal: what is written to one must not tear what is drawn on the other."""
+    """Both write to one terminal: text written to one must not tear the table drawn on the other."""
     try:
         one, other = os.fstat(stream.fileno()), os.fstat(sys.stdout.fileno())
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def _look(console: Console, *, plain: bool) -> Look:
 
 
 class Watch:
-    """A receiver, seen now and then."""
+    """A receiver, looked at from time to time."""
 
     def __init__(self, receiver: Receiver, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._receiver = receiver
@@ -139,7 +139,7 @@ class Watch:
         self._seen: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
 
     def snapshot(self) -> Snapshot:
-        """What is known now; rates are over the last ten seconds."""
+        """Facts of this moment; rates are over the last ten seconds."""
         receiver, now = self._receiver, self._clock()
         counts, total, recent = (
             receiver.pipeline.counts,

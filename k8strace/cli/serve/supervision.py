@@ -1,4 +1,4 @@
-"""What the process that started us wants to know: systemd's notifications, and signals."""
+"""Notifications to systemd, and signals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Stop", "notify", "stop_signals"]
 
 def notify(state: str) -> bool:
     """
-    Tells systemd a state such as "READY=1", if it asked to be told (`Type=notify`).
+    Tells systemd a state such as "READY=1", if the unit has `Type=notify`.
 
     Returns:
-        Whether it was told.
+        Whether it was sent.
 
     Examples:
         >>> notify("READY=1")
@@ -63,11 +63,11 @@ class Stop:
         self._told.put(None)
 
     def is_set(self) -> bool:
-        """Was it told to?"""
+        """Whether to stop."""
         return self._is_set
 
     def wait(self, timeout_s: float) -> bool:
-        """Returns once it is told to, or the time is over: whether it was told."""
+        """Waits until it is set, or the time is over. Returns whether it is set."""
         if not self._is_set:
             with contextlib.suppress(queue.Empty):
                 self._told.get(timeout=timeout_s)

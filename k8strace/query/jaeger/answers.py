@@ -37,12 +37,12 @@ def structured(data: Any, *, total: int = 0, errors: Sequence[dict[str, Any]] | 
 
 
 def failure(status: int, message: str) -> bytes:
-    """What is wrong, in the frame of the first API."""
+    """An error in the frame of the first API."""
     return structured(None, errors=[{"code": status, "msg": message}])
 
 
 def failure_v3(status: int, message: str) -> bytes:
-    """The same in that of the third."""
+    """An error in that of the third API."""
     return document({"error": {"httpCode": status, "message": message}})
 
 
@@ -66,7 +66,7 @@ def trace_documents(found: Iterable[Found]) -> list[dict[str, Any]]:
 
 
 def wires(found: Found) -> Iterator[bytes]:
-    """One trace as `TracesData` messages of OTLP, with what is told of its spans as attributes."""
+    """One trace as `TracesData` messages of OTLP, with our facts about its spans as attributes."""
     for part in found.parts:
         yield from part.wires.of(part.rows, part.known)
 
@@ -78,7 +78,7 @@ def traces_v3(found: Iterable[Found]) -> bytes:
 
 
 def summaries(found: Iterable[Found]) -> bytes:
-    """What the third API says of traces without their spans."""
+    """Traces without their spans, as the third API has them."""
     return document({"summaries": [_summary(each) for each in found]})
 
 

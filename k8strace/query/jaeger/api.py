@@ -25,7 +25,7 @@ from k8strace.query.traces import Traces
 __all__ = ["query_app"]
 
 AT_ONCE: Final = 2
-"""Answers that are being made; the others wait, and beyond `WAITING` are told to come again."""
+"""Answers that are being made; the others wait, and beyond `WAITING` are told to try again."""
 WAITING: Final = 32
 
 JSON: Final = b"application/json"
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class NotFoundError(Exception):
-    """What was asked for is not here. The message is Jaeger's."""
+    """Not found. The message is Jaeger's."""
 
 
 def query_app(

@@ -29,11 +29,11 @@ __all__ = [
 KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _NUMBERS: Final = {name: kind for kind, name in KINDS.items()}
 LOOKBACK_NS: Final = 48 * 3600 * 10**9
-"""How far back a search goes that does not say since when."""
+"""How far back a search without a start goes."""
 DEPENDENCIES_MS: Final = 24 * 3600 * 1000
 DEFAULT_TRACES: Final = 100
 MOST_TRACES: Final = 1_500
-"""Of one answer; Jaeger's page asks for no more."""
+"""Traces of one answer, at most; Jaeger's page asks for no more."""
 MOST_FIELDS: Final = 100
 _UNITS: Final = {
     "ns": 1,
@@ -185,7 +185,7 @@ class Parameters:
         return end - self._time_ns("lookback", 10**6, DEPENDENCIES_MS * 10**6), end
 
     def kind(self) -> int | None:
-        """`spanKind`; 0 for a word that is none. None if it is not there."""
+        """`spanKind`; 0 for an unknown word, None if it is missing."""
         return kind_of(self.text("spanKind", "span_kind"))
 
     def _duration(self, *names: str) -> int:
@@ -217,7 +217,7 @@ class Parameters:
 
 def kind_of(text: str) -> int | None:
     """
-    A kind in words; None for no word, and 0, which no span of ours has, for one that is none.
+    The number of a kind; None for empty text, and 0, which none of our spans has, for an unknown word.
 
     Examples:
         >>> kind_of("server"), kind_of(""), kind_of("waiter")
@@ -227,7 +227,7 @@ def kind_of(text: str) -> int | None:
 
 
 def query_of(tags: Mapping[str, str], **wanted: Any) -> SpanQuery:
-    """What is looked for: tags that Jaeger makes of fields are asked of the fields."""
+    """The search: tags that Jaeger makes of fields become conditions on the fields."""
     rest = dict(tags)
     error = rest.pop("error", None)
     status = {"ERROR": True, "OK": False}.get(rest.pop("otel.status_code", ""))
@@ -256,7 +256,7 @@ def _json_tags(text: str) -> dict[str, str]:
 
 
 def _rfc3339_ns(text: str) -> int:
-    """Grafana sends the `+` of a zone as it is, which is a space then."""
+    """Grafana sends the `+` of a zone unescaped, so that it arrives as a space."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+ -]\d\d:\d\d)", text)
     try:
         if found:
