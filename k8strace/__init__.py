@@ -41,6 +41,7 @@ if _TYPE_CHECKING:
     from k8strace.findings.stalls import Process, Stall, Stalls
     from k8strace.formats import read, scan
     from k8strace.formats.client_times import ClientTime, read_client_times
+    from k8strace.histograms import Histogram, Histograms, Sums
     from k8strace.pods.result import Pod, Pods
     from k8strace.pods.syncs import Sync, Syncs
     from k8strace.rules import read_rules
@@ -65,6 +66,8 @@ _LATER = {
     "Figures": "whatif",
     "Finding": "findings",
     "Findings": "findings",
+    "Histogram": "histograms",
+    "Histograms": "histograms",
     "Limit": "budgets",
     "Metric": "budgets.metrics",
     "Part": "statistics.composition",
@@ -79,6 +82,7 @@ _LATER = {
     "Stalls": "findings.stalls",
     "StreamSettings": "stream",
     "StreamedRequests": "stream",
+    "Sums": "histograms",
     "Sync": "pods.syncs",
     "Syncs": "pods.syncs",
     "check": "budgets",
@@ -116,6 +120,8 @@ __all__ = [
     "Findings",
     "FormatError",
     "Group",
+    "Histogram",
+    "Histograms",
     "Issue",
     "Joined",
     "K8straceError",
@@ -148,6 +154,7 @@ __all__ = [
     "Stalls",
     "StreamSettings",
     "StreamedRequests",
+    "Sums",
     "Sync",
     "Syncs",
     "Table",

@@ -19,6 +19,7 @@ __all__ = [
     "Column",
     "Couplings",
     "Explained",
+    "Exponential",
     "GroupedRows",
     "Inflater",
     "JoinedSpans",
@@ -32,6 +33,7 @@ __all__ = [
     "Table",
     "__version__",
     "clock_evidence",
+    "clock_evidence_of",
     "couplings_of",
     "decode",
     "dependencies",
@@ -122,6 +124,8 @@ class SpanColumns:
         """Ids of a wrong length: (field, its length, the right one, how many)."""
     def start_times(self) -> tuple[int, int]:
         """The earliest and the latest start; zeros if there is no span."""
+    def median_end(self) -> int | None:
+        """The median of the ends that are told; None if none is."""
     def span_wires(self, rows: Sequence[int]) -> list[bytes]:
         """The `Span` messages of these rows, as wire bytes. Raises IndexError."""
     def scope_wires(self, rows: Sequence[int]) -> list[bytes]:
@@ -433,6 +437,46 @@ class GroupedRows:
     ) -> list[_Summed]:
         """What the rows between places sum up to. Raises IndexError, ValueError."""
 
+    def durations(
+        self, attributed: AttributedRequests, component: Sequence[int], empty: Exponential
+    ) -> list[list[tuple[int | None, Exponential]]]:
+        """
+        Group → its wall times, and those of each component where it took time.
+
+        `component`: phase → its number. `empty`: what they are added to. Raises ValueError.
+        """
+
+_Durations: TypeAlias = tuple[int, int, int, tuple[int, int] | None, list[tuple[int, int]]]
+"""Count, zeros, sum, shortest and longest, and index and count of each bucket."""
+
+@final
+class Exponential:
+    """Durations in buckets whose limits grow by a factor."""
+
+    def __new__(cls, scale: int, most_buckets: int, told: _Durations | None = None) -> Self:
+        """None, or what `told` gave of one of this scale. Raises ValueError."""
+    def add(self, ns: int) -> None:
+        """Adds one duration."""
+    def merged(self, other: Exponential) -> Exponential:
+        """The sum of two. Raises OverflowError."""
+    def at(self, place: int) -> int | None:
+        """The value at a place among the sorted ones, from 0 on, within the relative error; None of none."""
+    def told(self) -> _Durations:
+        """All of it but the scale."""
+    @property
+    def scale(self) -> int:
+        """How fine the buckets are."""
+    @property
+    def most_buckets(self) -> int:
+        """From the first to the last one at most."""
+    @property
+    def relative_error(self) -> float:
+        """How far a value may be from what is said of it, as a share of it."""
+    def __eq__(self, other: object, /) -> bool: ...
+    @staticmethod
+    def index_of(value: float, scale: int) -> int:
+        """The bucket of a value above 0 in s, whose upper limit is in it."""
+
 _Process: TypeAlias = tuple[str, str | None, str]
 """Service, instance id, and what else tells it apart."""
 
@@ -447,6 +491,9 @@ class ClockEvidence:
         """With that of another part."""
     def counts(self) -> tuple[int, int]:
         """Calls; SERVER spans whose caller is missing."""
+
+def clock_evidence_of(joined: JoinedSpans) -> ClockEvidence:
+    """What spans that are joined already say of clocks."""
 
 def clock_evidence(
     spans: SpanColumns, apiserver: Sequence[str], clock: ClockEvidence | None
@@ -520,6 +567,7 @@ class SpanStream:
         max_traces: int,
         max_trace_spans: int,
         max_bytes: int,
+        early: bool = True,
     ) -> Self: ...
     def feed(self, spans: SpanColumns, now_ns: int) -> None:
         """Adds decoded spans."""
@@ -531,6 +579,16 @@ class SpanStream:
         """Counts by name."""
     def ledger(self) -> list[tuple[str, bool, int]]:
         """(role, is a use, spans), in the ledger's order, over all that was emitted."""
+    def held(self) -> tuple[SpanColumns, bytes, list[tuple[int, int]]]:
+        """All held spans of traces; of each trace 16 bytes of id, and when its first and its last span came."""
+    def pick_up(self, spans: SpanColumns, ids: bytes, times: Sequence[tuple[int, int]], now_ns: int) -> None:
+        """Takes in what another stream held at this time."""
+    def hear(self, clock: ClockEvidence) -> None:
+        """Takes what others know of clocks and services."""
+    def released(self) -> bytes:
+        """The last traces that were released, 8 bytes each."""
+    def know_released(self, keys: bytes) -> None:
+        """What `released` gave."""
 
 @final
 class Inflater:
@@ -622,7 +680,7 @@ def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
     """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
-    """A table of (name, "text" | "int" | "float" | "bool" | "instant", values or None). Raises TypeError."""
+    """A table of (name, "text" | "int" | "float" | "bool" | "ints" | "instant", values or None). Raises TypeError."""
 
 def weighted_quantiles(
     base: bytes, parts: bytes, weights: bytes, choices: Sequence[int], shares: Sequence[float]

@@ -22,7 +22,7 @@ from k8strace.components import by_component, component_of
 from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport, column_of
+from k8strace.tables import ArrowExport, column_of, typed
 
 if TYPE_CHECKING:
     from k8strace.statistics.composition import QuantileParts
@@ -457,7 +457,7 @@ class Breakdown(ArrowExport):
         phases = sorted({phase for *_, band in rows for phase in band.phases})
         return _core.make_table(
             [
-                *((key, *_typed([group.keys[key] for group, *_ in rows])) for key in self.keys),
+                *((key, *typed([group.keys[key] for group, *_ in rows])) for key in self.keys),
                 ("band", "text", [name for _, name, _ in rows]),
                 ("requests", "int", [band.requests for *_, band in rows]),
                 ("wall_ns", "int", [band.wall_ns for *_, band in rows]),
@@ -469,13 +469,6 @@ class Breakdown(ArrowExport):
 
     def __repr__(self) -> str:
         return f"Breakdown({len(self)} groups by {', '.join(self.keys) or 'nothing'})"
-
-
-def _typed(values: list[Any]) -> tuple[str, list[Any]]:
-    """A key column's type, told by its values."""
-    kinds = {type(value) for value in values if value is not None}
-    kind = {frozenset({bool}): "bool", frozenset({int}): "int"}.get(frozenset(kinds), "text")
-    return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
 
 
 def _bands(start: int, end: int, quantiles: Sequence[float]) -> list[tuple[tuple[int, int], int]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ArrowExport", "Shown", "Table", "column_of", "require"]
+__all__ = ["ArrowExport", "Shown", "Table", "column_of", "require", "typed"]
 
 
 def require(module: str, name: str) -> Any:
@@ -132,6 +132,13 @@ def column_of(table: _core.Table, name: str) -> _core.Column:
     if name not in table.column_names:
         raise KeyError(f"there is no column {name!r}, but {', '.join(table.column_names)}")
     return table.column(name)
+
+
+def typed(values: list[Any]) -> tuple[str, list[Any]]:
+    """A key column's type, told by its values."""
+    kinds = {type(value) for value in values if value is not None}
+    kind = {frozenset({bool}): "bool", frozenset({int}): "int"}.get(frozenset(kinds), "text")
+    return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
 
 
 class Table(ArrowExport):

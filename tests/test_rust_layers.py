@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "rust" / "src"
 FLOW = [
     "numbers",
     "error",
+    "exponential",
     "columns",
     "decode",
     "encode",

@@ -62,6 +62,7 @@ fn measured_stream(batches: Vec<Arc<Columns>>) {
         max_spans: many,
         max_traces: many,
         max_trace_spans: many,
+        early: true,
         max_bytes: 1 << 30,
     };
     let mut stream = Stream::new(settings, Apiservers::default());

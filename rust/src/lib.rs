@@ -33,6 +33,9 @@ mod numbers;
 /// What was expected, what came, and where.
 mod error;
 
+/// Durations in buckets, mergeable.
+mod exponential;
+
 /// Everything that was said, one array per field.
 mod columns;
 

@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from k8strace import _core
 from k8strace.exceptions import K8straceError
-from k8strace.receiver.metrics.exponential import Exponential
+from k8strace.receiver.metrics.exponential import empty, write_point
 from k8strace.receiver.metrics.exposition import Reading
 from k8strace.receiver.metrics.labels import component_label, resource_label, verb_label
 from k8strace.receiver.metrics.tally import Observed
@@ -75,8 +75,8 @@ class PushedDurations:
         self._start = start_unix_nano
         self._instance = str(uuid.uuid4())
         self._lock = threading.Lock()
-        self._wall: dict[tuple[str, ...], Exponential] = {}
-        self._parts: dict[tuple[str, ...], Exponential] = {}
+        self._wall: dict[tuple[str, ...], _core.Exponential] = {}
+        self._parts: dict[tuple[str, ...], _core.Exponential] = {}
 
     def add(self, rows: Iterable[Observed]) -> None:
         """Adds requests that were finished now."""
@@ -87,9 +87,9 @@ class PushedDurations:
 
     def _add(self, row: Observed) -> None:
         key = (verb_label(row.verb), resource_label(row.resource))
-        self._wall.setdefault(key, Exponential()).add(row.wall_ns)
+        self._wall.setdefault(key, empty()).add(row.wall_ns)
         for component, ns in row.components.items():
-            self._parts.setdefault((*key, component_label(component)), Exponential()).add(ns)
+            self._parts.setdefault((*key, component_label(component)), empty()).add(ns)
 
     def request(self, now_unix_nano: int) -> ExportMetricsServiceRequest:
         """All since the start, as one message: cumulative, so one that is lost costs nothing."""
@@ -114,7 +114,7 @@ class PushedDurations:
                     )
                     for key, value in zip(("verb", "resource", "component"), labels, strict=False):
                         _attribute(point.attributes.add(), key, value)
-                    histogram.into(point)
+                    write_point(histogram, point)
         return message
 
 

@@ -40,6 +40,7 @@ const SETTINGS: StreamSettings = StreamSettings {
     max_spans: 1 << 20,
     max_traces: 1 << 20,
     max_trace_spans: 1 << 20,
+    early: true,
     max_bytes: 1 << 40,
 };
 

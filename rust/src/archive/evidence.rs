@@ -98,14 +98,22 @@ impl ClockEvidence {
     /// As a join takes it.
     pub fn whole(&self) -> Whole {
         let keys = RandomState::default();
-        let numbered = |calls: &Calls| -> Evidence {
-            let key = |(service, instance, rest): &Process| {
-                crate::columns::processes::key_of(&(service.clone(), instance.clone()), rest, &keys)
-            };
-            calls.iter().map(|((a, b), summary)| ((key(a), key(b)), summary.clone())).collect()
-        };
-        let (calls, adopted) = (numbered(&self.calls), numbered(&self.adopted));
+        let [calls, adopted] = self.numbered(&keys);
         Whole { keys, calls, adopted }
+    }
+
+    /// Calls told by their ids, and those whose caller was found, by numbers of processes.
+    pub fn numbered(&self, keys: &RandomState) -> [Evidence; 2] {
+        let key = |(service, instance, rest): &Process| {
+            crate::columns::processes::key_of(&(service.clone(), instance.clone()), rest, keys)
+        };
+        [&self.calls, &self.adopted]
+            .map(|calls| calls.iter().map(|((a, b), summary)| ((key(a), key(b)), summary.clone())).collect())
+    }
+
+    /// Service → what it was seen to send.
+    pub fn services(&self) -> &BTreeMap<String, u8> {
+        &self.services
     }
 
     /// The API servers: those that are named, or else those that the whole tells.

@@ -62,6 +62,12 @@ fn clock_evidence(
     Ok(py.detach(|| ClockEvidence(evidence::ClockEvidence::of(&joined(spans, apiserver, clock)))))
 }
 
+/// What spans that are joined already say of clocks.
+#[pyfunction]
+fn clock_evidence_of(py: Python<'_>, joined: &JoinedSpans) -> ClockEvidence {
+    py.detach(|| ClockEvidence(evidence::ClockEvidence::of(joined.inner())))
+}
+
 /// Joins spans that are a part of all: whole groups of traces.
 #[pyfunction]
 fn join_part_of(
@@ -185,6 +191,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ClockEvidence>()?;
     module.add_class::<Couplings>()?;
     module.add_function(wrap_pyfunction!(clock_evidence, module)?)?;
+    module.add_function(wrap_pyfunction!(clock_evidence_of, module)?)?;
     module.add_function(wrap_pyfunction!(join_part_of, module)?)?;
     module.add_function(wrap_pyfunction!(couplings_of, module)?)?;
     module.add_function(wrap_pyfunction!(split_by_trace, module)?)

@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use super::errors::arrow_err;
+use super::exponential::Exponential;
 use super::joined::AttributedRequests;
 use super::table::{Column, Table};
 use crate::tables::groups::{self, Groups};
@@ -48,6 +49,9 @@ pub struct GroupedRows {
 
 /// Sum of wall times; phase and ns, of those that took time; hundreds of the status, how many, sum of wall times.
 type Summed<'py> = (Whole<'py>, Vec<(usize, Whole<'py>)>, Vec<(i64, u64, Whole<'py>)>);
+
+/// Durations of the component with that number; none for the wall time.
+type Durations = Vec<(Option<u32>, Exponential)>;
 
 type Whole<'py> = Bound<'py, PyAny>;
 
@@ -123,6 +127,25 @@ impl GroupedRows {
             Ok((whole(py, sum.wall_ns)?, phases.collect::<PyResult<_>>()?, errors.collect::<PyResult<_>>()?))
         };
         sums.into_iter().map(row).collect()
+    }
+
+    /// Group → its wall times, and those of each component where it took time. `component`: phase → its number.
+    fn durations(
+        &self,
+        py: Python<'_>,
+        attributed: &AttributedRequests,
+        component: Vec<u32>,
+        empty: &Exponential,
+    ) -> PyResult<Vec<Durations>> {
+        let wall = self.wall.0.as_primitive::<Int64Type>().values();
+        if attributed.0.wall_ns.len() < wall.len() {
+            return Err(PyValueError::new_err("one division for each row"));
+        }
+        let found = py.detach(|| groups::durations(&attributed.0, &self.groups, wall, &component, &empty.0));
+        let named = |group: groups::Durations| {
+            group.into_iter().map(|(component, durations)| (component, Exponential(durations))).collect()
+        };
+        Ok(found.into_iter().map(named).collect())
     }
 }
 

@@ -441,6 +441,11 @@ impl JoinedSpans {
         Self { joined, signatures, named: OnceLock::new(), etcd: OnceLock::new() }
     }
 
+    /// The spans in their trees.
+    pub fn inner(&self) -> &Joined {
+        &self.joined
+    }
+
     fn etcd(&self) -> &etcd_calls::Known {
         self.etcd.get_or_init(|| etcd_calls::Known::new(&self.joined))
     }

@@ -3,6 +3,7 @@
 
 mod archive;
 mod errors;
+mod exponential;
 mod formats;
 mod groups;
 mod joined;
@@ -27,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     screen::register(module)?;
     joined::register(module)?;
     archive::register(module)?;
+    exponential::register(module)?;
     groups::register(module)?;
     retimed::register(module)?;
     quantiles::register(module)?;

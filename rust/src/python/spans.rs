@@ -70,6 +70,14 @@ impl SpanColumns {
         (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
     }
 
+    /// The median of the ends that are told; None if none is.
+    fn median_end(&self) -> Option<u64> {
+        let mut ends: Vec<u64> =
+            self.0.spans.end_time_unix_nano.iter().copied().filter(|&end| end > 0).collect();
+        let middle = ends.len() / 2;
+        (!ends.is_empty()).then(|| *ends.select_nth_unstable(middle).1)
+    }
+
     /// Names of the columns of one table.
     #[staticmethod]
     fn column_names(table: &str) -> PyResult<Vec<&'static str>> {

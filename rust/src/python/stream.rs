@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
+use super::archive::ClockEvidence;
 use super::joined::JoinedSpans;
 use super::spans::SpanColumns;
 use crate::columns::hex;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
-use crate::stream::{Stream, StreamSettings, Taken};
+use crate::stream::{Released, Stream, StreamSettings, Taken};
 
 /// Joined spans, the spans themselves, revisions of the requests, and (trace id, span id, revision) of what they replace.
 type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<(String, String, u32)>);
@@ -27,7 +29,7 @@ impl SpanStream {
 #[pymethods]
 impl SpanStream {
     #[new]
-    #[pyo3(signature = (apiserver, *, window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes))]
+    #[pyo3(signature = (apiserver, *, window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes, early=true))]
     fn new(
         apiserver: Vec<String>,
         window_ns: u64,
@@ -36,9 +38,17 @@ impl SpanStream {
         max_traces: usize,
         max_trace_spans: usize,
         max_bytes: u64,
+        early: bool,
     ) -> Self {
-        let settings =
-            StreamSettings { window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes };
+        let settings = StreamSettings {
+            window_ns,
+            max_age_ns,
+            max_spans,
+            max_traces,
+            max_trace_spans,
+            max_bytes,
+            early,
+        };
         Self(Mutex::new(Stream::new(settings, Apiservers::named(apiserver))))
     }
 
@@ -56,6 +66,42 @@ impl SpanStream {
     /// Gives out all that is left.
     fn flush(&self, py: Python<'_>) -> PyTaken {
         py.detach(|| as_python(self.lock().flush()))
+    }
+
+    /// All held spans of traces; of each trace its id, when its first and when its last span came, oldest first.
+    fn held<'py>(&self, py: Python<'py>) -> (SpanColumns, Bound<'py, PyBytes>, Vec<(u64, u64)>) {
+        let (columns, times) = py.detach(|| self.lock().held());
+        let ids: Vec<u8> = times.iter().flat_map(|(id, ..)| *id).collect();
+        let times = times.into_iter().map(|(_, born, active)| (born, active)).collect();
+        (SpanColumns(Arc::new(columns)), PyBytes::new(py, &ids), times)
+    }
+
+    /// Takes in what another stream held at this time.
+    fn pick_up(&self, py: Python<'_>, spans: &SpanColumns, ids: &[u8], times: Vec<(u64, u64)>, now_ns: u64) {
+        let times = ids.as_chunks::<16>().0.iter().copied().zip(times).collect();
+        let columns = Arc::clone(&spans.0);
+        py.detach(|| self.lock().pick_up(&columns, times, now_ns));
+    }
+
+    /// Takes what others know of clocks and services.
+    fn hear(&self, py: Python<'_>, clock: &ClockEvidence) {
+        py.detach(|| {
+            let mut stream = self.lock();
+            let calls = clock.0.numbered(stream.keys());
+            stream.hear(calls, clock.0.services());
+        });
+    }
+
+    /// The last traces that were released, 8 bytes each.
+    fn released<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let keys: Vec<u8> = self.lock().released.keys().flat_map(u64::to_le_bytes).collect();
+        PyBytes::new(py, &keys)
+    }
+
+    /// What `released` gave.
+    fn know_released(&self, keys: &[u8]) {
+        self.lock().released =
+            Released::of(keys.as_chunks::<8>().0.iter().map(|&key| u64::from_le_bytes(key)));
     }
 
     /// Counts by name.

@@ -8,7 +8,7 @@ use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::{Float64Type, Int8Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, RecordBatch,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchIterator,
 };
 use arrow_schema::{DataType, Field};
@@ -241,6 +241,10 @@ fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
         "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
+        "ints" => {
+            let rows = values.extract::<Vec<Option<Vec<Option<i64>>>>>()?;
+            Arc::new(LargeListArray::from_iter_primitive::<Int64Type, _, _>(rows))
+        }
         "instant" => instant_column(values.extract::<Vec<Option<i64>>>()?.into_iter()),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),
     })

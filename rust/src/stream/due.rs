@@ -27,7 +27,10 @@ impl Stream {
                 self.evict(slot, EvictionReason::Age);
             }
         }
-        let finished = self.look_at_touched();
+        let mut finished = self.look_at_touched();
+        if !self.settings.early {
+            finished.clear();
+        }
         let idle = self.idle_groups(self.now.checked_sub(self.settings.window_ns));
         self.give_out(finished, idle, false)
     }

@@ -47,6 +47,16 @@ impl Clocks {
         &self.moved
     }
 
+    /// Adds what others know: calls told by their ids, and those whose caller was found.
+    pub fn hear(&mut self, sums: Sums) {
+        for (own, more) in self.past.iter_mut().zip(sums) {
+            for (pair, summary) in more {
+                own.entry(pair).or_default().merge(&summary);
+            }
+        }
+        self.all = None;
+    }
+
     /// What a join is to know; `held`: the calls of traces that are held.
     pub fn known<'a, 'b>(
         &'a mut self,

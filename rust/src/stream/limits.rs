@@ -61,6 +61,7 @@ impl Stream {
                 self.clocks.let_go(&given.calls);
             }
             self.store.release(trace.spans.all());
+            self.released.add(trace.id);
             let count = trace.spans.all().len() as u64;
             *(if trace.changed { &mut self.counts.discarded } else { &mut self.counts.released }) += count;
         }

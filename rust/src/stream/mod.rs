@@ -16,6 +16,8 @@ mod evidence;
 mod inspect;
 mod limits;
 mod order;
+mod released;
+mod resume;
 mod spans;
 mod store;
 mod traces;
@@ -33,6 +35,8 @@ use crate::join::known_names::KnownNames;
 use crate::join::request_keys::Keys;
 use crate::join::role::Role;
 use crate::join::span_kind;
+
+pub use released::Released;
 
 use dependencies::Couplings;
 use evidence::Clocks;
@@ -54,6 +58,8 @@ pub struct StreamSettings {
     pub max_trace_spans: usize,
     /// Bytes held at most for spans, about.
     pub max_bytes: u64,
+    /// A trace is emitted as soon as it is whole, and again if more of it comes; else once, when it is idle.
+    pub early: bool,
 }
 
 /// What `take` returns.
@@ -75,6 +81,7 @@ struct Counts {
     released: u64,
     discarded: u64,
     updates: u64,
+    late: u64,
     evicted: [u64; EvictionReason::NAMES.len()],
 }
 
@@ -93,6 +100,8 @@ pub struct Stream {
     without_id: Vec<Held>,
     /// Traces to look at.
     touched: Vec<u32>,
+    /// Traces that were let go.
+    pub released: Released,
     /// Traces that are emitted next, oldest first, and what is held for them: spans, bytes.
     evicted: VecDeque<u32>,
     waiting: (usize, u64),
@@ -115,6 +124,7 @@ impl Stream {
             roles: [0; Role::NAMES.len()],
             without_id: Vec::new(),
             touched: Vec::new(),
+            released: Released::default(),
             evicted: VecDeque::new(),
             waiting: (0, 0),
             bytes: 0,
@@ -211,6 +221,7 @@ impl Stream {
     }
 
     fn create(&mut self, id: [u8; 16]) -> u32 {
+        self.counts.late += u64::from(self.released.contains(id));
         let slot = self.traces.create(id, self.now);
         self.traces.at_mut(slot).linked = self.couplings.is_linked_to(id);
         slot
@@ -248,6 +259,7 @@ impl Stream {
             ("held_traces", self.traces.len() as u64),
             ("held_bytes", self.bytes),
             ("updates", c.updates),
+            ("late_traces", c.late),
             ("process_pairs_forgotten", self.clocks.forgotten),
         ];
         let evicted = EvictionReason::NAMES.iter().zip(c.evicted);

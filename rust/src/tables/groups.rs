@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 
 use crate::attribute::Attributed;
 use crate::columns::run;
+use crate::exponential::Exponential;
 use crate::numbers::{u32_of, usize_of};
 
 /// Which rows have equal values: a number for each row of a column.
@@ -181,6 +182,50 @@ pub fn sums(
         sum
     };
     ranges.iter().map(sum).collect()
+}
+
+/// Durations of each group, of the component with that number; `None` for the wall time.
+pub type Durations = Vec<(Option<u32>, Exponential)>;
+
+/// For each group its wall times, and what each component took of them where it took time.
+pub fn durations(
+    attributed: &Attributed,
+    groups: &Groups,
+    wall: &[i64],
+    component: &[u32],
+    empty: &Exponential,
+) -> Vec<Durations> {
+    let mut parts: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
+    let (mut sums, mut start): (Vec<(u32, i64)>, usize) = (Vec::new(), 0);
+    let mut of = |&end: &u32| {
+        let rows = &groups.rows[start..end as usize];
+        start = end as usize;
+        for &row in rows {
+            sums.clear();
+            for part in run(&attributed.end, row as usize) {
+                let Some(&of) = component.get(usize::from(attributed.phase[part])) else { continue };
+                let ns = i64::try_from(attributed.ns[part]).unwrap_or(i64::MAX);
+                match sums.iter_mut().find(|(other, _)| *other == of) {
+                    Some((_, sum)) => *sum = sum.saturating_add(ns),
+                    None => sums.push((of, ns)),
+                }
+            }
+            for &(of, ns) in sums.iter().filter(|&&(_, ns)| ns > 0) {
+                parts.entry(of).or_default().push(ns);
+            }
+        }
+        let mut whole = empty.clone();
+        whole.add_sorted(rows.iter().map(|&row| wall[row as usize]));
+        let mut found = vec![(None, whole)];
+        for (&of, values) in parts.iter_mut().filter(|(_, values)| !values.is_empty()) {
+            values.sort_unstable();
+            let mut durations = empty.clone();
+            durations.add_sorted(values.drain(..));
+            found.push((Some(of), durations));
+        }
+        found
+    };
+    groups.end.iter().map(&mut of).collect()
 }
 
 #[cfg(test)]
