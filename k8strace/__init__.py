@@ -18,6 +18,7 @@ from k8strace.exceptions import (
     BudgetsError,
     ConditionError,
     DecodeError,
+    DigestError,
     FormatError,
     K8straceError,
     MissingExtraError,
@@ -37,6 +38,7 @@ if _TYPE_CHECKING:
     from k8strace.budgets import Budget, Checked, Limit, check, read_budgets
     from k8strace.budgets.metrics import Metric
     from k8strace.compare.result import Comparison, Difference, DifferenceRow
+    from k8strace.digests import Digest, DigestSettings, Slow, digest
     from k8strace.findings import Finding, Findings
     from k8strace.findings.stalls import Process, Stall, Stalls
     from k8strace.formats import read, scan
@@ -62,6 +64,8 @@ _LATER = {
     "Couplings": "archive",
     "Difference": "compare.result",
     "DifferenceRow": "compare.result",
+    "Digest": "digests",
+    "DigestSettings": "digests",
     "Estimate": "whatif",
     "Figures": "whatif",
     "Finding": "findings",
@@ -78,6 +82,7 @@ _LATER = {
     "Projection": "whatif",
     "QuantileParts": "statistics.composition",
     "RequestStream": "stream",
+    "Slow": "digests",
     "Stall": "findings.stalls",
     "Stalls": "findings.stalls",
     "StreamSettings": "stream",
@@ -88,6 +93,7 @@ _LATER = {
     "check": "budgets",
     "clock_evidence": "archive",
     "couplings": "archive",
+    "digest": "digests",
     "read": "formats",
     "read_budgets": "budgets",
     "read_client_times": "formats.client_times",
@@ -113,6 +119,9 @@ __all__ = [
     "DecodeError",
     "Difference",
     "DifferenceRow",
+    "Digest",
+    "DigestError",
+    "DigestSettings",
     "Errors",
     "Estimate",
     "Figures",
@@ -148,6 +157,7 @@ __all__ = [
     "SamplingError",
     "Selection",
     "Signature",
+    "Slow",
     "Source",
     "Spans",
     "Stall",
@@ -165,6 +175,7 @@ __all__ = [
     "compare",
     "couplings",
     "decode",
+    "digest",
     "join",
     "pods",
     "read",

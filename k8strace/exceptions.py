@@ -9,6 +9,7 @@ __all__ = [
     "BudgetsError",
     "ConditionError",
     "DecodeError",
+    "DigestError",
     "FormatError",
     "K8straceError",
     "MissingExtraError",
@@ -93,6 +94,10 @@ class MissingExtraError(K8straceError, ModuleNotFoundError):
 
 class PartsError(K8straceError, RuntimeError):
     """Parts that were joined one by one are not the whole: what does not add up. Nothing of them is given out."""
+
+
+class DigestError(K8straceError, ValueError):
+    """A directory holds no digest, or one of other files or with other settings. The message says what differs."""
 
 
 @contextmanager

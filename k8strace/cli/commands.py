@@ -17,6 +17,7 @@ from k8strace.cli.check import add_check
 from k8strace.cli.compare import add_compare
 from k8strace.cli.completion import add_completion
 from k8strace.cli.demo import add_demo
+from k8strace.cli.digest import add_digest
 from k8strace.cli.exits import OK, exit_code_of, exit_codes
 from k8strace.cli.export import add_export
 from k8strace.cli.opening import add_open
@@ -34,6 +35,7 @@ __all__ = ["main", "parser"]
 COMMANDS = (
     add_demo,
     add_report,
+    add_digest,
     add_requests,
     add_tree,
     add_compare,

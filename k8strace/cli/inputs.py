@@ -17,7 +17,7 @@ from k8strace.cli.exits import UsageError, complain
 from k8strace.selecting import as_text, condition_of, moment_of, text_of
 from k8strace.words import count, duration
 
-__all__ = ["check_columns", "joined", "selected"]
+__all__ = ["check_columns", "joined", "progress", "selected"]
 
 QUICK_SECONDS: Final = 0.4
 """A read that is over by then shows no progress."""
@@ -38,7 +38,7 @@ def _read(asked: argparse.Namespace) -> Any:
         raise UsageError("expected FILE or --from TOOL=URL")
     files: list[str | IO[bytes]] = [sys.stdin.buffer if name == "-" else name for name in asked.files]
     sources = [*files, *fetched]
-    with _progress(asked) as tell:
+    with progress(asked) as tell:
         return read(sources, format=asked.format, strict=asked.strict, progress=tell)
 
 
@@ -74,7 +74,8 @@ def _fetched(asked: argparse.Namespace) -> list[IO[bytes]]:
 Tell = Callable[[int, int | None], None]
 
 
-def _progress(asked: argparse.Namespace) -> AbstractContextManager[Tell | None]:
+def progress(asked: argparse.Namespace) -> AbstractContextManager[Tell | None]:
+    """What is told how far reading is: a bar, at a terminal."""
     return nullcontext() if asked.no_progress or not sys.stderr.isatty() else _bar()
 
 
@@ -87,12 +88,13 @@ def _bar() -> Iterator[Tell]:
     def tell(done: int, total: int | None) -> None:
         if not shown and time.monotonic() - started > QUICK_SECONDS:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
             bar = Progress(
                 TextColumn("reading"),
                 BarColumn(),
                 DownloadColumn(),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from k8strace.formats.client_times import ClientTime
     from k8strace.formats.content import Readable
 
-__all__ = ["Wanted", "breakdown_lines", "groups_of", "heading", "open_by_nature", "verbs_of"]
+__all__ = [
+    "Wanted",
+    "breakdown_lines",
+    "groups_of",
+    "heading",
+    "in_order_of",
+    "open_by_nature",
+    "table_lines",
+    "verbs_of",
+]
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
@@ -95,7 +104,11 @@ SORTS: Final = {
 def groups_of(attribution: Attribution, wanted: Wanted) -> list[Group]:
     """The groups that were asked for, in the order that was asked for."""
     quantiles = sorted({*wanted.quantiles, 0.99})
-    groups = list(attribution.by(*wanted.by, quantiles=quantiles))  # most time first
+    return in_order_of(wanted, attribution.by(*wanted.by, quantiles=quantiles))
+
+
+def in_order_of(wanted: Wanted, groups: Iterable[Group]) -> list[Group]:
+    """Groups, most time first, in the order that was asked for."""
     if wanted.sort is None and wanted.by and step_of(wanted.by[0]):
         return sorted(groups, key=lambda group: (group.keys[wanted.by[0]] or "", -group.all.wall_ns))
     return sorted(groups, key=SORTS[wanted.sort or "total"], reverse=True)
@@ -126,8 +139,17 @@ def breakdown_lines(attribution: Attribution, look: Look, wanted: Wanted) -> lis
     everything = next(iter(attribution.by(quantiles=quantiles)), None)
     if everything is None:
         return _left_out(attribution, look)
+    return [
+        *heading(look, "Where the time went", _METHODS[attribution.method]),
+        *table_lines(everything, groups_of(attribution, wanted), look, wanted),
+        *_left_out(attribution, look),
+    ]
+
+
+def table_lines(everything: Group, groups: Sequence[Group], look: Look, wanted: Wanted) -> list[Text]:
+    """The table of some groups, below a row of everything."""
     table = _Table(everything.all, look, wanted)
-    rows = list(_rows(everything, groups_of(attribution, wanted), wanted))
+    rows = list(_rows(everything, groups, wanted))
     most = max((row.band.requests for row in rows[1:] if row.band), default=0)
     cells = [table.header(), *(table.cells(row, most) for row in rows)]
     least = LEAST_KEY if len(wanted.by) == 1 else LEAST_TEXT
@@ -140,13 +162,7 @@ def breakdown_lines(attribution: Attribution, look: Look, wanted: Wanted) -> lis
         least=least,
         keep_ends=True,
     )
-    if wanted.phases:
-        lines = _with_phases(lines, rows, look)
-    return [
-        *heading(look, "Where the time went", _METHODS[attribution.method]),
-        *lines,
-        *_left_out(attribution, look),
-    ]
+    return _with_phases(lines, rows, look) if wanted.phases else lines
 
 
 class _Table:

@@ -1,0 +1,115 @@
+"""`k8strace digest`: files of any size, summed up in bounded memory."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from k8strace import Digest, DigestSettings, digest, read_rules
+from k8strace.cli.exits import UsageError
+from k8strace.cli.inputs import progress
+from k8strace.cli.numbers import above_zero, quantiles, time_ns
+from k8strace.cli.options import (
+    Commands,
+    add_by,
+    add_command,
+    add_joining,
+    add_showing,
+    add_top,
+)
+from k8strace.cli.outputs import look_of, write_json, write_text
+
+__all__ = ["add_digest"]
+
+
+def add_digest(commands: Commands) -> None:
+    """Adds the command."""
+    command = add_command(
+        commands,
+        "digest",
+        _digest,
+        "sum up files larger than memory, hour by hour",
+        "  k8strace digest '/var/log/traces/*.zst' --into day/\n"
+        "  k8strace digest apiserver.jsonl etcd.jsonl --into day/ --by verb,resource,namespace\n"
+        "  k8strace digest --into day/            # what was found, again\n"
+        "  duckdb -c \"SELECT verb, count(*) FROM 'day/requests/*/*.parquet' GROUP BY verb\"\n",
+    )
+    command.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="path or quoted pattern; none: what is in the directory already",
+    )
+    command.add_argument(
+        "--into",
+        required=True,
+        metavar="DIR",
+        help="how far it came, and requests as Parquet by the hour; after an interruption the same command goes on",
+    )
+    add_by(command, "verb,resource", "columns of requests to group by")
+    add_top(command)
+    command.add_argument(
+        "--quantiles",
+        type=quantiles,
+        default=(0.5, 0.9, 0.99),
+        metavar="Q,…",
+        help="of the wall time, such as 0.5,0.99 (default 0.5,0.9,0.99)",
+    )
+    command.add_argument(
+        "--window",
+        type=time_ns,
+        default=DigestSettings().window_ns,
+        metavar="TIME",
+        help="a trace is counted when no span of it came for so long (default 30s)",
+    )
+    command.add_argument(
+        "--max-spans",
+        type=above_zero,
+        default=DigestSettings().max_spans,
+        metavar="N",
+        help="spans held at most, which bounds the memory: about 1 KiB for each (default 1000000)",
+    )
+    command.add_argument("--no-rows", action="store_true", help="sums only, no Parquet")
+    group = command.add_argument_group("reading")
+    group.add_argument(
+        "--format",
+        default="auto",
+        help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
+    )
+    group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
+    add_joining(command)
+    add_showing(command)
+
+
+def _digest(asked: argparse.Namespace) -> None:
+    from k8strace.views.breakdown import Wanted
+
+    if "-" in asked.files:
+        raise UsageError("a digest reads files, which it can find again: no standard input")
+    made = _made(asked) if asked.files else Digest.read(Path(asked.into))
+    wanted = Wanted(by=made.histograms.keys, top=asked.top or None, quantiles=asked.quantiles)
+    from k8strace.views.digest import digest_lines, digest_record
+
+    if asked.json:
+        return write_json([digest_record(made, wanted)])
+    look = look_of(asked)
+    return write_text(digest_lines(made, look, wanted), look)
+
+
+def _made(asked: argparse.Namespace) -> Digest:
+    settings = DigestSettings(
+        by=asked.by, window_ns=asked.window, max_spans=asked.max_spans, rows=not asked.no_rows
+    )
+    with progress(asked) as tell:
+        try:
+            return digest(
+                asked.files,
+                into=asked.into,
+                settings=settings,
+                taxonomy=read_rules(*asked.rules),
+                apiserver=asked.apiserver,
+                format=asked.format,
+                progress=tell,
+            )
+        except KeyError as error:
+            raise UsageError(error.args[0]) from error

@@ -1,0 +1,96 @@
+"""
+Files larger than memory: a stream over all of them, summed up, hour by hour.
+
+    files ─ merged by time ─ RequestStream ─ attribute ─ Histograms, exact sums
+                                                       └ rows of requests, Parquet by the hour
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from k8strace.components import Taxonomy
+from k8strace.digests.checkpoint import read_checkpoint
+from k8strace.digests.merging import Merged, Tell
+from k8strace.digests.result import Digest, Slow
+from k8strace.digests.running import DigestSettings, Running
+from k8strace.exceptions import DigestError, PartsError
+from k8strace.formats.content import matching
+from k8strace.tables import require
+
+__all__ = ["Digest", "DigestSettings", "Slow", "digest"]
+
+
+def digest(
+    source: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    into: str | PathLike[str],
+    settings: DigestSettings | None = None,
+    taxonomy: Taxonomy | None = None,
+    apiserver: str | Sequence[str] | None = None,
+    format: str = "auto",  # noqa: A002
+    progress: Tell | None = None,
+) -> Digest:
+    """
+    Sums up files of any size in bounded memory, and goes on where it was interrupted.
+
+    Files are read once, merged by the times in them: those of several processes may be apart. Each request is counted
+    once, when no span of its trace came for the window.
+
+    Args:
+        source: Paths, or patterns of names.
+        into: A directory. How far it came is written there from time to time; called again, it goes on from there, and
+            the answer is that of a call that was not interrupted. What was finished is only read.
+        settings: Window, limits and groups.
+        taxonomy: Who spent the time; None for the rules that come with k8strace.
+        apiserver: `service.name` of the API servers, as for `join`.
+        format: As for `read`.
+        progress: Is told the stored bytes that were read, and all.
+
+    Raises:
+        DigestError: The directory holds a digest of other files, or with other settings.
+        PartsError: What was counted is not what was read. It never should be.
+        DecodeError: Malformed content, as for `read`.
+        MissingExtraError: pyarrow is not installed, and rows are wanted.
+        OSError: A file cannot be read or written, or none fits a pattern.
+    """
+    settings = settings or DigestSettings()
+    if settings.rows:
+        require("pyarrow", "arrow")
+    folder = Path(into)
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [source] if isinstance(source, (str, PathLike)) else source
+    paths = [Path(name) for each in sources for name in matching(fspath(each))]
+    told = {"files": [[str(path), path.stat().st_size] for path in paths]}
+    found = read_checkpoint(folder)
+    if found is not None:
+        _check_same(folder, found[0], told, settings)
+        if found[0]["finished"]:
+            return Digest.of(folder, *found)
+    running = Running(folder, settings, taxonomy, apiserver)
+    taken: Sequence[int | None] = [0] * len(paths)
+    if found is not None:
+        running.resume(*found)
+        taken = found[0]["taken"]
+    merged = Merged(paths, taken, format=format, tell=progress)
+    running.feed(iter(merged), told, merged.taken)
+    made = Digest.read(folder)
+    ledger = made.ledger
+    if made.counts["spans"] != sum(ledger.used.values()) + sum(ledger.set_aside.values()):
+        raise PartsError(f"{made.counts['spans']:,} spans were read, and the ledger has {ledger}")
+    return made
+
+
+def _check_same(folder: Path, found: dict[str, Any], told: dict[str, Any], settings: DigestSettings) -> None:
+    """Raises DigestError if a digest was begun with other files or settings."""
+    if found["files"] != told["files"]:
+        raise DigestError(
+            f"{folder} holds a digest of other files, or they changed: {', '.join(n for n, _ in found['files'])}"
+        )
+    for name, value in found["settings"].items():
+        wanted = getattr(settings, name, None)
+        if wanted != (tuple(value) if isinstance(value, list) else value):
+            raise DigestError(f"{folder} holds a digest with {name} {value!r}, expected {wanted!r}")
