@@ -189,9 +189,10 @@ class RequestStream:
 
         `batches` and `spans` were fed. Of the spans, `held` are in memory, `repeats` were held already when they
         arrived, `released` were emitted and dropped from memory, and `discarded` were evicted and never taken.
-        `held_traces`, and `held_bytes`, an estimate. `updates`: traces emitted again. `evicted_age`,
-        `evicted_trace_spans`, `evicted_spans`, `evicted_traces` and `evicted_bytes`: traces emitted early, by the
-        limit they exceeded. `process_pairs_forgotten`: pairs of processes whose clocks are measured again.
+        `held_traces`, and `held_bytes`, an estimate. `updates`: traces emitted again. `late_traces`: traces that
+        came again after they were released, of the last 262,144. `evicted_age`, `evicted_trace_spans`,
+        `evicted_spans`, `evicted_traces` and `evicted_bytes`: traces emitted early, by the limit they exceeded.
+        `process_pairs_forgotten`: pairs of processes whose clocks are measured again.
         """
         return dict(self._core.counts())
 

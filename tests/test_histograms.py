@@ -34,9 +34,11 @@ def parts_of(requests: k8strace.Requests, many: int, seed: int) -> list[k8strace
     draw = random.Random(seed)
     around = requests.column("counted_in")
     of = [draw.randrange(many) for _ in around]
-    for row, other in enumerate(around):
-        while other is not None:
-            of[row], other = of[other], around[other]
+    for row in range(len(of)):
+        outer = row
+        while (above := around[outer]) is not None:
+            outer = above
+        of[row] = of[outer]
     return [requests._with([row for row, part in enumerate(of) if part == each]) for each in range(many)]
 
 
@@ -78,7 +80,8 @@ def test_parts_add_up_to_the_whole_bit_by_bit(recording, keys):
 def test_groups_beyond_the_limit_are_the_same_ones_however_parts_are_added():
     requests = requests_of(RECORDINGS[1])
     whole = summed(requests, most_groups=5)
-    assert len(whole) == 5 and whole.others is not None
+    assert len(whole) == 5
+    assert whole.others is not None
     parts = [summed(part, most_groups=5) for part in parts_of(requests, 9, seed=1)]
     random.Random(3).shuffle(parts)
     assert reduce(add, parts) == whole
@@ -102,7 +105,8 @@ def test_sums_are_those_of_the_attribution_and_quantiles_are_within_the_error(re
         sums = found[tuple(group.keys.values())]
         assert sums.all.requests == group.requests == sums.wall.count
         assert sums.all.wall_ns == group.all.wall_ns == sums.wall.total_ns
-        assert sums.all.phases == group.all.phases and sums.all.errors == group.all.errors
+        assert sums.all.phases == group.all.phases
+        assert sums.all.errors == group.all.errors
         assert sums.all.exemplar_wall_ns == group.all.exemplar_wall_ns
         assert {name: each.total_ns for name, each in sums.components.items()} == group.all.components
         for q in Q:

@@ -19,6 +19,7 @@ from k8strace.digests.result import Digest, Slow
 from k8strace.digests.running import DigestSettings, Running
 from k8strace.exceptions import DigestError, PartsError
 from k8strace.formats.content import matching
+from k8strace.selecting import names_of
 from k8strace.tables import require
 
 __all__ = ["Digest", "DigestSettings", "Slow", "digest"]
@@ -41,7 +42,7 @@ def digest(
     once, when no span of its trace came for the window.
 
     Args:
-        source: Paths, or patterns of names.
+        source: Paths of files or directories, or patterns of names.
         into: A directory. How far it came is written there from time to time; called again, it goes on from there, and
             the answer is that of a call that was not interrupted. What was finished is only read.
         settings: Window, limits and groups.
@@ -63,8 +64,11 @@ def digest(
     folder = Path(into)
     folder.mkdir(parents=True, exist_ok=True)
     sources = [source] if isinstance(source, (str, PathLike)) else source
-    paths = [Path(name) for each in sources for name in matching(fspath(each))]
-    told = {"files": [[str(path), path.stat().st_size] for path in paths]}
+    paths = [path for each in sources for name in matching(fspath(each)) for path in _files(Path(name))]
+    told = {
+        "files": [[str(path), path.stat().st_size] for path in paths],
+        "apiserver": names_of(apiserver),
+    }
     found = read_checkpoint(folder)
     if found is not None:
         _check_same(folder, found[0], told, settings)
@@ -84,11 +88,22 @@ def digest(
     return made
 
 
+def _files(path: Path) -> list[Path]:
+    """The file, or those of a directory, without hidden ones."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
+
+
 def _check_same(folder: Path, found: dict[str, Any], told: dict[str, Any], settings: DigestSettings) -> None:
     """Raises DigestError if a digest was begun with other files or settings."""
     if found["files"] != told["files"]:
         raise DigestError(
             f"{folder} holds a digest of other files, or they changed: {', '.join(n for n, _ in found['files'])}"
+        )
+    if found["apiserver"] != told["apiserver"]:
+        raise DigestError(
+            f"{folder} holds a digest with apiserver {found['apiserver']}, expected {told['apiserver']}"
         )
     for name, value in found["settings"].items():
         wanted = getattr(settings, name, None)

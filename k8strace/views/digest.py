@@ -45,6 +45,7 @@ def digest_lines(digest: Digest, look: Look, wanted: Wanted) -> list[Text]:
         return [Text("No API requests.", style="bold"), *_read(digest, look)]
     error = digest.histograms.total.wall.relative_error
     hours = Wanted(by=("hour",), top=None, quantiles=wanted.quantiles)
+    by_hour = table_lines(everything, _groups(digest.hours, hours), look, hours)
     sections = [
         _headline(everything, look),
         [
@@ -52,11 +53,7 @@ def digest_lines(digest: Digest, look: Look, wanted: Wanted) -> list[Text]:
             *table_lines(everything, _groups(digest.histograms, wanted), look, wanted),
             *_left_out(digest, look),
         ],
-        [
-            *heading(look, "By hour"),
-            *table_lines(everything, _groups(digest.hours, hours), look, hours)[:1],
-            *table_lines(everything, _groups(digest.hours, hours), look, hours)[2:],
-        ],
+        [*heading(look, "By hour"), by_hour[0], *by_hour[2:]],  # without the line of all hours
         [*heading(look, "The slowest requests"), *_slowest(digest.slowest, look)],
         _read(digest, look),
     ]
