@@ -83,7 +83,8 @@ def digest(
     running.feed(iter(merged), told, merged.taken)
     made = Digest.read(folder)
     ledger = made.ledger
-    if made.counts["spans"] != sum(ledger.used.values()) + sum(ledger.set_aside.values()):
+    accounted = sum(ledger.used.values()) + sum(ledger.set_aside.values()) + made.counts["discarded"]
+    if made.counts["spans"] != accounted:
         raise PartsError(f"{made.counts['spans']:,} spans were read, and the ledger has {ledger}")
     return made
 

@@ -50,7 +50,7 @@ def read_checkpoint(into: Path) -> tuple[dict[str, Any], dict[str, bytes]] | Non
         return None
     try:
         told, blobs, end = _parts(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DigestError(f"{into / NAME} is no digest ({error!r})") from error
     if end != len(data):
         raise DigestError(f"{into / NAME} is no digest: expected {end:,} bytes, got {len(data):,}")

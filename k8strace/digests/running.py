@@ -128,9 +128,10 @@ class Running:
 
     def feed(self, pieces: Iterator[Piece], told: Mapping[str, Any], taken: Sequence[int | None]) -> None:
         """Sums up all pieces. `told`: what a checkpoint says beside; `taken`: how much of each file was read by now."""
+        often = min(TAKE_SPANS, max(self._settings.max_spans // 2, 1))
         for piece in pieces:
             self._feed(piece)
-            if self._since_take >= TAKE_SPANS:
+            if self._since_take >= often:
                 self._sum_up(self._stream.take(self._now))
                 self._since_take = 0
                 if self._since_checkpoint >= self._settings.checkpoint_spans:
@@ -143,6 +144,8 @@ class Running:
         late_ns = max(self._now - piece.time_ns, 0) + piece.ahead_ns
         if late_ns > self._settings.window_ns:
             self._counts["out_of_order"] += len(spans)
+        if piece.time_ns > self._now + self._settings.window_ns:  # a gap: all that is held is whole, not old
+            self._sum_up(self._stream.take(self._now + self._settings.window_ns))
         self._now = max(self._now, piece.time_ns)
         self._stream.feed(spans._columns, self._now)
         self._since_take += len(spans)

@@ -36,6 +36,7 @@ EVICTED: Final = {
     "evicted_trace_spans": "had too many spans",
     "evicted_bytes": "took too many bytes",
 }
+"""Why a trace was counted before it was whole."""
 
 
 def digest_lines(digest: Digest, look: Look, wanted: Wanted) -> list[Text]:
@@ -143,6 +144,8 @@ def _unknown(digest: Digest) -> Iterator[str]:
     for name, why in EVICTED.items():
         if traces := counts.get(name, 0):
             yield f"{count(traces, 'trace')} {why} and were counted as they were"
+    if spans := counts.get("discarded", 0):
+        yield f"{count(spans, 'span')} did not fit at all and were not joined: one message held too many"
     if spans := counts.get("out_of_order", 0):
         yield f"{count(spans, 'span')} were further back in time than the window: their traces may be torn"
     for cause, requests in digest.incomplete.items():
