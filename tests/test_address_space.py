@@ -31,7 +31,10 @@ def limited(limit, *arguments):
     )
 
 
-@pytest.mark.parametrize("mib", [60, 100, 150, 225, 275, 350, 500, 900])
+SLOW = [pytest.param(mib, marks=pytest.mark.slow) for mib in (60, 100, 150, 275, 350, 500, 900)]
+
+
+@pytest.mark.parametrize("mib", [*SLOW, 225])
 def test_serve_says_that_memory_is_short(mib):
     """With 60 MiB libraries cannot be loaded, with 150 threads cannot start; with 225 gRPC would hang."""
     anywhere = [f"--{kind}-listen=127.0.0.1:0" for kind in ("grpc", "http", "metrics")]

@@ -129,6 +129,7 @@ def test_the_sums_of_a_capture_are_exact(capture: Path) -> None:
     check_sums(k8strace.join(k8strace.read(capture)))
 
 
+@pytest.mark.slow
 def test_the_active_shares_of_a_capture_are_the_oracles(capture_131: Path) -> None:
     requests = k8strace.join(k8strace.read(capture_131), taxonomy=BY_NAME)
     check_shares(requests, oracle.joined_capture(capture_131))

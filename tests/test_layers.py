@@ -1,6 +1,7 @@
 """Data flows one way, and the menu is what we meant."""
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -183,6 +184,11 @@ def imported_rooms(node: ast.Import | ast.ImportFrom, path: Path) -> set[str]:
     return {parts[1] if len(parts) > 1 and parts[1] in FLOW else "__init__" for parts in ours}
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
 def imports(node: ast.AST, path: Path, function: str = "") -> Iterator[tuple[int, str]]:
     """
     Line and room of every import, those inside functions and `if TYPE_CHECKING` too.
@@ -205,9 +211,7 @@ def test_imports_point_upstream(path):
     here = room(path)
     assert here in FLOW, f"{here} is a new room: give it its place in FLOW"
     allowed = {here, *FLOW[: FLOW.index(here)]} - ({"__init__"} if here == "__init__" else set())
-    backward = [
-        (line, name) for line, name in imports(ast.parse(path.read_text()), path) if name not in allowed
-    ]
+    backward = [(line, name) for line, name in imports(tree_of(path), path) if name not in allowed]
     assert not backward
 
 
@@ -273,7 +277,7 @@ def arrows(folder: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         here = path.relative_to(folder).parts[0].removesuffix(".py")
-        found.setdefault(here, set()).update(reached(ast.parse(path.read_text()), path, folder) - {here})
+        found.setdefault(here, set()).update(reached(tree_of(path), path, folder) - {here})
     return found
 
 
@@ -398,7 +402,7 @@ def test_what_is_handed_out_is_on_the_menu():
     classes = {
         node.name
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     }
     given = set()
@@ -416,7 +420,7 @@ def test_a_word_that_says_little_names_one_thing(word):
     named = [
         (path.name, node.lineno)
         for path in PACKAGE.rglob("*.py")
-        for node in ast.parse(path.read_text()).body
+        for node in tree_of(path).body
         for name in (
             [node.name]
             if isinstance(node, ast.ClassDef)

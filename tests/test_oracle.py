@@ -91,6 +91,7 @@ def test_the_ledger_of_a_capture_agrees_with_its_counts(version: str) -> None:
     assert result.ledger["orphan"] == counts["etcd_servers_parent_missing"]
 
 
+@pytest.mark.slow
 @capture
 def test_sums_hold_on_every_request_of_a_capture(version: str) -> None:
     check_sums(joined_capture(version))

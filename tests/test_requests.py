@@ -122,6 +122,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 def test_what_a_request_asks_for_is_what_its_handler_wrote_down(capture: Path) -> None:
     expected = oracle.joined_capture(capture)
     found = by_root(k8strace.join(k8strace.read(capture)))
@@ -151,6 +152,7 @@ def test_what_a_request_asks_for_is_what_its_handler_wrote_down(capture: Path) -
     assert checked > 1_000
 
 
+@pytest.mark.slow
 def test_status_and_user_agent_are_read_from_each_versions_attributes(capture: Path) -> None:
     """1.27 says http.status_code and http.user_agent, 1.31 user_agent.original, 1.36 http.response.status_code."""
     expected = oracle.joined_capture(capture)
@@ -177,6 +179,7 @@ def test_list_watch_and_get_are_told_apart(capture: Path) -> None:
     assert {request.verb for request in requests} >= {"get", "list", "watch"}
 
 
+@pytest.mark.slow
 def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
     expected = oracle.joined_capture(capture)
     rows, servers = expected.rows, dict(expected.pairs)
@@ -203,6 +206,7 @@ def test_etcd_calls_say_what_their_spans_say(capture: Path) -> None:
     assert any(table["key"].to_pylist())
 
 
+@pytest.mark.slow
 def test_a_request_has_the_calls_and_the_repairs_that_happened_in_it(capture: Path) -> None:
     expected = oracle.joined_capture(capture)
     found = by_root(k8strace.join(k8strace.read(capture)))
