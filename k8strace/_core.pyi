@@ -665,10 +665,12 @@ class RequestBuffer:
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""
     def decode(
-        self, per_byte: int, free_bytes: int, /
+        self, per_byte: int, free_bytes: int, threads: int, /
     ) -> tuple[SpanColumns, bytes, list[tuple[int, DecodeError]], list[tuple[int, int]]]:
         """
         Columns; by request 0 or the number, from 1, in `KINDS`; the first errors; texts replaced by request.
+
+        They are the same on any number of threads.
 
         Raises MemoryError if the columns may need more than can be had: `free_bytes`, and `per_byte` for each byte.
         """
@@ -676,8 +678,12 @@ class RequestBuffer:
 def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:
     """Decodes one request per buffer into one set of columns. Raises DecodeError."""
 
-def join(spans: SpanColumns, apiserver: Sequence[str]) -> JoinedSpans:
-    """Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised."""
+def join(spans: SpanColumns, apiserver: Sequence[str], threads: int) -> JoinedSpans:
+    """
+    Joins spans into call trees. `apiserver`: names of API servers; without any they are recognised.
+
+    `threads`: how many work at most, here and whenever the time of these requests is divided.
+    """
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
     """A table of (name, "text" | "int" | "float" | "bool" | "ints" | "instant", values or None). Raises TypeError."""

@@ -1068,6 +1068,7 @@ def join(
     taxonomy: Taxonomy | None = None,
     apiserver: str | Sequence[str] | None = None,
     clock: ClockEvidence | None = None,
+    threads: int = 1,
 ) -> Requests:
     """
     Joins apiserver spans with the etcd spans they caused: one call tree per API request.
@@ -1084,6 +1085,11 @@ def join(
         clock: Of spans that are a part of all: the sum of `clock_evidence` over all parts. Then clocks, and which
             services are API servers, are judged by all, and this part's rows are those of a join of everything, if it
             holds whole groups of `couplings`.
+        threads: How many work at most, here and whenever the time of these requests is divided. All answers are the
+            same with any number.
+
+    Raises:
+        ValueError: `threads` is not above 0.
 
     Examples:
         >>> import k8strace
@@ -1093,7 +1099,9 @@ def join(
         >>> requests.joined.counts["rpc_pairs"]
         1308
     """
-    return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver), clock=clock))
+    if threads < 1:
+        raise ValueError(f"expected threads above 0, got {threads}")
+    return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver), clock=clock, threads=threads))
 
 
 def _joined(
@@ -1102,10 +1110,11 @@ def _joined(
     apiservers: list[str],
     added: Mapping[str, list[Any]] | None = None,
     clock: ClockEvidence | None = None,
+    threads: int = 1,
 ) -> _Join:
     columns = spans._columns
     core = (
-        _core.join(columns, apiservers)
+        _core.join(columns, apiservers, threads)
         if clock is None
         else _core.join_part_of(columns, apiservers, clock._told)
     )

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "rust" / "src"
 # Each room uses only rooms before it. A new room, or a new order, is a change of the design.
 FLOW = [
     "numbers",
+    "threads",
     "error",
     "exponential",
     "columns",

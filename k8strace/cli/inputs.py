@@ -25,7 +25,9 @@ QUICK_SECONDS: Final = 0.4
 
 def joined(asked: argparse.Namespace) -> Requests:
     """The requests of the files that were asked for."""
-    return join(_read(asked), taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver)
+    return join(
+        _read(asked), taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver, threads=asked.threads
+    )
 
 
 def _read(asked: argparse.Namespace) -> Any:
@@ -39,7 +41,7 @@ def _read(asked: argparse.Namespace) -> Any:
     files: list[str | IO[bytes]] = [sys.stdin.buffer if name == "-" else name for name in asked.files]
     sources = [*files, *fetched]
     with progress(asked) as tell:
-        return read(sources, format=asked.format, strict=asked.strict, progress=tell)
+        return read(sources, format=asked.format, strict=asked.strict, progress=tell, threads=asked.threads)
 
 
 def _fetched(asked: argparse.Namespace) -> list[IO[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -176,6 +177,11 @@ def add_method(command: argparse.ArgumentParser) -> None:
     )
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def add_reading(command: argparse.ArgumentParser) -> None:
     """How files are read."""
     group = command.add_argument_group("reading")
@@ -186,6 +192,13 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--strict", action="store_true", help="fail on a torn file instead of reading what is there"
+    )
+    group.add_argument(
+        "--threads",
+        type=above_zero,
+        default=cores(),
+        metavar="N",
+        help="threads that read, join and divide time at most (default: all cores); answers are the same",
     )
     group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
 

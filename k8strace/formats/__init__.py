@@ -70,6 +70,7 @@ def read(
     strict: bool = False,
     progress: Progress = None,
     limit_bytes: int = READ_LIMIT_BYTES,
+    threads: int = 1,
 ) -> Spans:
     """
     Reads everything into one `Spans`.
@@ -80,6 +81,7 @@ def read(
         strict: Raise on a torn end too, instead of keeping what came before it.
         progress: True for a tqdm bar, or a function of (bytes done, bytes in all or None): stored bytes.
         limit_bytes: Bytes that all compressed sources together may inflate to.
+        threads: How many decode at most. The spans are the same with any number.
 
     Returns:
         The spans. Their `sources` say what was read, and in which format; their `issues` what was damaged.
@@ -89,6 +91,7 @@ def read(
         DecodeError: Malformed content, or more than a limit. The path begins with the source's name,
             the offset is in its inflated content (of corrupt compression: in the stored bytes).
         MissingExtraError: `progress=True` without tqdm.
+        ValueError: `threads` is not above 0.
         OSError: A file cannot be read, or no file matches a pattern.
 
     Examples:
@@ -98,8 +101,12 @@ def read(
         16766
         >>> spans.sources[0].format, spans.sources[0].batches
         ('proto-frames+zstd', 39)
+        >>> k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst", threads=2).counts == spans.counts
+        True
     """
-    gathering = Gathering(strict=strict)
+    if threads < 1:
+        raise ValueError(f"expected threads above 0, got {threads}")
+    gathering = Gathering(strict=strict, threads=threads)
     for part in parts(source, format=format, strict=strict, progress=progress, limit_bytes=limit_bytes):
         gathering.add(part)
     return gathering.spans()

@@ -33,8 +33,9 @@ class _Run(NamedTuple):
 class Gathering:
     """Collects parts of sources, and makes one `Spans` of those since the last call."""
 
-    def __init__(self, *, strict: bool) -> None:
+    def __init__(self, *, strict: bool, threads: int = 1) -> None:
         self._strict = strict
+        self._threads = threads
         self._account: Account | None = None
         self._begin()
 
@@ -123,7 +124,9 @@ class Gathering:
             DecodeError: Damage, if strict; a source of which nothing could be read.
             MemoryError: It does not fit.
         """
-        columns, verdicts, errors, replaced = self._buffer.decode(COLUMNS_PER_BYTE, COLUMNS_FREE_BYTES)
+        columns, verdicts, errors, replaced = self._buffer.decode(
+            COLUMNS_PER_BYTE, COLUMNS_FREE_BYTES, self._threads
+        )
         self._replaced(replaced)
         found = [*self._left_out(verdicts, errors)]
         for each in self._issues:

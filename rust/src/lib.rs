@@ -30,6 +30,9 @@
 /// Numbers that change their width.
 mod numbers;
 
+/// Work divided among threads.
+mod threads;
+
 /// What was expected, what came, and where.
 mod error;
 

@@ -15,6 +15,7 @@ pub mod details;
 pub mod sweep;
 
 use std::hash::Hash;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -24,13 +25,14 @@ pub use crate::attribute::blame::Phase;
 use crate::attribute::details::{Detail, Details};
 use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
 use crate::columns::interner::Sequence;
-use crate::columns::{NONE, run};
+use crate::columns::{Columns, NONE, run};
 use crate::join::Joined;
 use crate::join::apiservers::OWN_NAME;
 use crate::join::role::Role;
 use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::times::id_key;
 use crate::numbers::{low_u8, ns_between, u32_of};
+use crate::threads;
 
 /// The number of the event that the first call below a sync is.
 pub const FIRST_CALL: u32 = NONE;
@@ -39,6 +41,12 @@ pub const FIRST_CALL_NAME: &str = "first call";
 
 /// A request counts in the tree of at most this many requests around it, so that nesting costs linear time.
 pub const NESTING: u32 = 8;
+
+/// Requests for each thread at least.
+const PART_REQUESTS: usize = 256;
+
+/// Spans for each thread at least.
+const PART_SPANS: usize = 2048;
 
 /// What a rule may know of a span. Names are numbers into the columns' interner, [`NONE`] for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,31 +92,21 @@ impl Signatures {
         let c = &joined.columns;
         let leaf = leaves(joined);
         let (services, service_of) = services(joined);
-        let mut signatures = Self {
-            of_row: vec![NONE; c.len()],
-            of_event: vec![NONE; c.events.name.len()],
-            services,
-            ..Self::default()
-        };
-        let (mut known, mut known_events) = (Numbers::default(), Numbers::default());
         let (requests, details) = (&joined.requests, Details::new(joined));
         let scopes: Vec<(u32, u32)> = (c.scopes.resource_spans.iter().zip(&c.scopes.name))
             .map(|(&resource, &name)| {
                 (service_of[joined.processes.of_resource(resource as usize) as usize], name)
             })
             .collect();
-        for &row in &joined.forest.order {
+        let signature = |row: u32| {
             let at = row as usize;
-            if !matches!(joined.role[at], Role::Request | Role::Background | Role::Sync) {
-                continue;
-            }
             let request = requests.of_row[at];
             let at_root = request != NONE
                 && requests.root[request as usize] == row
                 && requests.outer[request as usize] == NONE;
             let above = joined.parent[at];
             let (service, scope) = scopes[c.spans.scope_spans[at] as usize];
-            let signature = Signature {
+            Signature {
                 service,
                 scope,
                 kind: c.spans.kind[at],
@@ -118,44 +116,97 @@ impl Signatures {
                 verb: if request == NONE { NONE } else { requests.verb[request as usize] },
                 resource_request: request != NONE && requests.resource[request as usize] != 0,
                 detail: details.of(at),
-            };
-            let number = known.number(signature, &mut signatures.list);
-            signatures.of_row[at] = number;
-            for event in run(&c.spans.events_end, at) {
-                let pair = (number, c.events.name[event]);
-                signatures.of_event[event] = known_events.number(pair, &mut signatures.events);
+            }
+        };
+        let is_used =
+            |row: u32| matches!(joined.role[row as usize], Role::Request | Role::Background | Role::Sync);
+        let number = |places: Range<usize>| {
+            let mut numbered = Numbered::default();
+            let rows = joined.forest.order[places].iter().copied();
+            rows.filter(|&row| is_used(row)).for_each(|row| numbered.push(signature(row), c, row));
+            numbered
+        };
+        let parts = threads::split(joined.forest.order.len(), joined.threads, PART_SPANS, number);
+        let used = joined.forest.order.iter().copied().filter(|&row| is_used(row));
+        Self::of_parts(parts, used, c, services)
+    }
+
+    /// Numbers of parts become those of the whole: still in order of first appearance.
+    fn of_parts(
+        parts: Vec<Numbered>,
+        mut used: impl Iterator<Item = u32>,
+        c: &Columns,
+        services: Vec<String>,
+    ) -> Self {
+        let (mut of_row, mut of_event) = (vec![NONE; c.len()], vec![NONE; c.events.name.len()]);
+        let (mut list, mut events) = (Numbers::default(), Numbers::default());
+        for part in parts {
+            let lists: Vec<u32> = part.signatures.list.into_iter().map(|each| list.number(each)).collect();
+            let pair = |(signature, name): (u32, u32)| (lists[signature as usize], name);
+            let pairs: Vec<u32> =
+                part.events.list.into_iter().map(|each| events.number(pair(each))).collect();
+            let mut event_numbers = part.event_numbers.iter();
+            for (&number, row) in part.numbers.iter().zip(&mut used) {
+                of_row[row as usize] = lists[number as usize];
+                for (event, &number) in run(&c.spans.events_end, row as usize).zip(&mut event_numbers) {
+                    of_event[event] = pairs[number as usize];
+                }
             }
         }
-        signatures
+        Self { of_row, list: list.list, events: events.list, of_event, services }
+    }
+}
+
+/// What was numbered of a part of the trees.
+#[derive(Default)]
+struct Numbered {
+    signatures: Numbers<Signature>,
+    events: Numbers<(u32, u32)>,
+    /// Of each used span.
+    numbers: Vec<u32>,
+    /// Of each event of these, in their order.
+    event_numbers: Vec<u32>,
+}
+
+impl Numbered {
+    #[inline]
+    fn push(&mut self, signature: Signature, c: &Columns, row: u32) {
+        let number = self.signatures.number(signature);
+        self.numbers.push(number);
+        for event in run(&c.spans.events_end, row as usize) {
+            self.event_numbers.push(self.events.number((number, c.events.name[event])));
+        }
     }
 }
 
 /// Numbers distinct things in order of first appearance.
 struct Numbers<T> {
+    list: Vec<T>,
     known: HashMap<T, u32, RandomState>,
     sequence: Sequence,
 }
 
 impl<T> Default for Numbers<T> {
     fn default() -> Self {
-        Self { known: HashMap::default(), sequence: Sequence::default() }
+        Self { list: Vec::new(), known: HashMap::default(), sequence: Sequence::default() }
     }
 }
 
 impl<T: Copy + Eq + Hash> Numbers<T> {
-    /// The number of `thing`, which is its place in `list`.
+    /// The number of `thing`, which is its place in the list.
     #[inline]
-    fn number(&mut self, thing: T, list: &mut Vec<T>) -> u32 {
-        if let Some(guess) = self.sequence.guess()
+    fn number(&mut self, thing: T) -> u32 {
+        let Self { list, known, sequence } = self;
+        if let Some(guess) = sequence.guess()
             && list[guess as usize] == thing
         {
-            return self.sequence.follow(guess);
+            return sequence.follow(guess);
         }
-        let number = *self.known.entry(thing).or_insert_with(|| {
+        let number = *known.entry(thing).or_insert_with(|| {
             list.push(thing);
             u32_of(list.len()) - 1
         });
-        self.sequence.learn(number)
+        sequence.learn(number)
     }
 }
 
@@ -237,6 +288,18 @@ pub struct Attributed {
     pub ns: Vec<u64>,
 }
 
+impl Attributed {
+    /// These requests, and behind them others.
+    fn followed_by(mut self, others: Self) -> Self {
+        let before = u32_of(self.phase.len());
+        self.wall_ns.extend(others.wall_ns);
+        self.end.extend(others.end.iter().map(|end| end + before));
+        self.phase.extend(others.phase);
+        self.ns.extend(others.ns);
+        self
+    }
+}
+
 /// Divides the wall time of every request.
 pub fn attribute(
     joined: &Joined,
@@ -254,22 +317,26 @@ pub fn attribute_chosen(
     signatures: &Signatures,
     table: &PhaseTable,
     (method, overlap): (Method, Overlap),
-    chosen: impl Fn(usize) -> bool,
+    chosen: impl Fn(usize) -> bool + Sync,
 ) -> Attributed {
-    let mut walker = Walker::new(joined, signatures, table);
-    let mut result = Attributed::default();
-    for request in 0..joined.requests.len() {
-        let mut wall_ns = 0;
-        if chosen(request) {
-            walker.load(request);
-            walker.sum(method, overlap, i64::MAX);
-            wall_ns = walker.wall_ns();
-            walker.totals.drain(&mut result);
+    let divide = |requests: Range<usize>| {
+        let mut walker = Walker::new(joined, signatures, table);
+        let mut result = Attributed::default();
+        for request in requests {
+            let mut wall_ns = 0;
+            if chosen(request) {
+                walker.load(request);
+                walker.sum(method, overlap, i64::MAX);
+                wall_ns = walker.wall_ns();
+                walker.totals.drain(&mut result);
+            }
+            result.wall_ns.push(wall_ns);
+            result.end.push(u32_of(result.phase.len()));
         }
-        result.wall_ns.push(wall_ns);
-        result.end.push(u32_of(result.phase.len()));
-    }
-    result
+        result
+    };
+    let divided = threads::split(joined.requests.len(), joined.threads, PART_REQUESTS, divide);
+    divided.into_iter().reduce(Attributed::followed_by).unwrap_or_default()
 }
 
 /// Divides the wall time of syncs: of each up to an instant, or not at all where there is none.

@@ -4,6 +4,7 @@
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
 //! their own, in order; the owner keeps where its run ends.
 
+mod append;
 pub mod arena;
 pub mod gather;
 pub mod interner;

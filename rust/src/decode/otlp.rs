@@ -17,7 +17,7 @@ use crate::numbers::{low_u32, u32_of};
 
 /// Decodes the requests that stand at `ranges` of `arena`, in that order. The first that is malformed is an error.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
-    let mut decoder = Decoder::new(&arena)?;
+    let mut decoder = Decoder::new(&arena, arena.len())?;
     for (index, range) in ranges.iter().enumerate() {
         decoder
             .decode(range.clone())
@@ -199,8 +199,8 @@ fn row(count: usize, at: usize) -> Result<u32> {
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder of requests in `buf`. It may take any memory.
-    pub(crate) fn new(buf: &'a [u8]) -> Result<Self> {
+    /// A decoder of requests in `buf`, with room for this many bytes of them. It may take any memory.
+    pub(crate) fn new(buf: &'a [u8], room_bytes: usize) -> Result<Self> {
         if buf.len() > TextRef::MAX_ARENA {
             let got = format!("{} bytes", buf.len());
             return Err(DecodeError::new("at most 64 GiB in one call", got, 0).of(ErrorKind::Limit));
@@ -210,7 +210,7 @@ impl<'a> Decoder<'a> {
             taken: 0,
             allowed: u64::MAX,
             extra: Vec::new(),
-            columns: Columns::with_room_for(buf.len()),
+            columns: Columns::with_room_for(room_bytes),
             names: Sequence::default(),
             span_keys: Remembered::default(),
             event_keys: Remembered::default(),
@@ -244,8 +244,13 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn charge(&mut self, bytes: u64, at: usize) -> Result<()> {
         self.taken += bytes;
-        let texts = self.columns.names.weight() + self.columns.keys.weight();
-        if self.taken + texts > self.allowed { Err(too_dense(at)) } else { Ok(()) }
+        if self.keeps_bounds() { Ok(()) } else { Err(too_dense(at)) }
+    }
+
+    /// It has not taken more than it may.
+    #[inline(always)]
+    pub(crate) fn keeps_bounds(&self) -> bool {
+        self.taken + self.columns.names.weight() + self.columns.keys.weight() <= self.allowed
     }
 
     fn request(&mut self, mut cursor: Cursor<'_>) -> Result<()> {

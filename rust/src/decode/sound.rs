@@ -4,6 +4,10 @@
 //! ├ request ┤├ metrics ┤├ request ┤├ ~~ ┤├ request, text not UTF-8 ┤
 //!     ✓         left out     ✓     left out    ✓ with U+FFFD
 //! ```
+//!
+//! On several threads each decodes requests that stand together, and the columns are put behind each other. What a
+//! request's fate depends on, beside its bytes, is how much memory those before it took: each thread keeps to its share
+//! of the bounds, so that all keep to the whole. If one cannot, all is decoded again on one thread.
 
 use std::ops::Range;
 
@@ -12,9 +16,13 @@ use crate::decode::json::replace_text;
 use crate::decode::otlp::{Decoder, with_arena};
 use crate::decode::signals::other_signal;
 use crate::error::{DecodeError, ErrorKind, Result, room_for};
+use crate::threads;
 
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
+
+/// Bytes of requests for each thread at least.
+const PART_BYTES: usize = 1 << 18;
 
 /// How much memory columns may take: `free_bytes`, and `per_byte` for each byte of the requests so far.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +30,18 @@ const MOST_ERRORS: usize = 256;
 pub struct Bounds {
     pub per_byte: u64,
     pub free_bytes: u64,
+}
+
+impl Bounds {
+    /// For so many bytes of requests.
+    fn of(self, bytes: usize) -> u64 {
+        self.free_bytes.saturating_add(self.per_byte.saturating_mul(bytes as u64))
+    }
+
+    /// Those of each of so many parts. Where all keep to them, the whole keeps to its own, and so does each beginning.
+    fn shared(self, parts: usize) -> Self {
+        Self { free_bytes: self.free_bytes / parts as u64, ..self }
+    }
 }
 
 /// Requests, one after another.
@@ -69,57 +89,114 @@ impl Requests {
         self.lens.len()
     }
 
-    /// Decodes all that are sound.
+    /// Decodes all that are sound, on at most so many threads; what comes of it is the same.
     ///
     /// Errors: more than 64 GiB, or memory that cannot be had.
-    pub fn decode(self, bounds: Bounds) -> Result<Sound> {
+    pub fn decode(self, bounds: Bounds, threads: usize) -> Result<Sound> {
         let Self { mut arena, lens, empty } = self;
         arena.shrink_to(roomy(arena.len()));
-        let (mut columns, extra, verdicts, errors) = decode_sound(&arena, &lens, bounds)?;
-        let bad: Vec<usize> = (0..lens.len()).filter(|&at| verdicts[at] == Some(ErrorKind::Utf8)).collect();
+        let parts = |arena: &[u8]| threads::ranges(arena.len(), threads, PART_BYTES);
+        let decoded = decode_sound(&arena, &lens, bounds, parts(&arena))?;
+        let is_bad = |&at: &usize| decoded.verdicts[at] == Some(ErrorKind::Utf8);
+        let bad: Vec<usize> = (0..lens.len()).filter(is_bad).collect();
         if bad.is_empty() {
-            columns.batches = columns.batches.saturating_add(empty);
-            return Ok(Sound {
-                columns: with_arena(columns, arena, &extra),
-                verdicts,
-                errors,
-                replaced: Vec::new(),
-            });
+            return Ok(decoded.sound(arena, empty, Vec::new()));
         }
-        drop((columns, extra));
+        drop(decoded);
         let (arena, lens, replaced) = mended(&arena, &lens, &bad)?;
-        let (mut columns, extra, mut verdicts, errors) = decode_sound(&arena, &lens, bounds)?;
-        columns.batches = columns.batches.saturating_add(empty);
+        let mut decoded = decode_sound(&arena, &lens, bounds, parts(&arena))?;
         for (at, _) in &replaced {
-            verdicts[*at] = verdicts[*at].or(Some(ErrorKind::Utf8));
+            decoded.verdicts[*at] = decoded.verdicts[*at].or(Some(ErrorKind::Utf8));
         }
-        Ok(Sound { columns: with_arena(columns, arena, &extra), verdicts, errors, replaced })
+        Ok(decoded.sound(arena, empty, replaced))
     }
 }
 
-type Decoded = (Columns, Vec<u8>, Vec<Option<ErrorKind>>, Vec<(usize, Box<DecodeError>)>);
+/// Requests that were decoded, without the bytes that their columns refer to.
+struct Decoded {
+    columns: Columns,
+    /// What must stand behind these.
+    extra: Vec<u8>,
+    verdicts: Vec<Option<ErrorKind>>,
+    errors: Vec<(usize, Box<DecodeError>)>,
+    keeps_bounds: bool,
+}
 
-fn decode_sound(arena: &[u8], lens: &[u32], bounds: Bounds) -> Result<Decoded> {
-    let most = bounds.free_bytes.saturating_add(bounds.per_byte.saturating_mul(arena.len() as u64));
-    room_for(most, "spans")?;
-    let mut decoder = Decoder::new(arena)?;
-    let (mut verdicts, mut errors) = (vec![None; lens.len()], Vec::new());
-    for (index, range) in ranges(lens).enumerate() {
-        let so_far = bounds.per_byte.saturating_mul(range.end as u64);
-        decoder.allowed = bounds.free_bytes.saturating_add(so_far);
-        verdicts[index] = other_signal(&arena[range.clone()]);
-        if verdicts[index].is_some() {
+impl Decoded {
+    fn sound(self, arena: Vec<u8>, empty: u32, replaced: Vec<(usize, u32)>) -> Sound {
+        let Self { mut columns, extra, verdicts, errors, .. } = self;
+        columns.batches = columns.batches.saturating_add(empty);
+        Sound { columns: with_arena(columns, arena, &extra), verdicts, errors, replaced }
+    }
+
+    /// All parts as one, if that is what decoding them together gives.
+    fn together(parts: Vec<Self>) -> Option<Self> {
+        let (first, others) = parts.split_first()?;
+        let keep_bounds = parts.iter().all(|part| part.keeps_bounds);
+        let have_numbers = first.columns.has_numbers_for(others.iter().map(|part| &part.columns));
+        // Merged values stand behind all requests, so those of a second part would have to move.
+        if !keep_bounds || !have_numbers || others.iter().any(|part| !part.extra.is_empty()) {
+            return None;
+        }
+        parts.into_iter().reduce(|mut all, part| {
+            all.columns.append(part.columns);
+            all.verdicts.extend(part.verdicts);
+            all.errors.extend(part.errors);
+            all.errors.truncate(MOST_ERRORS);
+            all
+        })
+    }
+}
+
+/// Decodes the requests that begin in each part of the arena on a thread of its own.
+fn decode_sound(arena: &[u8], lens: &[u32], bounds: Bounds, parts: Vec<Range<usize>>) -> Result<Decoded> {
+    room_for(bounds.of(arena.len()), "spans")?;
+    let all: Vec<Range<usize>> = ranges(lens).collect();
+    if parts.len() > 1 {
+        let (threads, bounds) = (parts.len(), bounds.shared(parts.len()));
+        let first_from = |byte: usize| all.partition_point(|range| range.start < byte);
+        let decode = |part: Range<usize>| {
+            let requests = first_from(part.start)..first_from(part.end);
+            // The others come to stand behind those of the first.
+            let room = if part.start == 0 { arena.len() } else { part.len() };
+            decode_each(arena, &all, requests, bounds, room)
+        };
+        let decoded: Result<Vec<Decoded>> = threads::each(parts, threads, decode).into_iter().collect();
+        if let Some(together) = Decoded::together(decoded?) {
+            return Ok(together);
+        }
+    }
+    decode_each(arena, &all, 0..all.len(), bounds, arena.len())
+}
+
+/// Decodes some of the requests that stand in these ranges, one after the other.
+fn decode_each(
+    arena: &[u8],
+    ranges: &[Range<usize>],
+    requests: Range<usize>,
+    bounds: Bounds,
+    room_bytes: usize,
+) -> Result<Decoded> {
+    let mut decoder = Decoder::new(arena, room_bytes)?;
+    let (mut verdicts, mut errors) = (vec![None; requests.len()], Vec::new());
+    let start = ranges.get(requests.start).map_or(0, |first| first.start);
+    for (verdict, index) in verdicts.iter_mut().zip(requests) {
+        let range = ranges[index].clone();
+        decoder.allowed = bounds.of(range.end - start);
+        *verdict = other_signal(&arena[range.clone()]);
+        if verdict.is_some() {
             continue;
         }
         if let Err(error) = decoder.decode_or_leave(range) {
-            verdicts[index] = Some(error.kind);
+            *verdict = Some(error.kind);
             if errors.len() < MOST_ERRORS {
                 errors.push((index, error));
             }
         }
     }
+    let keeps_bounds = decoder.keeps_bounds() && !verdicts.contains(&Some(ErrorKind::Limit));
     let (columns, extra) = decoder.finish();
-    Ok((columns, extra, verdicts, errors))
+    Ok(Decoded { columns, extra, verdicts, errors, keeps_bounds })
 }
 
 fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {

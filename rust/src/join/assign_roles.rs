@@ -5,13 +5,30 @@ use crate::join::builder::Builder;
 use crate::join::known_names::KnownNames;
 use crate::join::role::Role;
 use crate::join::span_kind::{CLIENT, INTERNAL};
+use crate::threads;
+
+/// Trees for each thread at least.
+const PART_TREES: usize = 256;
 
 /// Gives every span that is still undecided its role, tree by tree.
 pub fn assign(b: &mut Builder<'_>) {
     let called = called_by_requests(b);
-    let Builder { c, names, forest, missing, preludes, role, .. } = b;
-    let mut at = 0;
-    while at < forest.order.len() {
+    let trees: Vec<u32> = b.forest.trees().collect();
+    let found = threads::split(trees.len(), b.threads, PART_TREES, |part| roles(b, &called, &trees[part]));
+    for (&row, role) in b.forest.order.iter().zip(found.into_iter().flatten()) {
+        b.role[row as usize] = role;
+    }
+    for &(above, _) in &b.preludes {
+        b.role[above as usize] = Role::Prelude;
+    }
+}
+
+/// Roles in some trees, in preorder. `called` is sorted.
+fn roles(b: &Builder<'_>, called: &[u32], trees: &[u32]) -> Vec<Role> {
+    let Builder { c, names, forest, missing, preludes, .. } = b;
+    let mut roles = Vec::new();
+    for &at in trees {
+        let at = at as usize;
         let top = forest.order[at];
         let rows = &forest.order[at..at + forest.size[at] as usize];
         let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
@@ -25,18 +42,15 @@ pub fn assign(b: &mut Builder<'_>) {
             if names.is_request(c, row as usize) {
                 request_end = request_end.max(place + forest.size[place] as usize);
             }
-            role[row as usize] = match of_top {
+            roles.push(match of_top {
                 _ if place < request_end => Role::Request,
                 Role::Sync => Role::Sync,
                 _ if called.binary_search(&row).is_ok() => Role::Caller,
                 _ => of_top,
-            };
+            });
         }
-        at += rows.len();
     }
-    for &(above, _) in &*preludes {
-        role[above as usize] = Role::Prelude;
-    }
+    roles
 }
 
 /// CLIENT rows that a request here has as its parent or names in a span link, sorted.

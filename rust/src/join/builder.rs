@@ -2,6 +2,7 @@
 //! its part; what was sent stays as it is in the columns.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::columns::processes::Processes;
 use crate::columns::{Columns, NONE, run};
@@ -15,6 +16,7 @@ use crate::join::span_index::Index;
 use crate::join::span_kind::{CLIENT, SERVER};
 use crate::join::times::{bad_time, id_key, saturated};
 use crate::join::trace_sizes::TraceSizes;
+use crate::numbers::u32_of;
 
 /// The spans, and what the steps have found so far. Row → is for all spans.
 pub struct Builder<'a> {
@@ -26,6 +28,8 @@ pub struct Builder<'a> {
     pub processes: Processes,
     /// What calls in other parts say of the clocks.
     pub clocks: clock::Known<'a>,
+    /// On how many threads to work at most.
+    pub threads: usize,
     /// The spans by their ids, empty until they are entered.
     pub index: Index<'a>,
     /// Row → what became of it; [`Role::Unrelated`] until it is set aside or its tree has its role.
@@ -54,13 +58,14 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Every span by itself.
-    pub fn new(c: &'a Columns, apiservers: &Apiservers, clocks: clock::Known<'a>) -> Self {
+    pub fn new(c: &'a Columns, apiservers: &Apiservers, clocks: clock::Known<'a>, threads: usize) -> Self {
         let spans = &c.spans;
         Self {
             c,
             names: KnownNames::new(c, apiservers),
             processes: Processes::new(c),
             clocks,
+            threads,
             index: Index::default(),
             role: vec![Role::Unrelated; c.len()],
             parent: Vec::new(),
@@ -102,7 +107,13 @@ impl<'a> Builder<'a> {
     /// Rows that were not set aside, until roles are given.
     #[inline(always)]
     pub fn rows(&self) -> impl Iterator<Item = u32> {
-        let kept = (0..).zip(&self.role).filter(|&(_, &role)| role == Role::Unrelated);
+        self.rows_of(0..self.role.len())
+    }
+
+    /// Those of these.
+    #[inline(always)]
+    pub fn rows_of(&self, rows: Range<usize>) -> impl Iterator<Item = u32> {
+        let kept = (u32_of(rows.start)..).zip(&self.role[rows]).filter(|&(_, &role)| role == Role::Unrelated);
         kept.map(|(row, _)| row)
     }
 

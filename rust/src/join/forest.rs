@@ -1,9 +1,11 @@
 //! Parents → children and preorder, without recursion: a chain or a fan of a million spans is ordinary input.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::columns::NONE;
 use crate::numbers::u32_of;
+use crate::threads;
 
 /// All trees in preorder: a subtree is one run of `order`.
 ///
@@ -23,6 +25,14 @@ pub struct Forest {
 }
 
 impl Forest {
+    /// The places at which trees begin.
+    pub fn trees(&self) -> impl Iterator<Item = u32> {
+        let len = |at: u32| self.size.get(at as usize).copied();
+        std::iter::successors(len(0).map(|_| 0), move |&at| {
+            len(at).map(|size| at + size).filter(|&at| len(at).is_some())
+        })
+    }
+
     /// The rows of the tree below and including `row`.
     pub fn subtree(&self, row: u32) -> &[u32] {
         let at = self.position[row as usize] as usize;
@@ -56,51 +66,68 @@ impl Children {
         Self { first, rows }
     }
 
-    /// The children of a row, brought into order; asked once for each row.
-    fn sorted(&mut self, row: u32, order: impl Fn(u32, u32) -> Ordering) -> &[u32] {
-        let run = self.first[row as usize] as usize..self.first[row as usize + 1] as usize;
-        let run = &mut self.rows[run];
-        if run.len() > 1 {
-            run.sort_unstable_by(|&a, &b| order(a, b).then(a.cmp(&b)));
-        }
-        run
+    fn of(&self, row: u32) -> &[u32] {
+        &self.rows[self.first[row as usize] as usize..self.first[row as usize + 1] as usize]
     }
 }
 
-/// Lays all trees out, children in this order. `parent` must be free of cycles among the rows that are `in_tree`.
+/// Trees for each thread at least.
+const PART_TREES: usize = 256;
+
+/// Lays all trees out, children in this order, on at most so many threads. `parent` must be free of cycles among the
+/// rows that are `in_tree`.
 pub fn lay_out(
     parent: &[u32],
     in_tree: impl Fn(u32) -> bool,
-    order: impl Fn(u32, u32) -> Ordering,
+    order: impl Fn(u32, u32) -> Ordering + Sync,
+    threads: usize,
 ) -> Forest {
     let n = parent.len();
-    let mut children = Children::new(parent, &in_tree);
-    let mut forest =
-        Forest { order: Vec::with_capacity(n), position: vec![NONE; n], size: Vec::with_capacity(n) };
-    let mut stack = Vec::new();
-    for top in (0..u32_of(n)).filter(|&row| in_tree(row) && parent[row as usize] == NONE) {
-        let mut next = Some(top);
-        while let Some(row) = next {
-            forest.position[row as usize] = u32_of(forest.order.len());
-            forest.order.push(row);
-            forest.size.push(1);
-            next = match children.sorted(row, &order) {
-                [] => stack.pop(),
-                [first, others @ ..] => {
-                    stack.extend(others.iter().rev());
-                    Some(*first)
-                }
-            };
+    let children = Children::new(parent, &in_tree);
+    let tops: Vec<u32> = (0..u32_of(n)).filter(|&row| in_tree(row) && parent[row as usize] == NONE).collect();
+    let walk = |part: Range<usize>| {
+        let room = n * part.len() / tops.len().max(1);
+        preorder(&tops[part], &children, &order, room)
+    };
+    let walked = threads::split(tops.len(), threads, PART_TREES, walk);
+    let (order, size): (Vec<_>, Vec<_>) = walked.into_iter().unzip();
+    let (order, size) = (threads::together(order), threads::together(size));
+    let mut position = vec![NONE; n];
+    for (place, &row) in (0..).zip(&order) {
+        position[row as usize] = place;
+    }
+    Forest { order, position, size }
+}
+
+/// Rows of some trees in preorder, and the sizes of their subtrees.
+fn preorder(
+    tops: &[u32],
+    children: &Children,
+    order: impl Fn(u32, u32) -> Ordering,
+    room: usize,
+) -> (Vec<u32>, Vec<u32>) {
+    let (mut rows, mut above) = (Vec::with_capacity(room), Vec::with_capacity(room));
+    // Row, and the place of its parent.
+    let mut stack: Vec<(u32, u32)> = Vec::new();
+    for &top in tops {
+        stack.push((top, NONE));
+        while let Some((row, parent)) = stack.pop() {
+            let (place, first) = (u32_of(rows.len()), stack.len());
+            rows.push(row);
+            above.push(parent);
+            stack.extend(children.of(row).iter().map(|&child| (child, place)));
+            if stack.len() > first + 1 {
+                stack[first..].sort_unstable_by(|&(a, _), &(b, _)| order(b, a).then(b.cmp(&a)));
+            }
         }
     }
-    for at in (0..forest.order.len()).rev() {
-        let parent = parent[forest.order[at] as usize];
+    let mut size = vec![1; rows.len()];
+    for (place, &parent) in above.iter().enumerate().rev() {
         if parent != NONE {
-            let size = forest.size[at];
-            forest.size[forest.position[parent as usize] as usize] += size;
+            size[parent as usize] += size[place];
         }
     }
-    forest
+    (rows, size)
 }
 
 /// Cuts every cycle at the edge into its earliest start (then the smallest span id). Returns the rows that lost
@@ -138,7 +165,7 @@ mod tests {
     #[test]
     fn a_subtree_is_one_run_of_the_preorder() {
         let parent = [NONE, 0, 1, 0, NONE];
-        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b), 1);
         assert_eq!(vec![0, 1, 2, 3, 4], forest.order);
         assert_eq!(vec![4, 2, 1, 1, 1], forest.size);
         assert_eq!(&[1, 2], forest.subtree(1));
@@ -155,7 +182,7 @@ mod tests {
     #[test]
     fn a_chain_of_a_million_is_laid_out_without_recursion() {
         let parent: Vec<u32> = std::iter::once(NONE).chain(0..999_999).collect();
-        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b));
+        let forest = lay_out(&parent, |_| true, |a, b| a.cmp(&b), 2);
         assert_eq!(1_000_000, forest.size[0]);
     }
 }

@@ -7,7 +7,6 @@ use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::role::Role;
 use crate::join::span_index::Index;
 use crate::join::trace_sizes::TraceSizes;
-use crate::numbers::u32_of;
 
 /// Fills the index, and counts the traces. Sets aside what has no usable id, and all but one of those that share an id.
 pub fn enter(b: &mut Builder<'_>) {
@@ -15,15 +14,12 @@ pub fn enter(b: &mut Builder<'_>) {
     let (c, role) = (b.c, &mut b.role[..]);
     let spans = &c.spans;
     let mut index = Index::new(&spans.trace_id, &spans.span_id);
-    let mut repeated: Vec<(u32, u32)> = Vec::new();
-    for row in 0..u32_of(c.len()) {
-        let at = row as usize;
+    for (at, role) in role.iter_mut().enumerate() {
         if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
-            role[at] = Role::InvalidId;
-        } else if let Some(first) = index.insert(row) {
-            repeated.push((first, row));
+            *role = Role::InvalidId;
         }
     }
+    let mut repeated = index.fill(|row| role[row] == Role::Unrelated, b.threads);
     b.index = index;
     repeated.sort_unstable();
     for same_id in repeated.chunk_by(|a, b| a.0 == b.0) {
@@ -31,7 +27,7 @@ pub fn enter(b: &mut Builder<'_>) {
         rows.push(same_id[0].0);
         keep_one(b, &mut rows);
     }
-    b.traces = TraceSizes::new(b.c, &b.role);
+    b.traces = TraceSizes::new(b.c, &b.role, b.threads);
 }
 
 fn keep_one(b: &mut Builder<'_>, rows: &mut [u32]) {

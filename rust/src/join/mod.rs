@@ -84,6 +84,8 @@ pub struct Joined {
     pub evicted: TraceIds,
     /// Which services are API servers.
     pub apiservers: Apiservers,
+    /// On how many threads to work at most; what comes of it is the same.
+    pub threads: usize,
 }
 
 impl Joined {
@@ -105,6 +107,8 @@ pub struct Context<'a> {
     pub evicted: TraceIds,
     /// Which services are API servers, as far as other parts tell.
     pub apiservers: Apiservers,
+    /// On how many threads to work at most; what comes of it is the same.
+    pub threads: usize,
 }
 
 /// Joins spans into call trees.
@@ -112,16 +116,16 @@ pub fn join(columns: Arc<Columns>) -> Joined {
     join_part(columns, Context::default())
 }
 
-/// The same, of these API servers.
-pub fn join_of(columns: Arc<Columns>, apiservers: Apiservers) -> Joined {
-    join_part(columns, Context { apiservers, ..Context::default() })
+/// The same, of these API servers, on at most so many threads.
+pub fn join_of(columns: Arc<Columns>, apiservers: Apiservers, threads: usize) -> Joined {
+    join_part(columns, Context { apiservers, threads, ..Context::default() })
 }
 
 /// Joins spans that are a part of all: whole traces, and together with each the others that its result depends on.
 pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
-    let Context { clocks, evicted, mut apiservers } = context;
+    let Context { clocks, evicted, mut apiservers, threads } = context;
     apiservers.learn(&columns);
-    let mut b = Builder::new(&columns, &apiservers, clocks);
+    let mut b = Builder::new(&columns, &apiservers, clocks, threads);
     ids::enter(&mut b);
     parents::find(&mut b);
     parents::cut_cycles(&mut b);
@@ -156,6 +160,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
         traces,
         evicted,
         apiservers,
+        threads,
     }
 }
 
@@ -163,7 +168,7 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
 fn lay_out_trees(b: &mut Builder<'_>) {
     let role = &b.role[..];
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
-    b.forest = forest::lay_out(&b.parent, in_tree, b.sibling_order());
+    b.forest = forest::lay_out(&b.parent, in_tree, b.sibling_order(), b.threads);
 }
 
 /// CLIENT rows of etcd calls made by the apiserver.

@@ -1,6 +1,7 @@
 //! One row per API request: what Kubernetes calls it, from whichever attributes that version used.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::columns::interner::Interner;
 use crate::columns::{NONE, TextRef};
@@ -11,6 +12,10 @@ use crate::join::request_keys::Keys;
 use crate::join::role::Role;
 use crate::join::span_kind::CLIENT;
 use crate::numbers::u32_of;
+use crate::threads;
+
+/// Requests for each thread at least.
+const PART_REQUESTS: usize = 256;
 
 /// The requests, by (start, trace id, span id). Words are numbers into `words`; the empty word means none.
 #[derive(Debug, Clone, Default)]
@@ -105,11 +110,14 @@ impl RequestColumns {
         let mut roots: Vec<u32> = forest.order.iter().copied().filter(is_root).collect();
         roots.sort_by_cached_key(|&row| b.order(row));
         let keys = Keys::new(c);
-        let mut requests = Self::default();
-        requests.words.intern_str("");
-        for &root in &roots {
-            requests.push(&keys, Below { b, root });
-        }
+        let read = |part: Range<usize>| {
+            let mut requests = Self::default();
+            requests.words.intern_str("");
+            roots[part].iter().for_each(|&root| requests.push(&keys, Below { b, root }));
+            requests
+        };
+        let parts = threads::split(roots.len(), b.threads, PART_REQUESTS, read);
+        let mut requests = parts.into_iter().reduce(Self::followed_by).unwrap_or_default();
         requests.root = roots;
         requests.nest(c.len(), forest);
         requests.prelude = vec![NONE; requests.root.len()];
@@ -128,6 +136,25 @@ impl RequestColumns {
         let caller = |&root: &u32| b.called_by(root).find(is_caller).unwrap_or(NONE);
         requests.caller = requests.root.iter().map(caller).collect();
         requests
+    }
+
+    /// These requests, and behind them what was read of others. Words are in order of first appearance.
+    fn followed_by(mut self, others: Self) -> Self {
+        let words: Vec<u32> = others.words.iter().map(|word| self.words.intern_str(word)).collect();
+        let translated = |column: Vec<u32>| column.into_iter().map(|word| words[word as usize]);
+        self.verb.extend(translated(others.verb));
+        self.api_group.extend(translated(others.api_group));
+        self.api_version.extend(translated(others.api_version));
+        self.resource.extend(translated(others.resource));
+        self.subresource.extend(translated(others.subresource));
+        self.namespace.extend(translated(others.namespace));
+        self.object_name.extend(translated(others.object_name));
+        self.http_method.extend(translated(others.http_method));
+        self.http_status.extend(others.http_status);
+        self.target.extend(others.target);
+        self.user_agent.extend(others.user_agent);
+        self.long_running.extend(others.long_running);
+        self
     }
 
     /// The first request, other than itself, that one of its links names a span of.

@@ -4,7 +4,7 @@
 //! slot = hash tag (32 bits) | row + 1 (32 bits); 0 is free
 //! ```
 //!
-//! Ids are compared in the columns, and only when the tags agree. The hash is seeded, since senders choose the ids.
+//! Each thread fills a shard, which is a run of slots. Ids are compared in the columns, and only when the tags agree. The hash is seeded, since senders choose the ids.
 
 #![expect(clippy::cast_possible_truncation, reason = "hashes and slots are taken apart into their halves")]
 
@@ -12,25 +12,32 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
+use crate::numbers::u32_of;
+use crate::threads;
+
 /// Finds rows by (trace id, span id).
 #[derive(Debug, Default)]
 pub struct Index<'a> {
+    ids: Ids<'a>,
+    slots: Vec<u64>,
+    /// Slots of a shard, less one.
+    within: usize,
+}
+
+/// Slots of a shard at least: so many fill evenly.
+const LEAST_SLOTS: usize = 1 << 12;
+
+/// The ids of rows.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ids<'a> {
     trace_id: &'a [[u8; 16]],
     span_id: &'a [[u8; 8]],
-    slots: Vec<u64>,
     seed: u64,
 }
 
-impl<'a> Index<'a> {
-    /// An empty index over these columns.
-    pub fn new(trace_id: &'a [[u8; 16]], span_id: &'a [[u8; 8]]) -> Self {
-        let slots = (trace_id.len() * 2).next_power_of_two().max(16);
-        let seed = RandomState::default().hash_one(0u8) | 1;
-        Self { trace_id, span_id, slots: vec![0; slots], seed }
-    }
-
+impl Ids<'_> {
     #[inline(always)]
-    fn hash(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> u64 {
+    fn hash(self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> u64 {
         let whole = u128::from_le_bytes(*trace_id);
         let (low, high) = (whole as u64, (whole >> 64) as u64);
         let a = u128::from(low ^ self.seed) * u128::from(high ^ 0x9e37_79b9_7f4a_7c15);
@@ -39,14 +46,18 @@ impl<'a> Index<'a> {
         (c as u64) ^ ((c >> 64) as u64)
     }
 
-    /// The slot of this id: a row that has it, or a free place.
-    #[inline]
-    fn probe(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> (usize, u64) {
-        let hash = self.hash(trace_id, span_id);
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
+    /// The slot of this id: a row that has it, or a free place. The search stays in the shard that it begins in.
+    #[inline(always)]
+    fn probe(
+        self,
+        slots: &[u64],
+        within: usize,
+        hash: u64,
+        (trace_id, span_id): (&[u8; 16], &[u8; 8]),
+    ) -> (usize, u64) {
+        let mut at = hash as usize & (slots.len() - 1);
         loop {
-            let slot = self.slots[at];
+            let slot = slots[at];
             if slot == 0 {
                 return (at, hash & !0xffff_ffff);
             }
@@ -54,8 +65,23 @@ impl<'a> Index<'a> {
             if (slot ^ hash) >> 32 == 0 && self.span_id[row] == *span_id && self.trace_id[row] == *trace_id {
                 return (at, slot);
             }
-            at = (at + 1) & mask;
+            at = at & !within | (at + 1) & within;
         }
+    }
+}
+
+impl<'a> Index<'a> {
+    /// An empty index over these columns.
+    pub fn new(trace_id: &'a [[u8; 16]], span_id: &'a [[u8; 8]]) -> Self {
+        let slots = (trace_id.len() * 2).next_power_of_two().max(16);
+        let seed = RandomState::default().hash_one(0u8) | 1;
+        Self { ids: Ids { trace_id, span_id, seed }, slots: vec![0; slots], within: slots - 1 }
+    }
+
+    #[inline(always)]
+    fn probe(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> (usize, u64) {
+        let hash = self.ids.hash(trace_id, span_id);
+        self.ids.probe(&self.slots, self.within, hash, (trace_id, span_id))
     }
 
     /// The row with this id.
@@ -65,20 +91,34 @@ impl<'a> Index<'a> {
         (slot as u32).checked_sub(1)
     }
 
-    /// Adds `row` under its own id. If the id is there already, nothing changes and the earlier row is returned.
-    #[inline]
-    pub fn insert(&mut self, row: u32) -> Option<u32> {
-        let (at, slot) = self.probe(&self.trace_id[row as usize], &self.span_id[row as usize]);
-        if slot as u32 != 0 {
-            return Some(slot as u32 - 1);
-        }
-        self.slots[at] = slot | u64::from(row + 1);
-        None
+    /// Adds rows under their own ids, each shard on a thread of its own. Where an id is there already, nothing changes;
+    /// gives (the earlier row, row) of these.
+    pub fn fill(&mut self, usable: impl Fn(usize) -> bool + Sync, threads: usize) -> Vec<(u32, u32)> {
+        let shards = threads.next_power_of_two().min(self.slots.len() / LEAST_SLOTS).max(1);
+        let (ids, mask, len) = (self.ids, self.slots.len() - 1, self.slots.len() / shards);
+        self.within = len - 1;
+        let fill = |(shard, slots): (usize, &mut [u64])| {
+            let mut repeated = Vec::new();
+            for row in (0..ids.span_id.len()).filter(|&row| usable(row)) {
+                let id = (&ids.trace_id[row], &ids.span_id[row]);
+                let hash = ids.hash(id.0, id.1);
+                if (hash as usize & mask) / len != shard {
+                    continue;
+                }
+                let (at, slot) = ids.probe(slots, len - 1, hash, id);
+                match slot as u32 {
+                    0 => slots[at] = slot | (row as u64 + 1),
+                    first => repeated.push((first - 1, u32_of(row))),
+                }
+            }
+            repeated
+        };
+        threads::each(self.slots.chunks_mut(len).enumerate().collect(), threads, fill).concat()
     }
 
     /// Lets `row` stand for its id from now on.
     pub fn replace(&mut self, row: u32) {
-        let (at, slot) = self.probe(&self.trace_id[row as usize], &self.span_id[row as usize]);
+        let (at, slot) = self.probe(&self.ids.trace_id[row as usize], &self.ids.span_id[row as usize]);
         self.slots[at] = (slot & !0xffff_ffff) | u64::from(row + 1);
     }
 }

@@ -83,7 +83,7 @@ fn join_part_of(
 fn joined(spans: &SpanColumns, apiserver: Vec<String>, clock: Option<&ClockEvidence>) -> crate::Joined {
     let columns = Arc::clone(&spans.0);
     let Some(ClockEvidence(clock)) = clock else {
-        return crate::join::join_of(columns, Apiservers::named(apiserver));
+        return crate::join::join_of(columns, Apiservers::named(apiserver), 1);
     };
     let whole = clock.whole();
     let clocks = Known {

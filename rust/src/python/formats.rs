@@ -232,12 +232,18 @@ impl RequestBuffer {
         self.core.add_empty();
     }
 
-    /// Decodes what is sound, and forgets all.
-    #[pyo3(signature = (per_byte, free_bytes, /))]
-    fn decode(&mut self, py: Python<'_>, per_byte: u64, free_bytes: u64) -> PyResult<Decoded> {
+    /// Decodes what is sound, on at most so many threads, and forgets all.
+    #[pyo3(signature = (per_byte, free_bytes, threads, /))]
+    fn decode(
+        &mut self,
+        py: Python<'_>,
+        per_byte: u64,
+        free_bytes: u64,
+        threads: usize,
+    ) -> PyResult<Decoded> {
         let core = std::mem::take(&mut self.core);
-        let sound =
-            py.detach(|| core.decode(Bounds { per_byte, free_bytes })).map_err(|error| to_py_err(&error))?;
+        let bounds = Bounds { per_byte, free_bytes };
+        let sound = py.detach(|| core.decode(bounds, threads)).map_err(|error| to_py_err(&error))?;
         let verdicts = sound.verdicts.into_iter().map(|kind| kind.map_or(0, |kind| kind as u8 + 1)).collect();
         let fault = |error: &DecodeError| to_py_err(error).into_value(py).into_any();
         let errors = sound.errors.iter().map(|(index, error)| (*index, fault(error))).collect();

@@ -59,12 +59,19 @@ pub struct JoinedSpans {
     etcd: OnceLock<etcd_calls::Known>,
 }
 
-/// Joins spans. `apiserver`: names of the services that are API servers; without any they are recognised.
+/// Joins spans, on at most so many threads. `apiserver`: names of the services that are API servers; without any they
+/// are recognised.
 #[pyfunction]
-fn join(py: Python<'_>, spans: &SpanColumns, apiserver: Vec<String>) -> PyResult<JoinedSpans> {
+fn join(
+    py: Python<'_>,
+    spans: &SpanColumns,
+    apiserver: Vec<String>,
+    threads: usize,
+) -> PyResult<JoinedSpans> {
     let columns = Arc::clone(&spans.0);
     room(columns.len(), "joined spans")?;
-    Ok(py.detach(|| JoinedSpans::new(crate::join::join_of(columns, Apiservers::named(apiserver)))))
+    let apiservers = Apiservers::named(apiserver);
+    Ok(py.detach(|| JoinedSpans::new(crate::join::join_of(columns, apiservers, threads))))
 }
 
 /// What joining takes of memory for each span at most, about; dividing and a table take less.

@@ -59,7 +59,7 @@ impl Stream {
             let clocks = self.clocks.known(self.traces.calls(), &self.store.hasher);
             let joined = join_part(
                 Arc::new(columns),
-                Context { clocks, evicted: evicted.clone(), apiservers: self.apiservers.clone() },
+                Context { clocks, evicted: evicted.clone(), apiservers: self.apiservers.clone(), threads: 1 },
             );
             let moved = self.clocks.follow(&joined, &self.store.hasher);
             let more = if moved && all { self.mark_moved() } else { Vec::new() };

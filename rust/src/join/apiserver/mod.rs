@@ -5,10 +5,16 @@ mod early_root;
 mod siblings;
 pub mod unended;
 
+use std::ops::Range;
+
 use crate::columns::NONE;
 use crate::join::builder::Builder;
 use crate::join::request_keys::Keys;
 use crate::join::span_kind::{INTERNAL, SERVER};
+use crate::threads;
+
+/// Spans for each thread at least.
+const PART_SPANS: usize = 2048;
 
 /// The rows that the rules look at, found in one pass.
 #[derive(Default)]
@@ -24,9 +30,15 @@ struct Candidates {
 
 impl Candidates {
     fn new(b: &Builder<'_>) -> Self {
-        let mut found = Self { children: Vec::with_capacity(b.parent.len()), ..Self::default() };
         let keys = Keys::new(b.c);
-        for row in b.rows() {
+        let of = |rows: Range<usize>| Self::among(b, &keys, rows);
+        let parts = threads::split(b.parent.len(), b.threads, PART_SPANS, of);
+        parts.into_iter().reduce(Self::followed_by).unwrap_or_default()
+    }
+
+    fn among(b: &Builder<'_>, keys: &Keys, rows: Range<usize>) -> Self {
+        let mut found = Self { children: Vec::with_capacity(rows.len()), ..Self::default() };
+        for row in b.rows_of(rows) {
             if b.parent[row as usize] != NONE {
                 found.children.push(row);
             }
@@ -41,6 +53,14 @@ impl Candidates {
         let is_unanswered = |&row: &u32| keys.is_unanswered(b.c, row as usize);
         found.unanswered = found.requests.iter().copied().filter(is_unanswered).collect();
         found
+    }
+
+    fn followed_by(mut self, others: Self) -> Self {
+        self.children.extend(others.children);
+        self.requests.extend(others.requests);
+        self.unanswered.extend(others.unanswered);
+        self.filters.extend(others.filters);
+        self
     }
 }
 
