@@ -83,12 +83,13 @@ def etcd_retries(selection: Selection) -> Iterator[Finding]:
 def retries_cost(selection: Selection) -> Iterator[Finding]:
     """All that was done in vain and again, where there is some of both kinds."""
     conflicts = selection.conflicts
-    again = conflicts.outlay(range(len(conflicts)))
     refused, repeats = _refused(selection, besides=frozenset(conflicts["span"]))
+    if not (len(conflicts) and repeats):
+        return
+    again = conflicts.outlay(range(len(conflicts)))
     outlay = Outlay.of([*zip(*again, strict=True), *zip(*refused, strict=True)])
     attempts = sum(conflicts["conflicts"])
-    is_of_both = min(again.total_ns, refused.total_ns) > 0
-    if is_of_both and selection.share(outlay.total_ns) >= WORTH_TELLING:
+    if selection.share(outlay.total_ns) >= WORTH_TELLING:
         yield selection.finding(
             "retries_cost",
             "info",
