@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -486,7 +485,12 @@ def _values(group: Sums) -> tuple[Any, ...]:
 
 def _place(group: Sums) -> bytes:
     """A number that is as good as drawn, and the same everywhere."""
-    return hashlib.blake2b(json.dumps(_values(group)).encode(), digest_size=16).digest()
+    return _place_of(*group.keys.values())
+
+
+@lru_cache(1 << 14, typed=True)
+def _place_of(*values: Any) -> bytes:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).digest()
 
 
 def _nameless(group: Sums) -> Sums:
@@ -505,15 +509,16 @@ def _sum_of_bands(one: Band, other: Band) -> Band:
     slowest = max(one, other, key=lambda band: (band.requests > 0, band.exemplar_wall_ns))
     if one.requests and other.requests and one.exemplar_wall_ns == other.exemplar_wall_ns:
         slowest = min(one, other, key=lambda band: band.exemplar)
-    return _in_order(
-        Band(
-            requests=one.requests + other.requests,
-            wall_ns=one.wall_ns + other.wall_ns,
-            phases=dict(Counter(one.phases) + Counter(other.phases)),
-            exemplar=slowest.exemplar,
-            exemplar_wall_ns=slowest.exemplar_wall_ns,
-            errors=errors,
-        )
+    phases = dict(one.phases)
+    for name, ns in other.phases.items():
+        phases[name] = phases.get(name, 0) + ns
+    return Band(
+        requests=one.requests + other.requests,
+        wall_ns=one.wall_ns + other.wall_ns,
+        phases=dict(sorted(phases.items())),
+        exemplar=slowest.exemplar,
+        exemplar_wall_ns=slowest.exemplar_wall_ns,
+        errors=dict(sorted(errors.items())),
     )
 
 

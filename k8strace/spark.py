@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -128,12 +130,8 @@ def _phases(joined: Requests) -> pa.Array:
     """Phase → ns of each request."""
     pa = require("pyarrow", "spark")
     parts = attribute(joined).to_arrow()
-    ends, at = [0], 0
-    of = parts["request"].to_pylist()
-    for request in range(len(joined)):
-        while at < len(of) and of[at] == request:
-            at += 1
-        ends.append(at)
+    many = Counter(parts["request"].to_pylist())
+    ends = list(accumulate((many[request] for request in range(len(joined))), initial=0))
     keys, ns = parts["phase"].cast(pa.string()), parts["ns"]
     return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), keys.combine_chunks(), ns.combine_chunks())
 

@@ -93,6 +93,7 @@ def test_files_of_each_process_are_merged_by_time(tmp_path):
     assert digest.counts["late_traces"] == 0
 
 
+@pytest.mark.slow
 def test_rows_by_the_hour_are_those_of_the_batch(tmp_path):
     from pyarrow import parquet
 

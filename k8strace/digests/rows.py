@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HourlyRows"]
 
-ROWS: Final = 1 << 16
+ROWS: Final = 1 << 14
 """Rows that are held before they are written."""
 
 HOUR_NS: Final = 3_600_000_000_000
