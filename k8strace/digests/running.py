@@ -128,7 +128,7 @@ class Running:
 
     def feed(self, pieces: Iterator[Piece], told: Mapping[str, Any], taken: Sequence[int | None]) -> None:
         """Sums up all pieces. `told`: what a checkpoint says beside; `taken`: how much of each file was read by now."""
-        often = min(TAKE_SPANS, max(self._settings.max_spans // 2, 1))
+        often = min(TAKE_SPANS, self._settings.checkpoint_spans, max(self._settings.max_spans // 2, 1))
         for piece in pieces:
             self._feed(piece)
             if self._since_take >= often:
