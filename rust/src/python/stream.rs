@@ -29,6 +29,7 @@ impl SpanStream {
 #[pymethods]
 impl SpanStream {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "each has a name in Python")]
     #[pyo3(signature = (apiserver, *, window_ns, max_age_ns, max_spans, max_traces, max_trace_spans, max_bytes, early=true))]
     fn new(
         apiserver: Vec<String>,
