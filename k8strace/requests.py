@@ -384,7 +384,8 @@ class _Join:
         if values is None:
             known = ", ".join((*self.table.column_names, *KEYS))
             names = [*self.table.column_names, *KEYS]
-            near = [each for each in names if name in each] or get_close_matches(name, names)
+            low = name.lower()
+            near = [each for each in names if low in each] or get_close_matches(low, names)
             meant = f" (did you mean {' or '.join(near[:2])}?)" if near else ""
             raise KeyError(
                 f"there is no column {name!r} of requests{meant}, but {known}, steps of time such as 10s, minute or "

@@ -76,6 +76,8 @@ def test_a_stopped_process_is_found_by_name_and_time(fault: str, process: str) -
 
 def filtered(path: Path, keep: Callable[[str], bool]) -> k8strace.Requests:
     """The recording with those spans that are kept, told by the service that sent them."""
+    if not path.exists():
+        pytest.skip(f"the recordings with known faults are not here: {path}")
     messages = []
     for wire in k8strace.read(path)._columns.batch_wires():
         message = ExportTraceServiceRequest.FromString(wire)
@@ -177,3 +179,11 @@ def test_stopped_processes_are_found_in_simulations() -> None:
 def test_a_slow_network_is_no_stall() -> None:
     runs = max(10, RUNS // 5)
     assert len(dict(simulations.alarms(range(runs), simulations.slow_network))) <= runs // 50
+
+
+@pytest.mark.slow
+def test_a_slow_network_is_the_first_sentence() -> None:
+    for seed in range(5):
+        run = simulations.simulate(simulations.slow_network(seed))
+        first, *_ = k8strace.join(k8strace.decode(run.message)).findings()
+        assert first["code"] == "etcd_transport"

@@ -84,11 +84,14 @@ def etcd_transport(selection: Selection) -> Iterator[Finding]:
 
 def _slow(selection: Selection, spent: Outlay) -> Slow:
     """The slow slots; `spent`: what requests spent on the way."""
+    late = [(row, ns) for row, ns in zip(*spent, strict=True) if ns >= SLOW_NS]
+    if selection.share(sum(ns for _, ns in late)) < TOO_MUCH:
+        return Slow(0, 0, 0)
     start = selection.of_all("start_unix_nano")
     quick = {start[row] // SLOT_NS for row, ns in zip(*spent, strict=True) if ns < SLOW_NS}
     slots: dict[int, list[int]] = {}
-    for row, ns in zip(*spent, strict=True):
-        if ns >= SLOW_NS and start[row] // SLOT_NS not in quick:
+    for row, ns in late:
+        if start[row] // SLOT_NS not in quick:
             slots.setdefault(start[row] // SLOT_NS, []).append(ns)
     slow = [of for of in slots.values() if len(of) >= FEWEST]
     return Slow(len(slow), sum(map(sum, slow)), at_rank(sorted(map(min, slow)), 0.5) if slow else 0)
