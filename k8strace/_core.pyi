@@ -656,7 +656,12 @@ class RequestBuffer:
     """Requests that are decoded together; what is not sound is left out."""
 
     KINDS: Final[list[str]]
-    def __new__(cls) -> RequestBuffer: ...
+    def __new__(cls, per_byte: int, free_bytes: int, threads: int, /) -> RequestBuffer:
+        """
+        None yet. Their columns may need `free_bytes`, and `per_byte` for each byte.
+
+        With several threads, one decodes while more are added; what comes of it is the same.
+        """
     def __len__(self) -> int: ...
     def add(self, wire: ReadableBuffer, /) -> None:
         """Takes a copy of one request. Raises MemoryError."""
@@ -664,15 +669,11 @@ class RequestBuffer:
         """Takes a copy of each message. Raises MemoryError."""
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""
-    def decode(
-        self, per_byte: int, free_bytes: int, threads: int, /
-    ) -> tuple[SpanColumns, bytes, list[tuple[int, DecodeError]], list[tuple[int, int]]]:
+    def decode(self) -> tuple[SpanColumns, bytes, list[tuple[int, DecodeError]], list[tuple[int, int]]]:
         """
         Columns; by request 0 or the number, from 1, in `KINDS`; the first errors; texts replaced by request.
 
-        They are the same on any number of threads.
-
-        Raises MemoryError if the columns may need more than can be had: `free_bytes`, and `per_byte` for each byte.
+        Raises MemoryError if the columns may need more than can be had.
         """
 
 def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:

@@ -30,25 +30,38 @@ TABLES = (
 WAYS = list(product(("critical_path", "active_share", "self_time"), ("clip", "happens_before")))
 
 
-def bits(table: Any) -> bytes:
-    """A table as Arrow's file format has it: numbers of dictionaries and order of rows included."""
+def bits(table: Any) -> tuple[bytes, list[str]]:
+    """
+    A table as Arrow's file format has it: numbers of dictionaries and order of rows included.
+
+    Texts that refer to what was read are told apart, by name: where they stand is not what they say.
+    """
+    whole = pa.table(table)
+    names = [field.name for field in whole.schema if "view" not in str(field.type)]
     sink = pa.BufferOutputStream()
-    table = pa.table(table)
-    with pa.ipc.new_stream(sink, table.schema) as file:
-        file.write_table(table)
-    return bytes(sink.getvalue())
+    fixed = whole.select(names)
+    with pa.ipc.new_stream(sink, fixed.schema) as file:
+        file.write_table(fixed)
+    return bytes(sink.getvalue()), [name for name in whole.column_names if name not in names]
+
+
+def texts(table: Any) -> dict[str, list[Any]]:
+    """The columns that refer to what was read."""
+    whole = pa.table(table)
+    return {name: whole[name].to_pylist() for name in bits(table)[1]}
 
 
 def said(sources: Any, threads: int, **options: Any) -> Iterator[tuple[str, Any]]:
     """All that is made of sources: what was read, joined and divided."""
     spans = k8strace.read(sources, threads=threads, **options)
     yield "issues of reading", (spans.sources, spans.issues, spans.counts)
+    yield "what came", spans._columns.batch_wires()
     for name in ("spans", "scopes", "resources", "odd_ids"):
         yield name, bits(spans._columns.table(name))
     requests = k8strace.join(spans, threads=threads)
     core = requests._joined.core
     for name in TABLES:
-        yield name, bits(core.table(name))
+        yield name, (bits(core.table(name)), texts(core.table(name)))
     yield "roles", core.roles()
     yield "signatures", core.signatures()
     yield "events", core.events()

@@ -81,7 +81,7 @@ def read(
         strict: Raise on a torn end too, instead of keeping what came before it.
         progress: True for a tqdm bar, or a function of (bytes done, bytes in all or None): stored bytes.
         limit_bytes: Bytes that all compressed sources together may inflate to.
-        threads: How many decode at most. The spans are the same with any number.
+        threads: With 2 or more, one decodes while another reads and inflates. The spans are the same with any number.
 
     Returns:
         The spans. Their `sources` say what was read, and in which format; their `issues` what was damaged.

@@ -40,7 +40,7 @@ class Gathering:
         self._begin()
 
     def _begin(self) -> None:
-        self._buffer = RequestBuffer()
+        self._buffer = RequestBuffer(COLUMNS_PER_BYTE, COLUMNS_FREE_BYTES, self._threads)
         self._offsets, self._sizes = array("Q"), array("I")
         self._runs: list[_Run] = []
         self._sources: list[Source] = []
@@ -124,9 +124,7 @@ class Gathering:
             DecodeError: Damage, if strict; a source of which nothing could be read.
             MemoryError: It does not fit.
         """
-        columns, verdicts, errors, replaced = self._buffer.decode(
-            COLUMNS_PER_BYTE, COLUMNS_FREE_BYTES, self._threads
-        )
+        columns, verdicts, errors, replaced = self._buffer.decode()
         self._replaced(replaced)
         found = [*self._left_out(verdicts, errors)]
         for each in self._issues:

@@ -14,7 +14,7 @@ use std::ops::Range;
 use arrow_buffer::Buffer;
 
 use crate::columns::interner::Interner;
-use crate::columns::{Arena, Attributes, Columns, NONE, OddId, TextRef, ValueKind, run};
+use crate::columns::{Arena, Attributes, Columns, NONE, OddId, TextRef, run};
 use crate::numbers::u32_of;
 
 /// A new table in the making.
@@ -135,12 +135,6 @@ impl Texts<'_> {
         self.copied.extend_from_slice(bytes);
         TextRef::new(start, start + bytes.len()).unwrap_or_default()
     }
-}
-
-/// The value is a [`TextRef`].
-#[inline(always)]
-fn is_text(kind: ValueKind) -> bool {
-    matches!(kind, ValueKind::String | ValueKind::Bytes | ValueKind::Array | ValueKind::KvList)
 }
 
 /// What belongs to these rows, of a list in their order.
@@ -279,7 +273,7 @@ impl Table<'_> {
         for rows in &rows {
             let values = from.kind[rows.clone()].iter().zip(&from.value[rows.clone()]);
             into.value.extend(values.map(|(&kind, &value)| {
-                if is_text(kind) { self.texts.translate(TextRef::from_bits(value)).bits() } else { value }
+                if kind.is_text() { self.texts.translate(TextRef::from_bits(value)).bits() } else { value }
             }));
             let indexed = rare(&from.key_strindex, rows, |&(row, _)| row);
             let moved = |&(row, index): &(u32, i32)| (row - u32_of(rows.start) + u32_of(new), index);

@@ -4,7 +4,6 @@
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
 //! their own, in order; the owner keeps where its run ends.
 
-mod append;
 pub mod arena;
 pub mod gather;
 pub mod interner;
@@ -42,6 +41,14 @@ pub enum ValueKind {
     Strindex = 8,
     /// The `KeyValue` has no `value` at all.
     Absent = 9,
+}
+
+impl ValueKind {
+    /// The value is a [`TextRef`].
+    #[inline(always)]
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::String | Self::Bytes | Self::Array | Self::KvList)
+    }
 }
 
 /// A size above this one by at most a thirty-second part, that others are likely to need too: then what is given back
@@ -98,6 +105,16 @@ impl Attributes {
         self.key_strindex.retain(|(row, _)| (*row as usize) < rows);
     }
 
+    /// Lets the texts of all owners but the first ones stand this much later in the arena.
+    fn move_texts(&mut self, owners: usize, by: usize) {
+        let first = run(&self.end, owners).start;
+        for (kind, value) in self.kind[first..].iter().zip(&mut self.value[first..]) {
+            if kind.is_text() {
+                *value = TextRef::from_bits(*value).later(by).bits();
+            }
+        }
+    }
+
     /// The rows of one owner.
     #[inline(always)]
     pub fn of(&self, owner: usize) -> std::ops::Range<usize> {
@@ -127,8 +144,7 @@ impl Attributes {
     /// The bytes of a text, bytes or nested value.
     #[inline]
     pub fn text_ref(&self, row: usize) -> Option<TextRef> {
-        use ValueKind::{Array, Bytes, KvList, String};
-        matches!(self.kind[row], String | Bytes | Array | KvList).then(|| TextRef::from_bits(self.value[row]))
+        self.kind[row].is_text().then(|| TextRef::from_bits(self.value[row]))
     }
 
     /// Bytes held.
@@ -406,6 +422,29 @@ impl Columns {
         self.link_attributes.truncate(mark.links);
         self.scope_attributes.truncate(mark.scopes);
         self.resource_attributes.truncate(mark.resources);
+    }
+
+    /// Lets the texts of every row since the mark stand this much later in the arena.
+    pub fn move_texts(&mut self, mark: &Mark, by: usize) {
+        let Self { spans, links, scopes, resources, .. } = self;
+        let later = |texts: &mut [TextRef]| texts.iter_mut().for_each(|text| *text = text.later(by));
+        let later_ids = |odd: &mut [OddId]| odd.iter_mut().for_each(|odd| odd.value = odd.value.later(by));
+        later(&mut spans.trace_state[mark.spans..]);
+        later(&mut spans.status_message[mark.spans..]);
+        later(&mut links.trace_state[mark.links..]);
+        later(&mut scopes.version[mark.scopes..]);
+        later(&mut scopes.schema_url[mark.scopes..]);
+        later(&mut resources.schema_url[mark.resources..]);
+        later_ids(&mut spans.odd_ids[mark.odd_ids[0]..]);
+        later_ids(&mut links.odd_ids[mark.odd_ids[1]..]);
+        for (_, text) in &mut resources.entity_refs[mark.entity_refs..] {
+            *text = text.later(by);
+        }
+        self.span_attributes.move_texts(mark.spans, by);
+        self.event_attributes.move_texts(mark.events, by);
+        self.link_attributes.move_texts(mark.links, by);
+        self.scope_attributes.move_texts(mark.scopes, by);
+        self.resource_attributes.move_texts(mark.resources, by);
     }
 
     /// How many spans there are.

@@ -5,7 +5,7 @@
 
 use crate::columns::interner::{Interner, Sequence};
 use crate::columns::short_bytes;
-use crate::columns::{Attributes, Columns, IdField, OddId, TextRef, ValueKind, present};
+use crate::columns::{Attributes, Columns, IdField, Mark, OddId, TextRef, ValueKind, present};
 use crate::decode::fields::{
     any_value, entity_ref, event, key_value, link, request, resource, resource_spans, scope, scope_spans,
     span, status,
@@ -17,7 +17,7 @@ use crate::numbers::{low_u32, u32_of};
 
 /// Decodes the requests that stand at `ranges` of `arena`, in that order. The first that is malformed is an error.
 pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Columns> {
-    let mut decoder = Decoder::new(&arena, arena.len())?;
+    let mut decoder = Decoder::new(&arena)?;
     for (index, range) in ranges.iter().enumerate() {
         decoder
             .decode(range.clone())
@@ -28,7 +28,7 @@ pub fn decode(arena: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Result<Colum
 }
 
 /// Columns with the bytes that they refer to.
-pub(crate) fn with_arena(mut columns: Columns, mut arena: Vec<u8>, extra: &[u8]) -> Columns {
+fn with_arena(mut columns: Columns, mut arena: Vec<u8>, extra: &[u8]) -> Columns {
     arena.extend_from_slice(extra);
     columns.shrink_to_fit();
     columns.arena = arena.into();
@@ -76,6 +76,7 @@ impl Owner {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct Decoder<'a> {
     buf: &'a [u8],
     /// Bytes of columns that were taken, texts aside, and how many may be.
@@ -199,22 +200,18 @@ fn row(count: usize, at: usize) -> Result<u32> {
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder of requests in `buf`, with room for this many bytes of them. It may take any memory.
-    pub(crate) fn new(buf: &'a [u8], room_bytes: usize) -> Result<Self> {
+    /// A decoder of requests in `buf`. It may take any memory.
+    pub(crate) fn new(buf: &'a [u8]) -> Result<Self> {
         if buf.len() > TextRef::MAX_ARENA {
             let got = format!("{} bytes", buf.len());
             return Err(DecodeError::new("at most 64 GiB in one call", got, 0).of(ErrorKind::Limit));
         }
-        Ok(Self {
-            buf,
-            taken: 0,
-            allowed: u64::MAX,
-            extra: Vec::new(),
-            columns: Columns::with_room_for(room_bytes),
-            names: Sequence::default(),
-            span_keys: Remembered::default(),
-            event_keys: Remembered::default(),
-        })
+        Ok(Decoder { buf, ..Decoder::with_room_for(buf.len()) })
+    }
+
+    /// A decoder of nothing yet, with room for so many bytes.
+    pub(crate) fn with_room_for(bytes: usize) -> Self {
+        Self { allowed: u64::MAX, columns: Columns::with_room_for(bytes), ..Self::default() }
     }
 
     /// Decodes the request at `range`. The offset of an error is in the request.
@@ -235,6 +232,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// The same decoder, which goes on with other bytes; and what must stand behind those that it had.
+    pub(crate) fn reading(self, buf: &[u8]) -> (Decoder<'_>, Vec<u8>) {
+        let Self { taken, allowed, extra, columns, names, span_keys, event_keys, .. } = self;
+        let next = Decoder { buf, taken, allowed, extra: Vec::new(), columns, names, span_keys, event_keys };
+        (next, extra)
+    }
+
+    /// Where its columns end.
+    pub(crate) fn mark(&self) -> Mark {
+        self.columns.mark()
+    }
+
+    /// Lets the texts since the mark stand this much later.
+    pub(crate) fn move_texts(&mut self, mark: &Mark, by: usize) {
+        self.columns.move_texts(mark, by);
+    }
+
     /// The columns, without the bytes that they refer to, and what must stand behind these.
     pub(crate) fn finish(self) -> (Columns, Vec<u8>) {
         (self.columns, self.extra)
@@ -244,13 +258,8 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn charge(&mut self, bytes: u64, at: usize) -> Result<()> {
         self.taken += bytes;
-        if self.keeps_bounds() { Ok(()) } else { Err(too_dense(at)) }
-    }
-
-    /// It has not taken more than it may.
-    #[inline(always)]
-    pub(crate) fn keeps_bounds(&self) -> bool {
-        self.taken + self.columns.names.weight() + self.columns.keys.weight() <= self.allowed
+        let texts = self.columns.names.weight() + self.columns.keys.weight();
+        if self.taken + texts > self.allowed { Err(too_dense(at)) } else { Ok(()) }
     }
 
     fn request(&mut self, mut cursor: Cursor<'_>) -> Result<()> {

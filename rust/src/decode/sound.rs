@@ -5,27 +5,33 @@
 //!     ✓         left out     ✓     left out    ✓ with U+FFFD
 //! ```
 //!
-//! On several threads each decodes requests that stand together, and the columns are put behind each other. What a
-//! request's fate depends on, beside its bytes, is how much memory those before it took: each thread keeps to its share
-//! of the bounds, so that all keep to the whole. If one cannot, all is decoded again on one thread.
+//! With a second thread, that one decodes while more requests are read and inflated: blocks go to it in their order.
+//! One decoder goes on from block to block, so what comes of them does not depend on where blocks end.
 
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
 
-use crate::columns::{Columns, roomy};
+use arrow_buffer::Buffer;
+
+use crate::columns::{Arena, Columns, TextRef, roomy};
 use crate::decode::json::replace_text;
-use crate::decode::otlp::{Decoder, with_arena};
+use crate::decode::otlp::Decoder;
 use crate::decode::signals::other_signal;
 use crate::error::{DecodeError, ErrorKind, Result, room_for};
-use crate::threads;
 
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
 
-/// Bytes of requests for each thread at least.
-const PART_BYTES: usize = 1 << 18;
+/// Bytes of a block at least.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// A block is this part of all before it at least, so that there are not many, and the last is no large one.
+const BLOCK_SHARE: usize = 16;
 
 /// How much memory columns may take: `free_bytes`, and `per_byte` for each byte of the requests so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs)]
 pub struct Bounds {
     pub per_byte: u64,
@@ -37,21 +43,51 @@ impl Bounds {
     fn of(self, bytes: usize) -> u64 {
         self.free_bytes.saturating_add(self.per_byte.saturating_mul(bytes as u64))
     }
-
-    /// Those of each of so many parts. Where all keep to them, the whole keeps to its own, and so does each beginning.
-    fn shared(self, parts: usize) -> Self {
-        Self { free_bytes: self.free_bytes / parts as u64, ..self }
-    }
 }
 
 /// Requests, one after another.
 #[derive(Debug, Default)]
-pub struct Requests {
-    arena: Vec<u8>,
+struct Block {
+    bytes: Vec<u8>,
     lens: Vec<u32>,
+}
+
+impl Block {
+    fn add(&mut self, size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        let len = u32::try_from(size).ok().filter(|len| i32::try_from(*len).is_ok()).ok_or_else(|| {
+            DecodeError::new("a request below 2 GiB", format!("{size} bytes"), 0).of(ErrorKind::Limit)
+        })?;
+        self.bytes.try_reserve(size).map_err(|_| no_memory(self.bytes.len() + size))?;
+        self.lens.try_reserve(1).map_err(|_| no_memory(self.bytes.len()))?;
+        fill(&mut self.bytes);
+        self.lens.push(len);
+        Ok(())
+    }
+}
+
+/// Requests that are gathered, and decoded then or meanwhile.
+#[derive(Debug)]
+pub struct Requests {
+    bounds: Bounds,
+    threads: usize,
+    /// What no other thread has.
+    block: Block,
+    /// Bytes and number of those that another thread has.
+    sent: (usize, usize),
     /// Empty ones are only counted.
     empty: u32,
+    other: Option<Other>,
 }
+
+/// The thread that decodes.
+#[derive(Debug)]
+struct Other {
+    blocks: Sender<Block>,
+    decoding: JoinHandle<Result<Decoding>>,
+}
+
+/// How many texts of a request were replaced.
+type Replaced = Vec<(usize, u32)>;
 
 /// What came of the requests.
 #[derive(Debug)]
@@ -62,21 +98,42 @@ pub struct Sound {
     pub verdicts: Vec<Option<ErrorKind>>,
     /// The first errors, with the number of their request; the offset is in it.
     pub errors: Vec<(usize, Box<DecodeError>)>,
-    /// Texts that were no UTF-8, by request.
-    pub replaced: Vec<(usize, u32)>,
+    /// Texts that were no UTF-8.
+    pub replaced: Replaced,
 }
 
 impl Requests {
+    /// None yet. With several threads, one decodes what is there while more is added.
+    pub fn new(bounds: Bounds, threads: usize) -> Self {
+        Self { bounds, threads, block: Block::default(), sent: (0, 0), empty: 0, other: None }
+    }
+
+    /// All of them, and none are left.
+    pub fn take(&mut self) -> Self {
+        let none = Self::new(self.bounds, self.threads);
+        std::mem::replace(self, none)
+    }
+
     /// Takes one more. Errors: no memory, or 2 GiB and more, which protobuf does not have.
     pub fn add(&mut self, size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let len = u32::try_from(size).ok().filter(|len| i32::try_from(*len).is_ok()).ok_or_else(|| {
-            DecodeError::new("a request below 2 GiB", format!("{size} bytes"), 0).of(ErrorKind::Limit)
-        })?;
-        self.arena.try_reserve(size).map_err(|_| no_memory(self.arena.len() + size))?;
-        self.lens.try_reserve(1).map_err(|_| no_memory(self.arena.len()))?;
-        fill(&mut self.arena);
-        self.lens.push(len);
+        self.block.add(size, fill)?;
+        if self.threads > 1 && self.block.bytes.len() >= BLOCK_BYTES.max(self.sent.0 / BLOCK_SHARE) {
+            self.send();
+        }
         Ok(())
+    }
+
+    /// Sends a full block to the other thread, if it can be had.
+    fn send(&mut self) {
+        self.other = self.other.take().or_else(|| Other::new(self.bounds));
+        let Some(other) = &self.other else {
+            self.threads = 1;
+            return;
+        };
+        self.sent.0 += self.block.bytes.len();
+        self.sent.1 += self.block.lens.len();
+        // If it has ended, why is told where it is joined.
+        let _ = other.blocks.send(std::mem::take(&mut self.block));
     }
 
     /// Takes an empty one.
@@ -86,117 +143,156 @@ impl Requests {
 
     /// How many there are that are not empty.
     pub fn count(&self) -> usize {
-        self.lens.len()
+        self.sent.1 + self.block.lens.len()
     }
 
-    /// Decodes all that are sound, on at most so many threads; what comes of it is the same.
+    /// Decodes all that are sound.
     ///
     /// Errors: more than 64 GiB, or memory that cannot be had.
-    pub fn decode(self, bounds: Bounds, threads: usize) -> Result<Sound> {
-        let Self { mut arena, lens, empty } = self;
-        arena.shrink_to(roomy(arena.len()));
-        let parts = |arena: &[u8]| threads::ranges(arena.len(), threads, PART_BYTES);
-        let decoded = decode_sound(&arena, &lens, bounds, parts(&arena))?;
-        let is_bad = |&at: &usize| decoded.verdicts[at] == Some(ErrorKind::Utf8);
-        let bad: Vec<usize> = (0..lens.len()).filter(is_bad).collect();
-        if bad.is_empty() {
-            return Ok(decoded.sound(arena, empty, Vec::new()));
-        }
-        drop(decoded);
-        let (arena, lens, replaced) = mended(&arena, &lens, &bad)?;
-        let mut decoded = decode_sound(&arena, &lens, bounds, parts(&arena))?;
+    pub fn decode(self) -> Result<Sound> {
+        let Self { bounds, block, empty, other, .. } = self;
+        let decoding = match other {
+            Some(other) => other.end(block),
+            None => Decoding::of(bounds, block),
+        }?;
+        let (mended, replaced) = decoding.mended()?;
+        let Some(mended) = mended else { return Ok(decoding.sound(empty, replaced)) };
+        drop(decoding);
+        let mut decoding = Decoding::of(bounds, mended)?;
         for (at, _) in &replaced {
-            decoded.verdicts[*at] = decoded.verdicts[*at].or(Some(ErrorKind::Utf8));
+            decoding.verdicts[*at] = decoding.verdicts[*at].or(Some(ErrorKind::Utf8));
         }
-        Ok(decoded.sound(arena, empty, replaced))
+        Ok(decoding.sound(empty, replaced))
     }
 }
 
-/// Requests that were decoded, without the bytes that their columns refer to.
-struct Decoded {
-    columns: Columns,
-    /// What must stand behind these.
-    extra: Vec<u8>,
+impl Other {
+    /// None if there is no thread to be had.
+    fn new(bounds: Bounds) -> Option<Self> {
+        let (blocks, coming): (_, Receiver<Block>) = channel();
+        let decode = move || {
+            let mut decoding = Decoding::new(bounds, 0)?;
+            coming.into_iter().try_for_each(|block| decoding.add(block))?;
+            Ok(decoding)
+        };
+        let decoding = thread::Builder::new().spawn(decode).ok()?;
+        Some(Self { blocks, decoding })
+    }
+
+    /// Waits for it, with the last block.
+    fn end(self, last: Block) -> Result<Decoding> {
+        let _ = self.blocks.send(last);
+        drop(self.blocks);
+        self.decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+/// Requests that were decoded.
+struct Decoding {
+    bounds: Bounds,
+    decoder: Decoder<'static>,
+    /// The bytes, block by block; behind each what its columns refer to beside it.
+    arena: Arena,
+    /// Bytes of requests, without that.
+    bytes: usize,
+    lens: Vec<Vec<u32>>,
     verdicts: Vec<Option<ErrorKind>>,
     errors: Vec<(usize, Box<DecodeError>)>,
-    keeps_bounds: bool,
 }
 
-impl Decoded {
-    fn sound(self, arena: Vec<u8>, empty: u32, replaced: Vec<(usize, u32)>) -> Sound {
-        let Self { mut columns, extra, verdicts, errors, .. } = self;
-        columns.batches = columns.batches.saturating_add(empty);
-        Sound { columns: with_arena(columns, arena, &extra), verdicts, errors, replaced }
+impl std::fmt::Debug for Decoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoding").field("requests", &self.verdicts.len()).finish_non_exhaustive()
     }
+}
 
-    /// All parts as one, if that is what decoding them together gives.
-    fn together(parts: Vec<Self>) -> Option<Self> {
-        let (first, others) = parts.split_first()?;
-        let keep_bounds = parts.iter().all(|part| part.keeps_bounds);
-        let have_numbers = first.columns.has_numbers_for(others.iter().map(|part| &part.columns));
-        // Merged values stand behind all requests, so those of a second part would have to move.
-        if !keep_bounds || !have_numbers || others.iter().any(|part| !part.extra.is_empty()) {
-            return None;
-        }
-        parts.into_iter().reduce(|mut all, part| {
-            all.columns.append(part.columns);
-            all.verdicts.extend(part.verdicts);
-            all.errors.extend(part.errors);
-            all.errors.truncate(MOST_ERRORS);
-            all
+impl Decoding {
+    /// Nothing yet, with room for so many bytes.
+    fn new(bounds: Bounds, room_bytes: usize) -> Result<Self> {
+        room_for(bounds.of(room_bytes), "spans")?;
+        Ok(Self {
+            bounds,
+            decoder: Decoder::with_room_for(room_bytes),
+            arena: Arena::default(),
+            bytes: 0,
+            lens: Vec::new(),
+            verdicts: Vec::new(),
+            errors: Vec::new(),
         })
     }
-}
 
-/// Decodes the requests that begin in each part of the arena on a thread of its own.
-fn decode_sound(arena: &[u8], lens: &[u32], bounds: Bounds, parts: Vec<Range<usize>>) -> Result<Decoded> {
-    room_for(bounds.of(arena.len()), "spans")?;
-    let all: Vec<Range<usize>> = ranges(lens).collect();
-    if parts.len() > 1 {
-        let (threads, bounds) = (parts.len(), bounds.shared(parts.len()));
-        let first_from = |byte: usize| all.partition_point(|range| range.start < byte);
-        let decode = |part: Range<usize>| {
-            let requests = first_from(part.start)..first_from(part.end);
-            // The others come to stand behind those of the first.
-            let room = if part.start == 0 { arena.len() } else { part.len() };
-            decode_each(arena, &all, requests, bounds, room)
-        };
-        let decoded: Result<Vec<Decoded>> = threads::each(parts, threads, decode).into_iter().collect();
-        if let Some(together) = Decoded::together(decoded?) {
-            return Ok(together);
-        }
+    /// All of these.
+    fn of(bounds: Bounds, block: Block) -> Result<Self> {
+        let mut decoding = Self::new(bounds, block.bytes.len())?;
+        decoding.add(block)?;
+        Ok(decoding)
     }
-    decode_each(arena, &all, 0..all.len(), bounds, arena.len())
-}
 
-/// Decodes some of the requests that stand in these ranges, one after the other.
-fn decode_each(
-    arena: &[u8],
-    ranges: &[Range<usize>],
-    requests: Range<usize>,
-    bounds: Bounds,
-    room_bytes: usize,
-) -> Result<Decoded> {
-    let mut decoder = Decoder::new(arena, room_bytes)?;
-    let (mut verdicts, mut errors) = (vec![None; requests.len()], Vec::new());
-    let start = ranges.get(requests.start).map_or(0, |first| first.start);
-    for (verdict, index) in verdicts.iter_mut().zip(requests) {
-        let range = ranges[index].clone();
-        decoder.allowed = bounds.of(range.end - start);
-        *verdict = other_signal(&arena[range.clone()]);
-        if verdict.is_some() {
-            continue;
+    /// Decodes what is sound of these, and keeps them.
+    fn add(&mut self, block: Block) -> Result<()> {
+        let Block { mut bytes, lens } = block;
+        bytes.shrink_to(roomy(bytes.len()));
+        let (before, start) = (self.bytes, self.arena.len());
+        self.bytes += bytes.len();
+        room_for(self.bounds.of(self.bytes), "spans")?;
+        if start + bytes.len() > TextRef::MAX_ARENA {
+            let got = format!("{} bytes", self.bytes);
+            return Err(DecodeError::new("at most 64 GiB in one call", got, 0).of(ErrorKind::Limit));
         }
-        if let Err(error) = decoder.decode_or_leave(range) {
-            *verdict = Some(error.kind);
-            if errors.len() < MOST_ERRORS {
-                errors.push((index, error));
+        let (mut decoder, _) = std::mem::take(&mut self.decoder).reading(&bytes);
+        let mark = decoder.mark();
+        for range in ranges(&lens) {
+            decoder.allowed = self.bounds.of(before + range.end);
+            let verdict = other_signal(&bytes[range.clone()]).or_else(|| {
+                let error = decoder.decode_or_leave(range).err()?;
+                let kind = error.kind;
+                if self.errors.len() < MOST_ERRORS {
+                    self.errors.push((self.verdicts.len(), error));
+                }
+                Some(kind)
+            });
+            self.verdicts.push(verdict);
+        }
+        if start > 0 {
+            decoder.move_texts(&mark, start);
+        }
+        let (decoder, extra) = decoder.reading(&[]);
+        self.decoder = decoder;
+        bytes.extend_from_slice(&extra);
+        self.arena.push(Buffer::from_vec(bytes));
+        self.lens.push(lens);
+        Ok(())
+    }
+
+    fn sound(self, empty: u32, replaced: Replaced) -> Sound {
+        let Self { decoder, arena, verdicts, errors, .. } = self;
+        let (mut columns, _) = decoder.finish();
+        columns.batches = columns.batches.saturating_add(empty);
+        columns.shrink_to_fit();
+        columns.arena = arena;
+        Sound { columns, verdicts, errors, replaced }
+    }
+
+    /// The requests with every text as UTF-8, and how many texts of each there were that were not; none if all are.
+    fn mended(&self) -> Result<(Option<Block>, Replaced)> {
+        let (mut all, mut replaced) = (Block::default(), Vec::new());
+        if !self.verdicts.contains(&Some(ErrorKind::Utf8)) {
+            return Ok((None, replaced));
+        }
+        let blocks = self.arena.parts().zip(&self.lens);
+        let wires = blocks.flat_map(|(part, lens)| ranges(lens).map(move |range| &part.bytes[range]));
+        for (index, (wire, verdict)) in wires.zip(&self.verdicts).enumerate() {
+            let mended =
+                verdict.filter(|&kind| kind == ErrorKind::Utf8).and_then(|_| replace_text(wire).ok());
+            if let Some((wire, count)) = mended {
+                replaced.push((index, count));
+                all.add(wire.len(), |bytes| bytes.extend_from_slice(&wire))?;
+            } else {
+                all.add(wire.len(), |bytes| bytes.extend_from_slice(wire))?;
             }
         }
+        Ok((Some(all), replaced))
     }
-    let keeps_bounds = decoder.keeps_bounds() && !verdicts.contains(&Some(ErrorKind::Limit));
-    let (columns, extra) = decoder.finish();
-    Ok(Decoded { columns, extra, verdicts, errors, keeps_bounds })
 }
 
 fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {
@@ -205,26 +301,6 @@ fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {
         *end += *len as usize;
         Some(start..*end)
     })
-}
-
-/// Requests in one arena, their lengths, and (request, how many texts were replaced).
-type Mended = (Vec<u8>, Vec<u32>, Vec<(usize, u32)>);
-
-/// The requests with every text as UTF-8, and how many there were not.
-fn mended(arena: &[u8], lens: &[u32], bad: &[usize]) -> Result<Mended> {
-    let mut all = Requests::default();
-    let (mut replaced, mut bad) = (Vec::new(), bad.iter().peekable());
-    for (index, range) in ranges(lens).enumerate() {
-        let wire = &arena[range];
-        match bad.next_if_eq(&&index).and_then(|_| replace_text(wire).ok()) {
-            Some((wire, count)) => {
-                replaced.push((index, count));
-                all.add(wire.len(), |arena| arena.extend_from_slice(&wire))?;
-            }
-            None => all.add(wire.len(), |arena| arena.extend_from_slice(wire))?,
-        }
-    }
-    Ok((all.arena, all.lens, replaced))
 }
 
 #[cold]

@@ -132,6 +132,8 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     microseconds::widen(&mut b);
     orphans::adopt(&mut b);
     apiserver::repair(&mut b);
+    // Nothing asks for them any more, and they are large.
+    let traces = u32_of(std::mem::take(&mut b.traces).len());
     lay_out_trees(&mut b);
     correction::correct_clocks(&mut b);
     assign_roles::assign(&mut b);
@@ -139,7 +141,6 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     let syncs = Syncs::new(&b);
     let is_background = |&row: &u32| b.role[row as usize] == Role::Background;
     let background = etcd_calls(b.c, &b.names).filter(is_background).collect();
-    let traces = u32_of(b.traces.len());
     let Builder { role, parent, missing, forest, start, end, processes, .. } = b;
     let Builder { clock_offsets, rpc_pairs, repairs, .. } = b;
     Joined {

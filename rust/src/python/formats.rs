@@ -176,7 +176,6 @@ impl JsonReader {
 
 /// Requests that are decoded together; what is not sound is left out.
 #[pyclass(module = "k8strace._core")]
-#[derive(Default)]
 struct RequestBuffer {
     core: Requests,
 }
@@ -191,8 +190,9 @@ impl RequestBuffer {
     const KINDS: [&'static str; ErrorKind::NAMES.len()] = ErrorKind::NAMES;
 
     #[new]
-    fn new() -> Self {
-        Self::default()
+    #[pyo3(signature = (per_byte, free_bytes, threads, /))]
+    fn new(per_byte: u64, free_bytes: u64, threads: usize) -> Self {
+        Self { core: Requests::new(Bounds { per_byte, free_bytes }, threads) }
     }
 
     fn __len__(&self) -> usize {
@@ -232,18 +232,10 @@ impl RequestBuffer {
         self.core.add_empty();
     }
 
-    /// Decodes what is sound, on at most so many threads, and forgets all.
-    #[pyo3(signature = (per_byte, free_bytes, threads, /))]
-    fn decode(
-        &mut self,
-        py: Python<'_>,
-        per_byte: u64,
-        free_bytes: u64,
-        threads: usize,
-    ) -> PyResult<Decoded> {
-        let core = std::mem::take(&mut self.core);
-        let bounds = Bounds { per_byte, free_bytes };
-        let sound = py.detach(|| core.decode(bounds, threads)).map_err(|error| to_py_err(&error))?;
+    /// Decodes what is sound, and forgets all.
+    fn decode(&mut self, py: Python<'_>) -> PyResult<Decoded> {
+        let core = self.core.take();
+        let sound = py.detach(|| core.decode()).map_err(|error| to_py_err(&error))?;
         let verdicts = sound.verdicts.into_iter().map(|kind| kind.map_or(0, |kind| kind as u8 + 1)).collect();
         let fault = |error: &DecodeError| to_py_err(error).into_value(py).into_any();
         let errors = sound.errors.iter().map(|(index, error)| (*index, fault(error))).collect();
