@@ -66,6 +66,8 @@ GOALS = {
         Goal(18, "peak from file to phases, bytes/span", 620, 520, 485, LOWER),
         Goal(19, "join + attribution, instructions/span", 1700, 1200, 800, LOWER),
         Goal(20, "serve, durable / grpcio that throws away", 0.4, 0.6, 0.8),
+        Goal(21, "file to phases, wall: two threads / one", 1.6, 1.85, 1.95),
+        Goal(22, "decoding on two threads of Python's / on one", 1.6, 1.85, 1.95),
     )
 }
 

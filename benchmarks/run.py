@@ -41,6 +41,7 @@ import million
 import out
 import serve_load
 import stream
+import threads
 import workloads
 from contenders import CONTENDERS, DECODERS, JOB
 from goals import Figure
@@ -146,6 +147,13 @@ class Goals:
         spent = Spent(*found["spent"])
         self.take(MILLION, 17, "million", found, found["faster_than_before"], spent)
         self.take(MILLION, 18, "million", found, found["peak_bytes_per_span"], spent)
+
+    def threads(self, path: Path, rounds: int) -> None:
+        """Note rows 21 and 22."""
+        found = threads.child("compare", path, rounds)
+        spent = Spent(*found["spent"][1]["all"])
+        self.take(MILLION, 21, "threads", found, found["times_as_fast"]["all"], spent)
+        self.take(MILLION, 22, "threads", found, found["python_threads"])
 
     def served(self, seconds: float) -> None:
         """Note row 20."""
@@ -501,6 +509,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             long = Path(folder) / "million.otlp.zst"
             workloads.write(long, workloads.generate(1_000_000, options.seed))
             found.million(long, 3)
+            found.threads(long, 3)
             found.out(MILLION, long, 3)
     if not options.quick:
         found.served(options.serve_seconds)

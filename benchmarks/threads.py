@@ -1,172 +1,142 @@
-"""Two threads beside one: the job from a file to phases, and batches that are decoded on threads of Python's own.
+"""Two threads beside one, in fresh processes: the job from a file to phases, and batches on threads of Python's own.
 
-    python benchmarks/threads.py FILE [ROUNDS] [THREADS]     # one line of JSON; for people: --table behind them
+    python benchmarks/threads.py job FILE THREADS       # read, join, attribute, once in this process
+    python benchmarks/threads.py lock FILE THREADS      # so many threads decode batches, all of them each
+    python benchmarks/threads.py compare FILE ROUNDS    # one and two threads in turns, and what is made of them
 
-Each run has a process of its own, and both numbers of threads take their turn in each round. Beside every figure
-stand CPU time, that of the kernel in it, and page faults; and the load of the machine, since two threads cannot be
-faster than one where other processes have the cores. What they could be without those is bounded by `most`: the CPU
-time of one thread over that of the thread that calls, which takes its part of all work.
+Each prints one line of JSON. Two threads are no faster than one where other processes have the cores: `load` says how
+many wanted them. What two could be by themselves is bounded by `most`: the CPU time of the one thread over that of the
+thread that calls, of two, which has its part in all that is done.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
+import baseline
 import memory
+from spent import Spent
 
 import k8strace
-from k8strace.formats import Message, messages
 
 STEPS = ("read", "join", "attribute")
+BATCH_BYTES, ALL_BYTES = 1 << 20, 64 << 20
+"""Of the messages that are decoded in one call, and of all that one thread decodes."""
 
 
-class Cost:
-    """What a step takes: wall and CPU time in s, that of the kernel, of this thread alone, and page faults."""
+class Lap(NamedTuple):
+    """Wall time, CPU time of the thread that calls, and what all threads cost."""
 
-    def __init__(self) -> None:
-        self._last = self._now()
+    wall: float
+    here: float
+    spent: Spent
 
-    @staticmethod
-    def _now() -> tuple[float, ...]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = used.ru_utime + used.ru_stime
-        return time.perf_counter(), cpu, used.ru_stime, time.thread_time(), float(used.ru_minflt)
+    @classmethod
+    def now(cls) -> Lap:
+        """So far."""
+        return cls(time.perf_counter(), time.thread_time(), Spent.now())
 
-    def lap(self) -> dict[str, float]:
-        """End a step; the next one begins."""
-        now = self._now()
-        spent = [after - before for before, after in zip(self._last, now, strict=True)]
-        self._last = self._now()
-        return dict(zip(("wall", "cpu", "system", "here", "faults"), spent, strict=True))
+    def since(self, before: Lap) -> Lap:
+        """Since then."""
+        return Lap(self.wall - before.wall, self.here - before.here, self.spent.since(before.spent))
 
 
-def job(path: str, threads: int) -> dict[str, Any]:
-    """Read, join and attribute; say what each step took, and what the process held at most."""
-    cost, taken = Cost(), {}
+def job(path: Path, threads: int) -> dict[str, Any]:
+    """Do the job once."""
+    laps = [Lap.now()]
     spans = k8strace.read(path, threads=threads)
-    taken["read"] = cost.lap()
+    laps.append(Lap.now())
     requests = k8strace.join(spans, threads=threads)
-    taken["join"] = cost.lap()
+    laps.append(Lap.now())
     k8strace.attribute(requests)
-    taken["attribute"] = cost.lap()
-    return {"spans": len(spans), "peak_bytes": memory.peak(), "steps": taken}
+    laps.append(Lap.now())
+    steps = {name: laps[at + 1].since(laps[at]) for at, name in enumerate(STEPS)}
+    return {"spans": len(spans), "peak_bytes": memory.peak(), "steps": steps}
 
 
-def lock(path: str, threads: int) -> dict[str, Any]:
-    """Decode the same batches on this many threads of Python's own, each all of them: batches a second, in all."""
-    wires = [bytes(item.wire) for item in messages(path) if isinstance(item, Message)]
-    batch = b"".join(wires[: max(1, len(wires) // 8)])
-    times = max(1, (64 << 20) // len(batch))
+def lock(path: Path, threads: int) -> dict[str, Any]:
+    """Decode batches a second, on all threads together."""
+    batch = b""
+    for message in baseline.load(path):
+        batch += message
+        if len(batch) >= BATCH_BYTES:
+            break
+    times = ALL_BYTES // len(batch)
 
     def work() -> None:
         for _ in range(times):
             k8strace.decode(batch)
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
-    cost = Cost()
+    begin = time.perf_counter()
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    spent = cost.lap()
-    return {"batches": times * threads, **spent}
+    return {"rate": times * threads / (time.perf_counter() - begin)}
 
 
 def child(*words: object) -> dict[str, Any]:
-    """Run this in a process of its own."""
+    """Run one of the commands above in a process of its own."""
     command = [sys.executable, __file__, *map(str, words)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def measure(path: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Compare; the first round is not counted."""
-    numbers = (1, threads)
-    runs = [{each: child("job", path, each) for each in numbers} for _ in range(rounds + 1)][1:]
-    locks = [{each: child("lock", path, each) for each in numbers} for _ in range(rounds)]
-    spans = runs[0][1]["spans"]
+def compare(path: Path, rounds: int) -> dict[str, Any]:
+    """Let one and two take turns: medians, and ratios within a round."""
+    jobs = [[child("job", path, threads) for threads in (1, 2)] for _ in range(rounds)]
+    locks = [[child("lock", path, threads)["rate"] for threads in (1, 2)] for _ in range(rounds)]
+    spans = jobs[0][0]["spans"]
 
-    def whole(run: dict[str, Any], key: str) -> float:
-        return sum(run["steps"][step][key] for step in STEPS)
+    def laps(turn: Mapping[str, Any]) -> dict[str, Lap]:
+        each = {step: Lap(wall, here, Spent(*spent)) for step, (wall, here, spent) in turn["steps"].items()}
+        whole = Lap(*(sum(lap[at] for lap in each.values()) for at in (0, 1)), _sum(each.values()))  # type: ignore[misc]
+        return {**each, "all": whole}
 
-    def ratio(of: Callable[[dict[str, Any]], float], key: str) -> float:
-        return median(of(run[1]) / of(run[threads]) for run in runs) if key else 0.0
-
-    def rate(run: dict[str, Any]) -> float:
-        return float(run["batches"] / run["wall"])
-
+    turns = [(laps(one), laps(two)) for one, two in jobs]
     return {
         "spans": spans,
-        "threads": threads,
-        "load_average": round(os.getloadavg()[0], 2),
-        "times_faster": ratio(lambda run: whole(run, "wall"), "wall"),
-        "times_faster_by_step": {
-            step: ratio(lambda run, step=step: run["steps"][step]["wall"], "wall")  # type: ignore[misc]
-            for step in STEPS
+        "load": round(os.getloadavg()[0], 1),
+        "times_as_fast": {
+            step: median(one[step].wall / two[step].wall for one, two in turns) for step in (*STEPS, "all")
         },
-        "most": median(whole(run[1], "cpu") / whole(run[threads], "here") for run in runs),
-        "cpu": median(whole(run[threads], "cpu") / whole(run[1], "cpu") for run in runs),
-        "per_span": {
-            str(each): {
-                step: {
-                    key: median(run[each]["steps"][step][key] for run in runs) * unit / spans
-                    for key, unit in (("wall", 1e9), ("cpu", 1e9), ("system", 1e9), ("faults", 1.0))
-                }
-                for step in STEPS
+        "most": {
+            step: median(one[step].spent.cpu / two[step].here for one, two in turns)
+            for step in (*STEPS, "all")
+        },
+        "spent": [
+            {
+                step: Spent.median(turn[side][step].spent.per(spans) for turn in turns)
+                for step in (*STEPS, "all")
             }
-            for each in numbers
-        },
-        "peak_bytes_per_span": {
-            str(each): median(run[each]["peak_bytes"] for run in runs) / spans for each in numbers
-        },
-        "lock": median(rate(run[threads]) / rate(run[1]) for run in locks),
+            for side in (0, 1)
+        ],
+        "peak_bytes_per_span": [median(turn[side]["peak_bytes"] for turn in jobs) / spans for side in (0, 1)],
+        "python_threads": median(two / one for one, two in locks),
     }
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """Put it as people read it."""
-    lines = [
-        f"{found['spans']:,} spans, load {found['load_average']}",
-        f"  {'':12}{'wall':>9}{'CPU':>9}{'kernel':>9}{'faults':>9}  ns a span; faults in a thousand spans",
-    ]
-    for threads, steps in found["per_span"].items():
-        for step, cost in steps.items():
-            cells = (
-                f"{cost['wall']:9,.0f}{cost['cpu']:9,.0f}{cost['system']:9,.0f}{1e3 * cost['faults']:9,.0f}"
-            )
-            lines.append(f"  {f'{step}, {threads}':12}{cells}")
-    peak = ", ".join(f"{bytes_:,.0f} on {each}" for each, bytes_ in found["peak_bytes_per_span"].items())
-    return [
-        *lines,
-        f"  {found['threads']} threads / 1: {found['times_faster']:.2f} times as fast, CPU {found['cpu']:.2f} times",
-        f"  without other processes at most {found['most']:.2f} times as fast",
-        f"  peak bytes a span: {peak}",
-        f"  {found['threads']} threads of Python's own decode {found['lock']:.2f} times as many batches as one",
-    ]
+def _sum(laps: Any) -> Spent:
+    return Spent(*(sum(parts) for parts in zip(*(lap.spent for lap in laps), strict=True)))
 
 
-def main(*words: str) -> None:
-    """Measure and print."""
-    if words[0] in ("job", "lock"):
-        what, path, threads = words
-        print(json.dumps({"job": job, "lock": lock}[what](path, int(threads))))
-        return
-    path, rounds, threads = (*(word for word in words if word != "--table"), *("5", "2")[len(words) - 1 :])[
-        :3
-    ]
-    found = measure(str(Path(path)), int(rounds), int(threads))
-    print(*(table(found) if "--table" in words else [json.dumps(found)]), sep="\n")
+def main(what: str, path: str, number: str) -> None:
+    """Do it here and print it."""
+    if hasattr(os, "sched_setaffinity"):  # `make bench` keeps all others on one core
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    commands = {"job": job, "lock": lock, "compare": compare}
+    print(json.dumps(commands[what](Path(path), int(number))))
 
 
 if __name__ == "__main__":
