@@ -51,14 +51,13 @@ def test_every_class_of_the_menu_that_is_a_table_is_among_the_results(tables):
 
 
 def test_a_table_gives_its_columns_by_name(tables, handed_over):
-    """`[]` with a name, as `column`. Statistics of a comparison are asked for by name too: it has `column` only."""
+    """`[]` with a name, as `column`, in every class."""
     for where, table in tables.items():
         there = handed_over[where]
         assert list(table.column_names) == there.schema.names, where
         for name in table.column_names[:2]:
             assert len(table.column(name)) == there.num_rows, (where, name)
-            if not isinstance(table, k8strace.Comparison):
-                assert [*islice(table[name], 99)] == [*islice(table.column(name), 99)], (where, name)
+            assert [*islice(table[name], 99)] == [*islice(table.column(name), 99)], (where, name)
         with pytest.raises(KeyError, match=f"no column 'colour'.*{table.column_names[0]}"):
             table.column("colour")
 

@@ -44,7 +44,7 @@ def compare(
         >>> changed = k8strace.compare(old, new)
         >>> sum(row.delta_ns for row in changed.mean.level(2)) == changed.mean.delta_ns
         True
-        >>> k8strace.compare(new, old)["p99"].delta_ns == -changed["p99"].delta_ns
+        >>> k8strace.compare(new, old).quantile(0.99).delta_ns == -changed.quantile(0.99).delta_ns
         True
     """
     from k8strace.compare.comparing import compared  # only who compares waits for what it needs

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from k8strace import _core
 from k8strace.compare.exemplars import near_mean, near_wall
@@ -115,7 +115,7 @@ class Comparison(ArrowExport):
     """
     What changed between two populations, with its error.
 
-    An Arrow table by itself: one row per statistic, path and part.
+    By index it gives a `Difference`, by name a column. An Arrow table by itself: one row per statistic, path and part.
     """
 
     by: tuple[str, ...]
@@ -128,17 +128,13 @@ class Comparison(ArrowExport):
     """In the order that was asked for."""
     _pair: Pair = field(repr=False, compare=False)
 
-    def __getitem__(self, at: str | float) -> Difference:
-        """
-        The difference of "mean", or of a quantile, by its number or as "p99".
-
-        Raises:
-            KeyError: It was not asked for.
-        """
-        for difference in self.differences:
-            if at in (difference.at, difference.name):
-                return difference
-        raise KeyError(f"{at!r} was not compared, but {', '.join(self.names)}")
+    @overload
+    def __getitem__(self, at: int) -> Difference: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: int | str) -> Difference | _core.Column:
+        """A difference by its place, or a column by its name. Raises KeyError."""
+        return self.column(at) if isinstance(at, str) else self.differences[at]
 
     def __iter__(self) -> Iterator[Difference]:
         return iter(self.differences)
@@ -154,7 +150,29 @@ class Comparison(ArrowExport):
     @property
     def mean(self) -> Difference:
         """The difference of the means. Raises KeyError."""
-        return self["mean"]
+        return self._of("mean")
+
+    def quantile(self, q: float) -> Difference:
+        """
+        The difference of a quantile.
+
+        Raises:
+            KeyError: It was not asked for; the message has what was compared.
+
+        Examples:
+            >>> import k8strace
+            >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+            >>> changed = k8strace.compare(requests.where(verb="get"), requests.where(verb="list"), by=())
+            >>> changed.quantile(0.99).name, changed.mean.at
+            ('p99', 'mean')
+        """
+        return self._of(q)
+
+    def _of(self, at: str | float) -> Difference:
+        for difference in self.differences:
+            if difference.at == at:
+                return difference
+        raise KeyError(f"{name_of(at)} was not compared, but {', '.join(self.names)}")
 
     @property
     def enough(self) -> bool:
@@ -182,7 +200,7 @@ class Comparison(ArrowExport):
             >>> before.verb, after.verb
             ('get', 'list')
         """
-        found = self[at]
+        found = self._of(at)
         if found.at == "mean":
             return near_mean(self._pair, row.path, row.part)
         return near_wall(self._pair, (found.before_ns, found.after_ns))
