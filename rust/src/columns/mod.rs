@@ -506,10 +506,3 @@ impl Columns {
         (spans + events + links + scopes + attributes + odd_ids + entity_refs + interned, self.arena.len())
     }
 }
-
-/// Bytes as lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
-}

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::columns::{ValueKind, hex};
+use crate::columns::ValueKind;
 use crate::decode::wire::Cursor;
 use crate::decode::wire::WireType::{Fixed64, Len, Varint};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub fn to_json(bytes: &[u8], kind: ValueKind) -> Value {
     match kind {
         ValueKind::Array => Value::Array(messages(bytes, 1).map(any_value).collect()),
         ValueKind::KvList => Value::Object(messages(bytes, 1).map(key_value).collect::<Map<_, _>>()),
-        _ => Value::String(hex(bytes)),
+        _ => Value::String(hex::encode(bytes)),
     }
 }
 

@@ -60,8 +60,9 @@ impl Owner {
     }
 }
 
-/// Bytes of columns that an owner of attributes takes at most, and that one attribute does. Where the decoder does not
-/// give back what it took too much, that is twice the size of a row.
+/// Bytes of columns that an owner of attributes takes at most, and that one attribute does. Events, links and attributes
+/// count twice the size of a row, since vectors double: `read` decodes whole files, and its peak is bounded. The screen
+/// counts what is held once a small request is decoded, so less for events and attributes.
 const ATTRIBUTE_BYTES: u64 = 26;
 
 impl Owner {

@@ -1,6 +1,8 @@
 //! Wire bytes → OTLP JSON, by the table that JSON is read with.
 
-use crate::columns::hex;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::decode::json::fields::{Field, JsonKind, REQUEST};
 use crate::decode::wire::{Cursor, MAX_DEPTH, WireType, too_deep};
 use crate::error::Result;
@@ -77,8 +79,8 @@ fn value(field: &Field, raw: &Raw<'_>, depth: u32, out: &mut Vec<u8>) -> Result<
     match (field.kind, raw) {
         (JsonKind::Message(fields), Raw::Bytes(bytes)) => message(bytes, fields, depth + 1, out)?,
         (JsonKind::Text, Raw::Bytes(bytes)) => text(&String::from_utf8_lossy(bytes), out),
-        (JsonKind::Id, Raw::Bytes(bytes)) => text(&hex(bytes), out),
-        (_, Raw::Bytes(bytes)) => text(&base64(bytes), out),
+        (JsonKind::Id, Raw::Bytes(bytes)) => text(&hex::encode(bytes), out),
+        (_, Raw::Bytes(bytes)) => text(&BASE64_STANDARD.encode(bytes), out),
         (JsonKind::Bool, Raw::Bits(bits)) => {
             out.extend_from_slice(if *bits != 0 { b"true" } else { b"false" });
         }
@@ -104,15 +106,4 @@ fn double(value: f64, out: &mut Vec<u8>) {
 
 fn text(value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(serde_json::to_string(value).unwrap_or_default().as_bytes());
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |bits: u32, shift: u32| char::from(DIGITS[(bits >> shift & 63) as usize]);
-    let three = |three: &[u8]| {
-        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        let all = [digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)];
-        (0..4).map(move |at| if at > three.len() { '=' } else { all[at] }).collect::<String>()
-    };
-    bytes.chunks(3).map(three).collect()
 }

@@ -60,7 +60,7 @@ impl Repair {
             Change::Copy(_) => (None, None, None),
             Change::Parent { before, after } => (Some("parent_span_id"), name(before), name(after)),
             Change::Adopted(after) => {
-                let sent = crate::columns::hex(&c.spans.parent_span_id[at]);
+                let sent = hex::encode(c.spans.parent_span_id[at]);
                 (Some("parent_span_id"), Some(sent), name(after))
             }
             Change::End { before, after } => {
@@ -72,11 +72,11 @@ impl Repair {
 }
 
 fn span_text(c: &Columns, at: usize, other: usize) -> String {
-    let span = crate::columns::hex(&c.spans.span_id[other]);
+    let span = hex::encode(c.spans.span_id[other]);
     if c.spans.trace_id[at] == c.spans.trace_id[other] {
         return span;
     }
-    format!("{}/{span}", crate::columns::hex(&c.spans.trace_id[other]))
+    format!("{}/{span}", hex::encode(c.spans.trace_id[other]))
 }
 
 /// The rules, in the order in which they are applied.

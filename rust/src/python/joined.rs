@@ -18,7 +18,7 @@ use crate::attribute::blame::Blame;
 use crate::attribute::critical;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, Attributed, EventRule, Method, Phase, PhaseTable, Signatures};
-use crate::columns::{NONE, hex, run};
+use crate::columns::{NONE, run};
 use crate::decode::write::push_varint;
 use crate::error::room_for;
 use crate::findings::interference::{self, Sums};
@@ -506,8 +506,8 @@ impl JoinedSpans {
         SpanView {
             row,
             parent: j.parent[at],
-            trace_id: hex(&c.spans.trace_id[at]),
-            span_id: hex(&c.spans.span_id[at]),
+            trace_id: hex::encode(c.spans.trace_id[at]),
+            span_id: hex::encode(c.spans.span_id[at]),
             name: c.names.text(c.spans.name[at]).to_owned(),
             kind: c.spans.kind[at],
             status_code: c.spans.status_code[at],

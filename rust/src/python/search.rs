@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::spans::SpanColumns;
-use crate::columns::{Columns, hex};
+use crate::columns::Columns;
 use crate::search::{self, Wanted};
 
 type Takes<'py> = Vec<PyRef<'py, SpanColumns>>;
@@ -37,7 +37,7 @@ fn find_traces(py: Python<'_>, takes: Takes<'_>, wanted: Asked, limit: usize) ->
     let (service, name, kind, error, start, duration, attributes) = wanted;
     let wanted = Wanted { service, name, kind, error, start, duration, attributes };
     let found = with(py, &takes, |takes| search::traces(takes, &wanted, limit));
-    found.iter().map(|id| hex(id)).collect()
+    found.iter().map(hex::encode).collect()
 }
 
 /// For each trace, (take, row) of its spans.

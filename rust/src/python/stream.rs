@@ -8,7 +8,6 @@ use pyo3::types::PyBytes;
 use super::archive::ClockEvidence;
 use super::joined::JoinedSpans;
 use super::spans::SpanColumns;
-use crate::columns::hex;
 use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::stream::{Released, Stream, StreamSettings, Taken};
@@ -121,7 +120,8 @@ impl SpanStream {
 fn as_python(taken: Taken) -> PyTaken {
     let Taken { joined, revision, replaced } = taken;
     let spans = SpanColumns(Arc::clone(&joined.columns));
-    let ids = replaced.into_iter().map(|(trace, span, revision)| (hex(&trace), hex(&span), revision));
+    let ids =
+        replaced.into_iter().map(|(trace, span, revision)| (hex::encode(trace), hex::encode(span), revision));
     let replaced = ids.collect();
     (JoinedSpans::new(joined), spans, revision, replaced)
 }

@@ -120,8 +120,8 @@ struct Screen<'a> {
     open: Vec<(Cursor<'a>, Shape)>,
 }
 
-/// Bytes of columns, per row and per distinct text beside the text itself. Where the decoder does not give back what it
-/// took too much, that is twice the size of a row.
+/// Bytes of columns that are held after decoding, per row and per distinct text beside the text itself; of links, scopes
+/// and resources, whose spare room is not given back, twice the size of a row. `decode::otlp` counts the peak instead.
 mod bytes {
     pub const RESOURCE: u64 = 48;
     pub const SCOPE: u64 = 72;

@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
 use crate::arrow::{hex_column, named};
-use crate::columns::{IdField, NONE, hex, present};
+use crate::columns::{IdField, NONE, present};
 use crate::join::Joined;
 use crate::join::completeness;
 use crate::join::repair::RepairKind;
@@ -97,7 +97,7 @@ fn set_aside(joined: &Joined) -> impl Iterator<Item = Issue> {
     let c = &joined.columns;
     let issue = move |row: u32| {
         let at = row as usize;
-        let parent = hex(&c.spans.parent_span_id[at]);
+        let parent = hex::encode(c.spans.parent_span_id[at]);
         match joined.role[at] {
             Role::InvalidId => Some(Issue::warning("invalid_id", row, invalid_ids(joined, row))),
             role @ (Role::Orphan | Role::RootMissing) if joined.missing[at] => Some(Issue {

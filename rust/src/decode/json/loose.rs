@@ -8,7 +8,7 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::scalars::{Scalar, base64, hex};
+use super::scalars::{Scalar, base64};
 
 /// A value that is no object and no array; one that is, is passed over.
 pub(super) enum Loose<'de> {
@@ -217,7 +217,7 @@ pub(super) fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.is_empty() {
         return None;
     }
-    let padded = || hex(&format!("{text:0>width$}", width = 2 * N)).and_then(|bytes| bytes.try_into().ok());
+    let padded = || hex::decode(format!("{text:0>width$}", width = 2 * N)).ok()?.try_into().ok();
     let same = || base64(text).and_then(|bytes| bytes.try_into().ok());
     Some(padded().or_else(same).unwrap_or_else(|| hashed(text)))
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::numbers::low_u8;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 
 pub(super) const THE_NUMBER: &str = "the number ";
 
@@ -68,46 +69,17 @@ pub(super) fn clip(text: &str) -> String {
     }
 }
 
-pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let pair = |pair: &[u8]| match *pair {
-        [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(pair).collect()
-}
-
 /// Ids in base64 cannot be taken for hex: their lengths differ, and one that is not padded is not all digits.
 pub(super) fn base64_id(text: &str) -> Option<Vec<u8>> {
     base64(text).filter(|id| matches!(id.len(), 8 | 16))
 }
 
-/// Bits left over at the end are dropped, as protobuf's own JSON readers do.
+/// Standard or URL-safe, padded or not. Bits left over at the end are dropped, as protobuf's own JSON readers do.
 pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.trim_end_matches('=');
-    if text.len() - body.len() > 2 || body.len() % 4 == 1 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(body.len() / 4 * 3 + 2);
-    let (mut bits, mut held) = (0u32, 0);
-    for byte in body.bytes() {
-        bits = bits << 6 | sextet(byte)?;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push(low_u8(u64::from(bits >> held)));
-        }
-    }
-    Some(out)
-}
-
-fn sextet(byte: u8) -> Option<u32> {
-    Some(u32::from(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    }))
+    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    static STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    static URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
 }

@@ -9,7 +9,6 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use proptest::prelude::*;
 use prost::Message;
 
-use super::scalars::hex;
 use super::*;
 use crate::error::DecodeError;
 
@@ -343,11 +342,5 @@ proptest! {
         if let Ok(wire) = to_wire(&json) {
             prop_assert!(ExportTraceServiceRequest::decode(wire.as_slice()).is_ok());
         }
-    }
-
-    #[test]
-    fn bytes_survive_base64_and_hex(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-        let text: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-        prop_assert_eq!(hex(&text), Some(bytes));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::error::Category;
 use super::fault::Fault;
 use super::fields::{CARRIED, Field, JAEGER_TRACE, JsonKind, TOP_CARRIED};
 use super::loose::Fill;
-use super::scalars::{Scalar, THE_NUMBER, base64, base64_id, clip, hex};
+use super::scalars::{Scalar, THE_NUMBER, base64, base64_id, clip};
 use super::{foreign, jaeger, zipkin};
 use crate::decode::write::Out;
 use crate::error::{DecodeError, ErrorKind, Result};
@@ -76,7 +76,10 @@ impl Walk {
         match (field.kind, value) {
             (JsonKind::Text, Scalar::Text(text)) => self.out.bytes(field.number, text.as_bytes()),
             (JsonKind::Id, Scalar::Text(text)) => {
-                self.out.bytes(field.number, &hex(text).or_else(|| base64_id(text)).ok_or_else(wrong)?);
+                self.out.bytes(
+                    field.number,
+                    &hex::decode(text).ok().or_else(|| base64_id(text)).ok_or_else(wrong)?,
+                );
             }
             (JsonKind::Base64, Scalar::Text(text)) => {
                 self.out.bytes(field.number, &base64(text).ok_or_else(wrong)?);
