@@ -80,7 +80,7 @@ def compare_populations(
         raise ValueError(f'expected "mean" and quantiles in (0, 1], got {wrong[0]!r}')
     for side, name in ((before, "before"), (after, "after")):
         if not len(side):
-            raise ValueError(f"there are no requests to compare {name}")
+            raise ValueError(f"expected requests to compare, got none {name}")
     pair = Pair.of(before, after)
     quantiles = tuple(float(each) for each in at if each != "mean")
     made = {difference.at: difference for difference in _quantiles(pair, tuple(by), quantiles)}

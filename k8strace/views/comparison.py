@@ -20,7 +20,8 @@ MOST_ROWS: Final = 12
 """Rows of a table that stands for more."""
 
 _BAR: Final = 12
-"""Characters of each half of a bar."""
+"""Characters of each half of a bar; half as many where there is little room, which the interval needs."""
+_NARROW: Final = 96
 
 
 # ── Sentences ─────────────────────────────────────────────────────────────────────────────────────
@@ -100,11 +101,11 @@ def places_told(difference: Difference) -> list[DifferenceRow]:
     return [row for row in difference.told if len(row.path) >= least]
 
 
-def _bar(ns: int, most: int) -> Text:
+def _bar(ns: int, most: int, half: int) -> Text:
     """A bar to the left of the middle for what fell, to the right for what rose."""
-    cells = min(round(_BAR * abs(ns) / most), _BAR) if most else 0
+    cells = min(round(half * abs(ns) / most), half) if most else 0
     left, right = (cells, 0) if ns < 0 else (0, cells)
-    return Text(f"{' ' * (_BAR - left)}{'█' * left}│{'█' * right}{' ' * (_BAR - right)}")
+    return Text(f"{' ' * (half - left)}{'█' * left}│{'█' * right}{' ' * (half - right)}")
 
 
 def comparison_lines(comparison: Comparison, look: Look) -> Iterator[Text]:
@@ -136,17 +137,18 @@ def populations(comparison: Comparison) -> str:
 
 def _summary_lines(difference: Difference, look: Look) -> list[Text]:
     most = max((abs(row.delta_ns) for row in difference.summary), default=0)
+    half = _BAR if look.width >= _NARROW else _BAR // 2
     rows = [
         (
             Text(row.part, style=component_colour(component_of(row.part.partition(" ")[0]))),
             signed(row.delta_ns),
-            _bar(row.delta_ns, most),
+            _bar(row.delta_ns, most, half),
             interval(row),
             row.verdict,
         )
         for row in difference.summary
     ]
-    return columns(rows, look, align="lrlrl", spare={3: "the interval", 2: "the bar"})
+    return columns(rows, look, align="lrlrl", spare={2: "the bar", 3: "the interval"})
 
 
 def _place_lines(

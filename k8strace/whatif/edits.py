@@ -156,6 +156,8 @@ class Edits:
     def _unknown(self, part: str) -> _Part:
         calls = [f"{kind}:{name}" for kind, name in self._core.named_calls()]
         components = sorted({component_of(phase) for phase in self._phases})
+        if not components:
+            raise ValueError(f"expected requests with a part {part!r}, got none")
         shown = [*components, *sorted(calls)[:20]]
         raise ValueError(
             f"expected a part of these requests, one of {', '.join(shown)}, or a phase such as etcd.server; "
