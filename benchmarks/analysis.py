@@ -29,7 +29,7 @@ import programs
 import properties
 import whatif
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from populations import simulated
+from populations import by_load, simulated
 
 import k8strace
 from k8strace import Change
@@ -106,7 +106,14 @@ def alarms(
 
 
 def found(
-    rng: np.random.Generator, change: str, runs: int, errors: float, *, equal: bool = False, pairs: int = 300
+    rng: np.random.Generator,
+    change: str,
+    runs: int,
+    errors: float,
+    *,
+    equal: bool = False,
+    load: bool = False,
+    pairs: int = 300,
 ) -> list[float]:
     """
     How an injected change is found.
@@ -117,6 +124,7 @@ def found(
         runs: How often it is tried.
         errors: Its size, in standard errors of its row.
         equal: Standard errors of pairs without any difference, and not of pairs with the change.
+        load: Cells are told by load, too; standard errors are those of cells that are not.
         pairs: So many tell the standard error.
 
     Returns:
@@ -127,7 +135,7 @@ def found(
     if not equal:  # what takes longer also varies more
         by = 1 + errors * _error(rng, change, by, pairs) / per_one
     truth = _truth(rng, change, by)
-    hits = np.array([_hit(rng, change, by, truth) for _ in range(runs)], float)
+    hits = np.array([_hit(rng, change, by, truth, load=load) for _ in range(runs)], float)
     return [by, *hits.mean(0).tolist()]
 
 
@@ -137,33 +145,35 @@ def _row(comparison: Any, change: str) -> Any:
 
 def _error(rng: np.random.Generator, change: str, by: float, pairs: int) -> float:
     """The standard deviation of a change's row in so many pairs that have it."""
-    return float(np.std([_row(_compared(rng, change, by), change).delta_ns for _ in range(pairs)]))
+    rows = [_row(_compared(_sides(rng, change, by)), change) for _ in range(pairs)]
+    return float(np.std([row.delta_ns for row in rows]))
 
 
-def _compared(rng: np.random.Generator, change: str, by: float) -> Any:
-    sides = simulated(rng, FEW, 50), simulated(rng, FEW, 50, change, by)
-    return compare_populations(*sides, (), ("mean",))
+def _sides(rng: np.random.Generator, change: str, by: float) -> list[Population]:
+    return [simulated(rng, FEW, 50), simulated(rng, FEW, 50, change, by)]
+
+
+def _same(seed: int, requests: int, change: str, by: float) -> list[Population]:
+    """The same requests without a change and with it: the difference is the change alone."""
+    return [simulated(np.random.default_rng(seed), requests, 50, *each) for each in (("", 1.0), (change, by))]
+
+
+def _compared(sides: list[Population], *, load: bool = False) -> Any:
+    before, after = map(by_load, sides) if load else sides
+    return compare_populations(before, after, (), ("mean",))
 
 
 def _truth(rng: np.random.Generator, change: str, by: float) -> float:
-    """The difference of the mean that a change makes, from many requests that share everything else."""
-    seed = int(rng.integers(1 << 40))
-    before, after = (simulated(np.random.default_rng(seed), 400_000, 50, change, each) for each in (1.0, by))
+    """The difference of the mean that a change makes, from many requests."""
+    before, after = _same(int(rng.integers(1 << 40)), 400_000, change, by)
     return float(after.wall.mean() - before.wall.mean())
 
 
-def _hit(rng: np.random.Generator, change: str, by: float, truth: float) -> list[bool]:
-    row = _row(_compared(rng, change, by), change)
+def _hit(rng: np.random.Generator, change: str, by: float, truth: float, *, load: bool) -> list[bool]:
+    row = _row(_compared(_sides(rng, change, by), load=load), change)
     told = row.low_ns is not None and not row.low_ns <= 0 <= row.high_ns
-    seed = int(rng.integers(1 << 40))
-    paired = compare_populations(  # the same requests with and without the change: the difference is the change alone
-        *(
-            simulated(np.random.default_rng(seed), PAIRED.get(change, FEW), 50, *each)
-            for each in (("", 1.0), (change, by))
-        ),
-        (),
-        ("mean",),
-    )
+    same = _same(int(rng.integers(1 << 40)), PAIRED.get(change, FEW), change, by)
+    paired = _compared(same, load=load)
     share = _row(paired, change).delta_ns / paired.mean.delta_ns if paired.mean.delta_ns else 0.0
     return [share >= 0.95, (row.delta_ns > 0) == (truth > 0), told]
 
@@ -430,14 +440,19 @@ def _alarms(asked: argparse.Namespace, rng: np.random.Generator) -> None:
 
 
 def _found(asked: argparse.Namespace, rng: np.random.Generator) -> None:
+    ways: dict[str, dict[str, Any]] = {
+        "2.8 of equal pairs": {"errors": 2.8, "equal": True},
+        "2.8": {"errors": 2.8},
+        "3.5": {"errors": 3.5},
+        "2.8, cells by load": {"errors": 2.8, "load": True},
+    }
     print("| Changed | Standard errors | Factor | Row ≥ 95 % of it | Right sign | Told apart |")
     print("|---|---|---|---|---|---|")
-    for errors, equal in ((2.8, True), (2.8, False), (3.5, False)):
+    for way, given in ways.items():
         for change in (each for each in INJECTED if asked.only in each):
-            by, *shares = found(rng, change, asked.runs, errors, equal=equal)
+            by, *shares = found(rng, change, asked.runs, pairs=asked.pairs or 300, **given)
             told = " | ".join(f"{share:.1%}" for share in shares)
-            of = f"{errors} of {'equal pairs' if equal else 'pairs with it'}"
-            print(f"| {change} | {of} | {by:.3f} | {told} |", flush=True)
+            print(f"| {change} | {way} | {by:.3f} | {told} |", flush=True)
 
 
 if __name__ == "__main__":

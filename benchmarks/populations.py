@@ -7,13 +7,14 @@ autoregressive process whose correlation falls to 1/e within so many requests, a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from k8strace.statistics.population import Population
+from k8strace.statistics.population import Population, _bucket
 
-__all__ = ["simulated"]
+__all__ = ["by_load", "simulated"]
 
 PHASES: Final = (
     "apiserver.decode",
@@ -94,3 +95,13 @@ def simulated(
     return Population(
         parts.astype(np.int64), PHASES, calls.astype(np.int64), CALLED, KEYS, cell, start, instance
     )
+
+
+def by_load(own: Population) -> Population:
+    """The same, whose cells are told by how many requests were open as each began, too."""
+    begun = np.searchsorted(own.start_ns, own.start_ns, "left")
+    ended = np.searchsorted(np.sort(own.start_ns + own.wall), own.start_ns, "right")
+    keys: dict[tuple[Any, ...], int] = {}
+    loads = zip(own.cell.tolist(), (begun - ended).tolist(), strict=True)
+    cell = [keys.setdefault((*own.keys[at], _bucket(count)), len(keys)) for at, count in loads]
+    return replace(own, cell=np.array(cell), keys=tuple(keys))

@@ -482,6 +482,14 @@ class Taxonomy:
         """The rules, in the order in which they are asked."""
         return self._rules
 
+    @property
+    def phases(self) -> frozenset[str]:
+        """Every phase that a rule names, also below calls that take over; of functions none is known."""
+        rules = [rule for rule in self._rules if isinstance(rule, Rule)]
+        marked = (phase for rule in rules for mark in rule.events.values() for phase in mark if phase)
+        named = {UNATTRIBUTED, *(rule.phase for rule in rules), *marked}
+        return frozenset(named | {below(call, phase) for call in _TAKES_OVER for phase in named})
+
     def with_rule(self, rule: RuleFunction) -> Taxonomy:
         """A taxonomy that asks `rule` before all others."""
         return Taxonomy((rule, *self._rules))

@@ -268,12 +268,36 @@ def test_any_name_leaves_each_output_whole(name):
     json.dumps(view.sarif(checked, "b.toml")).encode()
 
 
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("share.etdc", "such as etcd"),
+        ("mean.etcd.rafft", "etcd.raft"),
+        ("calls.hook", "webhook"),
+        ("findings.webhook-slow", "webhook_slow"),
+    ],
+)
+def test_a_name_that_nothing_can_have_is_an_error(metric, expected):
+    requests = k8strace.join(k8strace.read(RECORDING))
+    with pytest.raises(k8strace.BudgetsError, match=expected):
+        k8strace.check(requests, [Budget("b", metric_of(metric), (most(1.0),))])
+
+
+@pytest.mark.parametrize(
+    "metric", ["mean.etcd.raft", "share.aggregator", "mean.webhook.etcd", "calls.webhook"]
+)
+def test_a_part_that_only_other_recordings_have_is_zero(metric):
+    requests = k8strace.join(k8strace.read(RECORDING)).where(verb="get")
+    (checked,) = k8strace.check(requests, [Budget("b", metric_of(metric), (most(0.0),))])
+    assert (checked.verdict, checked.value) == ("pass", 0)
+
+
 def test_findings_are_counted(tmp_path):
     requests = k8strace.join(k8strace.read(RECORDING))
     code = next(iter(requests.findings()))["code"]
     some, none = budgets_of(
         tmp_path,
-        f'[[budget]]\nmetric="findings.{code}"\nmax=0\n[[budget]]\nmetric="findings.no_such"\nmax=0\n',
+        f'[[budget]]\nmetric="findings.{code}"\nmax=0\n[[budget]]\nmetric="findings.page_chain"\nmax=0\n',
     )
     found = k8strace.check(requests, [some, none])
     assert [each.verdict for each in found] == ["fail", "pass"]

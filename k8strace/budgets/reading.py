@@ -53,7 +53,12 @@ class Budget:
     @property
     def where(self) -> str:
         """Which requests, in words."""
-        return " ".join([*self.conditions, *(f"{column}={value}" for column, value in self.wanted)]) or "all"
+        wanted = (f"{column}={_words(value)}" for column, value in self.wanted)
+        return " ".join([*self.conditions, *wanted]) or "all"
+
+
+def _words(value: Any) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def read_budgets(source: str | Path) -> list[Budget]:
@@ -61,7 +66,7 @@ def read_budgets(source: str | Path) -> list[Budget]:
     Reads budgets from a TOML file.
 
     Each `[[budget]]` has a `metric`, `max` or `min` or both, and may have a `name` and `where`: a table of columns and
-    values, or conditions as on the command line. See the reference, "Budgets".
+    values, or conditions as on the command line. See the how-to, "Hold budgets in CI".
 
     Args:
         source: Path of the file.

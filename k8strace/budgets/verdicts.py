@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeAlias
 
 from k8strace.attribution import Attribution, attribute
@@ -11,6 +12,7 @@ from k8strace.budgets.metrics import FINDINGS, Metric, Value, numerator_of, valu
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.components import component_of
 from k8strace.exceptions import BudgetsError
+from k8strace.findings import DETECTORS
 from k8strace.requests import Requests
 from k8strace.statistics.composition import compositions
 from k8strace.statistics.errors import Errors
@@ -100,7 +102,8 @@ def check(
         baseline: What changes are measured against.
 
     Raises:
-        BudgetsError: A budget is about a change, and there is no baseline, or it names a column that there is not.
+        BudgetsError: A budget is about a change, and there is no baseline, or it names a column, a part or a code of
+            findings that there is not.
         MissingExtraError: numpy or scipy is not installed.
 
     Examples:
@@ -119,6 +122,7 @@ def _checked(budget: Budget, now: Attribution, before: Attribution | None) -> Ch
     if budget.metric.delta and before is None:
         raise BudgetsError(f"{budget.name}: a change needs a baseline")
     sides = [now] if not budget.metric.delta or before is None else [now, before]
+    _is_there(budget, sides)
     chosen = [_chosen(budget, side) for side in sides]
     if budget.metric.unit == "count":
         return _counted(budget, [requests for requests, _ in chosen])
@@ -127,6 +131,26 @@ def _checked(budget: Budget, now: Attribution, before: Attribution | None) -> Ch
     if empty:
         return Checked(budget, CANNOT_TELL, f"there are no requests {budget.where}{empty[0]}")
     return _measured(budget, populations)
+
+
+def _is_there(budget: Budget, sides: list[Attribution]) -> None:
+    """A name that nothing can have is a slip of the pen, and no reason to pass. Raises BudgetsError."""
+    name = budget.metric.of
+    if name is None:
+        return
+    if budget.metric.base == FINDINGS:
+        known, what = {detector.__name__ for detector in DETECTORS}, "a code of findings"
+    else:
+        known, what = set().union(*map(_parts, sides)), "a component or a phase"
+    if name not in known:
+        near = get_close_matches(name, known, 3) or sorted(each for each in known if "." not in each)
+        raise BudgetsError(f"{budget.name}: expected {what} such as {', '.join(near)}, got {name!r}")
+
+
+def _parts(side: Attribution) -> set[str]:
+    """Components and phases that the rules name, or that requests have."""
+    phases = {*side.requests.taxonomy.phases, *side.requests._joined.phase_table.names}
+    return phases | {component_of(phase) for phase in phases}
 
 
 def _chosen(budget: Budget, side: Attribution) -> tuple[Requests, Population]:

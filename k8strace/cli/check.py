@@ -40,7 +40,9 @@ def add_check(commands: Commands) -> None:
         CODES,
     )
     add_files(command)
-    command.add_argument("--budgets", required=True, metavar="TOML", help="conditions, see the reference")
+    command.add_argument(
+        "--budgets", required=True, metavar="TOML", help="conditions on metrics, see the how-to on budgets"
+    )
     command.add_argument(
         "--baseline",
         action="append",
