@@ -9,7 +9,7 @@
     python benchmarks/analysis.py budgets --pairs 200
     python benchmarks/analysis.py speed --requests 1000000
 
-The load of `populations.py` is remembered for `--memory` requests.
+The load of `loads.py` is remembered for `--memory` requests.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 import programs
 import properties
 import whatif
+from loads import by_load, simulated
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from populations import by_load, simulated
 
 import k8strace
 from k8strace import Change
@@ -261,7 +261,7 @@ class Size(NamedTuple):
         return Size(*(max(10, round(each * scale)) for each in self))
 
 
-SMALL: Final = Size(200, 60, 10, 60, 20, 40_000, 3000, 60)
+SMALL: Final = Size(200, 60, 10, 60, 20, 40_000, 3000, 30)
 """For CI: what is far off shows."""
 
 LOADS: Final = {
