@@ -165,7 +165,7 @@ def _compared(sides: list[Population], *, load: bool = False) -> Any:
 
 def _truth(rng: np.random.Generator, change: str, by: float) -> float:
     """The difference of the mean that a change makes, from many requests."""
-    before, after = _same(int(rng.integers(1 << 40)), 400_000, change, by)
+    before, after = _same(int(rng.integers(1 << 40)), max(100_000, 4 * PAIRED.get(change, 0)), change, by)
     return float(after.wall.mean() - before.wall.mean())
 
 
