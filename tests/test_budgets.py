@@ -237,7 +237,7 @@ def test_what_ci_is_given_says_the_same(three, capsys):
 
 
 SARIF = os.environ.get("K8STRACE_SARIF_SCHEMA", "")
-"""The schema of OASIS, which is not ours to copy."""
+"""The schema of OASIS, which is not ours to copy; npm's `@microsoft/jest-sarif` has one in `lib/schemas` (MIT)."""
 
 
 @pytest.mark.skipif(not SARIF, reason="K8STRACE_SARIF_SCHEMA names no sarif-schema-2.1.0.json of OASIS")
