@@ -239,20 +239,21 @@ def test_what_does_not_fit_is_counted(tmp_path):
 @pytest.mark.slow
 @pytest.mark.alone
 def test_memory_is_flat(tmp_path):
-    """Ten times the input, and no more at the peak than a tenth more."""
+    """Ten times the input: a little more for the ids of traces that are known to be counted, and for more hours."""
+    words = (
+        "import resource, sys, k8strace\n"
+        "settings = k8strace.DigestSettings(checkpoint_spans=100_000)\n"
+        "k8strace.digest(sys.argv[1], into=sys.argv[2], settings=settings)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
     peaks = []
-    for copies in (20, 200):
+    for copies in (12, 120):
         path = tmp_path / f"{copies}.otlp"
         later().write(path, copies, 60 * SECOND)
-        words = (
-            "import resource, sys, k8strace\n"
-            "k8strace.digest(sys.argv[1], into=sys.argv[2])\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
         command = [sys.executable, "-c", words, str(path), str(tmp_path / f"into-{copies}")]
         peaks.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
         path.unlink()
-    assert peaks[1] < 1.1 * peaks[0], peaks
+    assert peaks[1] < 1.25 * peaks[0], peaks
 
 
 # ---- the command ----------------------------------------------------------------------------------
