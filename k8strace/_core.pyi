@@ -13,6 +13,7 @@ from k8strace.exceptions import DecodeError
 
 __all__ = [
     "DEBUG",
+    "About",
     "AttributedRequests",
     "ClockEvidence",
     "Codes",
@@ -47,6 +48,7 @@ __all__ = [
     "make_table",
     "operations",
     "parts_table",
+    "retimed_table",
     "screen",
     "split_by_trace",
     "split_frames",
@@ -91,6 +93,14 @@ class Column:
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
+    def packed(self, rows: Sequence[int] | None = None) -> bytes:
+        """
+        The integers of these rows, or of all: 8 bytes each, as the machine stores them; null is 0.
+
+        Raises IndexError, TypeError for anything but integers.
+        """
+    def or_else(self, other: Column) -> Column:
+        """These integers, and where there is none those of another column. Raises IndexError, TypeError."""
     @property
     def type_name(self) -> str:
         """Arrow's name of the type."""
@@ -203,6 +213,8 @@ class JoinedSpans:
         "requests", "repairs", "issues", "clock_offsets", "etcd_calls", "etcd_call_details" (of the same calls),
         "webhook_calls", "webhook_call_details" (of the same calls), "conflicts", "silences", "syncs", "cri_calls" or "kubelet_requests". Raises ValueError.
         """
+    def issues_with(self, torn: Sequence[tuple[str, str, int, str]]) -> Table:
+        """The table "issues" behind what was torn on reading: code, severity, how many, and what in words."""
     def held(self, stalls: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
         """What stalls (process, from, to) held up: (stall, row of a span, from, to). Raises IndexError."""
     def telling_calls(self, requests: Sequence[int]) -> Table:
@@ -387,15 +399,14 @@ def parts_table(
     attributed: AttributedRequests,
     roots: Table,
     rows: Sequence[int] | None,
-    index: str,
-    identity: Sequence[str],
+    beside: tuple[str, Sequence[str], bool],
     names: Sequence[tuple[str, str]],
 ) -> Table:
     """
     The parts of these rows of a table, or of all, one row for each part.
 
-    `index`: what the column of the rows is called; `identity`: columns of the table that stand beside it; `names`:
-    component and name of every phase. Raises IndexError, ValueError.
+    `beside`: what the column of the rows is called, columns of the table that stand beside it, and whether their texts
+    are views, which copy nothing; `names`: component and name of every phase. Raises IndexError, ValueError.
     """
 
 @final
@@ -406,6 +417,12 @@ class Codes:
     @staticmethod
     def of(column: Column) -> Codes:
         """Of a column's values. Raises TypeError for lists and structs."""
+    def at(self, column: Column) -> Codes:
+        """
+        Of other rows, each with the code of the row that a column of integers tells; those that it tells none of are alike.
+
+        Raises IndexError, TypeError.
+        """
     def __len__(self) -> int: ...
 
 _Summed: TypeAlias = tuple[int, list[tuple[int, int]], list[tuple[int, int, int]]]
@@ -416,9 +433,12 @@ times.
 
 @final
 class GroupedRows:
-    """Rows in groups, in the order of their first rows; each group's by wall time, equal ones by row."""
+    """Rows in groups, in the order of their first rows; each group's as they came, or by wall time and row."""
 
-    def __new__(cls, rows: Sequence[int], keys: Sequence[Codes], wall: Column) -> Self: ...
+    def __new__(
+        cls, rows: Sequence[int] | None, known: int, keys: Sequence[Codes], wall: Column | None = None
+    ) -> Self:
+        """Of some of `known` rows, or of all. `keys`: codes of all rows. Raises IndexError, TypeError."""
     def __len__(self) -> int: ...
     @property
     def ends(self) -> list[int]:
@@ -428,6 +448,14 @@ class GroupedRows:
         """Group → the first of its rows."""
     def row(self, place: int) -> int:
         """The row at a place. Raises IndexError."""
+    def rows(self, group: int) -> list[int]:
+        """The rows of a group. Raises IndexError."""
+    def numbers(self) -> bytes:
+        """The number of each row's group, as the rows came: 8 bytes each, as the machine stores them."""
+    def totals(self, column: Column) -> list[int]:
+        """Group → the sum of a column of integers; null counts as nothing. Raises IndexError, TypeError."""
+    def distinct(self, column: Column) -> list[int]:
+        """Group → how many different integers a column has. Raises IndexError, TypeError."""
     def sums(
         self,
         attributed: AttributedRequests,
@@ -435,8 +463,7 @@ class GroupedRows:
         status: Column | None,
         phases: int,
     ) -> list[_Summed]:
-        """What the rows between places sum up to. Raises IndexError, ValueError."""
-
+        """What the rows between places sum up to, grouped by wall time. Raises IndexError, ValueError."""
     def durations(
         self, attributed: AttributedRequests, component: Sequence[int], empty: Exponential
     ) -> list[list[tuple[int | None, Exponential]]]:
@@ -445,6 +472,15 @@ class GroupedRows:
 
         `component`: phase → its number. `empty`: what they are added to. Raises ValueError.
         """
+
+@final
+class About:
+    """Which rows of a table are about each of some roots."""
+
+    def __new__(cls, table: Table, column: str, roots: int) -> Self:
+        """`column`: the one that tells the root of each row, or null. Raises KeyError, TypeError."""
+    def of(self, roots: Sequence[int] | None) -> Table:
+        """The rows about these roots, or about any, in the table's order."""
 
 _Durations: TypeAlias = tuple[int, int, int, tuple[int, int] | None, list[tuple[int, int]]]
 """Count, zeros, sum, shortest and longest, and index and count of each bucket."""
@@ -543,12 +579,24 @@ class RetimedRequests:
         The change's place among those of calls, the number of the named call (0 for none), 5th and 95th percentile, ns.
         """
     def figures(
-        self, blocks: bytes, count: int, group: Sequence[int], spread: float
+        self, blocks: bytes, count: int, grouped: GroupedRows, group: int, spread: float
     ) -> tuple[_Figures, _Figures, _Figures]:
         """Of a group: before, and in both readings. Raises IndexError.
 
         `spread`: standard errors on each side of a quantile.
         """
+
+def retimed_table(
+    runs: Sequence[RetimedRequests],
+    requests: Table,
+    rows: Sequence[int] | None,
+    identity: Sequence[str],
+) -> Table:
+    """
+    These requests, or all, with columns of their table, and how long they take: before, after, at least and at most.
+
+    After is the first reading; the others are what else it may be. Raises IndexError.
+    """
 
 _Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
 """Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""

@@ -22,9 +22,11 @@ from k8strace.components import by_component, component_of
 from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport, column_of, typed
+from k8strace.tables import ArrowExport, Table, column_of, require, typed
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from k8strace.statistics.composition import QuantileParts
     from k8strace.whatif import Change, Projection
 
@@ -153,14 +155,21 @@ class Attribution(ArrowExport):
     def __len__(self) -> int:
         return len(self._divided)
 
+    def to_polars(self) -> pl.DataFrame:
+        """The rows as a `polars.DataFrame`; it holds an id once for all rows of a request. Needs `k8strace[polars]`."""
+        frame: pl.DataFrame = require("polars", "polars").DataFrame(Table(self._parts(views=True)))
+        return frame
+
     def _arrow(self) -> _core.Table:
+        return self._parts(views=False)
+
+    def _parts(self, *, views: bool) -> _core.Table:
         divided = self._divided
         return _core.parts_table(
             self._core,
             divided._table,
             divided._chosen,
-            divided.TABLE[:-1],
-            divided.IDENTITY,
+            (divided.TABLE[:-1], divided.IDENTITY, views),
             [(component_of(name), name) for name in self._names],
         )
 
@@ -201,7 +210,7 @@ class Attribution(ArrowExport):
         """
         if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
-        grouped = self._divided._judged(long_running=long_running)._by_key(keys)
+        grouped = self._divided._judged(long_running=long_running)._by_key(keys, by_wall=True)
         ends = grouped.ends
         spans = [_bands(start, end, quantiles) for start, end in pairwise([0, *ends])]
         sums = iter(self._sums(grouped, [places for bands in spans for places, _ in bands]))

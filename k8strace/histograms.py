@@ -275,7 +275,7 @@ class Histograms(ArrowExport):
         keys = keys or KEYS
         divided = attribution._divided
         judged = divided._judged()
-        grouped = judged._by_key(keys)
+        grouped = judged._by_key(keys, by_wall=True)
         places = list(pairwise([0, *grouped.ends]))
         rows = zip(
             grouped.first,

@@ -328,7 +328,7 @@ class _Join:
         self._tables: dict[str, _core.Table] = {}
         self.judged: dict[bool, Sequence[int]] = {}
         """Rows of `Requests._judged` of everything, by whether long-running ones are kept."""
-        self._rows_about: dict[str, dict[int | None, list[int]]] = {}
+        self._about: dict[str, _core.About] = {}
 
     def __reduce__(self) -> tuple[Callable[..., _Join], tuple[Any, ...]]:
         if self._apiservers is None:
@@ -466,22 +466,19 @@ class _Join:
         table = self.named(name)
         if requests == range(len(self.core)):
             return Table(table)
-        about = self.rows_about(name)
-        return Table(table.take(sorted(row for request in requests for row in about.get(request, ()))))
+        return Table(self.about(name, requests))
+
+    def about(self, name: str, requests: Sequence[int] | None) -> _core.Table:
+        """The rows of a table that are about these requests, or about any."""
+        if name not in self._about:
+            self._about[name] = _core.About(self.named(name), "request", len(self.core))
+        return self._about[name].of(requests)
 
     def named(self, name: str) -> _core.Table:
         """A table of everything that was joined, made once."""
         if name not in self._tables:
             self._tables[name] = self.core.table(name)
         return self._tables[name]
-
-    def rows_about(self, name: str) -> dict[int | None, list[int]]:
-        """Request → the rows of a table that are about it."""
-        if name not in self._rows_about:
-            rows = self._rows_about[name] = {}
-            for row, request in enumerate(self.named(name).column("request").to_pylist()):
-                rows.setdefault(request, []).append(row)
-        return self._rows_about[name]
 
     @cached_property
     def repairs(self) -> dict[int | None, list[dict[str, Any]]]:
@@ -704,29 +701,11 @@ class Requests(Selection[Request], FileExport):
             >>> {row["code"] for row in issues if row["severity"] != "info"}
             {'orphan'}
         """
-        table = self._joined.of("issues", self._rows)
         torn = self._joined.spans.issues if self._is_everything else ()
         if not torn:
-            return table
-        rows = [
-            {
-                "code": issue.code,
-                "severity": issue.severity,
-                "count": issue.affected,
-                "detail": _where(issue),
-            }
-            for issue in torn
-        ]
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        kinds = {"request": "int", "count": "int"}
-        return Table(
-            _core.make_table(
-                [
-                    (name, kinds.get(name, "text"), [*(row.get(name) for row in rows), *values])
-                    for name, values in columns.items()
-                ]
-            )
-        )
+            return self._joined.of("issues", self._rows)
+        rows = [(issue.code, issue.severity, issue.affected, _where(issue)) for issue in torn]
+        return Table(self._joined.core.issues_with(rows))
 
     @property
     def etcd_calls(self) -> Table:
@@ -959,29 +938,9 @@ class Requests(Selection[Request], FileExport):
             >>> [(row["verb"], row["operation"], row["calls"]) for row in usage][:2]
             [('create', 'optimistic_put', 508), ('get', 'get', 260)]
         """
-        columns, calls = [self._joined.column(key) for key in keys], self.etcd_calls
-        told = (calls[name].to_pylist() for name in ("request", "operation", "client_ns", "server_ns"))
-        groups: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
-        for request, operation, client_ns, server_ns in zip(*told, strict=True):
-            if request is not None:
-                group = (*(column[request] for column in columns), operation)
-                ns = server_ns if client_ns is None else client_ns
-                groups.setdefault(group, []).append((request, ns))
-        rows = sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))
-        latency = [sorted(ns for _, ns in made) for _, made in rows]
-        return Table(
-            _core.make_table(
-                [
-                    *((key, "text", [_text(group[at]) for group, _ in rows]) for at, key in enumerate(keys)),
-                    ("operation", "text", [group[-1] for group, _ in rows]),
-                    ("requests", "int", [len({request for request, _ in made}) for _, made in rows]),
-                    ("calls", "int", [len(made) for _, made in rows]),
-                    ("total_ns", "int", [sum(ns) for ns in latency]),
-                    ("p50_ns", "int", [ns[(len(ns) + 1) // 2 - 1] for ns in latency]),
-                    ("p99_ns", "int", [ns[-(-len(ns) * 99 // 100) - 1] for ns in latency]),
-                ]
-            )
-        )
+        from k8strace.findings import etcd_usage_of
+
+        return etcd_usage_of(self, keys)
 
     @property
     def graph(self) -> nx.DiGraph[str]:
@@ -1053,10 +1012,6 @@ def _is_inside(
 
 def _where(issue: Issue) -> str:
     return f"{issue.source}, byte {issue.offset}: {issue.message}"
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _test(wanted: Any, name: str) -> Callable[[Any], bool]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import repeat
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from k8strace import _core
@@ -80,18 +78,15 @@ class Selection(ArrowExport, Generic[Row]):
         """Those that latency statistics are about, none inside another one of these."""
         return self._with(self._table.judged(self._chosen, long_running))
 
-    def _by_key(self, keys: Sequence[str]) -> _core.GroupedRows:
-        """These rows grouped by columns, those of a group by wall time."""
+    def _by_key(self, keys: Sequence[str], *, by_wall: bool = False) -> _core.GroupedRows:
+        """These rows grouped by columns; those of a group as they come here, or by wall time."""
         codes = [self._joined.codes(key, self.TABLE) for key in keys]
-        return _core.GroupedRows(list(self._rows), codes, self._table.column("wall_ns"))
+        wall = self._table.column("wall_ns") if by_wall else None
+        return _core.GroupedRows(self._chosen, len(self._table), codes, wall)
 
-    def _grouped(self, keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
-        """Values of columns → the rows that have them, in order."""
-        groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
-        values = zip(*map(self.column, keys), strict=True) if keys else repeat(())
-        for row, key in zip(self._rows, values, strict=False):
-            groups[key].append(row)
-        return dict(groups)
+    def _values(self, keys: Sequence[str], grouped: _core.GroupedRows) -> list[tuple[Any, ...]]:
+        """What each group has in common."""
+        return [tuple(self._value(key, first) for key in keys) for first in grouped.first]
 
     def outermost(self) -> Self:
         """Those whose time is not in that of another one of these."""
@@ -167,9 +162,9 @@ class Selection(ArrowExport, Generic[Row]):
         return self._rows == range(len(self._joined.named(self.TABLE)))
 
     @property
-    def _chosen(self) -> list[int] | None:
+    def _chosen(self) -> Sequence[int] | None:
         """The indices of these rows; None for all."""
-        return None if self._is_everything else list(self._rows)
+        return None if self._is_everything else self._rows
 
 
 def fits(wanted: Any) -> Callable[[Any], bool]:

@@ -64,6 +64,7 @@ FORWARD = {
     ("to_html", "page"),
     ("widget", "page"),
     ("cost", "findings"),
+    ("etcd_usage", "findings"),
     ("estimate_totals", "findings"),
     ("_export", "export"),
     ("stalls", "findings"),

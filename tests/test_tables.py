@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
+import tracemalloc
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from results import results_of, tables_among, tables_of
 
 import k8strace
 from k8strace.tables import ArrowExport
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import baseline
+import serve_load
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow says the types")
 
@@ -34,6 +42,30 @@ def pods():
 @pytest.fixture(scope="module")
 def tables(requests, pods):
     return tables_among(results_of(requests, pods))
+
+
+BY_ROW = {
+    "spans": lambda requests, _: requests.spans,
+    "scopes": lambda requests, _: requests.spans.scopes,
+    "requests": lambda requests, _: requests,
+    "etcd_calls": lambda requests, _: requests.etcd_calls,
+    "etcd_calls of some": lambda requests, _: requests[::2].etcd_calls,
+    "webhook_calls": lambda requests, _: requests.webhook_calls,
+    "repairs": lambda requests, _: requests.repairs,
+    "issues": lambda requests, _: requests.issues,
+    "clock_offsets": lambda requests, _: requests.joined.clock_offsets,
+    "attribution": lambda _, attribution: attribution,
+    "cost": lambda requests, _: requests.cost("verb"),
+    "etcd_usage": lambda requests, _: requests.etcd_usage("verb"),
+}
+"""Tables with a row for each span, request or call, or made of such: from columns to columns."""
+
+
+@pytest.fixture(scope="module")
+def repeated(capture_136):
+    """A recording eight times, in traces of their own."""
+    batches = [serve_load.Batch(message) for message in baseline.load(capture_136)]
+    return k8strace.decode([batch.of_round(number) for number in range(1, 9) for batch in batches])
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +100,23 @@ def test_integers_are_signed_and_ids_have_one_type(handed_over):
             assert not pa.types.is_unsigned_integer(field.type), (where, field)
             if re.fullmatch(r"(\w+_)?(trace|span)_id", field.name):
                 assert field.type == pa.large_string(), (where, field)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BY_ROW])
+def test_no_table_makes_python_objects_of_its_rows(name, repeated, requests):
+    """Not even a list of them, which takes 8 bytes for each: columns are made in the core."""
+    pa.table(BY_ROW[name](requests, k8strace.attribute(requests)))  # imports what it needs
+    requests = k8strace.join(repeated)
+    made = requests._judged()  # which requests are in question is remembered as rows
+    attribution = k8strace.attribute(made)
+    tracemalloc.start()
+    table = BY_ROW[name](requests, attribution)
+    rows = max(len(table), len(requests))
+    pa.table(table)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000 + 4 * rows, (rows, peak)
 
 
 def test_times_are_timestamps_beside_their_nanoseconds(handed_over):

@@ -10,7 +10,7 @@ from k8strace.findings.abandoned import work_after_client_left
 from k8strace.findings.audited import audited
 from k8strace.findings.clients import list_then_get, relist_storm
 from k8strace.findings.completeness import spans_lost
-from k8strace.findings.cost import cost_of
+from k8strace.findings.cost import cost_of, etcd_usage_of
 from k8strace.findings.etcd import etcd_opaque, etcd_raft_share, etcd_stream
 from k8strace.findings.finding import SEVERITIES, Finding, Findings, Severity, in_order, table_of
 from k8strace.findings.hammering import client_hammers
@@ -43,6 +43,7 @@ __all__ = [
     "Stall",
     "cost_of",
     "estimated_totals",
+    "etcd_usage_of",
     "findings_of",
     "stall_table",
     "stalls",

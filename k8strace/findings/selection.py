@@ -125,7 +125,8 @@ class Selection:
     def groups(self, *names: str, rows: Iterable[int] | None = None) -> dict[tuple[Any, ...], list[int]]:
         """Values of columns → rows, in order."""
         chosen = self.kept if rows is None else type(self.kept)(self._joined, list(rows))
-        return chosen._grouped(names)
+        grouped = chosen._by_key(names)
+        return {values: grouped.rows(at) for at, values in enumerate(chosen._values(names, grouped))}
 
     @cached_property
     def total_ns(self) -> int:

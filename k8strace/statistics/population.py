@@ -105,38 +105,50 @@ def population_of(requests: Requests, divided: _core.AttributedRequests, by: Seq
     counted = np.frombuffer(calls, np.int64).reshape(len(rows), len(components))
     used = [at for at in range(len(table.names)) if parts[:, at].any()]
     called = [at for at, name in enumerate(components) if name not in _NOT_CALLED and counted[:, at].any()]
-    keys: dict[tuple[Any, ...], int] = {}
-    columns = [_load(kept) if name == LOAD else kept.column(name) for name in by]
-    values = zip(*columns, strict=True) if columns else iter([()] * len(rows))
+    cells, keys = _cells(kept, by)
     return Population(
         parts=parts[:, used],
         phases=tuple(table.names[at] for at in used),
         calls=counted[:, called],
         called=tuple(components[at] for at in called),
-        cell=np.array([keys.setdefault(key, len(keys)) for key in values], np.int64),
-        keys=tuple(keys),
-        start_ns=np.array(kept.column("start_unix_nano"), np.int64),
+        cell=cells,
+        keys=keys,
+        start_ns=_numbers(kept, "start_unix_nano"),
         instance=_instances(kept),
         rows=rows,
         requests=kept,
     )
 
 
+def _cells(kept: Requests, by: Sequence[str]) -> tuple[Ints, tuple[tuple[Any, ...], ...]]:
+    """Request → the number of its cell, and what the requests of each have in common."""
+    np = require("numpy", "analysis")
+    if LOAD in by:
+        load: list[str | None] = [None] * len(kept._table)
+        for row, bucket in zip(kept._rows, _load(kept), strict=True):
+            load[row] = bucket
+        kept = kept.with_column(LOAD, load)
+    grouped = kept._by_key(by)
+    return np.frombuffer(grouped.numbers(), np.int64), tuple(kept._values(by, grouped))
+
+
+def _numbers(kept: Requests, name: str) -> Ints:
+    """A column of integers."""
+    np = require("numpy", "analysis")
+    numbers: Ints = np.frombuffer(kept._table.column(name).packed(kept._chosen), np.int64)
+    return numbers
+
+
 def _instances(kept: Requests) -> Ints:
     """Request → the number of its instance."""
-    np = require("numpy", "analysis")
-    numbers: dict[Any, int] = {}
-    found: Ints = np.array(
-        [numbers.setdefault(name, len(numbers)) for name in kept.column("instance")], np.int64
-    )
-    return found
+    return _cells(kept, ("instance",))[0]
 
 
 def _load(kept: Requests) -> list[str]:
     """How many requests the same instance had open when each began: "0", "1", "2-3", "4-7", …, without watches."""
     np = require("numpy", "analysis")
-    start = np.array(kept.column("start_unix_nano"), np.int64)
-    end = start + np.array(kept.column("wall_ns"), np.int64)
+    start = _numbers(kept, "start_unix_nano")
+    end = start + _numbers(kept, "wall_ns")
     instance = _instances(kept)
     opened = np.zeros(len(start), np.int64)
     for each in range(instance.max() + 1 if len(start) else 0):

@@ -213,43 +213,36 @@ class Projection(ArrowExport):
         """
         requests = self._requests._judged(long_running=long_running)
         blocks = requests._joined.core.blocks(list(requests._rows), BLOCKS)
+        grouped = requests._by_key(keys)
         groups = [
-            self._group(dict(zip(keys, values, strict=True)), group, blocks)
-            for values, group in requests._grouped(keys).items()
+            self._group(dict(zip(keys, values, strict=True)), grouped, at, blocks)
+            for at, values in enumerate(requests._values(keys, grouped))
         ]
         return tuple(
             sorted(groups, key=lambda group: (-group.before.mean_ns * group.requests, str(group.keys)))
         )
 
-    def _group(self, keys: dict[str, Any], rows: list[int], blocks: bytes) -> Projected:
-        runs = [run.figures(blocks, BLOCKS, rows, SPREAD) for run in self._runs]
+    def _group(self, keys: dict[str, Any], grouped: _core.GroupedRows, at: int, blocks: bytes) -> Projected:
+        runs = [run.figures(blocks, BLOCKS, grouped, at, SPREAD) for run in self._runs]
         readings = [_Sample(one) for run in runs for one in run[1:]]
-        left = runs[0] if self._kept is self._runs[0] else self._kept.figures(blocks, BLOCKS, rows, SPREAD)
+        left = (
+            runs[0]
+            if self._kept is self._runs[0]
+            else self._kept.figures(blocks, BLOCKS, grouped, at, SPREAD)
+        )
         before, kept = _Sample(runs[0][0]).figures, _Sample(left[1]).figures
         after = {}
         for name in ("mean_ns", "p50_ns", "p99_ns"):
             values = [getattr(sample.figures, name) for sample in readings]
             ends = [end for sample in readings for end in sample.interval(name, getattr(kept, name))]
             after[name] = _estimate(getattr(before, name), values, ends)
-        return Projected(keys, len(rows), before, after, sum(count > 0 for count, _ in runs[0][0][-1]))
+        counts = [count for count, _ in runs[0][0][-1]]
+        return Projected(keys, sum(counts), before, after, sum(count > 0 for count in counts))
 
     def _arrow(self) -> _core.Table:
-        rows = list(self._requests._rows)
-        column = self._requests._joined.column
-        bounds = [sorted(of[row] for of in self._readings) for row in rows]
-        texts = [
-            (key, "text", [column(key)[row] for row in rows]) for key in ("trace_id", "verb", "resource")
-        ]
-        return _core.make_table(
-            [
-                ("request", "int", rows),
-                *texts,
-                ("before_ns", "int", [self._before[row] for row in rows]),
-                ("after_ns", "int", [self._readings[0][row] for row in rows]),
-                ("low_ns", "int", [ends[0] for ends in bounds]),
-                ("high_ns", "int", [ends[-1] for ends in bounds]),
-            ]
-        )
+        requests = self._requests
+        identity = ("trace_id", "verb", "resource")
+        return _core.retimed_table(self._runs, requests._table, requests._chosen, identity)
 
     def __repr__(self) -> str:
         return f"Projection({len(self)} requests: {'; '.join(change.text for change in self._changes) or 'as it is'})"

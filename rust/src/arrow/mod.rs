@@ -26,7 +26,7 @@ use arrays::{bytes_column, list, name_column, nulls_where, structs};
 pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column};
 use attributes::attributes_column;
 pub use attributes::{attribute_column, texts, value_text};
-pub use taken::take;
+pub use taken::{repeat, take};
 
 /// A column of a table: its name and how it is made.
 pub type Builder = (&'static str, fn(&Columns) -> Result<ArrayRef, ArrowError>);

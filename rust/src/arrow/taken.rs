@@ -9,6 +9,8 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow_data::transform::MutableArrayData;
 use arrow_schema::ArrowError;
 
+use super::views::repeated;
+
 /// The rows at these places, in this order. All of them must be there.
 pub fn take(array: &ArrayRef, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
     if let Some(dictionary) = array.as_dictionary_opt::<UInt32Type>() {
@@ -29,6 +31,13 @@ pub fn take(array: &ArrayRef, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
         taken.try_extend(0, row, row + 1)?;
     }
     Ok(arrow_array::make_array(taken.freeze()))
+}
+
+/// The same for rows that repeat: texts are not copied.
+pub fn repeat(array: &ArrayRef, rows: &[usize]) -> Result<ArrayRef, ArrowError> {
+    let texts = array.as_string_opt::<i64>();
+    let views = texts.and_then(|texts| repeated(texts, rows, nulls(texts, rows)));
+    views.unwrap_or_else(|| take(array, rows))
 }
 
 fn nulls(array: &dyn Array, rows: &[usize]) -> Option<NullBuffer> {

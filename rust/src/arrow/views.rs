@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use arrow_array::builder::make_view;
 use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
-use arrow_array::{Array, ArrayRef, GenericByteViewArray};
+use arrow_array::{Array, ArrayRef, GenericByteViewArray, LargeStringArray};
 use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::ArrowError;
 
 use crate::columns::arena::{Arena, TextRef};
 use crate::columns::short_bytes;
-use crate::numbers::u32_of;
+use crate::numbers::{u32_of, usize_of};
 
 /// Views address 2 GiB per buffer, so each part of the arena is offered as overlapping windows, one every GiB.
 const STRIDE_BITS: usize = 30;
@@ -46,7 +46,7 @@ pub fn strings(
     if !sound {
         return Err(ArrowError::InvalidArgumentError("text that is not UTF-8".to_owned()));
     }
-    windows.checked_by_us::<StringViewType>(views, nulls)
+    handed_over::<StringViewType>(views, windows.buffers.into(), nulls)
 }
 
 /// The same as a column of bytes.
@@ -57,7 +57,47 @@ pub fn bytes(
 ) -> Result<ArrayRef, ArrowError> {
     let windows = Windows::new(arena);
     let views = texts.map(|text| windows.view(text)).collect();
-    windows.checked_by_us::<BinaryViewType>(views, nulls)
+    handed_over::<BinaryViewType>(views, windows.buffers.into(), nulls)
+}
+
+/// Some rows of a column of text, in any order and as often as they are asked for, as views of the text that there is:
+/// none is copied. `None` if there are no rows, or too much text for that.
+pub fn repeated(
+    texts: &LargeStringArray,
+    rows: &[usize],
+    nulls: Option<NullBuffer>,
+) -> Option<Result<ArrayRef, ArrowError>> {
+    let (offsets, text) = (texts.value_offsets(), texts.values());
+    i32::try_from(text.len()).ok()?;
+    let view = |row: usize| {
+        make_view(texts.value(row).as_bytes(), 0, u32_of(usize_of(offsets[row].cast_unsigned())))
+    };
+    let mut last = rows.first().map(|&row| (row, view(row)))?;
+    let views = rows.iter().map(|&row| {
+        last = if last.0 == row { last } else { (row, view(row)) };
+        last.1
+    });
+    let views = views.collect();
+    Some(handed_over::<StringViewType>(views, [text.clone()].into(), nulls))
+}
+
+/// Views that were made above, of UTF-8 where the type is text.
+fn handed_over<T: ByteViewType>(
+    views: Vec<u128>,
+    buffers: Arc<[Buffer]>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    if nulls.as_ref().is_some_and(|nulls| nulls.len() != views.len()) {
+        return Err(ArrowError::InvalidArgumentError("a validity for each view".to_owned()));
+    }
+    // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with zeros
+    // behind it. A longer one has its first bytes as the view's prefix and stands in the buffer that the view names: in
+    // `Windows` in one part of the arena (`Place::bytes` gives nothing else), with at most 256 MiB, from the first GiB
+    // of a window on; in `repeated` in the only buffer, which is no longer than a view can tell. `strings` has seen that
+    // every text is UTF-8, and a column of text is; bytes need not be.
+    let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), buffers, nulls) };
+    debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
+    Ok(Arc::new(array))
 }
 
 /// What views refer to.
@@ -126,25 +166,6 @@ impl<'a> Windows<'a> {
     fn view(&self, text: TextRef) -> u128 {
         self.place(text).view()
     }
-
-    /// Views made by [`Self::view`], of UTF-8 where the type is text. Called above only.
-    fn checked_by_us<T: ByteViewType>(
-        self,
-        views: Vec<u128>,
-        nulls: Option<NullBuffer>,
-    ) -> Result<ArrayRef, ArrowError> {
-        if nulls.as_ref().is_some_and(|nulls| nulls.len() != views.len()) {
-            return Err(ArrowError::InvalidArgumentError("a validity for each view".to_owned()));
-        }
-        let buffers: Arc<[Buffer]> = self.buffers.into();
-        // SAFETY: `try_new` would not fail. There is a validity for each view. A short text is inside its view with
-        // zeros behind it. A longer one stands in one part of the arena (`Place::bytes` gives nothing else), has at
-        // most 256 MiB, starts in the first GiB of the window that its view names, and its first bytes are the view's
-        // prefix. `strings` has seen that every text is UTF-8; bytes need not be.
-        let array = unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), buffers, nulls) };
-        debug_assert_eq!(Ok(()), array.to_data().validate_full().map_err(|error| error.to_string()));
-        Ok(Arc::new(array))
-    }
 }
 
 impl<'a> Place<'a> {
@@ -197,6 +218,21 @@ mod tests {
         }
         let views = texts.iter().map(|text| make_view(text.of(&arena), 0, text.start() as u32));
         assert_eq!(views.collect::<Vec<_>>(), ours.as_string_view().views().to_vec());
+    }
+
+    #[test]
+    fn rows_of_text_are_repeated_with_their_nulls_and_no_copy() {
+        let texts = ["a", "", "more than twelve bytes", "äöü€äöü€"];
+        let column: LargeStringArray = texts.iter().map(|&text| Some(text)).chain([None]).collect();
+        let column = column.slice(1, 4);
+        let rows = [3, 1, 1, 0, 2, 2];
+        let nulls = NullBuffer::from_iter(rows.iter().map(|&row| column.is_valid(row)));
+        let ours = repeated(&column, &rows, Some(nulls)).expect("rows").expect("sound");
+        ours.to_data().validate_full().expect("what Arrow would check");
+        let expected = rows.map(|row| column.is_valid(row).then(|| column.value(row)));
+        assert_eq!(expected.to_vec(), ours.as_string_view().iter().collect::<Vec<_>>());
+        assert_eq!(column.values().as_ptr(), ours.as_string_view().data_buffers()[0].as_ptr());
+        assert!(repeated(&column, &[], None).is_none());
     }
 
     #[test]

@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use arrow_array::{Array, Int64Array, RecordBatch};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::errors::arrow_err;
 use super::exponential::Exponential;
 use super::joined::AttributedRequests;
-use super::table::{Column, Table};
+use super::table::{Column, Table, taken};
 use crate::tables::groups::{self, Groups};
 use crate::tables::parts;
 
@@ -35,16 +36,29 @@ impl Codes {
         groups::codes(&column.0).map(Self).ok_or_else(kind)
     }
 
+    /// Of other rows, each of which has the code of the row that `column` tells; those that it tells none of are alike.
+    fn at(&self, column: &Column) -> PyResult<Self> {
+        let codes = groups::codes_at(&self.0, integers(column)?);
+        codes.map(Self).ok_or_else(|| PyIndexError::new_err(format!("a row of {}", self.0.len())))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Rows in groups, each group's by wall time.
+fn integers(column: &Column) -> PyResult<&Int64Array> {
+    let kind = || PyTypeError::new_err(format!("expected integers, got {}", column.0.data_type()));
+    column.0.as_primitive_opt::<Int64Type>().ok_or_else(kind)
+}
+
+/// Rows in groups, each group's by wall time, or as they came.
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct GroupedRows {
-    groups: Groups,
-    wall: Column,
+    pub groups: Groups,
+    wall: Option<Column>,
+    /// How many rows there are, grouped or not.
+    known: usize,
 }
 
 /// Sum of wall times; phase and ns, of those that took time; hundreds of the status, how many, sum of wall times.
@@ -65,17 +79,24 @@ fn whole(py: Python<'_>, number: u128) -> PyResult<Whole<'_>> {
 
 #[pymethods]
 impl GroupedRows {
-    /// Groups rows by keys, each with as many codes as there are wall times.
+    /// Groups some of `known` rows, or all, by keys, each with a code for every row. With `wall`: those of a group by it.
     #[new]
-    fn new(rows: Vec<usize>, keys: Vec<PyRef<'_, Codes>>, wall: &Column) -> PyResult<Self> {
-        let numbers = wall.0.as_primitive_opt::<Int64Type>();
-        let values = numbers.ok_or_else(|| PyTypeError::new_err("wall times are integers"))?.values();
-        let n = values.len();
-        if keys.iter().any(|key| key.0.len() != n) || rows.iter().any(|&row| row >= n) {
-            return Err(PyIndexError::new_err(format!("a code for each of {n} rows")));
+    #[pyo3(signature = (rows, known, keys, wall=None))]
+    fn new(
+        rows: Option<Vec<usize>>,
+        known: usize,
+        keys: Vec<PyRef<'_, Codes>>,
+        wall: Option<&Column>,
+    ) -> PyResult<Self> {
+        let rows = rows.unwrap_or_else(|| (0..known).collect());
+        let values = wall.map(|wall| integers(wall).map(|wall| &wall.values()[..])).transpose()?;
+        let others = keys.iter().any(|key| key.0.len() != known) || rows.iter().any(|&row| row >= known);
+        if others || values.is_some_and(|wall| wall.len() != known) {
+            return Err(PyIndexError::new_err(format!("a code for each of {known} rows")));
         }
         let keys: Vec<&[u32]> = keys.iter().map(|key| &key.0[..]).collect();
-        Ok(Self { groups: groups::group(&rows, &keys, values), wall: Column(wall.0.clone()) })
+        let groups = groups::group(&rows, &keys, values);
+        Ok(Self { groups, wall: wall.map(|wall| Column(wall.0.clone())), known })
     }
 
     fn __len__(&self) -> usize {
@@ -99,6 +120,31 @@ impl GroupedRows {
         self.groups.rows.get(place).copied().ok_or_else(|| PyIndexError::new_err(place))
     }
 
+    /// The rows of a group.
+    fn rows(&self, group: usize) -> PyResult<Vec<u32>> {
+        let n = self.groups.end.len();
+        if group >= n {
+            return Err(PyIndexError::new_err(format!("group {group} of {n}")));
+        }
+        Ok(self.groups.rows_of(group).to_vec())
+    }
+
+    /// The number of each row's group, as they came: numbers of 8 bytes, as the machine stores them.
+    fn numbers<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let numbers = self.groups.of_row.iter().flat_map(|&group| i64::from(group).to_ne_bytes());
+        PyBytes::new(py, &numbers.collect::<Vec<_>>())
+    }
+
+    /// Group → the sum of a column; null counts as nothing.
+    fn totals(&self, column: &Column) -> PyResult<Vec<i128>> {
+        Ok(self.groups.totals(self.own(column)?))
+    }
+
+    /// Group → how many different values a column of integers has.
+    fn distinct(&self, column: &Column) -> PyResult<Vec<usize>> {
+        Ok(self.groups.distinct(self.own(column)?))
+    }
+
     /// What the rows between places sum up to. `status`: HTTP status of every row.
     fn sums<'py>(
         &self,
@@ -112,7 +158,7 @@ impl GroupedRows {
         if places.iter().any(|&(start, end)| start > end || end > n) {
             return Err(PyIndexError::new_err(format!("places in {n} rows")));
         }
-        let wall = self.wall.0.as_primitive::<Int64Type>().values();
+        let wall = self.wall()?;
         let status = status.and_then(|status| status.0.as_primitive_opt::<Int64Type>());
         if status.is_some_and(|status| status.len() != wall.len()) || attributed.0.wall_ns.len() < wall.len()
         {
@@ -137,7 +183,7 @@ impl GroupedRows {
         component: Vec<u32>,
         empty: &Exponential,
     ) -> PyResult<Vec<Durations>> {
-        let wall = self.wall.0.as_primitive::<Int64Type>().values();
+        let wall = self.wall()?;
         if attributed.0.wall_ns.len() < wall.len() {
             return Err(PyValueError::new_err("one division for each row"));
         }
@@ -149,7 +195,47 @@ impl GroupedRows {
     }
 }
 
-/// The parts of these rows of a table, or of all, one row for each part, with columns of the table.
+impl GroupedRows {
+    fn wall(&self) -> PyResult<&[i64]> {
+        let wall = self.wall.as_ref().ok_or_else(|| PyValueError::new_err("grouped without wall times"))?;
+        Ok(integers(wall)?.values())
+    }
+
+    fn own<'a>(&self, column: &'a Column) -> PyResult<&'a Int64Array> {
+        let numbers = integers(column)?;
+        let short = || PyIndexError::new_err(format!("a number for each of {} rows", self.known));
+        if numbers.len() < self.known { Err(short()) } else { Ok(numbers) }
+    }
+}
+
+/// Which rows of a table are about each of some roots.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct About {
+    about: groups::About,
+    table: RecordBatch,
+}
+
+#[pymethods]
+impl About {
+    /// `column`: the one that tells the root of each row of the table, or null.
+    #[new]
+    fn new(table: &Table, column: &str, roots: usize) -> PyResult<Self> {
+        let root = integers(&table.column(column)?).map(|root| groups::About::new(root, roots))?;
+        Ok(Self { about: root, table: table.0.clone() })
+    }
+
+    /// The rows about these roots, or about any, in the table's order.
+    fn of(&self, py: Python<'_>, roots: Option<Vec<usize>>) -> PyResult<Table> {
+        let roots = roots.unwrap_or_else(|| (0..self.about.roots()).collect());
+        py.detach(|| taken(&self.table, &self.about.rows(&roots))).map(Table::from).map_err(arrow_err)
+    }
+}
+
+/// What stands beside the parts: what the column of the rows is called, columns of the table that they are rows of, and
+/// whether their texts are views, which copy nothing.
+type Beside = (String, Vec<String>, bool);
+
+/// The parts of these rows of a table, or of all, one row for each part.
 /// `names`: component and name of every phase.
 #[pyfunction]
 pub fn parts_table(
@@ -157,8 +243,7 @@ pub fn parts_table(
     attributed: &AttributedRequests,
     roots: &Table,
     rows: Option<Vec<usize>>,
-    index: &str,
-    identity: Vec<String>,
+    beside: Beside,
     names: Vec<(String, String)>,
 ) -> PyResult<Table> {
     let n = roots.0.num_rows();
@@ -168,7 +253,8 @@ pub fn parts_table(
         return Err(PyIndexError::new_err("known rows, and a name for each phase"));
     }
     let (components, phases): (Vec<String>, Vec<String>) = names.into_iter().unzip();
-    let names = parts::Names { index, components: &components, phases: &phases };
+    let (index, identity, views) = beside;
+    let names = parts::Names { index: &index, components: &components, phases: &phases, views };
     py.detach(|| parts::table(&attributed.0, (&roots.0, &identity), &rows, &names))
         .map(Table::from)
         .map_err(arrow_err)
@@ -177,5 +263,6 @@ pub fn parts_table(
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Codes>()?;
     module.add_class::<GroupedRows>()?;
+    module.add_class::<About>()?;
     module.add_function(wrap_pyfunction!(parts_table, module)?)
 }

@@ -152,6 +152,11 @@ impl JoinedSpans {
         py.detach(|| build(&self.joined)).map(Table::from).map_err(arrow_err)
     }
 
+    /// The table "issues" behind what was torn on reading: code, severity, how many, and what in words.
+    fn issues_with(&self, py: Python<'_>, torn: Vec<issues::Torn>) -> PyResult<Table> {
+        py.detach(|| issues::table_with(&torn, &self.joined)).map(Table::from).map_err(arrow_err)
+    }
+
     /// What stalls held up: (stall, row of a span, from, to). Of each stall: process, from, to.
     fn held(&self, py: Python<'_>, stalls: Vec<held::Stall>) -> PyResult<Vec<(u32, u32, i64, i64)>> {
         let processes = self.joined.processes.names.len();

@@ -3,9 +3,13 @@
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
+use super::errors::arrow_err;
+use super::groups::GroupedRows;
+use super::table::Table;
 use crate::retime::Retimed;
 use crate::retime::edits::{CallEdit, Edits, Factor, Op};
 use crate::retime::summary::{Figures, Quantile, figures};
+use crate::retime::table;
 
 /// What happens to calls (`takes`, `at_most`, `plus`, `once`, `gone`), two times in ns, request → whether there, and
 /// number of a named call → how its calls vary.
@@ -64,19 +68,20 @@ impl RetimedRequests {
         py: Python<'_>,
         blocks: &[u8],
         count: u8,
-        group: Vec<usize>,
+        grouped: &GroupedRows,
+        group: usize,
         spread: f64,
     ) -> PyResult<[FiguresRow; 3]> {
-        let known = self.0.before.len();
+        let (known, group) = (self.0.before.len(), grouped.groups.rows_of(group));
         if blocks.len() != known
             || blocks.iter().any(|&block| block >= count)
-            || group.iter().any(|&request| request >= known)
+            || group.iter().any(|&request| request as usize >= known)
         {
             return Err(PyIndexError::new_err("expected a block for each request, and known requests"));
         }
         let ends = |of: Quantile| (of.value, of.low, of.high);
         let row = |f: Figures| (f.count, f.sum, f.quantiles.map(ends), f.least, f.most, f.blocks);
-        let rows = |values: &Vec<u64>| row(figures(values, blocks, count, &group, spread));
+        let rows = |values: &Vec<u64>| row(figures(values, blocks, count, group, spread));
         Ok(py.detach(|| [&self.0.before, &self.0.all, &self.0.last].map(rows)))
     }
 }
@@ -92,7 +97,27 @@ impl RetimedRequests {
     }
 }
 
+/// These requests, with columns of their table, and how long they take before, after, at least and at most: `after` is
+/// the first of the readings, the others are what else it may be.
+#[pyfunction]
+pub fn retimed_table(
+    py: Python<'_>,
+    runs: Vec<PyRef<'_, RetimedRequests>>,
+    requests: &Table,
+    rows: Option<Vec<usize>>,
+    identity: Vec<String>,
+) -> PyResult<Table> {
+    let known = runs.iter().map(|run| run.0.before.len()).min().unwrap_or(0).min(requests.0.num_rows());
+    let rows = rows.unwrap_or_else(|| (0..requests.0.num_rows()).collect());
+    if let Some(row) = rows.iter().find(|&&row| row >= known) {
+        return Err(PyIndexError::new_err(format!("row {row} of {known}")));
+    }
+    let runs: Vec<&Retimed> = runs.iter().map(|run| &run.0).collect();
+    py.detach(|| table::table(&runs, (&requests.0, &identity), &rows)).map(Table::from).map_err(arrow_err)
+}
+
 /// Adds the class.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(retimed_table, module)?)?;
     module.add_class::<RetimedRequests>()
 }

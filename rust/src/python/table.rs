@@ -11,7 +11,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, LargeListArray, LargeStringArray, RecordBatch,
     RecordBatchIterator,
 };
-use arrow_schema::{DataType, Field};
+use arrow_schema::{ArrowError, DataType, Field};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
 use pyo3::prelude::*;
@@ -50,7 +50,7 @@ impl Table {
         self.0.schema().fields().iter().map(|field| field.name().clone()).collect()
     }
 
-    fn column(&self, name: &str) -> PyResult<Column> {
+    pub fn column(&self, name: &str) -> PyResult<Column> {
         let column = self.0.column_by_name(name);
         column.map(|array| Column(array.clone())).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
     }
@@ -69,9 +69,7 @@ impl Table {
         if let Some(row) = rows.iter().find(|&&row| row >= n) {
             return Err(PyIndexError::new_err(format!("row {row} of {n}")));
         }
-        let columns = self.0.columns().iter().map(|array| take(array, &rows));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow_err)?;
-        RecordBatch::try_new(self.0.schema(), columns).map(Self).map_err(arrow_err)
+        taken(&self.0, &rows).map(Self).map_err(arrow_err)
     }
 
     /// Those of these rows, or of all, that latency statistics are about.
@@ -101,6 +99,12 @@ impl Table {
     }
 }
 
+/// The rows at these places, all of which must be there, in this order.
+pub fn taken(table: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
+    let columns = table.columns().iter().map(|array| take(array, rows));
+    RecordBatch::try_new(table.schema(), columns.collect::<Result<_, _>>()?)
+}
+
 /// One column.
 #[pyclass(frozen, module = "k8strace._core")]
 pub struct Column(pub ArrayRef);
@@ -124,6 +128,34 @@ impl Column {
             Some(at) => value(py, &self.0, at),
             None => Err(PyIndexError::new_err(format!("row {index} of {n}"))),
         }
+    }
+
+    /// The integers of these rows, or of all: 8 bytes each, as the machine stores them. Null is 0.
+    #[pyo3(signature = (rows=None))]
+    fn packed<'py>(&self, py: Python<'py>, rows: Option<Vec<usize>>) -> PyResult<Bound<'py, PyBytes>> {
+        let kind = || PyTypeError::new_err(format!("expected integers, got {}", self.0.data_type()));
+        let numbers = self.0.as_primitive_opt::<Int64Type>().ok_or_else(kind)?;
+        let n = numbers.len();
+        let value = |row: usize| if numbers.is_valid(row) { numbers.value(row) } else { 0 };
+        let values: Vec<i64> = match rows {
+            None => (0..n).map(value).collect(),
+            Some(rows) => match rows.iter().find(|&&row| row >= n) {
+                Some(row) => return Err(PyIndexError::new_err(format!("row {row} of {n}"))),
+                None => rows.into_iter().map(value).collect(),
+            },
+        };
+        Ok(PyBytes::new(py, &values.into_iter().flat_map(i64::to_ne_bytes).collect::<Vec<_>>()))
+    }
+
+    /// These integers, and where there is none those of another column.
+    fn or_else(&self, other: &Self) -> PyResult<Self> {
+        let both = self.0.as_primitive_opt::<Int64Type>().zip(other.0.as_primitive_opt::<Int64Type>());
+        let (own, other) = both.ok_or_else(|| PyTypeError::new_err("expected integers"))?;
+        if own.len() != other.len() {
+            return Err(PyIndexError::new_err(format!("{} and {} rows", own.len(), other.len())));
+        }
+        let values = own.iter().zip(other.iter()).map(|(own, other)| own.or(other));
+        Ok(Self(Arc::new(values.collect::<Int64Array>())))
     }
 
     #[getter]

@@ -12,6 +12,7 @@ pub mod edits;
 pub mod named;
 mod schedule;
 pub mod summary;
+pub mod table;
 
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{Phase, PhaseTable, Signatures, Walker};

@@ -49,8 +49,9 @@ pub fn blocks(joined: &Joined, requests: &[usize], count: u8) -> Vec<u8> {
 }
 
 /// Of a group. `values` and `block` by request; `spread`: standard errors on each side of a quantile.
-pub fn figures(values: &[u64], block: &[u8], count: u8, group: &[usize], spread: f64) -> Figures {
-    let mut ranked: Vec<(u64, u8)> = group.iter().map(|&request| (values[request], block[request])).collect();
+pub fn figures(values: &[u64], block: &[u8], count: u8, group: &[u32], spread: f64) -> Figures {
+    let of = |&request: &u32| (values[request as usize], block[request as usize]);
+    let mut ranked: Vec<(u64, u8)> = group.iter().map(of).collect();
     ranked.sort_unstable();
     let mut figures = Figures { count: ranked.len() as u64, ..Figures::default() };
     let (Some(&(least, _)), Some(&(most, _))) = (ranked.first(), ranked.last()) else { return figures };
@@ -105,7 +106,7 @@ mod tests {
         let short = |at: usize| at % 4 < if (at / 4).is_multiple_of(2) { 3 } else { 1 };
         let values: Vec<u64> = (0..64).map(|at| if short(at) { 10 + at as u64 } else { 1000 }).collect();
         let block: Vec<u8> = (0..64).map(|at| (at / 4) as u8).collect();
-        let group: Vec<usize> = (0..64).collect();
+        let group: Vec<u32> = (0..64).collect();
         let found = figures(&values, &block, 16, &group, 3.0);
         assert_eq!((found.count, found.least, found.most), (64, 10, 1000));
         assert_eq!(found.sum, values.iter().map(|&value| u128::from(value)).sum::<u128>());

@@ -99,19 +99,31 @@ fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
     rows.into_iter().filter(|&row| !is_inside(row)).collect()
 }
 
+/// The codes of other rows: `at` says whose each one is; those of nobody are alike.
+pub fn codes_at(codes: &[u32], at: &arrow_array::Int64Array) -> Option<Codes> {
+    const NOBODY: u32 = u32::MAX;
+    let of = |row: Option<i64>| match row {
+        Some(row) => codes.get(usize::try_from(row).ok()?).copied(),
+        None => Some(NOBODY),
+    };
+    at.iter().map(of).collect()
+}
+
 /// Rows in groups.
 #[derive(Debug, Default)]
 pub struct Groups {
-    /// Group after group; in each by wall time, equal ones by place.
+    /// Group after group; in each by wall time, equal ones by place, or as they came where there are no wall times.
     pub rows: Vec<u32>,
+    /// The group of each row, as they came.
+    pub of_row: Vec<u32>,
     /// Where each group ends, in `rows`; the groups in the order of their first rows.
     pub end: Vec<u32>,
     /// The first row of each group.
     pub first: Vec<u32>,
 }
 
-/// Groups rows by the numbers of their keys.
-pub fn group(rows: &[usize], keys: &[&[u32]], wall: &[i64]) -> Groups {
+/// Groups rows by the numbers of their keys; those of a group by wall time where that is given.
+pub fn group(rows: &[usize], keys: &[&[u32]], wall: Option<&[i64]>) -> Groups {
     let mut of_row = vec![0u32; rows.len()];
     for codes in keys {
         let pairs = of_row.iter().zip(rows).map(|(&group, &row)| (group, codes[row]));
@@ -137,10 +149,83 @@ pub fn group(rows: &[usize], keys: &[&[u32]], wall: &[i64]) -> Groups {
         next[group as usize] += 1;
     }
     for at in 0..many {
-        let range = if at == 0 { 0 } else { next[at - 1] as usize }..next[at] as usize;
-        sorted[range].sort_unstable_by_key(|&row| (wall[row as usize], row));
+        let Some(wall) = wall else { break };
+        sorted[run(&next, at)].sort_unstable_by_key(|&row| (wall[row as usize], row));
     }
-    Groups { rows: sorted, end: next, first }
+    Groups { rows: sorted, of_row, end: next, first }
+}
+
+impl Groups {
+    /// The rows of a group; none of one that there is not.
+    pub fn rows_of(&self, group: usize) -> &[u32] {
+        if group < self.end.len() { &self.rows[run(&self.end, group)] } else { &[] }
+    }
+
+    /// Group → the sum of a column's numbers; null counts as nothing.
+    pub fn totals(&self, numbers: &arrow_array::Int64Array) -> Vec<i128> {
+        let value = |&row: &u32| {
+            let known = numbers.is_valid(row as usize);
+            if known { i128::from(numbers.value(row as usize)) } else { 0 }
+        };
+        (0..self.end.len()).map(|group| self.rows_of(group).iter().map(value).sum()).collect()
+    }
+
+    /// Group → how many different numbers a column has.
+    pub fn distinct(&self, numbers: &arrow_array::Int64Array) -> Vec<usize> {
+        let many = |group| {
+            let mut seen: Vec<i64> =
+                self.rows_of(group).iter().map(|&row| numbers.value(row as usize)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen.len()
+        };
+        (0..self.end.len()).map(many).collect()
+    }
+}
+
+/// Which rows of a table are about each of some roots.
+#[derive(Debug)]
+pub struct About {
+    end: Vec<u32>,
+    row: Vec<u32>,
+}
+
+impl About {
+    /// `root`: of each row the one that it is about, or null; there are so many `roots`.
+    pub fn new(root: &arrow_array::Int64Array, roots: usize) -> Self {
+        let of = |row: usize| {
+            let known = root.is_valid(row).then(|| usize::try_from(root.value(row)).ok()).flatten();
+            known.filter(|&root| root < roots)
+        };
+        let mut end = vec![0; roots];
+        (0..root.len()).filter_map(of).for_each(|root| end[root] += 1);
+        let mut sum = 0;
+        for end in &mut end {
+            (*end, sum) = (sum, sum + *end);
+        }
+        let mut about = vec![0; usize_of(u64::from(sum))];
+        for row in 0..root.len() {
+            if let Some(root) = of(row) {
+                about[end[root] as usize] = u32_of(row);
+                end[root] += 1;
+            }
+        }
+        Self { end, row: about }
+    }
+
+    /// How many roots there are.
+    pub fn roots(&self) -> usize {
+        self.end.len()
+    }
+
+    /// The rows about these roots, in the table's order; none about a root that there is not.
+    pub fn rows(&self, roots: &[usize]) -> Vec<usize> {
+        let known = roots.iter().filter(|&&root| root < self.end.len());
+        let mut rows: Vec<usize> =
+            known.flat_map(|&root| &self.row[run(&self.end, root)]).map(|&row| row as usize).collect();
+        rows.sort_unstable();
+        rows
+    }
 }
 
 /// What some rows sum up to.
@@ -235,10 +320,27 @@ mod tests {
     #[test]
     fn groups_stand_in_the_order_of_their_first_rows_and_their_rows_by_wall_time() {
         let (keys, wall) = ([[0, 1, 0, 0, 1, 0]], [5, 9, 8, 2, 3, 7]);
-        let found = group(&[0, 1, 2, 3, 4, 5], &[&keys[0]], &wall);
+        let found = group(&[0, 1, 2, 3, 4, 5], &[&keys[0]], Some(&wall));
         assert_eq!((vec![3, 0, 5, 2, 4, 1], vec![4, 6], vec![0, 1]), (found.rows, found.end, found.first));
-        let found = group(&[5, 3], &[], &wall);
+        let found = group(&[5, 3], &[], Some(&wall));
         assert_eq!((vec![3, 5], vec![2], vec![5]), (found.rows, found.end, found.first));
-        assert!(group(&[], &[&keys[0]], &wall).end.is_empty());
+        assert!(group(&[], &[&keys[0]], Some(&wall)).end.is_empty());
+    }
+
+    #[test]
+    fn without_wall_times_rows_stay_as_they_came_and_columns_are_summed_by_group() {
+        let found = group(&[5, 0, 1, 4, 2], &[&[0, 1, 0, 0, 1, 0]], None);
+        assert_eq!((&[5, 0, 2][..], &[1, 4][..]), (found.rows_of(0), found.rows_of(1)));
+        assert_eq!((vec![0, 0, 1, 1, 0], &[] as &[u32]), (found.of_row.clone(), found.rows_of(2)));
+        let numbers = [Some(i64::MAX), Some(1), None, None, Some(1), Some(i64::MAX)];
+        let numbers = arrow_array::Int64Array::from(numbers.to_vec());
+        assert_eq!(vec![2 * i128::from(i64::MAX), 2], found.totals(&numbers));
+        assert_eq!(1, found.distinct(&numbers)[1]);
+    }
+
+    #[test]
+    fn rows_about_roots_stand_in_the_order_of_their_table() {
+        let about = About::new(&vec![Some(2), None, Some(0), Some(2), Some(9), Some(-1)].into(), 3);
+        assert_eq!((vec![0, 2, 3], vec![2]), (about.rows(&[2, 0]), about.rows(&[0, 1, 7])));
     }
 }

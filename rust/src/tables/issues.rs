@@ -1,5 +1,6 @@
 //! Everything that was repaired, set aside as damage, or looks wrong: one table, one row each.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -35,8 +36,16 @@ impl Issue {
     }
 }
 
+/// What was torn on reading, before there were spans: code, severity, how many, and what in words.
+pub type Torn = (String, String, i64, String);
+
 /// One row per issue, by code, trace and span.
 pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
+    table_with(&[], joined)
+}
+
+/// The same behind what was torn on reading.
+pub fn table_with(torn: &[Torn], joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
     let mut issues: Vec<Issue> = repairs(joined).collect();
     issues.extend(set_aside(joined));
@@ -47,8 +56,9 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         (c.spans.trace_id[row], c.spans.span_id[row], c.spans.start_time_unix_nano[row])
     };
     issues.sort_by(|a, b| (a.code, id(a), &a.detail).cmp(&(b.code, id(b), &b.detail)));
-    let text =
-        |of: fn(&Issue) -> &str| Arc::new(StringArray::from_iter_values(issues.iter().map(of))) as ArrayRef;
+    let text = |of_torn: fn(&Torn) -> &str, of: fn(&Issue) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(torn.iter().map(of_torn).chain(issues.iter().map(of))))
+    };
     let known = |field: u8, row: usize| c.spans.present[row] & field != 0;
     let rows = || issues.iter().map(|issue| issue.row as usize);
     let trace_id = |row: usize| known(present::TRACE_ID, row).then_some(&c.spans.trace_id[row][..]);
@@ -56,17 +66,18 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let request = |issue: &Issue| {
         Some(joined.requests.of_row[issue.seen_in as usize]).filter(|&request| request != NONE).map(i64::from)
     };
+    let counts = torn.iter().map(|torn| torn.2).chain(issues.iter().map(|issue| issue.count.cast_signed()));
     named(vec![
-        ("code", text(|issue| issue.code)),
-        ("severity", text(|issue| issue.severity)),
-        ("request", Arc::new(Int64Array::from_iter(issues.iter().map(request)))),
-        ("trace_id", hex_column(rows().map(trace_id))),
-        ("span_id", hex_column(rows().map(span_id))),
+        ("code", text(|torn| &torn.0, |issue| issue.code)),
+        ("severity", text(|torn| &torn.1, |issue| issue.severity)),
         (
-            "count",
-            Arc::new(Int64Array::from_iter_values(issues.iter().map(|issue| issue.count.cast_signed()))),
+            "request",
+            Arc::new(repeat_n(None, torn.len()).chain(issues.iter().map(request)).collect::<Int64Array>()),
         ),
-        ("detail", text(|issue| &issue.detail)),
+        ("trace_id", hex_column(repeat_n(None, torn.len()).chain(rows().map(trace_id)))),
+        ("span_id", hex_column(repeat_n(None, torn.len()).chain(rows().map(span_id)))),
+        ("count", Arc::new(Int64Array::from_iter_values(counts))),
+        ("detail", text(|torn| &torn.3, |issue| &issue.detail)),
     ])
 }
 

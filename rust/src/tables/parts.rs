@@ -6,7 +6,7 @@ use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::ArrowError;
 
-use crate::arrow::{named, take};
+use crate::arrow::{named, repeat, take};
 use crate::attribute::Attributed;
 use crate::columns::run;
 use crate::numbers::u32_of;
@@ -19,6 +19,8 @@ pub struct Names<'a> {
     pub components: &'a [String],
     /// Phase → its name.
     pub phases: &'a [String],
+    /// Whether texts of the identity are views: smaller, as they repeat, and of another type than those of the roots.
+    pub views: bool,
 }
 
 /// The parts of these rows, with columns of the table that they are rows of.
@@ -37,14 +39,14 @@ pub fn table(
         phase.extend(attributed.phase[parts.clone()].iter().map(|&phase| u32::from(phase)));
         ns.extend(attributed.ns[parts].iter().map(|&ns| ns.cast_signed()));
     }
-    let mut columns: Vec<(&str, ArrayRef)> = vec![(
-        names.index,
-        Arc::new(Int64Array::from_iter_values(of.iter().map(|&row| row.cast_signed() as i64))),
-    )];
+    let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
     for name in identity {
         let column = roots.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(name.clone()))?;
-        columns.push((name, take(column, &of)?));
+        columns.push((name, if names.views { repeat(column, &of) } else { take(column, &of) }?));
     }
+    // Where the rows stood: collecting numbers of the same size takes no new memory.
+    let of: Vec<i64> = of.into_iter().map(|row| row.cast_signed() as i64).collect();
+    columns.insert(0, (names.index, Arc::new(Int64Array::from(of))));
     let words = |words: &[String], phase: Vec<u32>| -> Result<ArrayRef, ArrowError> {
         let values: ArrayRef = Arc::new(StringArray::from_iter_values(words));
         Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(UInt32Array::from(phase), values)?))
