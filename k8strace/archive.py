@@ -136,6 +136,11 @@ class Couplings:
         """`trace_id` and `group`, the least trace id of its group, of each trace that is coupled with another."""
         return Table(self._told.groups())
 
+    @property
+    def links(self) -> Couplings:
+        """Its links alone: all that `couplings(…, of=…)` looks at."""
+        return Couplings._again(self._told.parts()[0], [])
+
     @staticmethod
     def crossings(parts: Iterable[Couplings]) -> int:
         """How many couplings go from one of these parts to another: 0 if each part holds whole groups."""
@@ -164,7 +169,7 @@ def couplings(spans: Spans, *, of: Couplings | None = None) -> Couplings:
 
     Args:
         spans: Any part of all spans, in which traces need not be whole.
-        of: The sum over all parts: then it is also said which targets of its links are here, for
+        of: The sum over all parts, or its `links`: then it is also said which targets of them are here, for
             `Couplings.crossings`.
 
     Examples:

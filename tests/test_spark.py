@@ -2,34 +2,33 @@
 Archives on Spark give the rows of one process, bit by bit, or nothing.
 
 The executors are processes of their own, as on a cluster. Everything comes from the extra and Java.
+`benchmarks/on_spark.py` does the same more often and with more spans.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import signal
-import struct
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import oracle
 import pytest
 
 import k8strace
-from k8strace import PartsError
-from k8strace import spark as on_spark
-from k8strace.spark import Options, attribution_rows, request_rows
+from k8strace import ClockEvidence, PartsError
+from k8strace.spark import Archive, Options, joining, register, request_rows, span_rows
 
 pyspark = pytest.importorskip("pyspark")
 
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import on_spark  # noqa: E402
+
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = [
@@ -42,164 +41,117 @@ pytestmark = [
     ),
 ]
 
-ROOT = Path(__file__).parent.parent
-CAPTURES = ["k8s-1.27_etcd-3.5", "k8s-1.31_etcd-3.5", "k8s-1.36_etcd-3.6"]
-PIECES = 4
-
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    from pyspark.sql import SparkSession
-
-    place = tmp_path_factory.mktemp("spark")
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    session = (
-        SparkSession.builder.master("local-cluster[2,1,1024]")
-        .appName("k8strace tests")
-        .config("spark.executorEnv.PYTHONPATH", paths)
-        .config("spark.driver.memory", "1g")
-        .config("spark.local.dir", str(place))
-        .config("spark.sql.warehouse.dir", str(place / "warehouse"))
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+    with on_spark.cluster(tmp_path_factory.mktemp("spark")) as session:
+        yield session
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Recordings in files such that the spans of a trace are in several of them."""
-    place = tmp_path_factory.mktemp("archive")
-    written = []
-    for capture in CAPTURES:
-        messages = [
-            message.SerializeToString() for message in oracle.load(ROOT / f"tests/data/{capture}.otlp.zst")
-        ]
-        for piece in range(PIECES):
-            path = place / f"{capture}-{piece}.otlp"
-            frames = (struct.pack(">I", len(message)) + message for message in messages[piece::PIECES])
-            path.write_bytes(b"".join(frames))
-            written.append(str(path))
-    return written
-
-
-def digest(table: pa.Table) -> str:
-    rows = sorted(repr(row) for row in table.to_pylist())
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return on_spark.spread(["k8s-1.31_etcd-3.5", "k8s-1.36_etcd-3.6"], tmp_path_factory.mktemp("archive"), 2)
 
 
 @pytest.fixture(scope="module")
-def alone(archive: list[str]) -> tuple[str, str]:
+def alone(paths: list[str]) -> on_spark.Answer:
     """What one process gives."""
-    joined = k8strace.join(k8strace.read(archive))
-    assert len(joined) > 3_000
-    return digest(request_rows(joined)), digest(attribution_rows(joined))
+    return on_spark.one_process(paths)
 
 
-def rows(frame: DataFrame) -> pa.Table:
-    return frame.toArrow()
+@pytest.fixture(scope="module")
+def whole(session: SparkSession, paths: list[str]) -> Archive:
+    return Archive(session, str(Path(paths[0]).parent / "*.otlp"), Options(partitions=7, join_spans=5_000))
 
 
-@pytest.mark.parametrize("partitions", [1, 7, 64])
-def test_the_rows_are_those_of_one_process(
-    session: SparkSession, archive: list[str], alone: tuple[str, str], partitions: int
+@pytest.fixture
+def archive(whole: Archive, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """The same, of which nothing was asked."""
+    monkeypatch.setattr(whole, "_made", {})
+    return whole
+
+
+def test_the_rows_are_those_of_one_process(archive: Archive, alone: on_spark.Answer) -> None:
+    """At seven partitions."""
+    assert on_spark.on_spark(archive) == alone
+    assert archive.issues == ()
+    assert archive.oversize().count() == 0
+
+
+@pytest.mark.parametrize("partitions", [1, 64])
+def test_so_they_are_at_other_numbers_of_partitions(
+    session: SparkSession, paths: list[str], alone: on_spark.Answer, partitions: int
 ) -> None:
-    options = Options(partitions=partitions, join_spans=5_000)
-    found = rows(on_spark.requests(session, archive, options))
-    assert digest(found) == alone[0]
-    session.catalog.clearCache()
+    with Archive(session, paths, Options(partitions=partitions)) as archive:
+        assert on_spark.on_spark(archive) == alone
 
 
-def test_parts_are_those_of_one_process(
-    session: SparkSession, archive: list[str], alone: tuple[str, str]
+def test_an_executor_that_is_killed_in_each_stage_changes_nothing(
+    session: SparkSession, paths: list[str], alone: on_spark.Answer, tmp_path: Path
 ) -> None:
-    pattern = str(Path(archive[0]).parent / "*.otlp")
-    found = rows(on_spark.attribution(session, pattern, Options(partitions=3)))
-    assert digest(found) == alone[1]
-    session.catalog.clearCache()
+    with (
+        on_spark.killed(on_spark.STAGES, tmp_path, partition=1) as marks,
+        Archive(session, paths, Options(partitions=7)) as archive,
+    ):
+        assert on_spark.on_spark(archive) == alone
+    assert len({mark.read_text() for mark in marks}) == 3
 
 
-def test_parts_by_trace_id_are_caught(
-    session: SparkSession, archive: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_by_trace_id_are_caught(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 1.33 on that gives other rows for a third to a half of all requests, with whole traces everywhere."""
-
-    def by_trace(_archive: Any, named: DataFrame) -> DataFrame:
-        return named.repartition(7, "trace_id")
-
-    monkeypatch.setattr("k8strace.spark._Archive._partitioned", by_trace)
+    by_trace = archive._grouped.repartition(7, "trace_id").sortWithinPartitions("group", "trace_id")
+    monkeypatch.setattr(archive, "_grouped", by_trace)
     with pytest.raises(PartsError, match="couplings go from one part to another"):
-        on_spark.requests(session, archive)
-    session.catalog.clearCache()
+        archive.requests()
 
 
-def test_rows_that_are_lost_on_the_way_are_caught(
-    session: SparkSession, archive: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def most(_archive: Any, named: DataFrame) -> DataFrame:
-        return named.where("trace_id not like '0%'").repartition(3, "group")
-
-    monkeypatch.setattr("k8strace.spark._Archive._partitioned", most)
+def test_rows_that_are_lost_on_the_way_are_caught(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_grouped", archive._grouped.where("trace_id not like '0%'"))
     with pytest.raises(PartsError, match="spans were read"):
-        on_spark.requests(session, archive)
-    session.catalog.clearCache()
+        archive.requests()
 
 
-def test_a_group_that_is_too_large_is_counted_and_the_others_are_whole(
-    session: SparkSession, archive: list[str]
+def test_a_task_with_other_evidence_is_caught(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = joining._mapped
+
+    def stale(frame: DataFrame, work: Any, schema: Any) -> DataFrame:
+        options, _clock, *rest = work.args
+        return mapped(frame, partial(work.func, options, ClockEvidence(), *rest), schema)
+
+    monkeypatch.setattr(joining, "_mapped", stale)
+    with pytest.raises(PartsError, match="different evidence of clocks"):
+        archive.requests()
+
+
+def test_a_task_with_another_core_is_caught(session: SparkSession, archive: Archive, tmp_path: Path) -> None:
+    """One byte longer, and so another build of the same version."""
+    package = Path(k8strace.__file__).parent
+    other = shutil.copytree(package, tmp_path / "k8strace", ignore=shutil.ignore_patterns("__pycache__"))
+    with next(other.glob("_core.*.so")).open("ab") as core:
+        core.write(b"\0")
+    session.sparkContext.environment["PYTHONPATH"] = str(tmp_path)
+    try:
+        with pytest.raises(PartsError, match=f"tasks ran k8strace {k8strace.__version__}"):
+            archive.requests()
+    finally:
+        del session.sparkContext.environment["PYTHONPATH"]
+
+
+def test_a_trace_of_300_000_spans_is_set_aside_and_counted_and_the_others_are_whole(
+    session: SparkSession, tmp_path: Path
 ) -> None:
-    """Every trace with more than 50 spans is one here."""
-    found = rows(on_spark.requests(session, archive, Options(partitions=2, max_group_spans=50)))
-    whole = {repr(row) for row in request_rows(k8strace.join(k8strace.read(archive))).to_pylist()}
-    few = {repr(row) for row in found.to_pylist()}
-    assert few < whole
-    session.catalog.clearCache()
+    others = on_spark.spread(["k8s-1.36_etcd-3.6"], tmp_path, 1)
+    paths = [on_spark.giant(tmp_path / "giant.otlp"), *others]
+    with Archive(session, paths, Options(partitions=2, max_group_spans=100_000)) as archive:
+        found = archive.requests().toArrow()
+        assert on_spark.digest(found) == on_spark.digest(request_rows(k8strace.join(k8strace.read(others))))
+        assert archive.ledger.set_aside["oversize"] == 300_000
+        assert sum(sum(place.values()) for place in archive.ledger[1:]) == archive.ledger.spans == 316_766
+        aside = archive.oversize().groupBy("trace_id").sum("spans").collect()
+        assert [tuple(row) for row in aside] == [("ee" * 16, 300_000)]
 
 
-def test_an_executor_that_is_killed_changes_nothing(
-    session: SparkSession, archive: list[str], alone: tuple[str, str]
-) -> None:
-    killed: list[int] = []
-
-    def kill() -> None:
-        tracker = session.sparkContext.statusTracker()
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and not tracker.getActiveStageIds():
-            time.sleep(0.2)
-        time.sleep(1)
-        for pid in executors()[:1]:
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    found = rows(on_spark.requests(session, archive, Options(partitions=7)))
-    killer.join()
-    assert killed
-    assert digest(found) == alone[0]
-    session.catalog.clearCache()
-
-
-def executors() -> list[int]:
-    """Processes of the executors that this test's Spark started."""
-    above: dict[int, int] = {}
-    named: list[int] = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            above[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"CoarseGrainedExecutorBackend" in (place / "cmdline").read_bytes():
-                named.append(int(place.name))
-        except OSError:
-            continue
-
-    def is_ours(pid: int) -> bool:
-        while pid > 1 and pid != os.getpid():
-            pid = above.get(pid, 0)
-        return pid == os.getpid()
-
-    return [pid for pid in named if is_ours(pid)]
+def test_the_data_source_gives_the_spans(session: SparkSession, paths: list[str]) -> None:
+    register(session)
+    frame = session.read.format("k8strace").load(str(Path(paths[0]).parent / "*.otlp"))
+    assert on_spark.digest(frame.toArrow()) == on_spark.digest(span_rows(k8strace.read(paths)))

@@ -1,0 +1,66 @@
+"""
+Archives on Spark: exactly the rows of one join of everything, from parts on many machines.
+
+    files ─ split ─→ a message per trace, couplings    one task a file, in bounded memory
+                     couplings → groups of traces      on the driver
+          ─ shuffle by group ─→ clock evidence         one task a partition, summed on the driver
+                             ─→ join, attribute        one task a partition, a few groups at a time
+
+A request is not a trace: from Kubernetes 1.33 on a third to a half of all requests come in two, so parts are whole
+groups of traces that can only be joined together. What each task did is compared before anything is given out: every
+task ran the same k8strace, the ledger adds up to the spans that were read, no coupling goes from one part to another,
+and every part was joined with the same evidence of clocks.
+
+It needs the extra `k8strace[spark]`, Java, and the same k8strace on every worker; the files are read where the tasks
+run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k8strace.spark.joining import Archive, Paths
+from k8strace.spark.rows import attribution_rows, request_rows
+from k8strace.spark.source import register, span_rows
+from k8strace.spark.tasks import Options
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = [
+    "Archive",
+    "Options",
+    "attribution",
+    "attribution_rows",
+    "register",
+    "request_rows",
+    "requests",
+    "span_rows",
+]
+
+
+def requests(spark: SparkSession, paths: Paths, options: Options | None = None) -> DataFrame:
+    """
+    The API requests of an archive: `Archive.requests`, where nothing else is asked of it.
+
+    Args:
+        spark: The session.
+        paths: Files, or patterns of their names; one task reads one file.
+        options: How.
+
+    Returns:
+        What was computed and checked; Spark holds it.
+
+    Raises:
+        PartsError: The parts do not add up to the whole: what was found.
+        MissingExtraError: PySpark or pyarrow is not installed.
+        OSError: No file fits a pattern.
+    """
+    with Archive(spark, paths, options) as archive:
+        return archive.requests()
+
+
+def attribution(spark: SparkSession, paths: Paths, options: Options | None = None) -> DataFrame:
+    """Where the time of an archive's requests went: `Archive.attribution`. Arguments and errors are as above."""
+    with Archive(spark, paths, options) as archive:
+        return archive.attribution()

@@ -1,0 +1,81 @@
+"""What is made of joined requests: tables that Spark takes, the same in one process and in many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from k8strace.attribution import attribute
+from k8strace.requests import Requests
+from k8strace.tables import require
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["attribution_rows", "offset_rows", "plain", "request_rows"]
+
+_RELATIVES: Final = ("outer_request", "linked_from", "counted_in")
+"""Columns with the index of another request: across parts it has none, so its ids stand there."""
+
+_LEFT_OUT: Final = ("request", "start_time", "end_time", *_RELATIVES)
+"""Spark's timestamps have no ns."""
+
+
+def request_rows(joined: Requests) -> pa.Table:
+    """
+    Joined requests as the rows of `requests`: what one process gives, to compare.
+
+    Examples:
+        >>> import k8strace
+        >>> from k8strace.spark import request_rows
+        >>> rows = request_rows(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")))
+        >>> rows.num_rows, rows.column_names[:3]
+        (1411, ['trace_id', 'span_id', 'name'])
+    """
+    table = joined.to_arrow()
+    everyone = joined.joined.requests.to_arrow()
+    for name in _RELATIVES:
+        for key in ("trace_id", "span_id"):
+            table = table.append_column(f"{name}_{key}", everyone[key].take(table[name]))
+    return plain(table.drop_columns(list(_LEFT_OUT)).append_column("phases", _phases(joined)))
+
+
+def attribution_rows(joined: Requests) -> pa.Table:
+    """Joined requests as the rows of `attribution`: one per request and phase, as `Attribution` without its index."""
+    return plain(attribute(joined).to_arrow().drop_columns(["request"]))
+
+
+def offset_rows(joined: Requests) -> pa.Table:
+    """What was measured of clocks, as `Joined.clock_offsets` without timestamps."""
+    return plain(joined.joined.clock_offsets.to_arrow().drop_columns(["at_time"]))
+
+
+def _phases(joined: Requests) -> pa.Array:
+    """Phase → ns of each request."""
+    pa = require("pyarrow", "spark")
+    parts = attribute(joined).to_arrow()
+    ends, at = [0], 0
+    of = parts["request"].to_pylist()
+    for request in joined.column("request"):
+        while at < len(of) and of[at] == request:
+            at += 1
+        ends.append(at)
+    keys, ns = parts["phase"].cast(pa.string()), parts["ns"]
+    return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), keys.combine_chunks(), ns.combine_chunks())
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """In types that Spark takes: no dictionaries, nothing large."""
+    pa = require("pyarrow", "spark")
+    return table.cast(pa.schema([pa.field(each.name, _plain(each.type)) for each in table.schema]))
+
+
+def _plain(kind: Any) -> Any:
+    pa = require("pyarrow", "spark")
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([pa.field(each.name, _plain(each.type)) for each in kind])
+    return {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}.get(kind, kind)
