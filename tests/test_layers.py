@@ -45,6 +45,7 @@ FLOW = [
     "spark",
     "stream",
     "digests",
+    "kafka",
     "query",
     "receiver",
     "views",
