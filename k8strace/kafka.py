@@ -1,6 +1,8 @@
 """
 Requests from Kafka: a consumer group reads OTLP, and commits once the sink has what came of it.
 
+::
+
     partition ─ records in order ─→ RequestStream ─ take ─→ sink: returns once it has them ─→ commit
 
     offset   ···│ O ·········· S ·················│        S  every trace that began before it was released, and given

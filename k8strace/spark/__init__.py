@@ -1,6 +1,8 @@
 """
 Archives on Spark: exactly the rows of one join of everything, from parts on many machines.
 
+::
+
     files ─ split ─→ a message per trace, couplings    one task a file, in bounded memory
                      couplings → groups of traces      on the driver
           ─ shuffle by group ─→ clock evidence         one task a partition, summed on the driver
@@ -27,11 +29,14 @@ from k8strace.spark.tasks import Options
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from k8strace.histograms import Histograms
+
 __all__ = [
     "Archive",
     "Options",
     "attribution",
     "attribution_rows",
+    "histograms",
     "register",
     "request_rows",
     "requests",
@@ -64,3 +69,9 @@ def attribution(spark: SparkSession, paths: Paths, options: Options | None = Non
     """Where the time of an archive's requests went: `Archive.attribution`. Arguments and errors are as above."""
     with Archive(spark, paths, options) as archive:
         return archive.attribution()
+
+
+def histograms(spark: SparkSession, paths: Paths, *keys: str, options: Options | None = None) -> Histograms:
+    """An archive's requests, summed up by some columns: `Archive.histograms`. Arguments and errors are as above."""
+    with Archive(spark, paths, options) as archive:
+        return archive.histograms(*keys)

@@ -6,7 +6,8 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from k8strace.archive import ClockEvidence, Couplings
 from k8strace.exceptions import PartsError
 from k8strace.formats.content import matching
+from k8strace.histograms import Histograms
 from k8strace.requests import Ledger, Requests, join
 from k8strace.spans import Issue, decode
 from k8strace.spark import tasks
-from k8strace.spark.rows import attribution_rows, offset_rows, request_rows
+from k8strace.spark.rows import attribution_rows, histogram_rows, offset_rows, request_rows
 from k8strace.spark.tasks import EVIDENCE, SPLIT, Facts, Options, Told
 from k8strace.tables import require
 
@@ -99,6 +101,20 @@ class Archive:
     def attribution(self) -> DataFrame:
         """Where the time went: one row per request and phase, as `Attribution` without its index."""
         return self._rows_of(attribution_rows)
+
+    def histograms(self, *keys: str) -> Histograms:
+        """
+        The requests summed up, as `Histograms.of` does for one process: only sums come to the driver.
+
+        Args:
+            keys: Columns of `Requests`; none: "verb" and "resource".
+        """
+        make = partial(histogram_rows, keys)
+        found = self._joined(make)
+        nothing = Histograms.from_bytes(_nothing(make)["histograms"][0].as_py())
+        return reduce(
+            add, (Histograms.from_bytes(row.histograms) for row in found.toLocalIterator()), nothing
+        )
 
     def oversize(self) -> DataFrame:
         """

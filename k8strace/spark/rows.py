@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.attribution import attribute
+from k8strace.histograms import Histograms
 from k8strace.requests import Requests
 from k8strace.tables import require
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["attribution_rows", "offset_rows", "plain", "request_rows"]
+__all__ = ["attribution_rows", "histogram_rows", "offset_rows", "plain", "request_rows"]
 
 _RELATIVES: Final = ("outer_request", "linked_from", "counted_in")
 """Columns with the index of another request: across parts it has none, so its ids stand there."""
@@ -42,6 +43,12 @@ def request_rows(joined: Requests) -> pa.Table:
 def attribution_rows(joined: Requests) -> pa.Table:
     """Joined requests as the rows of `attribution`: one per request and phase, as `Attribution` without its index."""
     return plain(attribute(joined).to_arrow().drop_columns(["request"]))
+
+
+def histogram_rows(keys: tuple[str, ...], joined: Requests) -> pa.Table:
+    """Joined requests summed up, as bytes in one row."""
+    pa = require("pyarrow", "spark")
+    return pa.table({"histograms": [Histograms.of(attribute(joined), *keys).to_bytes()]})
 
 
 def offset_rows(joined: Requests) -> pa.Table:
