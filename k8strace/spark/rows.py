@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.attribution import attribute
@@ -60,12 +62,8 @@ def _phases(joined: Requests) -> pa.Array:
     """Phase → ns of each request."""
     pa = require("pyarrow", "spark")
     parts = attribute(joined).to_arrow()
-    ends, at = [0], 0
-    of = parts["request"].to_pylist()
-    for request in joined.column("request"):
-        while at < len(of) and of[at] == request:
-            at += 1
-        ends.append(at)
+    many = Counter(parts["request"].to_pylist())
+    ends = list(accumulate((many[request] for request in joined.column("request")), initial=0))
     keys, ns = parts["phase"].cast(pa.string()), parts["ns"]
     return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), keys.combine_chunks(), ns.combine_chunks())
 
