@@ -19,7 +19,7 @@ import pytest
 
 import k8strace
 from k8strace import ClockEvidence, PartsError
-from k8strace.spark import Archive, Options, joining, register, request_rows, span_rows
+from k8strace.spark import Archive, Options, joining
 
 pyspark = pytest.importorskip("pyspark")
 
@@ -76,11 +76,6 @@ def test_the_rows_are_those_of_one_process(archive: Archive, alone: on_spark.Ans
     assert on_spark.on_spark(archive) == alone
     assert archive.issues == ()
     assert archive.oversize().count() == 0
-
-
-def test_sums_are_those_of_one_process(archive: Archive, paths: list[str]) -> None:
-    joined = k8strace.join(k8strace.read(paths))
-    assert archive.histograms() == k8strace.Histograms.of(k8strace.attribute(joined))
 
 
 @pytest.mark.parametrize("partitions", [1, 64])
@@ -140,23 +135,3 @@ def test_a_task_with_another_core_is_caught(session: SparkSession, archive: Arch
             archive.requests()
     finally:
         del session.sparkContext.environment["PYTHONPATH"]
-
-
-def test_a_trace_of_300_000_spans_is_set_aside_and_counted_and_the_others_are_whole(
-    session: SparkSession, tmp_path: Path
-) -> None:
-    others = on_spark.spread(["k8s-1.36_etcd-3.6"], tmp_path, 1)
-    paths = [on_spark.giant(tmp_path / "giant.otlp"), *others]
-    with Archive(session, paths, Options(partitions=2, max_group_spans=100_000)) as archive:
-        found = archive.requests().toArrow()
-        assert on_spark.digest(found) == on_spark.digest(request_rows(k8strace.join(k8strace.read(others))))
-        assert archive.ledger.set_aside["oversize"] == 300_000
-        assert sum(sum(place.values()) for place in archive.ledger[1:]) == archive.ledger.spans == 316_766
-        aside = archive.oversize().groupBy("trace_id").sum("spans").collect()
-        assert [tuple(row) for row in aside] == [("ee" * 16, 300_000)]
-
-
-def test_the_data_source_gives_the_spans(session: SparkSession, paths: list[str]) -> None:
-    register(session)
-    frame = session.read.format("k8strace").load(str(Path(paths[0]).parent / "*.otlp"))
-    assert on_spark.digest(frame.toArrow()) == on_spark.digest(span_rows(k8strace.read(paths)))
