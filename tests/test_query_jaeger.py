@@ -489,6 +489,12 @@ def test_grafanas_client_reads_the_answers(held):
     assert (code, empty["data"]) == (200, [])
     trace_id = answer["data"][0]["traceID"]
     assert held.api.get(f"/api/traces/{trace_id}", start=1, end=2)[1]["data"] == answer["data"][:1]
+    names = {"data": [str], "limit": int, "offset": int, "total": int, "errors": object}
+    for path in ("/api/services", "/api/services/apiserver/operations"):
+        code, answer = held.api.get(path)
+        assert code == 200
+        assert answer["data"]
+        assert fits(answer, names)
     links = held.api.get("/api/dependencies", endTs=4 * 10**12, lookback=4 * 10**12)[1]["data"]
     assert links
     assert fits(links, [{"parent": str, "child": str, "callCount": int}])
