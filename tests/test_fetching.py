@@ -124,11 +124,14 @@ def test_bytes_count_and_time_are_bounded(batches):
         bounds = Bounds(traces=2)
         assert len(list(fetch(f"tempo={url}", 0, 1, bounds=bounds))) == 2
         assert bounds.reached == ["2 traces"]
-        bounds = Bounds(seconds=0.3)
+        bounds = Bounds(seconds=2)
         started = time.monotonic()
         assert 0 < len(list(fetch(f"tempo={url}", 0, 1, bounds=bounds))) < 100
         assert time.monotonic() - started < 5
-        assert bounds.reached == ["0.3 s"]
+        assert bounds.reached == ["2 s"]
+    silent = serving(lambda *_: time.sleep(1) or (200, b"{}"))
+    with silent as url, pytest.raises(OSError, match=r"no answer within 0\.\d s"):
+        list(fetch(f"jaeger={url}", 0, 1, bounds=Bounds(seconds=0.3)))
 
 
 def test_a_redirect_is_not_followed():

@@ -19,8 +19,6 @@ from k8strace.exceptions import FormatError
 __all__ = ["Bounds", "fetch"]
 
 _CHUNK_BYTES: Final = 1 << 16
-_ANSWER_SECONDS: Final = 10.0
-"""How long a server may send nothing."""
 _LIST_BYTES: Final = 16 << 20
 """Bytes of a list of services or of a search result, at most."""
 
@@ -77,7 +75,20 @@ def fetch(
     if kind not in _ASK or parts.scheme not in ("http", "https") or not parts.hostname:
         raise FormatError(f"expected jaeger=URL or tempo=URL, with http or https, got {source!r}")
     server = _Server(address, bounds or Bounds(), dict(headers or {}))
-    return _ASK[kind](server, since_ns, until_ns, list(services))
+    return _until_spent(server, _ASK[kind](server, since_ns, until_ns, list(services)))
+
+
+class _SpentError(OSError):
+    """No answer came while there was time."""
+
+
+def _until_spent(server: _Server, documents: Iterator[IO[bytes]]) -> Iterator[IO[bytes]]:
+    """A server that falls silent takes nothing away from what came before."""
+    try:
+        yield from documents
+    except _SpentError:
+        if not server.traces:
+            raise
 
 
 def _jaeger(server: _Server, since_ns: int, until_ns: int, services: list[str]) -> Iterator[IO[bytes]]:
@@ -185,7 +196,7 @@ class _Server:
         """The answer of the server, within the limits."""
         url = f"{self._base}{path}"
         query = f"{url}?{urlencode(asked)}" if asked else url
-        wait = max(0.1, min(_ANSWER_SECONDS, self._ends - time.monotonic()))
+        wait = max(0.1, self._ends - time.monotonic())
         request = Request(query, headers=self._headers)  # noqa: S310 - http and https only, see `fetch`
         try:
             with self._opener.open(request, timeout=wait) as answer:
@@ -193,7 +204,11 @@ class _Server:
         except HTTPError:
             raise
         except (URLError, HTTPException, OSError) as error:
-            raise OSError(f"{url} cannot be read: {getattr(error, 'reason', error)}") from None
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                self._note(f"{self.bounds.seconds:g} s")
+                raise _SpentError(f"{url} cannot be read: no answer within {wait:.1f} s") from None
+            raise OSError(f"{url} cannot be read: {reason}") from None
 
     def _content(self, answer: HTTPResponse, at_most: int) -> bytes:
         out = bytearray()
