@@ -598,8 +598,13 @@ def retimed_table(
     After is the first reading; the others are what else it may be. Raises IndexError.
     """
 
-_Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[tuple[str, str, int]]]
-"""Joined spans, the spans, revisions of the requests, and (trace id, span id, revision) of what they replace."""
+_Taken: TypeAlias = tuple[
+    JoinedSpans, SpanColumns, list[int], list[bool], list[tuple[str, str, int]], list[str]
+]
+"""
+Joined spans, the spans; of each request its revision, and whether it is final; (trace id, span id, revision) of what
+they replace; ids of traces that are released.
+"""
 
 @final
 class SpanStream:

@@ -61,12 +61,21 @@ class StreamedRequests(Requests):
     `where`, `slowest` and slices are plain `Requests`.
     """
 
-    __slots__ = ("_replaced", "_revisions")
+    __slots__ = ("_final", "_released", "_replaced", "_revisions")
 
-    def __init__(self, joined: _Join, revisions: Sequence[int], replaced: Table) -> None:
+    def __init__(
+        self,
+        joined: _Join,
+        revisions: Sequence[int],
+        final: Sequence[bool],
+        replaced: Table,
+        released: Sequence[str],
+    ) -> None:
         super().__init__(joined)
         self._revisions = tuple(revisions)
+        self._final = tuple(final)
         self._replaced = replaced
+        self._released = tuple(released)
 
     def __reduce__(self) -> tuple[type[Requests], tuple[Any, ...]]:
         # What a stream joined says why it cannot be pickled.
@@ -86,12 +95,29 @@ class StreamedRequests(Requests):
         """
         return self._replaced
 
+    @property
+    def final(self) -> Sequence[bool]:
+        """One per request: whether its trace is released, so that no later take replaces it."""
+        return self._final
+
+    @property
+    def released(self) -> Sequence[str]:
+        """
+        Ids of traces that this take released, or the stream since the take before, if requests of them were emitted.
+
+        What earlier takes emitted of them and nothing replaced is final. So is what this take has of them, if `final`
+        says so; if not, spans came after the release, and make a new trace of the same id.
+        """
+        return self._released
+
     def _of_traces(self, trace_ids: Container[str]) -> StreamedRequests:
         """Those of some traces, with what they replace."""
         joined, part = self._joined, StreamedRequests.__new__(StreamedRequests)
         kept = [at for at, trace in enumerate(self.column("trace_id")) if trace in trace_ids]
         Requests.__init__(part, joined, [self._rows[at] for at in kept])
         part._revisions = tuple(self._revisions[at] for at in kept)
+        part._final = tuple(self._final[at] for at in kept)
+        part._released = tuple(trace for trace in self._released if trace in trace_ids)
         rows = [(row["trace_id"], row["span_id"], row["revision"]) for row in self._replaced]
         part._replaced = _replaced([row for row in rows if row[0] in trace_ids])
         return part
@@ -178,9 +204,9 @@ class RequestStream:
         return self._requests(self._core.flush())
 
     def _requests(self, taken: _core._Taken) -> StreamedRequests:
-        core, columns, revisions, replaced = taken
+        core, columns, revisions, final, replaced, released = taken
         joined = _Join(Spans(columns), self._taxonomy, core)
-        return StreamedRequests(joined, revisions, _replaced(replaced))
+        return StreamedRequests(joined, revisions, final, _replaced(replaced), released)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -50,16 +50,20 @@ def traces(requests: k8strace.Requests) -> set[str]:
 
 
 def put_together(takes: Iterable[k8strace.stream.StreamedRequests]) -> Said:
-    """What is left when each take replaced what it said it replaces."""
+    """What is left when each take replaced what it said it replaces; the last one leaves nothing that can change."""
     whole: Said = {"requests": {}, "tables": {}, "clock_offsets": {}}
     revisions: dict[tuple[str, str], int] = {}
+    final: set[tuple[str, str]] = set()
     for taken in takes:
         for row in taken.replaced:
             name = (row["trace_id"], row["span_id"])
             assert revisions.pop(name) == row["revision"]
+            assert name not in final
             del whole["requests"][name]
+        final |= {name for name in revisions if name[0] in taken.released}
         part = said(taken)
         names = list(part["requests"])
+        final |= {name for name, is_final in zip(names, taken.final, strict=True) if is_final}
         assert not set(names) & whole["requests"].keys(), "given out twice, and not replaced"
         revisions.update(zip(names, taken.revisions, strict=True))
         whole["requests"].update(part["requests"])
@@ -69,6 +73,7 @@ def put_together(takes: Iterable[k8strace.stream.StreamedRequests]) -> Said:
             kept[key] = kept.get(key, Counter()) + rows
         whole["tables"] = kept
         whole["clock_offsets"].update(part["clock_offsets"])
+    assert final == whole["requests"].keys()
     return whole
 
 

@@ -265,7 +265,16 @@ FLOORS = {
     "receiver": ["metrics", "intake", "journal", "transports", "pipeline", "serving", "__init__"],
     "receiver/intake": ["limits", "answers", "sink", "identity", "visit", "readings", "__init__"],
     "receiver/journal": ["frames", "storage", "segments", "recovery", "writer", "backlog", "__init__"],
-    "receiver/metrics": ["labels", "exponential", "tally", "exposition", "stream", "pushing", "__init__"],
+    "receiver/metrics": [
+        "labels",
+        "exponential",
+        "tally",
+        "settling",
+        "exposition",
+        "stream",
+        "pushing",
+        "__init__",
+    ],
 }
 """Folders whose parts have an order, the first one first. No folder has a circle, with an order or without."""
 

@@ -7,16 +7,22 @@ Expected values are worked out from the joined requests by plain loops over thei
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from serving import batches_of
+from test_metrics_push import expected_sums, points
 
 import k8strace
 from k8strace.formats import messages
 from k8strace.receiver import Meta, Places, Receiver
 from k8strace.receiver.metrics.exposition import LIMITS_NS, Exposition, Histogram, Reading, RequestMetrics
 from k8strace.receiver.metrics.labels import COMPONENTS, RESOURCES, VERBS
+from k8strace.receiver.metrics.pushing import PushedDurations
+from k8strace.receiver.metrics.settling import Settling
 from k8strace.receiver.metrics.stream import stream_readings
 from k8strace.receiver.metrics.tally import Durations, Observed, Recent, Tally, observe, rounded_up
 
@@ -29,7 +35,6 @@ def row(wall_ns=1, *, trace_id="7f" * 16, verb="get", resource="pods", component
         "http_status": 200,
         "measured": True,
         "incomplete_cause": None,
-        "update": False,
     }
     parts = {"apiserver": wall_ns} if components is None else components
     return Observed(
@@ -156,19 +161,17 @@ def test_senders_cannot_make_series(hostile):
     assert [dict(labels)["component"] for labels in parts] == ["other"]
 
 
-def test_updates_and_unfinished_requests_are_counted_beside_the_others():
-    """A late span does not make a second request; a watch has no duration; a lost span is a cause."""
+def test_unfinished_requests_are_counted_beside_the_others():
+    """A watch has no duration; a lost span is a cause."""
     found = samples(
         [
             row(5),
-            row(7, update=True),
             row(9, verb="watch", measured=False),
             row(5, incomplete_cause="span_lost"),
         ]
     )
     assert value(found, "k8strace_requests_total", verb="get", resource="pods", code="2xx") == 2
     assert value(found, "k8strace_requests_total", verb="watch", resource="pods", code="2xx") == 1
-    assert value(found, "k8strace_request_updates_total") == 1
     assert value(found, "k8strace_incomplete_requests_total", cause="span_lost") == 1
     assert value(found, "k8strace_request_duration_seconds_count", verb="get", resource="pods") == 2
 
@@ -195,6 +198,113 @@ def test_our_components_are_those_of_the_taxonomy():
     """The set is closed, and has what the rules name."""
     of_requests = {"apiserver", "etcd", "webhook", "kms", "aggregator", "egress", "upstream", "unattributed"}
     assert of_requests | {"kubelet", "runtime", "cni", "registry"} == COMPONENTS
+
+
+# ── Late spans ────────────────────────────────────────────────────────────────────────────────────
+
+
+def shuffled(capture, seed):
+    """The batches of a recording in another order, as a collector with several consumers sends them."""
+    batches = batches_of(capture)
+    random.Random(seed).shuffle(batches)
+    return batches
+
+
+def sums(requests):
+    """What the library says: ns by verb and resource, and by component beside."""
+    wall, parts = expected_sums(requests)
+    return {**wall, **parts}
+
+
+def pushed_sums(message):
+    names = ("k8strace.request.duration", "k8strace.component.duration")
+    return {
+        labels: round(point.sum * 1e9) for name in names for labels, point in points(message, name).items()
+    }
+
+
+def scraped_sums(metrics):
+    _, text = Exposition(metrics, [], process=False).render(OPENMETRICS)
+    return {
+        tuple(sample.labels[key] for key in ("verb", "resource", "component") if key in sample.labels): round(
+            sample.value * 1e9
+        )
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+        if sample.name in ("k8strace_request_duration_seconds_sum", "k8strace_component_duration_seconds_sum")
+    }
+
+
+@pytest.mark.parametrize("capture", ["k8s-1.27_etcd-3.5", "k8s-1.36_etcd-3.6"])
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_whatever_comes_late_the_sums_are_those_of_the_whole_recording(capture, seed):
+    """
+    Some traces look whole before all their spans are in: they are emitted again, and count as they are in the end.
+
+    So do those that a call emits again because it shows that clocks differ.
+    """
+    capture = Path(f"tests/data/{capture}.otlp.zst")
+    stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=1_000))
+    settling, live = Settling(), Recent(slot_ns=5, slots=4)
+    scraped, pushed = RequestMetrics(), PushedDurations(start_unix_nano=1)
+    updates = counted = 0
+
+    def show(taken, now_ns):
+        nonlocal updates, counted
+        changes = settling.take(taken, now_ns)
+        updates, counted = updates + len(changes.replaced), counted + len(changes.final)
+        scraped.add(changes.final, updates=len(changes.replaced))
+        pushed.add(changes.final)
+        for each, added_ns in changes.replaced:
+            live.remove(each, added_ns)
+        live.add(changes.emitted, now_ns)
+
+    for now_ns, batch in enumerate(shuffled(capture, seed)):
+        stream.feed(batch, now_ns)
+        show(stream.take(now_ns), now_ns)
+    assert counted == 0
+    show(stream.flush(), 100)
+    joined = k8strace.join(k8strace.read(str(capture)))
+    assert updates > 0 or (capture.stem, seed) == ("k8s-1.27_etcd-3.5.otlp", 2)
+    assert counted == len(joined)
+    assert pushed_sums(pushed.request(2)) == scraped_sums(scraped) == sums(joined)
+    whole = Tally()
+    whole.add(observe(joined))
+    told = live.total()
+    assert (told.requests, told.inner, told.slowest()) == (whole.requests, whole.inner, whole.slowest())
+    assert {
+        key: (group.requests, +group.wall.counts, +group.components) for key, group in told.groups.items()
+    } == {key: (group.requests, +group.wall.counts, +group.components) for key, group in whole.groups.items()}
+
+
+def test_a_request_counts_when_its_trace_is_released():
+    """Until then no span has come for the window, and it may change."""
+    capture = "tests/data/k8s-1.36_etcd-3.6.otlp.zst"
+    stream = k8strace.RequestStream(k8strace.StreamSettings(window_ns=10))
+    stream.feed(k8strace.read(capture), 0)
+    settling = Settling()
+    first, early = settling.take(stream.take(0), 0), settling.take(stream.take(9), 9)
+    assert first.emitted
+    assert first.final == early.final == []
+    assert len(settling.take(stream.take(10), 10).final) == len(k8strace.join(k8strace.read(capture)))
+    assert settling.take(stream.flush(), 11) == ([], [], [])
+
+
+def test_what_was_emitted_before_a_restart_is_not_counted_when_it_is_replaced():
+    """One sees all takes, one only those of the second half: it counts the traces that the first half had not."""
+    batches = shuffled(Path("tests/data/k8s-1.36_etcd-3.6.otlp.zst"), 1)
+    stream, whole, second_half = k8strace.RequestStream(), Settling(), Settling()
+    before, counted, late = set(), set(), set()
+    for now, batch in enumerate([*batches, b""]):
+        stream.feed(batch, now)
+        taken = stream.take(now) if now < len(batches) else stream.flush()
+        counted |= {row.trace_id for row in whole.take(taken, now).final}
+        if now < len(batches) // 2:
+            before.update(taken.column("trace_id"))
+        else:
+            late |= {row.trace_id for row in second_half.take(taken, now).final}
+    assert before
+    assert late == counted - before
 
 
 # ── Sums in bounded memory ────────────────────────────────────────────────────────────────────────

@@ -178,7 +178,7 @@ def test_the_reference_has_all_metrics_with_their_labels(tmp_path):
 def request_metrics(told):
     """Metrics of finished requests, from one of each, with the labels that the page tells."""
     metrics = RequestMetrics()
-    row = Observed("7f" * 16, "get", "pods", None, 200, 5, {"etcd": 5}, True, "span_lost", False)
+    row = Observed("7f" * 16, "get", "pods", None, 200, 5, {"etcd": 5}, True, "span_lost")
     metrics.add([row])
     _, text = Exposition(metrics, [], process=False).render("application/openmetrics-text")
     found = set()

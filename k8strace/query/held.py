@@ -49,11 +49,13 @@ class Held:
         self._takes: deque[Requests] = deque()
         self._spans = 0
         self.version = 0
-        """Grows with every take."""
+        """Grows with every take that changes what is kept."""
 
     def __call__(self, taken: Requests) -> None:
         """Holds them: a listener for the receiver."""
         replaced = [(row["trace_id"], row["span_id"]) for row in getattr(taken, "replaced", ())]
+        if not replaced and not len(taken):
+            return
         with self._lock:
             if replaced:
                 self._takes = deque(_without(take, frozenset(replaced)) for take in self._takes)

@@ -39,7 +39,10 @@ TAKE_INTERVAL_NS: Final = 500_000_000
 """How often finished requests are passed on, in ns."""
 
 Listener = Callable[[Requests], object]
-"""Called with the requests of every take that has any, in the worker's thread; it must return soon."""
+"""
+Called with the requests of every take that has any, replaces any or releases any, in the worker's thread; it must
+return soon.
+"""
 
 
 class SpanStream(Protocol):
@@ -393,7 +396,8 @@ class Pipeline:
 
     def _hand_on(self, requests: StreamedRequests, listeners: Sequence[Listener]) -> None:
         self._stream_counts = dict(getattr(self._stream, "counts", {}))
-        if not len(requests) and not len(getattr(requests, "replaced", ())):
+        says = (requests, *(getattr(requests, name, ()) for name in ("replaced", "released")))
+        if not any(map(len, says)):
             return
         for listener in listeners:
             try:

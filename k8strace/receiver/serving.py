@@ -27,7 +27,8 @@ from k8strace.receiver.intake.visit import Counts, Intake
 from k8strace.receiver.journal.backlog import StoredBatch
 from k8strace.receiver.metrics.exposition import Exposition, Reading, RequestMetrics, one
 from k8strace.receiver.metrics.pushing import MetricsPush
-from k8strace.receiver.metrics.tally import Observed, Recent, Tally, observe
+from k8strace.receiver.metrics.settling import Changes, Settling
+from k8strace.receiver.metrics.tally import Recent, Tally
 from k8strace.receiver.pipeline import Listener, Pipeline, SpanStream
 from k8strace.receiver.transports.addresses import Address, listen_on
 from k8strace.receiver.transports.asgi import asgi_app
@@ -108,16 +109,18 @@ def _bind(kind: str, address: Address) -> Bound:
 
 
 class Summed:
-    """Finished requests summed up: all of them, and those of the last minutes. From any thread."""
+    """Emitted requests summed up, as they are now: all of them, and those of the last minutes. From any thread."""
 
     def __init__(self) -> None:
         self._recent = Recent()
         self._lock = threading.Lock()
 
-    def add(self, rows: Sequence[Observed]) -> None:
-        """Adds requests that were finished now."""
+    def add(self, changes: Changes, now_ns: int) -> None:
+        """Adds requests that were emitted now, for those that they replace."""
         with self._lock:
-            self._recent.add(rows, time.monotonic_ns())
+            for row, added_ns in changes.replaced:
+                self._recent.remove(row, added_ns)
+            self._recent.add(changes.emitted, now_ns)
 
     def total(self) -> Tally:
         """All since the start."""
@@ -187,6 +190,7 @@ class Receiver:
         self.journal = journal
         self.requests = RequestMetrics()
         self.summed = Summed()
+        self._settling = Settling()
         self.rejections = Rejections()
         self._limits = limits or Limits()
         self._trust = trust or Trust()
@@ -367,11 +371,12 @@ class Receiver:
         return self._intakes[0].budget.used_bytes
 
     def _observe(self, requests: Requests) -> None:
-        rows = observe(requests)
-        self.requests.add(rows)
-        self.summed.add(rows)
+        now = time.monotonic_ns()
+        changes = self._settling.take(requests, now)
+        self.requests.add(changes.final, updates=len(changes.replaced))
+        self.summed.add(changes, now)
         if self._push is not None:
-            self._push.durations.add(rows)
+            self._push.durations.add(changes.final)
 
     # ── Down ──────────────────────────────────────────────────────────────────────────────────────
 

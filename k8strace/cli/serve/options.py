@@ -127,7 +127,7 @@ def _reading(command: argparse.ArgumentParser) -> None:
         "--hold-spans",
         type=above_zero,
         metavar="N",
-        help="spans that are kept to be read, the latest (default 200000, about 100 MiB)",
+        help="spans that are kept for them and for --page, the latest (default 200000, about 100 MiB)",
     )
 
 

@@ -24,18 +24,21 @@ MOST_GROUPS: Final = 12
 
 class LivePage:
     """
-    Holds the last requests of a receiver, and serves the page of them.
+    Shows the last requests of a receiver.
+
+    Args:
+        asked: The arguments of `serve`.
+        held: Listens to the receiver.
 
     Raises:
         UsageError: The page's address is not of this machine.
     """
 
-    def __init__(self, asked: argparse.Namespace) -> None:
+    def __init__(self, asked: argparse.Namespace, held: Held) -> None:
         self._asked = asked
         self._address = local_address(asked.page)
         self._viewing: Viewing | None = None
-        self.held = Held()
-        """The listener to give to the receiver."""
+        self._held = held
 
     def start(self, receiver: Receiver) -> None:
         """
@@ -50,7 +53,7 @@ class LivePage:
         if receiver.journal is not None:
             taxonomy = read_rules(*self._asked.rules)
             stored = Stored(
-                receiver.journal.directory, self.held, taxonomy=taxonomy, apiserver=self._asked.apiserver
+                receiver.journal.directory, self._held, taxonomy=taxonomy, apiserver=self._asked.apiserver
             )
 
         def now() -> dict[str, Any]:
@@ -58,7 +61,7 @@ class LivePage:
                 return snapshot_record(watch.snapshot())
 
         self._viewing = view(
-            self._address, lambda token: page_app(token, lambda: document, self.held, stored, now)
+            self._address, lambda token: page_app(token, lambda: document, self._held, stored, now)
         )
         LOG.info("the page: %s", self._viewing.address, extra=facts(page=self._viewing.address))
 

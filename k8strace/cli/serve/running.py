@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.attribution import attribute
 from k8strace.cli.exits import FAILED, OK, PIPE_CLOSED, USAGE, UsageError, complain
@@ -25,6 +25,9 @@ from k8strace.receiver.transports.descriptors import fit_connections
 from k8strace.requests import Requests
 from k8strace.views.records import request_records
 from k8strace.views.text import count
+
+if TYPE_CHECKING:
+    from k8strace.query import Held
 
 __all__ = ["run"]
 
@@ -60,8 +63,9 @@ def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
 
 
 def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
-    records, page = JsonLines(stop), LivePage(asked) if asked.page else None
-    receiver = _made(asked, [*([records.write] if asked.json else []), *([page.held] if page else [])])
+    records, held = JsonLines(stop), settings.held_of(asked)
+    page = LivePage(asked, held) if asked.page and held is not None else None
+    receiver = _made(asked, held, [records.write] if asked.json else [])
     stopped = drained = False
     try:
         receiver.start()
@@ -84,11 +88,11 @@ def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
     return PIPE_CLOSED if records.closed else OK if drained else FAILED
 
 
-def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
+def _made(asked: argparse.Namespace, held: Held | None, listeners: list[Listener]) -> Receiver:
     """The receiver; nothing is opened before all arguments are checked."""
     places, trust = settings.places_of(asked), settings.trust_of(asked)
     limits, stream = settings.limits_of(asked), settings.stream_of(asked)
-    windows, held = settings.windows_of(asked)
+    windows = settings.windows_of(asked, held)
     for warning in settings.warnings_of(asked, places, trust):
         LOG.warning(warning)
     check_address_space()
@@ -107,7 +111,7 @@ def _made(asked: argparse.Namespace, listeners: list[Listener]) -> Receiver:
             journal=journal,
             limits=limits,
             trust=trust,
-            listeners=[*listeners, *held],
+            listeners=listeners if held is None else [*listeners, held],
             windows=windows,
             push=None if asked.metrics_to is None else MetricsPush(asked.metrics_to, report=LOG.warning),
             backlog=settings.backlog_of(journal, stream, _tell_damage),

@@ -15,17 +15,18 @@ from k8strace.receiver.intake.limits import Limits
 from k8strace.receiver.journal.backlog import StoredBatch, backlog
 from k8strace.receiver.journal.recovery import Recovered
 from k8strace.receiver.journal.writer import Journal
-from k8strace.receiver.pipeline import Listener
 from k8strace.receiver.serving import Places, Trust, Window
 from k8strace.receiver.transports.addresses import Address, AddressError, check_exposure, parse_addresses
 from k8strace.rules import read_rules
 from k8strace.stream import RequestStream, StreamSettings
 
 if TYPE_CHECKING:
+    from k8strace.query import Held
     from k8strace.requests import Requests
 
 __all__ = [
     "backlog_of",
+    "held_of",
     "journal_of",
     "limits_of",
     "places_of",
@@ -76,9 +77,29 @@ def places_of(asked: argparse.Namespace) -> Places:
     return places
 
 
-def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]:
+def held_of(asked: argparse.Namespace) -> Held | None:
     """
-    Who may read what is held, and the listener that holds finished requests.
+    What is kept to be looked at, once for the page and for those who query; None if nobody looks.
+
+    Raises:
+        UsageError: Nobody looks, and it is said how much is kept.
+    """
+    if not asked.page and not asked.query and not asked.query_grpc:
+        if asked.hold_spans is not None:
+            raise UsageError("expected --page, --query or --query-grpc with --hold-spans")
+        return None
+    from k8strace.query import Held
+
+    return Held(_hold_spans(asked))
+
+
+def _hold_spans(asked: argparse.Namespace) -> int:
+    return HOLD_SPANS if asked.hold_spans is None else int(asked.hold_spans)
+
+
+def windows_of(asked: argparse.Namespace, held: Held | None) -> list[Window]:
+    """
+    Who may read what is held.
 
     Raises:
         UsageError: Others than this machine could read without a token, or the token cannot be read.
@@ -87,33 +108,29 @@ def windows_of(asked: argparse.Namespace) -> tuple[list[Window], list[Listener]]
     beyond = [address for address in (*http, *rpc) if not address.local]
     if beyond and asked.query_token_file is None:
         raise UsageError(f"expected --query-token-file with {beyond[0]}: who may read sees all spans")
-    if not http and not rpc:
-        if asked.query_token_file is not None or asked.hold_spans is not None:
-            raise UsageError("expected --query or --query-grpc with --query-token-file and --hold-spans")
-        return [], []
-    from k8strace.query import Held
+    if held is None or not (http or rpc):
+        if asked.query_token_file is not None:
+            raise UsageError("expected --query or --query-grpc with --query-token-file")
+        return []
     from k8strace.query.jaeger import query_app, storage_handler
     from k8strace.query.stored import Behind
     from k8strace.query.traces import Traces
 
-    spans = HOLD_SPANS if asked.hold_spans is None else asked.hold_spans
-    held = Held(spans)
-    traces, admits = Traces(Behind(held, _stored(asked, spans))), _readers(asked).admits
-    windows = [
+    traces, admits = Traces(Behind(held, _stored(asked))), _readers(asked).admits
+    return [
         Window("query", http, application=query_app(traces, admits)),
         Window("query-grpc", rpc, handlers=storage_handler(traces, admits) if rpc else ()),
     ]
-    return windows, [held]
 
 
-def _stored(asked: argparse.Namespace, spans: int) -> Sequence[Requests]:
-    """What the store has from before the start: its newest files, about this many spans."""
+def _stored(asked: argparse.Namespace) -> Sequence[Requests]:
+    """What the store has from before the start, about as many spans of its newest files as are held."""
     from k8strace.query import Held
     from k8strace.query.stored import Stored
 
     if asked.store is None:
         return []
-    size = spans * (ZSTD_SPAN_BYTES if asked.store_zstd else SPAN_BYTES)
+    size = _hold_spans(asked) * (ZSTD_SPAN_BYTES if asked.store_zstd else SPAN_BYTES)
     files = Stored(
         asked.store, Held(), most_bytes=size, taxonomy=read_rules(*asked.rules), apiserver=asked.apiserver
     )

@@ -1,7 +1,7 @@
 """
 What the receiver tells Prometheus: OpenMetrics with trace ids as exemplars.
 
-The receiver's own counters are read at each scrape; only finished requests are summed here, as they arrive.
+The receiver's own counters are read at each scrape; only final requests are summed here, as they arrive.
 Every label value is from a closed set (`labels.py`), so no sender decides how many series there are.
 """
 
@@ -97,13 +97,13 @@ def _exemplar(example: Example | None) -> Any:
 
 class RequestMetrics:
     """
-    Finished requests: rate, errors and duration by verb and resource, and where the time went by component.
+    Final requests: rate, errors and duration by verb and resource, and where the time went by component.
 
-    Safe to use from several threads. A request counts when it is first handed on.
+    Safe to use from several threads. Prometheus takes nothing back, so a request counts when it changes no more.
 
     Examples:
         >>> metrics = RequestMetrics()
-        >>> metrics.add([Observed("7f", "get", "widgets", None, 200, 9, {"etcd": 9}, True, None, False)])
+        >>> metrics.add([Observed("7f", "get", "widgets", None, 200, 9, {"etcd": 9}, True, None)])
         >>> [family.name for family in metrics.families()][:2]
         ['k8strace_requests', 'k8strace_request_duration_seconds']
     """
@@ -118,14 +118,13 @@ class RequestMetrics:
         self._updates = 0
         self._inner = 0
 
-    def add(self, rows: Iterable[Observed]) -> None:
-        """Adds requests that were finished now."""
+    def add(self, rows: Iterable[Observed], updates: int = 0) -> None:
+        """Adds requests that are final, and how many were changed before they are."""
         now = self._clock()
         with self._lock:
+            self._updates += updates
             for row in rows:
-                if row.update:
-                    self._updates += 1
-                elif row.inner:
+                if row.inner:
                     self._inner += 1
                 else:
                     self._add(row, now)
@@ -184,7 +183,7 @@ class RequestMetrics:
         )
         yield _counter(
             "k8strace_request_updates",
-            "API requests that late spans changed after they were counted. They are not counted again.",
+            "API requests that late spans changed before they were counted.",
             (),
             {(): self._updates},
         )

@@ -60,12 +60,11 @@ class PushedDurations:
     """
     Exponential histograms by verb and resource, and by component beside; labels are of closed sets. From any thread.
 
-    A request counts when it is first handed on, and not if its time is in another one's or says nothing: as in
-    `RequestMetrics`.
+    A request whose time is in another one's, or says nothing, does not count: as in `RequestMetrics`.
 
     Examples:
         >>> durations = PushedDurations(start_unix_nano=1)
-        >>> durations.add([Observed("7f", "get", "pods", None, 200, 9, {"etcd": 9}, True, None, False)])
+        >>> durations.add([Observed("7f", "get", "pods", None, 200, 9, {"etcd": 9}, True, None)])
         >>> request = durations.request(now_unix_nano=2)
         >>> [metric.name for metric in request.resource_metrics[0].scope_metrics[0].metrics]
         ['k8strace.request.duration', 'k8strace.component.duration']
@@ -79,10 +78,10 @@ class PushedDurations:
         self._parts: dict[tuple[str, ...], _core.Exponential] = {}
 
     def add(self, rows: Iterable[Observed]) -> None:
-        """Adds requests that were finished now."""
+        """Adds requests that are final: sums take nothing back."""
         with self._lock:
             for row in rows:
-                if row.measured and not row.update and not row.inner:
+                if row.measured and not row.inner:
                     self._add(row)
 
     def _add(self, row: Observed) -> None:

@@ -40,8 +40,6 @@ class Observed(NamedTuple):
     measured: bool
     """It counts for latency: not long-running, and with valid times."""
     incomplete_cause: str | None
-    update: bool
-    """It was passed on before: late spans changed it."""
     inner: bool = False
     """Its time is in that of another request."""
 
@@ -66,13 +64,12 @@ def observe(requests: Requests) -> list[Observed]:
         requests.column("long_running"),
         requests.column("has_valid_times"),
         requests.column("incomplete_cause"),
-        _updates(requests),
         requests.column("counted_in"),
         strict=True,
     )
     return [
-        Observed._make((*facts, parts, valid and not long_running, cause, update, around is not None))
-        for facts, parts, (long_running, valid, cause, update, around) in zip(
+        Observed._make((*facts, parts, valid and not long_running, cause, around is not None))
+        for facts, parts, (long_running, valid, cause, around) in zip(
             zip(*known, strict=True), components, flags, strict=True
         )
     ]
@@ -86,17 +83,6 @@ def _components(attribution: Attribution) -> Iterator[dict[str, int]]:
         for phase, ns in attribution._core.parts(request):
             parts[component[phase]] = parts.get(component[phase], 0) + ns
         yield parts
-
-
-def _updates(requests: Requests) -> Iterable[bool]:
-    """Whether this request was emitted before. Requests of a batch replace none."""
-    replaced = getattr(requests, "replaced", None)
-    if not replaced:
-        return [False] * len(requests)
-    before = {(row["trace_id"], row["span_id"]) for row in replaced}
-    return [
-        key in before for key in zip(requests.column("trace_id"), requests.column("span_id"), strict=True)
-    ]
 
 
 def rounded_up(ns: int) -> int:
@@ -143,6 +129,12 @@ class Durations:
         self.count += 1
         self.total_ns += ns
 
+    def remove(self, ns: int) -> None:
+        """Takes one back that was added."""
+        self.counts[rounded_up(ns)] -= 1
+        self.count -= 1
+        self.total_ns -= ns
+
     def merge(self, other: Durations) -> None:
         """Adds all of another's."""
         self.counts.update(other.counts)
@@ -188,6 +180,13 @@ class Group:
             for component, ns in row.components.items():
                 self.components[component] += ns
 
+    def remove(self, row: Observed) -> None:
+        """Takes one back that was added."""
+        self.requests -= 1
+        if row.measured:
+            self.wall.remove(row.wall_ns)
+            self.components.subtract(row.components)
+
     def merge(self, other: Group) -> None:
         """Adds all of another's."""
         self.requests += other.requests
@@ -208,7 +207,7 @@ Key = tuple[str | None, str | None]
 
 class Tally:
     """
-    Sums over requests. A request counts when it is first handed on; what changes later is counted as an update.
+    Sums over requests. One that late spans replace is removed, and added as it is now.
 
     One inside another is counted beside the others, and its time only there.
 
@@ -225,6 +224,7 @@ class Tally:
     def __init__(self) -> None:
         self.requests = 0
         self.updates = 0
+        """Requests that were removed."""
         self.inner = 0
         """Requests inside others; `requests` and `groups` have them not."""
         self.groups: dict[Key, Group] = {}
@@ -237,9 +237,6 @@ class Tally:
     def add(self, rows: Iterable[Observed]) -> None:
         """Adds requests."""
         for row in rows:
-            if row.update:
-                self.updates += 1
-                continue
             if row.inner:
                 self.inner += 1
                 continue
@@ -249,6 +246,18 @@ class Tally:
                 self.incomplete[row.incomplete_cause] += 1
             if row.measured and (len(self._slowest) < SLOWEST or row.wall_ns >= self._slowest[0].wall_ns):
                 self._remember(Slow(row.wall_ns, row.trace_id, row))
+
+    def remove(self, row: Observed) -> None:
+        """Takes one back that was added."""
+        self.updates += 1
+        if row.inner:
+            self.inner -= 1
+            return
+        self.requests -= 1
+        self._group((row.verb, row.resource)).remove(row)
+        if row.incomplete_cause is not None:
+            self.incomplete[row.incomplete_cause] -= 1
+        self._slowest = [slow for slow in self._slowest if slow.row != row]
 
     def merge(self, other: Tally) -> None:
         """Adds all of another's."""
@@ -296,7 +305,7 @@ class Recent:
 
     Examples:
         >>> recent = Recent(slot_ns=10, slots=2)
-        >>> row = Observed("7f", "get", "pods", None, 200, 5, {"apiserver": 5}, True, None, False)
+        >>> row = Observed("7f", "get", "pods", None, 200, 5, {"apiserver": 5}, True, None)
         >>> recent.add([row], now_ns=0)
         >>> recent.add([row], now_ns=10)
         >>> recent.tally(now_ns=15).requests, recent.tally(now_ns=25).requests, recent.tally(now_ns=99).requests
@@ -324,6 +333,12 @@ class Recent:
             if len(self._slots) > self._most:
                 self._older.merge(self._slots.popleft()[1])
         self._slots[-1][1].add(rows)
+
+    def remove(self, row: Observed, added_ns: int) -> None:
+        """Takes one back from the slot of the time when it was added."""
+        slot = added_ns // self._slot_ns
+        at = next((tally for number, tally in self._slots if number == slot), self._older)
+        at.remove(row)
 
     def tally(self, now_ns: int) -> Tally:
         """All that is not too old, as one."""

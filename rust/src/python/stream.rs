@@ -12,8 +12,9 @@ use crate::join::apiservers::Apiservers;
 use crate::join::role::Role;
 use crate::stream::{Released, Stream, StreamSettings, Taken};
 
-/// Joined spans, the spans themselves, revisions of the requests, and (trace id, span id, revision) of what they replace.
-type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<(String, String, u32)>);
+/// Joined spans, the spans themselves; of each request its revision, and whether it is final; (trace id, span id,
+/// revision) of what they replace; ids of traces that are released.
+type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<bool>, Vec<(String, String, u32)>, Vec<String>);
 
 /// An endless series of spans. Threads take turns.
 #[pyclass(frozen, module = "k8strace._core")]
@@ -118,12 +119,13 @@ impl SpanStream {
 }
 
 fn as_python(taken: Taken) -> PyTaken {
-    let Taken { joined, revision, replaced } = taken;
+    let Taken { joined, revision, replaced, is_final, released } = taken;
     let spans = SpanColumns(Arc::clone(&joined.columns));
     let ids =
         replaced.into_iter().map(|(trace, span, revision)| (hex::encode(trace), hex::encode(span), revision));
     let replaced = ids.collect();
-    (JoinedSpans::new(joined), spans, revision, replaced)
+    let released = released.iter().map(|trace| hex(trace)).collect();
+    (JoinedSpans::new(joined), spans, revision, is_final, replaced, released)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -23,12 +23,15 @@ impl Stream {
         let is_changed = |slot: &u32| self.traces.at(*slot).changed;
         let mut going = idle.changed.clone();
         going.extend(evicted.iter().copied().filter(is_changed));
+        let leaving = going.len();
         for &slot in &going {
             self.traces.at_mut(slot).going = true;
         }
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
         let (joined, places, moved) = self.join(&mut going, &evicted_ids, all);
-        let taken = self.note(joined, &going, &places);
+        let mut taken = self.note(joined, &going, &places);
+        let place = |&root: &u32| places[root as usize] as usize;
+        taken.is_final = taken.joined.requests.root.iter().map(|root| all || place(root) < leaving).collect();
         self.let_go(evicted.into_iter().chain(idle.changed).collect());
         if moved && !all {
             self.mark_moved();
@@ -38,6 +41,7 @@ impl Stream {
         let without_id = self.release_without_id();
         self.counts.released += without_id as u64;
         self.tidy();
+        taken.released = std::mem::take(&mut self.released);
         taken
     }
 
@@ -123,7 +127,7 @@ impl Stream {
         for (&slot, given) in going.iter().zip(given) {
             self.note_one(slot, given, &mut replaced);
         }
-        Taken { joined, revision, replaced }
+        Taken { joined, revision, replaced, is_final: Vec::new(), released: Vec::new() }
     }
 
     pub(super) fn note_one(&mut self, slot: u32, given: Given, replaced: &mut Vec<([u8; 16], [u8; 8], u32)>) {

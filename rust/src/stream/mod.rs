@@ -70,6 +70,10 @@ pub struct Taken {
     pub revision: Vec<u32>,
     /// Requests emitted earlier that are no longer valid: trace id, span id, revision.
     pub replaced: Vec<([u8; 16], [u8; 8], u32)>,
+    /// Request → its trace is released: no later take replaces it.
+    pub is_final: Vec<bool>,
+    /// Traces with requests that were emitted and are released now, or were since the take before.
+    pub released: Vec<[u8; 16]>,
 }
 
 /// Spans by what became of them, and how often something happened. See `counts`.
@@ -105,6 +109,8 @@ pub struct Stream {
     /// Traces that are emitted next, oldest first, and what is held for them: spans, bytes.
     evicted: VecDeque<u32>,
     waiting: (usize, u64),
+    /// Traces with requests that were emitted, released since the last take.
+    released: Vec<[u8; 16]>,
     bytes: u64,
     now: u64,
     round: u64,
@@ -127,6 +133,7 @@ impl Stream {
             released: Released::default(),
             evicted: VecDeque::new(),
             waiting: (0, 0),
+            released: Vec::new(),
             bytes: 0,
             now: 0,
             round: 0,
