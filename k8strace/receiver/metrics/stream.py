@@ -42,6 +42,13 @@ def stream_readings(counts: Callable[[], Mapping[str, int]]) -> list[Reading]:
         Reading("counter", "k8strace_updated_traces", "Traces emitted again.", (), count("updates")),
         Reading(
             "counter",
+            "k8strace_late_traces",
+            "Traces of which spans came after the release: those are a trace of their own.",
+            (),
+            count("late_traces"),
+        ),
+        Reading(
+            "counter",
             "k8strace_forgotten_process_pairs",
             "Pairs of processes whose clocks are measured anew.",
             (),

@@ -41,7 +41,7 @@ impl Stream {
         let without_id = self.release_without_id();
         self.counts.released += without_id as u64;
         self.tidy();
-        taken.released = std::mem::take(&mut self.released);
+        taken.released = std::mem::take(&mut self.settled);
         taken
     }
 

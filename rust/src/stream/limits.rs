@@ -60,7 +60,7 @@ impl Stream {
             if let Some(given) = &trace.given {
                 self.clocks.let_go(&given.calls);
                 if !given.requests.is_empty() {
-                    self.released.push(trace.id);
+                    self.settled.push(trace.id);
                 }
             }
             self.store.release(trace.spans.all());

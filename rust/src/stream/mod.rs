@@ -110,7 +110,7 @@ pub struct Stream {
     evicted: VecDeque<u32>,
     waiting: (usize, u64),
     /// Traces with requests that were emitted, released since the last take.
-    released: Vec<[u8; 16]>,
+    settled: Vec<[u8; 16]>,
     bytes: u64,
     now: u64,
     round: u64,
@@ -133,7 +133,7 @@ impl Stream {
             released: Released::default(),
             evicted: VecDeque::new(),
             waiting: (0, 0),
-            released: Vec::new(),
+            settled: Vec::new(),
             bytes: 0,
             now: 0,
             round: 0,
