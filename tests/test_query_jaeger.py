@@ -547,20 +547,19 @@ def test_beyond_this_machine_a_token_is_asked_for(capsys):
     assert main(["serve", "--hold-spans", "5"]) == 2
 
 
-def test_the_page_and_the_queries_hold_spans_once():
+def test_the_page_and_the_queries_hold_spans_once(monkeypatch):
+    """One listener keeps them, whoever looks."""
     from k8strace.cli.commands import parser
     from k8strace.cli.serve import running, settings
-    from k8strace.query import Held
 
-    anywhere = [f"--{kind}-listen=127.0.0.1:0" for kind in ("grpc", "http", "metrics")]
-    read = ["--page", "--query=127.0.0.1:0", "--query-grpc=127.0.0.1:0", "--hold-spans=5"]
-    asked = parser().parse_args(["serve", *anywhere, *read])
-    held = settings.held_of(asked)
-    receiver = running._made(asked, held, [])
-    try:
-        assert [each for each in receiver.pipeline._listeners if isinstance(each, Held)] == [held]
-    finally:
-        receiver.stop(5)
+    monkeypatch.setattr(running, "Receiver", lambda *_, **given: given)
+    read = ["--page", "--query", "--query-grpc", "--hold-spans=5"]
+    for some in (read, read[:1], read[1:2]):
+        asked = parser().parse_args(["serve", *some])
+        held = settings.held_of(asked)
+        assert held is not None
+        assert running._made(asked, held, [])["listeners"] == [held]
+    assert settings.held_of(parser().parse_args(["serve"])) is None
 
 
 # ── Remote storage ────────────────────────────────────────────────────────────────────────────────────────────────────
