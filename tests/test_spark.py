@@ -19,7 +19,7 @@ import pytest
 
 import k8strace
 from k8strace import ClockEvidence, PartsError
-from k8strace.spark import Archive, Options, joining
+from k8strace.spark import Archive, Options, joining, request_rows
 
 pyspark = pytest.importorskip("pyspark")
 
@@ -135,3 +135,17 @@ def test_a_task_with_another_core_is_caught(session: SparkSession, archive: Arch
             archive.requests()
     finally:
         del session.sparkContext.environment["PYTHONPATH"]
+
+
+def test_a_trace_of_300_000_spans_is_set_aside_and_counted_and_the_others_are_whole(
+    session: SparkSession, tmp_path: Path
+) -> None:
+    others = on_spark.spread(["k8s-1.36_etcd-3.6"], tmp_path, 1)
+    paths = [on_spark.giant(tmp_path / "giant.otlp"), *others]
+    with Archive(session, paths, Options(partitions=2, max_group_spans=100_000)) as archive:
+        found = archive.requests().toArrow()
+        assert on_spark.digest(found) == on_spark.digest(request_rows(k8strace.join(k8strace.read(others))))
+        assert archive.ledger.set_aside["oversize"] == 300_000
+        assert sum(sum(place.values()) for place in archive.ledger[1:]) == archive.ledger.spans == 316_766
+        aside = archive.oversize().groupBy("trace_id").sum("spans").collect()
+        assert [tuple(row) for row in aside] == [("ee" * 16, 300_000)]
