@@ -124,7 +124,7 @@ fn as_python(taken: Taken) -> PyTaken {
     let ids =
         replaced.into_iter().map(|(trace, span, revision)| (hex::encode(trace), hex::encode(span), revision));
     let replaced = ids.collect();
-    let released = released.iter().map(|trace| hex(trace)).collect();
+    let released = released.iter().map(hex::encode).collect();
     (JoinedSpans::new(joined), spans, revision, is_final, replaced, released)
 }
 
