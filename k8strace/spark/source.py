@@ -22,7 +22,7 @@ def register(spark: SparkSession) -> None:
     """
     Lets a session read recordings: `spark.read.format("k8strace").load(pattern)`, one row per span.
 
-    Columns as those of `Spans`, without timestamps, since Spark's have no ns. One task reads one file.
+    Columns as those of `Spans`, without indices and timestamps, since Spark's have no ns. One task reads one file.
 
     Raises:
         MissingExtraError: PySpark or pyarrow is not installed.
@@ -58,4 +58,4 @@ def register(spark: SparkSession) -> None:
 
 def span_rows(spans: Spans) -> pa.Table:
     """Spans as the rows of `spark.read.format("k8strace")`."""
-    return plain(spans.to_arrow().drop_columns(["start_time", "end_time"]))
+    return plain(spans.to_arrow().drop_columns(["start_time", "end_time", "scope_spans"]))
