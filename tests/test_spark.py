@@ -78,6 +78,11 @@ def test_the_rows_are_those_of_one_process(archive: Archive, alone: on_spark.Ans
     assert archive.oversize().count() == 0
 
 
+def test_sums_are_those_of_one_process(archive: Archive, paths: list[str]) -> None:
+    joined = k8strace.join(k8strace.read(paths))
+    assert archive.histograms() == k8strace.Histograms.of(k8strace.attribute(joined))
+
+
 @pytest.mark.parametrize("partitions", [1, 64])
 def test_so_they_are_at_other_numbers_of_partitions(
     session: SparkSession, paths: list[str], alone: on_spark.Answer, partitions: int
