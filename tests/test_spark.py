@@ -19,7 +19,7 @@ import pytest
 
 import k8strace
 from k8strace import ClockEvidence, PartsError
-from k8strace.spark import Archive, Options, joining, request_rows
+from k8strace.spark import Archive, Options, joining, register, request_rows, span_rows
 
 pyspark = pytest.importorskip("pyspark")
 
@@ -154,3 +154,9 @@ def test_a_trace_of_300_000_spans_is_set_aside_and_counted_and_the_others_are_wh
         assert sum(sum(place.values()) for place in archive.ledger[1:]) == archive.ledger.spans == 316_766
         aside = archive.oversize().groupBy("trace_id").sum("spans").collect()
         assert [tuple(row) for row in aside] == [("ee" * 16, 300_000)]
+
+
+def test_the_data_source_gives_the_spans(session: SparkSession, paths: list[str]) -> None:
+    register(session)
+    frame = session.read.format("k8strace").load(str(Path(paths[0]).parent / "*.otlp"))
+    assert on_spark.digest(frame.toArrow()) == on_spark.digest(span_rows(k8strace.read(paths)))
