@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from k8strace import _core
 from k8strace.attribution import Band, Breakdown, Errors, Group
@@ -344,14 +344,20 @@ class Histograms(ArrowExport):
     def __iter__(self) -> Iterator[Sums]:
         return iter(self.groups)
 
-    def __getitem__(self, values: str | tuple[Any, ...]) -> Sums:
+    @overload
+    def __getitem__(self, at: int | tuple[Any, ...]) -> Sums: ...
+    @overload
+    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Sums | _core.Column:
         """
-        A group by the values of its keys.
+        A group by its place or by the values of its keys; by name a column.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such group, or no such column.
         """
-        return self._hashed[values if isinstance(values, tuple) else (values,)]
+        if isinstance(at, str):
+            return self.column(at)
+        return self._hashed[at] if isinstance(at, tuple) else self.groups[at]
 
     def __add__(self, other: object) -> Histograms:
         """

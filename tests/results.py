@@ -34,6 +34,7 @@ def results_of(requests: k8strace.Requests, pods: k8strace.Pods) -> dict[str, An
         "Attribution": attribution,
         "Breakdown": attribution.by("verb", "resource"),
         "Projection": k8strace.attribute(few).what_if(k8strace.Change.faster("etcd", 2)),
+        "Histograms": k8strace.Histograms.of(attribution),
         "QuantileParts": attribution.quantile(0.99),
         "Comparison": k8strace.compare(few, requests.where(verb="get"), by=()),
         "Pods": pods,

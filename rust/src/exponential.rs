@@ -220,6 +220,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_precision_loss, reason = "a bucket is wider than what is lost")]
     fn a_value_is_no_further_off_than_the_error() {
         let values: Vec<i64> =
             (0..63).flat_map(|power| [1i64 << power, (1i64 << power) + (1 << power) / 3]).collect();

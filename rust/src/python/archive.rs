@@ -7,8 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::arrow_err;
-use super::joined::{JoinedSpans, room};
+use super::errors::{arrow_err, room};
+use super::joined::JoinedSpans;
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::archive::couplings::{self, Meeting, Process, TraceId};

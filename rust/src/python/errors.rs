@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::error::{DecodeError, ErrorKind};
+use crate::error::{DecodeError, ErrorKind, room_for};
 
 /// Raises `k8strace.exceptions.DecodeError`.
 pub fn to_py_err(error: &DecodeError) -> PyErr {
@@ -48,4 +48,18 @@ pub fn to_py_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyB
         bytes.copy_from_slice(data);
         Ok(())
     })
+}
+
+/// What joining takes of memory for each span at most, about; dividing and a table take less.
+const WORK_BYTES: u64 = 512;
+
+/// Raises `MemoryError`, instead of ending the process in the middle of the work.
+pub fn room(spans: usize, what: &str) -> PyResult<()> {
+    room_for(WORK_BYTES * spans as u64, what).map_err(|error| to_py_err(&error))
+}
+
+/// Numbers as the machine stores them: what `numpy.frombuffer` takes.
+pub fn numbers<'py>(py: Python<'py>, numbers: &[i64]) -> Bound<'py, PyBytes> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    PyBytes::new(py, &bytes)
 }

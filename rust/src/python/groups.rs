@@ -10,9 +10,9 @@ use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::attributed::AttributedRequests;
 use super::errors::arrow_err;
 use super::exponential::Exponential;
-use super::joined::AttributedRequests;
 use super::table::{Column, Table, taken};
 use crate::tables::groups::{self, Groups};
 use crate::tables::parts;

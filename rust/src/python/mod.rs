@@ -2,6 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod archive;
+mod attributed;
 mod errors;
 mod exponential;
 mod formats;
@@ -27,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     formats::register(module)?;
     screen::register(module)?;
     joined::register(module)?;
+    attributed::register(module)?;
     archive::register(module)?;
     exponential::register(module)?;
     groups::register(module)?;
