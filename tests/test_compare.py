@@ -124,14 +124,14 @@ def test_a_comparison_says_the_same_both_ways(before, after):
     there, back = (
         compare_populations(*pair, ("verb", "resource")) for pair in ((before, after), (after, before))
     )
-    for name in there.names:
-        told = {(row.path, row.part): row.delta_ns for row in there[name].rows}
-        assert told == {(row.path, row.part): -row.delta_ns for row in back[name].rows}
-        assert sum(row.delta_ns for row in there[name].summary) == there[name].delta_ns
+    for one, other in zip(there.differences, back.differences, strict=True):
+        told = {(row.path, row.part): row.delta_ns for row in one.rows}
+        assert told == {(row.path, row.part): -row.delta_ns for row in other.rows}
+        assert sum(row.delta_ns for row in one.summary) == one.delta_ns
         levels = defaultdict(int)
-        for row in there[name].rows:
+        for row in one.rows:
             levels[len(row.path)] += row.delta_ns
-        assert set(levels.values()) <= {there[name].delta_ns}
+        assert set(levels.values()) <= {one.delta_ns}
 
 
 # ---- closed cases ----

@@ -29,6 +29,7 @@ HEADINGS = {
     "Pods.housekeeping": "Housekeeping of kubelets",
     "Pods": "Pods",
     "Breakdown": "Breakdown",
+    "Histograms": "Histograms",
     "QuantileParts": "Parts of a quantile",
     "Comparison": "Comparison",
     "Projection": "Projection",
@@ -83,7 +84,7 @@ def test_every_table_has_a_section(all_tables):
 
 def test_every_column_is_listed_with_its_type(tables):
     """But for the keys of groups, and for those that the data names."""
-    grouped = {"Breakdown", "Parts of a quantile", "Costs", "Use of etcd"}
+    grouped = {"Breakdown", "Histograms", "Parts of a quantile", "Costs", "Use of etcd"}
     expected = {
         heading: [
             (field.name, str(field.type).partition("<")[0])
