@@ -22,7 +22,7 @@ from k8strace import _core
 from k8strace.attribution import Band, Breakdown, Errors, Group
 from k8strace.components import component_of
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport, typed
+from k8strace.tables import ArrowExport, column_of, typed
 
 if TYPE_CHECKING:
     from k8strace.attribution import Attribution
@@ -356,7 +356,7 @@ class Histograms(ArrowExport):
             KeyError: There is no such group, or no such column.
         """
         if isinstance(at, str):
-            return self.column(at)
+            return column_of(self._arrow(), at)
         return self._hashed[at] if isinstance(at, tuple) else self.groups[at]
 
     def __add__(self, other: object) -> Histograms:
