@@ -28,7 +28,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from k8strace import _core
 from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Outlay, Selection
-from k8strace.findings.tails import unusual
+from k8strace.findings.tails import (
+    APART,
+    LEAST_NS,
+    MANY,
+    SHORTEST_NS,
+    is_each_late,
+    is_slow_around,
+    unusual,
+)
 from k8strace.findings.untraced import Call, Unanswered, calls_of, unanswered
 from k8strace.tables import Table
 from k8strace.words import count, duration
@@ -49,30 +57,12 @@ __all__ = [
 
 ERROR_RATE: Final = 0.01
 """Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
-SHORTEST_NS: Final = 1_000_000
-"""Shorter silences are not looked at."""
-MANY: Final = 100
-"""Looking at this many calls that did not wait is enough."""
-LEAST_NS: Final = 20_000_000
-"""A busy scheduler lets processes wait this long."""
-APART: Final = 1.5
-"""A stall is at least this many times as long as the longest usual wait."""
 BROKEN_SHARE: Final = 0.01
 """From this part of all time on a process that stands still is an error."""
 NEAR: Final = 64
 """A silence is compared with this many before it."""
-SLOW_AROUND: Final = 4
-"""If one in four calls before and after waited as well, it was not the process."""
-
 MANY_LOST: Final = 0.5
 """Where so many of the requests have lost spans, those that seem to stand still may wait for calls that were lost."""
-
-ALIKE: Final = 4
-"""Calls whose ends are this many times as far apart as their lengths differ were each late on their own."""
-AT_ONCE: Final = 20
-AT_ONCE_NS: Final = 5_000_000
-"""A process that wakes up ends all its calls within this part of the time that they waited, or within this time."""
-
 
 KINDS: Final = ("called", "answered", "stood", "opaque", "queued")
 """In which others waited, see above."""
@@ -293,7 +283,7 @@ class _Silence(NamedTuple):
     def is_of_calls(self) -> bool:
         """Not the process but each call was slow: those around it too, a third of those sent in it, or all alike."""
         late = 2 * self.sent > 3 * self.called > 0
-        return late or self.slow_around * SLOW_AROUND > self.around or self.is_each_by_itself
+        return late or is_slow_around(self.slow_around, self.around) or self.is_each_by_itself
 
     @property
     def is_of_own_spans(self) -> bool:
@@ -303,8 +293,7 @@ class _Silence(NamedTuple):
     @property
     def is_each_by_itself(self) -> bool:
         """Calls went on one after the other, each as late as the others, and nothing inside the process stood still."""
-        at_once = max(AT_ONCE_NS, self.agreed_ns // AT_ONCE)
-        return not self.stood and (self.apart_ns > ALIKE * self.uneven_ns or self.apart_ns > at_once)
+        return not self.stood and is_each_late(self.apart_ns, self.uneven_ns, self.agreed_ns)
 
     def told(self, held: Outlay) -> Stall:
         """With the requests that it held up."""

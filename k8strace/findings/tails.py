@@ -13,7 +13,23 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["limit", "unusual"]
+__all__ = ["APART", "LEAST_NS", "MANY", "SHORTEST_NS", "is_each_late", "is_slow_around", "limit", "unusual"]
+
+SHORTEST_NS: Final = 1_000_000
+"""Shorter silences are not looked at."""
+MANY: Final = 100
+"""Looking at this many calls that did not wait is enough."""
+LEAST_NS: Final = 20_000_000
+"""A busy scheduler lets processes wait this long."""
+APART: Final = 1.5
+"""A stall is at least this many times as long as the longest usual wait."""
+SLOW_AROUND: Final = 4
+"""If one in four calls before and after waited as well, it was not the process."""
+ALIKE: Final = 4
+"""Calls whose ends are this many times as far apart as their lengths differ were each late on their own."""
+AT_ONCE: Final = 20
+AT_ONCE_NS: Final = 5_000_000
+"""A process that wakes up ends all its calls within this part of the time that they waited, or within this time."""
 
 FEWEST: Final = 13
 """Fewer waits do not tell the shape of their tail: then it is taken to be `UNKNOWN`."""
@@ -105,3 +121,23 @@ def _without_between(below: Sequence[int], most: int, apart: float) -> Iterator[
     for left in range(len(below) - 1, max(len(below) - most, 1) - 1, -1):
         if below[left] >= apart * below[left - 1]:
             yield below[:left]
+
+
+# ── Whether it was the process ────────────────────────────────────────────────────────────────────
+
+
+def is_slow_around(slow: int, around: int) -> bool:
+    """So many of the calls just before and after waited as well."""
+    return slow * SLOW_AROUND > around
+
+
+def is_each_late(apart_ns: int, uneven_ns: int, wait_ns: int) -> bool:
+    """
+    Calls that waited were each late on their own, for they were not answered at once.
+
+    Args:
+        apart_ns: How far apart their ends are.
+        uneven_ns: How much their lengths differ.
+        wait_ns: How long they waited.
+    """
+    return apart_ns > ALIKE * uneven_ns or apart_ns > max(AT_ONCE_NS, wait_ns // AT_ONCE)

@@ -20,27 +20,23 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from k8strace.findings.tails import unusual
+from k8strace.findings.tails import (
+    APART,
+    LEAST_NS,
+    MANY,
+    SHORTEST_NS,
+    is_each_late,
+    is_slow_around,
+    unusual,
+)
 
 if TYPE_CHECKING:
     from k8strace import _core
 
 __all__ = ["Call", "Unanswered", "unanswered"]
 
-SHORTEST_NS: Final = 1_000_000
-"""Shorter silences are not looked at."""
-LEAST_NS: Final = 20_000_000
-APART: Final = 1.5
-"""As for `stalls`: what is too long is at least this, and this many times the longest usual wait."""
-MANY: Final = 100
-"""So many calls that did not wait are enough."""
 NEIGHBOURS: Final = 8
-SLOW_AROUND: Final = 4
-"""If one in four of so many calls before and after waited as well, it was not the process."""
-ALIKE: Final = 4
-AT_ONCE: Final = 20
-AT_ONCE_NS: Final = 5_000_000
-"""As for `stalls`: answers that come one after the other were each late on their own."""
+"""Calls before a silence, and after it, that tell whether calls were slow there."""
 STILL: Final = 0.9
 """An apiserver that did nothing in this part of the silence may have been the one that stood still."""
 
@@ -73,8 +69,7 @@ class Unanswered(NamedTuple):
         slow = sum(ns * 4 >= self.end - self.start for ns in self.around)
         ends, lengths = [call.end for call in self.calls], [call.end - call.start for call in self.calls]
         apart, uneven = max(ends) - min(ends), max(lengths) - min(lengths)
-        at_once = max(AT_ONCE_NS, self.wait_ns // AT_ONCE)
-        return slow * SLOW_AROUND > len(self.around) or apart > ALIKE * uneven or apart > at_once
+        return is_slow_around(slow, len(self.around)) or is_each_late(apart, uneven, self.wait_ns)
 
     def is_still(self, silences: Iterable[tuple[int, int]]) -> bool:
         """Whether the caller did nothing in nearly all of it, by its silences."""
