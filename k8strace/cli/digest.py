@@ -8,12 +8,14 @@ from pathlib import Path
 from k8strace import Digest, DigestSettings, digest, read_rules
 from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import progress
-from k8strace.cli.numbers import above_zero, quantiles, time_ns
+from k8strace.cli.numbers import above_zero, time_ns
 from k8strace.cli.options import (
     Commands,
     add_by,
     add_command,
+    add_format,
     add_joining,
+    add_quantiles,
     add_showing,
     add_top,
 )
@@ -48,13 +50,7 @@ def add_digest(commands: Commands) -> None:
     )
     add_by(command, "verb,resource", "columns of requests to group by")
     add_top(command)
-    command.add_argument(
-        "--quantiles",
-        type=quantiles,
-        default=(0.5, 0.9, 0.99),
-        metavar="Q,…",
-        help="of the wall time, such as 0.5,0.99 (default 0.5,0.9,0.99)",
-    )
+    add_quantiles(command)
     command.add_argument(
         "--window",
         type=time_ns,
@@ -70,13 +66,7 @@ def add_digest(commands: Commands) -> None:
         help="spans held at most, which bounds the memory: about 1 KiB for each (default 1000000)",
     )
     command.add_argument("--no-rows", action="store_true", help="sums only, no Parquet")
-    group = command.add_argument_group("reading")
-    group.add_argument(
-        "--format",
-        default="auto",
-        help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
-    )
-    group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
+    add_format(command)
     add_joining(command)
     add_showing(command)
 

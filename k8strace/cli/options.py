@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 from k8strace.cli.exits import USAGE, complain, exit_codes
-from k8strace.cli.numbers import above_zero, condition, from_zero, moment, names, width
+from k8strace.cli.numbers import above_zero, condition, from_zero, moment, names, quantiles, width
 
 __all__ = [
     "PIPED_WIDTH",
@@ -19,8 +19,10 @@ __all__ = [
     "add_by",
     "add_command",
     "add_files",
+    "add_format",
     "add_joining",
     "add_method",
+    "add_quantiles",
     "add_reading",
     "add_selecting",
     "add_showing",
@@ -182,14 +184,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def add_reading(command: argparse.ArgumentParser) -> None:
-    """How files are read."""
+def add_quantiles(command: argparse.ArgumentParser) -> None:
+    """Which quantiles are shown."""
+    command.add_argument(
+        "--quantiles",
+        type=quantiles,
+        default=(0.5, 0.9, 0.99),
+        metavar="Q,…",
+        help="of the wall time, such as 0.5,0.99,0.999 (default 0.5,0.9,0.99)",
+    )
+
+
+def add_format(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """What files hold, and the bar; the group takes more options of reading."""
     group = command.add_argument_group("reading")
     group.add_argument(
         "--format",
         default="auto",
         help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
     )
+    group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
+    return group
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """How files are read."""
+    group = add_format(command)
     group.add_argument(
         "--strict", action="store_true", help="fail on a torn file instead of reading what is there"
     )
@@ -200,7 +220,6 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads that read, join and divide time at most (default: all cores); answers are the same",
     )
-    group.add_argument("--no-progress", action="store_true", help="no progress bar at the terminal")
 
 
 def add_joining(command: argparse.ArgumentParser) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 from k8strace import Attribution, Audit, SamplingError, attribute, read_client_times
 from k8strace.cli.exits import UsageError
 from k8strace.cli.inputs import check_columns, joined, selected
-from k8strace.cli.numbers import from_zero, quantiles
+from k8strace.cli.numbers import from_zero
 from k8strace.cli.options import (
     Commands,
     add_by,
     add_command,
     add_joining,
+    add_quantiles,
     add_reading,
     add_selecting,
     add_showing,
@@ -59,13 +60,7 @@ def add_report(commands: Commands) -> None:
         choices=("total", "count", "errors", "p99"),
         help="what the table begins with (default total; steps of time come in their order)",
     )
-    command.add_argument(
-        "--quantiles",
-        type=quantiles,
-        default=(0.5, 0.9, 0.99),
-        metavar="Q,…",
-        help="of the wall time, such as 0.5,0.99,0.999 (default 0.5,0.9,0.99)",
-    )
+    add_quantiles(command)
     command.add_argument("--phases", action="store_true", help="what each group's time was made of, by phase")
     command.add_argument(
         "--verbose",
