@@ -61,8 +61,9 @@ types: dev ## mypy --strict over the package and tests/typing
 stubs: dev ## _core.pyi against the compiled module
 	$(BIN)/python -m mypy.stubtest k8strace._core --ignore-disjoint-bases
 
-rust: $(VENV)/.venv ## clippy with and without the Python door, and the tests of the core
+rust: $(VENV)/.venv ## the fuzzers' lock, clippy with and without the Python door, and the tests of the core
 	@$(NEEDS_RUST)
+	cd rust/fuzz && cargo update --quiet --workspace --locked
 	cd rust && cargo clippy --locked --all-targets -- -D warnings
 	cd rust && PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --all-targets --features python -- -D warnings
 	cd rust && cargo test --locked
