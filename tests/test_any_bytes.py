@@ -112,6 +112,7 @@ def test_damaged_messages_have_the_official_verdict(data: bytes):
     check(data)
 
 
+@pytest.mark.slow
 @given(damaged_bytes(payloads))
 def test_damaged_batches_have_the_official_verdict(data: bytes):
     check(data)

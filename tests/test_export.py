@@ -135,6 +135,7 @@ class QuietFiles(SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_go_reads_the_profile_and_sees_the_totals(requests, totals, tmp_path):
     """`go tool pprof`: the flat value of each phase, and the total."""
     go = shutil.which("go")

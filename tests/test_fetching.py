@@ -102,6 +102,7 @@ def test_tempo_is_searched_and_each_trace_is_got(batches):
     assert len(k8strace.read(found)) == 3 * len(k8strace.decode(batches[0]))
 
 
+@pytest.mark.slow
 def test_bytes_count_and_time_are_bounded(batches):
     """What came before a bound is read; which one it was is said."""
     with serving(jaeger_of(batches, [])) as url:

@@ -81,6 +81,7 @@ def test_a_header_must_come_in_time(connect, begun):
     assert 0.3 < seconds_until_closed(connection) < 1.2
 
 
+@pytest.mark.slow
 def test_between_requests_a_connection_may_be_idle_for_longer(connect):
     """1.5 s; and a header that has begun has 0.5 s again."""
     one, _ = connect()

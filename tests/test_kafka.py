@@ -140,6 +140,7 @@ def steps(consumer: RequestConsumer, records: int) -> None:
         consumer.step(timeout_s=0.2)
 
 
+@pytest.mark.slow
 def test_json_is_read_and_what_is_no_otlp_is_told_and_passed_over(brokers: Brokers) -> None:
     sent = wires("k8s-1.36_etcd-3.6")[:2]
     text = MessageToJson(ExportTraceServiceRequest.FromString(sent[0])).encode()
@@ -156,12 +157,14 @@ def test_json_is_read_and_what_is_no_otlp_is_told_and_passed_over(brokers: Broke
     assert given
 
 
+@pytest.mark.slow
 def test_without_anybody_to_tell_such_a_record_raises(brokers: Brokers) -> None:
     brokers.send(b"\xff\xff", 0, BEGIN_MS)
     with pytest.raises(k8strace.DecodeError):
         consumed(brokers, 1)
 
 
+@pytest.mark.slow
 def test_a_sink_that_raises_has_nothing_committed(brokers: Brokers) -> None:
     sent = wires("k8s-1.36_etcd-3.6")
     for number, wire in enumerate([*sent, b"", b""]):
@@ -179,6 +182,7 @@ def test_a_sink_that_raises_has_nothing_committed(brokers: Brokers) -> None:
     assert brokers.committed(1)[0].offset < 0
 
 
+@pytest.mark.slow
 def test_a_later_member_begins_before_what_was_not_given(brokers: Brokers) -> None:
     """The offset that was committed and its metadata: 120 s, and 30 s more, before the last take."""
     for number in range(250):

@@ -188,6 +188,7 @@ def test_ten_thousand_hostile_names_stay_text(browser, tmp_path):
     assert page.said == []
 
 
+@pytest.mark.slow
 def test_redaction_leaves_no_name(requests):
     text = requests.to_html(redact=True)
     import base64

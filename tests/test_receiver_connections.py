@@ -74,6 +74,7 @@ def test_a_body_that_trickles_is_ended_when_it_falls_behind():
     assert 0.5 <= took < 1.5
 
 
+@pytest.mark.slow
 def test_a_body_that_keeps_up_is_ended_at_the_total():
     with serving("http/protobuf", Kept(), limits=QUICK) as send:
         answer, took = trickle(send, iter([(0.1, b"\x0a" * 300)] * 50), 50_000)

@@ -62,6 +62,7 @@ def asked_paths(apiserver: Apiserver) -> set[str]:
     return {path for path, headers in apiserver.seen if headers["User-Agent"].startswith("k8strace-probe/")}
 
 
+@pytest.mark.slow
 def test_the_request_is_kubectls_and_its_tree_is_shown(tmp_path, capsys):
     """Server, authority, token and namespace come from the current context; the token is nowhere in the output."""
     with Apiserver(tmp_path) as apiserver:
