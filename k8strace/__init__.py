@@ -30,7 +30,7 @@ from k8strace.pods import pods
 from k8strace.requests import Joined, Ledger, Request, Requests, join
 from k8strace.selection import Selection
 from k8strace.spans import Issue, Source, Spans, decode
-from k8strace.tables import Table
+from k8strace.tables import Column, Table
 
 if _TYPE_CHECKING:
     from k8strace.archive import ClockEvidence, Couplings, clock_evidence, couplings
@@ -112,6 +112,7 @@ __all__ = [
     "Checked",
     "ClientTime",
     "ClockEvidence",
+    "Column",
     "Comparison",
     "Composition",
     "ConditionError",

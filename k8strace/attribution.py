@@ -22,7 +22,7 @@ from k8strace.components import by_component, component_of
 from k8strace.requests import Requests
 from k8strace.selection import Selection
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport, Table, column_of, require, typed
+from k8strace.tables import ArrowExport, Column, Table, column_of, require, typed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,8 +101,8 @@ class Attribution(ArrowExport):
     @overload
     def __getitem__(self, at: SupportsIndex) -> Parts: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: SupportsIndex | str) -> Parts | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: SupportsIndex | str) -> Parts | Column:
         """
         What one request's time was made of, or one sync's; by name a column.
 
@@ -429,8 +429,8 @@ class Breakdown(ArrowExport):
     @overload
     def __getitem__(self, at: int | tuple[Any, ...]) -> Group: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Group | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Group | Column:
         """
         A group by its place or by the values of its keys; by name a column.
 

@@ -22,7 +22,7 @@ from k8strace import _core
 from k8strace.attribution import Band, Breakdown, Errors, Group
 from k8strace.components import component_of
 from k8strace.statistics.quantiles import nearest_rank
-from k8strace.tables import ArrowExport, column_of, typed
+from k8strace.tables import ArrowExport, Column, column_of, typed
 
 if TYPE_CHECKING:
     from k8strace.attribution import Attribution
@@ -347,8 +347,8 @@ class Histograms(ArrowExport):
     @overload
     def __getitem__(self, at: int | tuple[Any, ...]) -> Sums: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Sums | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | tuple[Any, ...] | str) -> Sums | Column:
         """
         A group by its place or by the values of its keys; by name a column.
 

@@ -357,19 +357,19 @@ class _Join:
 
     def value(self, name: str, table: str, row: int) -> Any:
         """One value of a column."""
-        own = None if (table, name) in self.columns else self._own(name, table)
+        own = None if (table, name) in self.columns else self.own(name, table)
         return self.column(name, table)[row] if own is None else own[row]
 
     def codes(self, name: str, table: str) -> _core.Codes:
         """Which rows have equal values in a column, told by the core where the column is its own."""
         if (table, name) not in self._codes:
-            own = self._own(name, table)
+            own = self.own(name, table)
             self._codes[table, name] = (
                 _numbered(self.column(name, table)) if own is None else _core.Codes.of(own)
             )
         return self._codes[table, name]
 
-    def _own(self, name: str, table: str) -> _core.Column | None:
+    def own(self, name: str, table: str) -> _core.Column | None:
         """A column of the core, unless it was added or is made of others."""
         own = self.named(table)
         is_own = name in own.column_names and not (table == "requests" and name in self._added)
@@ -403,7 +403,7 @@ class _Join:
 
     def row_names(self, rows: Iterable[int | None]) -> list[str | None]:
         """Names of spans."""
-        names = self.spans.column("name")
+        names = self.spans._columns.column("name")
         return [None if row is None else names[row] for row in rows]
 
     def spending(self, component: str) -> Collection[int]:

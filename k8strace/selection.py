@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from k8strace import _core
 from k8strace.phases import PhaseTable
-from k8strace.tables import ArrowExport
+from k8strace.tables import ArrowExport, Column, column_of_values
 
 __all__ = ["Join", "Selection", "fits"]
 
@@ -29,6 +29,9 @@ class Join(Protocol):
 
     def column(self, name: str, table: str) -> list[Any]:
         """A column of one of the tables, of everything that was joined. Raises KeyError."""
+
+    def own(self, name: str, table: str) -> _core.Column | None:
+        """A column as the core has it; None if it is added, made of others or not there."""
 
     def named(self, name: str) -> _core.Table:
         """A table of everything that was joined."""
@@ -111,8 +114,8 @@ class Selection(ArrowExport, Generic[Row]):
     @overload
     def __getitem__(self, at: slice) -> Self: ...
     @overload
-    def __getitem__(self, at: str) -> list[Any]: ...
-    def __getitem__(self, at: int | slice | str) -> Row | Self | list[Any]:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | slice | str) -> Row | Self | Column:
         if isinstance(at, str):
             return self.column(at)
         return self._with(self._rows[at]) if isinstance(at, slice) else self._row(self._rows[at])
@@ -146,13 +149,20 @@ class Selection(ArrowExport, Generic[Row]):
         """One value of a column of everything that was joined, without making the others if it can be helped."""
         return self._joined.value(name, self.TABLE, row)
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Column:
         """
-        One column as a list, in the order of these rows; `resource.KEY` as in `where`.
+        One column, in the order of these rows; `resource.KEY` as in `where`.
 
         Raises:
             KeyError: There is no such column.
         """
+        own = self._joined.own(name, self.TABLE)
+        if own is None:
+            return column_of_values(self._list(name))
+        return Column(own) if self._is_everything else Column(own).take(self._rows)
+
+    def _list(self, name: str) -> list[Any]:
+        """The values of a column, by the list of all that the join keeps."""
         values = self._all(name)
         return [values[row] for row in self._rows]
 

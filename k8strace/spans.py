@@ -16,7 +16,7 @@ from typing import (
 )
 
 from k8strace import _core
-from k8strace.tables import ArrowExport, Table
+from k8strace.tables import ArrowExport, Column, Table
 
 if TYPE_CHECKING:
     from array import array
@@ -167,7 +167,7 @@ class Spans(ArrowExport):
         """Names of the columns of the span table, in order."""
         return self._columns.column_names("spans")
 
-    def column(self, name: str) -> _core.Column:
+    def column(self, name: str) -> Column:
         """
         One column of the span table, without making the others.
 
@@ -176,19 +176,19 @@ class Spans(ArrowExport):
         """
         if name not in self.column_names:
             raise KeyError(f"there is no column {name!r} of spans, but {', '.join(self.column_names)}")
-        return self._columns.column(name)
+        return Column(self._columns.column(name))
 
-    def __getitem__(self, name: str) -> _core.Column:
+    def __getitem__(self, name: str) -> Column:
         return self.column(name)
 
-    def attributes(self, key: str) -> _core.Column:
+    def attributes(self, key: str) -> Column:
         """
         The values of one attribute key, one per span.
 
         The type is that of the values; text if they are of several types, with nested values as JSON.
         Null where a span has no such attribute. Of a key that a span repeats the last value counts.
         """
-        return self._columns.attribute(key)
+        return Column(self._columns.attribute(key))
 
     def with_attributes(self, *keys: str) -> Table:
         """
@@ -202,7 +202,7 @@ class Spans(ArrowExport):
             >>> spans.with_attributes("http.target").column_names[-1]
             'attributes.http.target'
         """
-        columns = [(f"attributes.{key}", self.attributes(key)) for key in keys]
+        columns = [(f"attributes.{key}", self._columns.attribute(key)) for key in keys]
         return Table(self._arrow().with_columns(columns))
 
     def to_otlp(self, *, split: Literal["trace_id"] = "trace_id") -> Table:

@@ -11,17 +11,19 @@ import importlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from k8strace import _core
 from k8strace.exceptions import extra
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ArrowExport", "Shown", "Table", "column_of", "require", "typed"]
+__all__ = ["ArrowExport", "Column", "Shown", "Table", "column_of", "column_of_values", "require", "typed"]
 
 
 def require(module: str, name: str) -> Any:
@@ -36,6 +38,91 @@ def require(module: str, name: str) -> Any:
         return known
     with extra(name, "this"):
         return importlib.import_module(module)
+
+
+_NUMPY: Final = {"Boolean": "bool", "Int8": "int8", "Int64": "int64", "Float64": "float64"}
+"""Arrow's name of a type → numpy's, where numpy has the same."""
+
+_SHORT: Final = Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxother = 1, 1, 80
+
+
+class Column:
+    """
+    One column of a table, frozen. By index it gives a value, by slice a column; None is null.
+
+    `polars.Series(column)` and `pyarrow.array(column)` take it as it is. `numpy.array(column)` has numbers and truth
+    values in their own types if none is null, and otherwise Python's values, with None for null. Two columns are
+    equal only if they are one: compare `to_pylist()`.
+
+    Examples:
+        >>> import k8strace, numpy
+        >>> requests = k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst"))
+        >>> requests["verb"]
+        Column(1411 values: 'get', 'list', 'get', …)
+        >>> requests["verb"][-1], list(requests["verb"][:2]), requests["namespace"].null_count
+        ('delete', ['get', 'list'], 651)
+        >>> numpy.array(requests["wall_ns"]).dtype, numpy.array(requests["caller_ns"])[:2]
+        (dtype('int64'), array([None, 145475396], dtype=object))
+    """
+
+    __slots__ = ("_column",)
+
+    def __init__(self, column: _core.Column) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> Column: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        return self.take(range(len(self))[at]) if isinstance(at, slice) else self._column[at]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.to_pylist())
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.to_pylist()
+
+    def take(self, rows: Sequence[int]) -> Column:
+        """The values at these places, in this order. Raises IndexError."""
+        whole = _core.make_table([("row", "bool", [None] * len(self))])  # the core takes rows of tables
+        return Column(whole.with_columns([("value", self._column)]).take(rows).column("value"))
+
+    @property
+    def type_name(self) -> str:
+        """Arrow's name of the type."""
+        return self._column.type_name
+
+    @property
+    def null_count(self) -> int:
+        """How many are null."""
+        return self._column.null_count
+
+    def to_pylist(self) -> list[Any]:
+        """All values as Python objects; null is None."""
+        return self._column.to_pylist()
+
+    def __arrow_c_schema__(self) -> object:
+        return self._column.__arrow_c_schema__()
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        return self._column.__arrow_c_array__(requested_schema)
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if copy is False:
+            raise ValueError("expected copy=True or None: numpy cannot have a column without copying it")
+        numpy = require("numpy", "analysis")
+        kind = "object" if self.null_count else _NUMPY.get(self.type_name, "object")
+        array: np.ndarray[Any, Any] = numpy.fromiter(self, kind, len(self))
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        first = [_SHORT.repr(self[at]) for at in range(min(len(self), 3))]
+        return f"Column({len(self)} values: {', '.join([*first, '…'][: len(self)])})"
 
 
 class Shown:
@@ -63,9 +150,9 @@ class ArrowExport(Shown, ABC):
         """Names of the columns, in order."""
         return self._arrow().column_names
 
-    def column(self, name: str) -> Any:
+    def column(self, name: str) -> Column:
         """
-        One column.
+        One column, in the order of the rows.
 
         Raises:
             KeyError: There is none of this name; the message has those that there are.
@@ -127,17 +214,22 @@ def _without_views(pyarrow: Any, rows: ArrowExport) -> pa.Table:
     return table.cast(pyarrow.schema([named(field) for field in table.schema]))
 
 
-def column_of(table: _core.Table, name: str) -> _core.Column:
+def column_of(table: _core.Table, name: str) -> Column:
     """One column. Raises KeyError; the message has those that there are."""
     if name not in table.column_names:
         raise KeyError(f"there is no column {name!r}, but {', '.join(table.column_names)}")
-    return table.column(name)
+    return Column(table.column(name))
+
+
+def column_of_values(values: list[Any]) -> Column:
+    """A column of the type that these values tell."""
+    return Column(_core.make_table([("value", *typed(values))]).column("value"))
 
 
 def typed(values: list[Any]) -> tuple[str, list[Any]]:
-    """A key column's type, told by its values."""
+    """The type of a column that is no one's, such as a key, told by its values."""
     kinds = {type(value) for value in values if value is not None}
-    kind = {frozenset({bool}): "bool", frozenset({int}): "int"}.get(frozenset(kinds), "text")
+    kind = {bool: "bool", int: "int", float: "float"}.get(kinds.pop(), "text") if len(kinds) == 1 else "text"
     return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
 
 
@@ -169,23 +261,23 @@ class Table(ArrowExport):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         names = self.column_names
-        columns = [self.column(name).to_pylist() for name in names]
+        columns = [self._table.column(name).to_pylist() for name in names]
         return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
+    def __getitem__(self, at: str) -> Column: ...
     @overload
     def __getitem__(self, at: int) -> dict[str, Any]: ...
     @overload
     def __getitem__(self, at: slice) -> Table: ...
-    def __getitem__(self, at: str | int | slice) -> _core.Column | dict[str, Any] | Table:
+    def __getitem__(self, at: str | int | slice) -> Column | dict[str, Any] | Table:
         if isinstance(at, str):
             return self.column(at)
         if isinstance(at, slice):
             return Table(self._table.take(range(len(self))[at]))
         return {name: self._table.column(name)[at] for name in self.column_names}
 
-    def column(self, name: str) -> _core.Column:
+    def column(self, name: str) -> Column:
         """
         One column, as `table[name]`.
 

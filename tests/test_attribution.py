@@ -92,7 +92,7 @@ def whole_segments(tree: Any) -> list[tuple[str, int, int]]:
 
 
 def check_sums(requests: k8strace.Requests) -> None:
-    walls = requests.column("wall_ns")
+    walls = requests.column("wall_ns").to_pylist()
     for overlap in ("clip", "happens_before"):
         for method in CONSERVING:
             attribution = k8strace.attribute(requests, method=method, overlap=overlap)

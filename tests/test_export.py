@@ -341,7 +341,7 @@ def test_csv_is_read_back_and_holds_no_formulas(requests, tmp_path):
             path.stem, len(rows)
         )
         if path.stem == "requests":
-            assert [int(row["wall_ns"]) for row in rows] == requests.column("wall_ns")
+            assert [int(row["wall_ns"]) for row in rows] == requests.column("wall_ns").to_pylist()
         assert not any(cell and cell[0] in "=+@\t\r" for row in rows for cell in row.values())
 
 

@@ -70,7 +70,7 @@ def check_sums(requests: k8strace.Requests) -> None:
     """Every span has a place, every nanosecond an owner, and the path leaves no gap."""
     ledger = requests.joined.ledger
     assert ledger.spans == len(requests.spans) == sum(chain(ledger.used.values(), ledger.set_aside.values()))
-    walls = requests.column("wall_ns")
+    walls = requests.column("wall_ns").to_pylist()
     for method in ("critical_path", "active_share"):
         attribution = k8strace.attribute(requests, method=method)
         assert [sum(attribution.phases(at).values()) for at in range(len(requests))] == walls

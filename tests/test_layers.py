@@ -82,6 +82,7 @@ PUBLIC = [
     "Checked",
     "ClientTime",
     "ClockEvidence",
+    "Column",
     "Comparison",
     "Composition",
     "ConditionError",

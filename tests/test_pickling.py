@@ -57,7 +57,7 @@ def test_requests_and_selections_of_them(capture_136):
     chosen = requests.with_column("team", ["red"] * len(requests)).where("verb=create").slowest(7)
     copy = again(chosen)
     assert tables_of(copy) == tables_of(chosen)
-    assert copy.column("team") == ["red"] * 7
+    assert copy.column("team").to_pylist() == ["red"] * 7
     assert again(chosen[0]) == chosen[0]
 
 

@@ -372,7 +372,10 @@ def test_a_sync_is_given_out_when_it_is_whole_and_later_probes_are_updates() -> 
             stream.feed(k8strace.decode([_single(parts)]), now_ns=SECOND)
     second = k8strace.pods(stream.take(now_ns=SECOND))
     assert len(second.probes) > len(first.probes)
-    assert second.where(name="exec-0").column("start_ns") == first.where(name="exec-0").column("start_ns")
+    assert (
+        second.where(name="exec-0").column("start_ns").to_pylist()
+        == first.where(name="exec-0").column("start_ns").to_pylist()
+    )
 
 
 def test_the_page_shows_what_report_says(capsys: pytest.CaptureFixture[str]) -> None:
@@ -438,7 +441,11 @@ def other_node(name: str, skew_ns: int) -> list[Any]:
 def test_the_runtimes_of_two_nodes_are_two(pods: k8strace.Pods) -> None:
     both = k8strace.pods(k8strace.decode(oracle.load(CAPTURE) + other_node("kubl-1", 5 * SECOND)))
     one, other = (both.where(node=node) for node in ("kubl-0", "kubl-1"))
-    assert one.column("start_ns") == other.column("start_ns") == pods.column("start_ns")
+    assert (
+        one.column("start_ns").to_pylist()
+        == other.column("start_ns").to_pylist()
+        == pods.column("start_ns").to_pylist()
+    )
     assert [pod.start_parts for pod in one] == [pod.start_parts for pod in other]
     offsets = {
         row["client"]: row["offset_ns"] for row in both.joined.clock_offsets if row["server"] == "containerd"

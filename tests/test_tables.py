@@ -88,6 +88,7 @@ def test_a_table_gives_its_columns_by_name(tables, handed_over):
         there = handed_over[where]
         assert list(table.column_names) == there.schema.names, where
         for name in table.column_names[:2]:
+            assert isinstance(table[name], k8strace.Column), (where, name)
             assert len(table.column(name)) == there.num_rows, (where, name)
             assert [*islice(table[name], 99)] == [*islice(table.column(name), 99)], (where, name)
         with pytest.raises(KeyError, match=f"no column 'colour'.*{table.column_names[0]}"):

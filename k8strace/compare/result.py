@@ -14,7 +14,7 @@ from k8strace.compare.exemplars import near_mean, near_wall
 from k8strace.compare.pairs import Pair
 from k8strace.requests import Request
 from k8strace.statistics.errors import NOT_ENOUGH
-from k8strace.tables import ArrowExport, Table
+from k8strace.tables import ArrowExport, Column, Table
 
 __all__ = ["Comparison", "Difference", "DifferenceRow", "name_of"]
 
@@ -131,8 +131,8 @@ class Comparison(ArrowExport):
     @overload
     def __getitem__(self, at: int) -> Difference: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: int | str) -> Difference | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | str) -> Difference | Column:
         """A difference by its place, or a column by its name. Raises KeyError."""
         return self.column(at) if isinstance(at, str) else self.differences[at]
 

@@ -102,8 +102,8 @@ class SpanWriter:
 
     def __init__(self, spans: Spans, known: Mapping[int, Told]) -> None:
         self._known = known
-        self._columns = {name: spans.column(name) for name in _COLUMNS}
-        self._lists = {name: spans.column(name) for name in ("attributes", "events", "links")}
+        self._columns = {name: spans._columns.column(name) for name in _COLUMNS}
+        self._lists = {name: spans._columns.column(name) for name in ("attributes", "events", "links")}
         self._scopes = list(spans.scopes)
         self._resources = spans.resources.column("attributes")
         self._processes: dict[int, tuple[str, dict[str, Any]]] = {}

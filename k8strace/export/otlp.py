@@ -45,7 +45,7 @@ class SpanWires:
 
     def __init__(self, spans: Spans) -> None:
         self._columns = spans._columns
-        self._scopes = spans.column("scope_spans")
+        self._scopes = spans._columns.column("scope_spans")
         self._resources = spans.scopes.column("resource_spans")
 
     def of(self, rows: Sequence[int], known: Mapping[int, Told]) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ class Selection:
 
     def column(self, name: str) -> list[Any]:
         """A column of these requests, in the order of `rows`."""
-        return self.kept.column(name)
+        return self.kept._list(name)
 
     def groups(self, *names: str, rows: Iterable[int] | None = None) -> dict[tuple[Any, ...], list[int]]:
         """Values of columns → rows, in order."""

@@ -27,11 +27,11 @@ def estimated_totals(requests: Requests, rate: float | None) -> Table:
     """See `Requests.estimate_totals`."""
     kept = requests._judged()
     used = _rate(kept, rate)
-    trace_id = kept.column("trace_id")
+    trace_id = kept.column("trace_id").to_pylist()
     quantities = {
         "requests": [1] * len(kept),
-        "wall_ns": kept.column("wall_ns"),
-        "etcd_calls": kept.column("etcd_call_count"),
+        "wall_ns": kept.column("wall_ns").to_pylist(),
+        "etcd_calls": kept.column("etcd_call_count").to_pylist(),
     }
     rows = {name: _estimate(trace_id, values, used) for name, values in quantities.items()}
     estimates = {name: total / used for name, (total, _) in rows.items()}

@@ -14,7 +14,7 @@ from k8strace.pods.lives import ENDING_PARTS, START_PARTS
 from k8strace.pods.syncs import Syncs
 from k8strace.requests import Joined
 from k8strace.selection import fits
-from k8strace.tables import ArrowExport, Table, column_of
+from k8strace.tables import ArrowExport, Column, Table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -251,8 +251,8 @@ class Pods(ArrowExport):
     @overload
     def __getitem__(self, at: slice) -> Pods: ...
     @overload
-    def __getitem__(self, at: str) -> list[Any]: ...
-    def __getitem__(self, at: int | slice | str) -> Pod | Pods | list[Any]:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | slice | str) -> Pod | Pods | Column:
         if isinstance(at, str):
             return self.column(at)
         return Pods(self._facts, self._rows[at]) if isinstance(at, slice) else self._pod(self._rows[at])
@@ -277,7 +277,7 @@ class Pods(ArrowExport):
         Examples:
             >>> import k8strace
             >>> pods = k8strace.pods(k8strace.read("tests/data/node/k8s-1.37_kubelet.otlp.zst"))
-            >>> pods.where(started=False, errors=lambda errors: errors > 0).column("name")
+            >>> pods.where(started=False, errors=lambda errors: errors > 0).column("name").to_pylist()
             ['nopull-0', 'nocm-0']
         """
         tests = [(self._all(name), fits(wanted)) for name, wanted in conditions.items()]
@@ -295,17 +295,6 @@ class Pods(ArrowExport):
         took = self._all("start_ns")
         rows = [row for row in self._rows if took[row] is not None]
         return Pods(self._facts, sorted(rows, key=lambda row: (-took[row], row))[:count])
-
-    def column(self, name: str) -> list[Any]:
-        """
-        One column as a list, in the order of these pods.
-
-        Raises:
-            KeyError: There is no such column.
-        """
-        if name in _PLAIN:
-            return [self._facts.rows[row][name] for row in self._rows]
-        return column_of(self._arrow(), name).to_pylist()
 
     def _all(self, name: str) -> list[Any]:
         if name not in _PLAIN:

@@ -21,7 +21,7 @@ from k8strace.statistics.errors import Errors
 from k8strace.statistics.population import Population
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.statistics.rounding import round_to_sum
-from k8strace.tables import ArrowExport, Table, column_of, require
+from k8strace.tables import ArrowExport, Column, Table, column_of, require
 
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
@@ -98,8 +98,8 @@ class QuantileParts(ArrowExport):
     @overload
     def __getitem__(self, at: int) -> Composition: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: int | str) -> Composition | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: int | str) -> Composition | Column:
         """A group by its place, or a column by its name. Raises KeyError."""
         return column_of(self._arrow(), at) if isinstance(at, str) else self.groups[at]
 

@@ -271,9 +271,9 @@ def _names(requests: Requests, role: str, services: Sequence[str] = ()) -> Count
     number = [name for name, *_ in core.ledger()].index(role)
     rows = [row for row, place in enumerate(core.roles()) if place == number]
     if services:
-        of = requests.spans.column("service_name")
+        of = requests.spans._columns.column("service_name")
         rows = [row for row in rows if of[row] in services]
-    names = requests.spans.column("name")
+    names = requests.spans._columns.column("name")
     return Counter(names[row] for row in rows)
 
 

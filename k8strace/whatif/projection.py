@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
 from k8strace import _core
 from k8strace.requests import Requests
-from k8strace.tables import ArrowExport, column_of
+from k8strace.tables import ArrowExport, Column, column_of
 from k8strace.whatif.changes import Change
 from k8strace.whatif.edits import Edits
 
@@ -156,8 +156,8 @@ class Projection(ArrowExport):
     @overload
     def __getitem__(self, at: SupportsIndex) -> Estimate: ...
     @overload
-    def __getitem__(self, at: str) -> _core.Column: ...
-    def __getitem__(self, at: SupportsIndex | str) -> Estimate | _core.Column:
+    def __getitem__(self, at: str) -> Column: ...
+    def __getitem__(self, at: SupportsIndex | str) -> Estimate | Column:
         """
         What one request would take, and the bounds that the dependences among its spans leave open; by name a column.
 
