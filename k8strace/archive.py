@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from k8strace import _core
+from k8strace.exceptions import expect
 from k8strace.selecting import names_of
 from k8strace.spans import Spans
 from k8strace.tables import Table
@@ -104,6 +105,7 @@ def clock_evidence(
         >>> k8strace.clock_evidence(first) + k8strace.clock_evidence(second)
         ClockEvidence(2721 calls, 109 spans whose caller is missing)
     """
+    expect(spans, Spans, "spans, as read and decode give them")
     known = None if clock is None else clock._told
     return ClockEvidence._of(_core.clock_evidence(spans._columns, names_of(apiserver), known))
 
@@ -180,4 +182,5 @@ def couplings(spans: Spans, *, of: Couplings | None = None) -> Couplings:
         >>> len(found.groups) > 1000
         True
     """
+    expect(spans, Spans, "spans, as read and decode give them")
     return Couplings._of(_core.couplings_of(spans._columns, None if of is None else of._told))

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, TypeA
 
 from k8strace import _core
 from k8strace.components import by_component, component_of
+from k8strace.exceptions import expect, expect_several
 from k8strace.requests import Requests
 from k8strace.selection import Selection
-from k8strace.statistics.quantiles import nearest_rank
+from k8strace.statistics.quantiles import is_quantile, nearest_rank
 from k8strace.tables import ArrowExport, Column, Table, column_of, require, typed
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ class Attribution(ArrowExport):
             >>> slow.quantile(0.99).wall_ns
             2070762464
         """
-        if not all(0 < q <= 1 for q in quantiles) or any(a >= b for a, b in pairwise(quantiles)):
+        expect_several(quantiles, "quantiles such as (0.5, 0.99)")
+        if not all(map(is_quantile, quantiles)) or any(a >= b for a, b in pairwise(quantiles)):
             raise ValueError(f"expected ascending quantiles in (0, 1], got {tuple(quantiles)}")
         grouped = self._divided._judged(long_running=long_running)._by_key(keys, by_wall=True)
         ends = grouped.ends
@@ -500,6 +502,7 @@ def attribute(
             before it, "happens_before" ignores it, as Jaeger and CRISP do.
 
     Raises:
+        TypeError: These are neither requests nor syncs.
         ValueError: An unknown method or overlap.
 
     Examples:
@@ -509,4 +512,5 @@ def attribute(
         >>> sorted(phase for phase in etcd if phase.startswith("etcd."))
         ['etcd.server', 'etcd.transport']
     """
+    expect(requests, Selection, "requests, as join gives them, or syncs of pods")
     return Attribution(requests, method, overlap)

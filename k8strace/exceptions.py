@@ -1,8 +1,10 @@
 """What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from reprlib import repr as shortened
+from types import UnionType
 
 __all__ = [
     "OUT_OF_MEMORY",
@@ -16,6 +18,8 @@ __all__ = [
     "PartsError",
     "RulesError",
     "SamplingError",
+    "expect",
+    "expect_several",
     "extra",
     "is_out_of_memory",
 ]
@@ -98,6 +102,41 @@ class PartsError(K8straceError, RuntimeError):
 
 class DigestError(K8straceError, ValueError):
     """A directory holds no digest, or one of other files or with other settings. The message says what differs."""
+
+
+def expect(value: object, kind: type | UnionType, wanted: str) -> None:
+    """
+    An argument is of a kind.
+
+    Raises:
+        TypeError: It is not: what was wanted, and what came.
+
+    Examples:
+        >>> expect("spans.otlp", int, "a number")
+        Traceback (most recent call last):
+        ...
+        TypeError: expected a number, got 'spans.otlp'
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {wanted}, got {shortened(value)}")
+
+
+def expect_several(values: object, wanted: str, kind: type = Collection) -> None:
+    """
+    An argument is several of something: a text is one.
+
+    Raises:
+        TypeError: It is not: what was wanted, and what came.
+
+    Examples:
+        >>> expect_several("verb", 'columns such as ("verb", "resource")')
+        Traceback (most recent call last):
+        ...
+        TypeError: expected columns such as ("verb", "resource"), got 'verb'
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"expected {wanted}, got {shortened(values)}")
+    expect(values, kind, wanted)
 
 
 @contextmanager

@@ -16,16 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import Any, Final, NamedTuple, overload
 
 from k8strace import _core
-from k8strace.attribution import Band, Breakdown, Errors, Group
+from k8strace.attribution import Attribution, Band, Breakdown, Errors, Group
 from k8strace.components import component_of
+from k8strace.exceptions import expect
 from k8strace.statistics.quantiles import nearest_rank
 from k8strace.tables import ArrowExport, Column, column_of, typed
-
-if TYPE_CHECKING:
-    from k8strace.attribution import Attribution
 
 __all__ = ["Histogram", "Histograms", "Sums"]
 
@@ -272,6 +270,7 @@ class Histograms(ArrowExport):
             >>> slow.all.exemplar_wall_ns, abs(slow.quantile(0.99) / 2_070_762_464 - 1) < slow.wall.relative_error
             (2070762464, True)
         """
+        expect(attribution, Attribution, "an attribution, as attribute gives it")
         keys = keys or KEYS
         divided = attribution._divided
         judged = divided._judged()

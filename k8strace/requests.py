@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from k8strace import _core
 from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, by_component, component_of
+from k8strace.exceptions import expect, expect_several
 from k8strace.files import FileExport
 from k8strace.keys import KEYS, MANY, column_of, key_of
 from k8strace.phases import PhaseTable, phase_table
@@ -362,6 +363,7 @@ class _Join:
 
     def codes(self, name: str, table: str) -> _core.Codes:
         """Which rows have equal values in a column, told by the core where the column is its own."""
+        expect(name, str, "the name of a column")
         if (table, name) not in self._codes:
             own = self.own(name, table)
             self._codes[table, name] = (
@@ -555,6 +557,7 @@ class Requests(Selection[Request], FileExport):
 
     def find(self, trace_id: str) -> Requests:
         """The requests of a trace, by its id in hex or the beginning of it."""
+        expect(trace_id, str, "a trace id in hex")
         return self.where(trace_id=lambda known: known.startswith(trace_id.lower()))
 
     def where(self, *conditions: str, **wanted: Any) -> Requests:
@@ -606,6 +609,8 @@ class Requests(Selection[Request], FileExport):
             >>> requests.with_column("team", teams).where("team=team-3")
             Requests(167 of 1411 requests)
         """
+        expect(name, str, "the name of a column")
+        expect_several(values, "a value for each joined request")
         joined = self._joined
         if len(values) != len(joined.core):
             raise ValueError(f"expected {len(joined.core)} values, one per joined request, got {len(values)}")
@@ -814,6 +819,9 @@ class Requests(Selection[Request], FileExport):
             One row per stall; iterating gives `process` (`service`, `instance`), `start_unix_nano`, `end_unix_nano`,
             `evidence` (numbers by name), `requests` (their trace ids), and `ns`, what it took of their critical paths.
             As columns the process is two, and evidence and requests are JSON.
+
+        Raises:
+            ValueError: `error_rate` is not above 0.
 
         Examples:
             >>> import k8strace
@@ -1045,6 +1053,7 @@ def join(
             same with any number.
 
     Raises:
+        TypeError: These are no spans, or another argument is none of what it can be.
         ValueError: `threads` is not above 0.
 
     Examples:
@@ -1055,6 +1064,9 @@ def join(
         >>> requests.joined.counts["rpc_pairs"]
         1308
     """
+    expect(spans, Spans, "spans, as read and decode give them")
+    expect(taxonomy, Taxonomy | None, "a taxonomy, as read_rules gives it")
+    expect(threads, int, "a number of threads")
     if threads < 1:
         raise ValueError(f"expected threads above 0, got {threads}")
     return Requests(_joined(spans, taxonomy or OWN, names_of(apiserver), clock=clock, threads=threads))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from k8strace.exceptions import ConditionError
+from k8strace.exceptions import ConditionError, expect
 
 __all__ = [
     "Condition",
@@ -91,6 +91,7 @@ def condition_of(text: str) -> Condition:
         >>> condition_of("resource.k8s.node.name=").wanted
         ''
     """
+    expect(text, str, 'a condition such as "verb=list"')
     found = _CONDITION.fullmatch(text)
     if not found or not found[1]:
         raise ConditionError(f"expected COLUMN=VALUE (or != < > <= >= ~), got {text!r}")
@@ -330,4 +331,5 @@ def named(known: Collection[str], column: str) -> str:
 
 def names_of(apiserver: str | Sequence[str] | None) -> list[str]:
     """Names of services, however many were given."""
+    expect(apiserver, str | Iterable | None, "the name of a service, or several")
     return [apiserver] if isinstance(apiserver, str) else list(apiserver or ())

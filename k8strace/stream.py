@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import OWN, Taxonomy
+from k8strace.exceptions import expect
 from k8strace.requests import Ledger, Requests, _Join, ledger_of
 from k8strace.selecting import names_of
 from k8strace.spans import Spans, decode
@@ -162,6 +163,7 @@ class RequestStream:
         taxonomy: Taxonomy | None = None,
         apiserver: str | Sequence[str] | None = None,
     ) -> None:
+        expect(settings, StreamSettings | None, "settings of a stream")
         self._settings = settings or StreamSettings()
         self._taxonomy = taxonomy or OWN
         limits = {each.name: getattr(self._settings, each.name) for each in fields(StreamSettings)}

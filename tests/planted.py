@@ -147,9 +147,9 @@ def page_chain(garden: Garden) -> Plant:
 def list_then_get(garden: Garden) -> Plant:
     """A list, then a get of each of its objects, one after the other: the gets."""
     plant = Plant()
+    agent = f"{garden.tag}-client/1.0 (linux/amd64) kubernetes/5a1fd9d"
     for run in range(garden.random.randrange(1, 4)):
         start = garden.begin + (run + 1) * (garden.end - garden.begin) // 5
-        agent = f"{garden.tag}-client/1.0"
         end = start + garden.long(1, 9)
         path = f"/api/v1/namespaces/ns/{garden.tag}"
         plant.traces.append(garden.request("list", path, start, end, agent=agent, handler="List"))

@@ -359,7 +359,7 @@ def test_self_times_are_refused():
         k8strace.compare(own, own)
     with pytest.raises(ValueError, match="got none"):
         k8strace.compare(requests, requests.where(verb="nothing"))
-    with pytest.raises(ValueError, match="quantiles in"):
+    with pytest.raises(ValueError, match="a quantile in"):
         k8strace.compare(requests, requests, at=(1.5,))
     with pytest.raises(KeyError, match="no column"):
         k8strace.compare(requests, requests, by=("colour",))

@@ -144,6 +144,14 @@ def test_every_code_has_a_plant():
         assert f"\ndef {test}(" in (Path(__file__).parent / file).read_text()
 
 
+def test_a_client_that_gets_what_it_listed_is_named_without_its_build():
+    _, begin, end, instance = before()
+    garden = Garden(1, begin, end, instance)
+    (found,) = [row for row in planted(PLANTS["list_then_get"](garden)) if garden.tag in row["sentence"]]
+    assert found["sentence"].startswith(f"{garden.tag}-client/1.0 listed ")
+    assert found["where"][0] == f"user_agent={garden.tag}-client/1.0 (linux/amd64) kubernetes/5a1fd9d"
+
+
 # ── Clients, sampling, cost ───────────────────────────────────────────────────────────────────────
 
 

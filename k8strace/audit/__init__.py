@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from k8strace import _core
 from k8strace.audit.comparing import PARTS, REASONS, Beside, compare, quantile, reasons_of
 from k8strace.audit.log import AuditEvent, AuditLog, read_log
+from k8strace.exceptions import expect
+from k8strace.requests import Requests
 from k8strace.tables import Table
 
 if TYPE_CHECKING:
     from k8strace.formats.content import Readable
-    from k8strace.requests import Requests
 
 __all__ = [
     "PARTS",
@@ -47,6 +48,7 @@ class Audit:
     """
 
     def __init__(self, requests: Requests, source: Readable) -> None:
+        expect(requests, Requests, "requests, as join gives them")
         known = frozenset(audit_id for audit_id in requests.column("audit_id") if audit_id)
         self.log: AuditLog = read_log(source, known)
         """What was read of the log."""

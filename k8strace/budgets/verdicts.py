@@ -11,7 +11,7 @@ from k8strace.attribution import Attribution, attribute
 from k8strace.budgets.metrics import FINDINGS, Metric, Value, numerator_of, value_of
 from k8strace.budgets.reading import Budget, Limit
 from k8strace.components import component_of
-from k8strace.exceptions import BudgetsError
+from k8strace.exceptions import BudgetsError, expect, expect_several
 from k8strace.findings import DETECTORS
 from k8strace.requests import Requests
 from k8strace.statistics.composition import compositions
@@ -105,6 +105,7 @@ def check(
         BudgetsError: A budget is about a change, and there is no baseline, or it names a column, a part or a code of
             findings that there is not.
         MissingExtraError: numpy or scipy is not installed.
+        TypeError: These are no requests, or no budgets.
 
     Examples:
         >>> import k8strace
@@ -113,6 +114,9 @@ def check(
         >>> [(each.budget.name, each.verdict) for each in k8strace.check(requests, budgets)]
         [('creates of pods', 'pass'), ('a get is one call at most', 'pass')]
     """
+    expect(requests, Requests | Attribution, "requests or an attribution of them")
+    expect(baseline, Requests | Attribution | None, "requests or an attribution of them as the baseline")
+    expect_several(budgets, "budgets, as read_budgets gives them", Iterable)
     now = requests if isinstance(requests, Attribution) else attribute(requests)
     before = baseline if baseline is None or isinstance(baseline, Attribution) else attribute(baseline)
     return [_checked(budget, now, before) for budget in budgets]

@@ -34,6 +34,7 @@ def compare(
 
     Raises:
         KeyError: There is no such column.
+        TypeError: These are no requests, or `by` or `at` is one instead of several.
         ValueError: No requests, a statistic that is none, or parts that do not sum to the wall time.
         MissingExtraError: numpy or scipy is not installed.
 

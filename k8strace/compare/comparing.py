@@ -16,7 +16,8 @@ from typing import Any, Final
 from k8strace.attribution import Attribution, attribute
 from k8strace.compare import mean, quantile
 from k8strace.compare.pairs import Layout, Pair
-from k8strace.compare.result import Comparison, Difference, DifferenceRow, name_of
+from k8strace.compare.result import Comparison, Difference, DifferenceRow, expect_statistic, name_of
+from k8strace.exceptions import expect, expect_several
 from k8strace.requests import Requests
 from k8strace.statistics.blocks import LEAST_BLOCKS
 from k8strace.statistics.errors import (
@@ -51,6 +52,7 @@ def compared(
 
 
 def _population(side: Attribution | Requests, by: Sequence[str]) -> Population:
+    expect(side, Requests | Attribution, "requests or an attribution of them")
     attribution = attribute(side) if isinstance(side, Requests) else side
     if attribution.method == "self_time":
         raise ValueError("self times do not sum to the wall time: compare critical_path or active_share")
@@ -73,11 +75,12 @@ def compare_populations(
         at: As for `compare`.
 
     Raises:
+        TypeError: `at` is one statistic instead of several.
         ValueError: No requests, or a statistic that is none.
     """
-    wrong = [each for each in at if each != "mean" and not (isinstance(each, float | int) and 0 < each <= 1)]
-    if wrong:
-        raise ValueError(f'expected "mean" and quantiles in (0, 1], got {wrong[0]!r}')
+    expect_several(at, '"mean" and quantiles, such as ("mean", 0.99)')
+    for each in at:
+        expect_statistic(each)
     for side, name in ((before, "before"), (after, "after")):
         if not len(side):
             raise ValueError(f"expected requests to compare, got none {name}")

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 from k8strace import _core
 from k8strace.compare.exemplars import near_mean, near_wall
 from k8strace.compare.pairs import Pair
+from k8strace.exceptions import expect
 from k8strace.requests import Request
 from k8strace.statistics.errors import NOT_ENOUGH
+from k8strace.statistics.quantiles import is_quantile
 from k8strace.tables import ArrowExport, Column, Table
 
-__all__ = ["Comparison", "Difference", "DifferenceRow", "name_of"]
+__all__ = ["Comparison", "Difference", "DifferenceRow", "expect_statistic", "name_of"]
 
 TOLD: tuple[str, ...] = ("rose", "fell")
 """Verdicts of what is told apart."""
@@ -31,6 +33,12 @@ def name_of(at: str | float) -> str:
         ('mean', 'p99', 'p99.9')
     """
     return at if isinstance(at, str) else f"p{at * 100:g}"
+
+
+def expect_statistic(at: object) -> None:
+    """Raises ValueError if it is neither "mean" nor a quantile."""
+    if at != "mean" and not is_quantile(at):
+        raise ValueError(f'expected "mean" or a quantile in (0, 1], got {at!r}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,10 @@ class Comparison(ArrowExport):
     def __getitem__(self, at: str) -> Column: ...
     def __getitem__(self, at: int | str) -> Difference | Column:
         """A difference by its place, or a column by its name. Raises KeyError."""
-        return self.column(at) if isinstance(at, str) else self.differences[at]
+        if isinstance(at, str):
+            return self.column(at)
+        expect(at, SupportsIndex, "a place or the name of a column; for a quantile there is quantile(q)")
+        return self.differences[at]
 
     def __iter__(self) -> Iterator[Difference]:
         return iter(self.differences)
@@ -158,6 +169,7 @@ class Comparison(ArrowExport):
 
         Raises:
             KeyError: It was not asked for; the message has what was compared.
+            ValueError: There is no such quantile.
 
         Examples:
             >>> import k8strace
@@ -169,6 +181,7 @@ class Comparison(ArrowExport):
         return self._of(q)
 
     def _of(self, at: str | float) -> Difference:
+        expect_statistic(at)
         for difference in self.differences:
             if difference.at == at:
                 return difference

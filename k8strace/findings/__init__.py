@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from k8strace.audit import Audit
+from k8strace.exceptions import expect_several
 from k8strace.findings.abandoned import work_after_client_left
 from k8strace.findings.audited import audited
 from k8strace.findings.clients import list_then_get, relist_storm
@@ -90,6 +91,7 @@ def findings_of(
     requests: Requests, client_times: Sequence[ClientTime] = (), audit: Readable | None = None
 ) -> Findings:
     """See `Requests.findings`."""
+    expect_several(client_times, "times of clients, as read_client_times gives them")
     selection = Selection(requests, client_times)
     if not selection.rows:
         return table_of([])

@@ -9,6 +9,7 @@ from typing import Final
 
 from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Selection
+from k8strace.keys import client_of
 from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count
 
@@ -44,7 +45,7 @@ BOOTSTRAP_REQUESTS: Final = 20
 
 def list_then_get(selection: Selection) -> Iterator[Finding]:
     """Clients that list a resource and then get its objects one by one: one finding for each client and resource."""
-    for (_, client, _, resource), rows in _by_client(selection):
+    for (_, agent, _, resource), rows in _by_agent(selection):
         gets, lists = _runs(selection, rows)
         if gets:
             outlay = selection.wall(gets)
@@ -52,10 +53,10 @@ def list_then_get(selection: Selection) -> Iterator[Finding]:
                 "list_then_get",
                 "warning" if selection.share(outlay.total_ns) >= GETS_TOO_MUCH else "info",
                 outlay,
-                f"{client} listed {resource} {count(lists, 'time')} and then got them one by one:"
+                f"{client_of(agent)} listed {resource} {count(lists, 'time')} and then got them one by one:"
                 f" {count(len(gets), 'get')}, {selection.cost(outlay.total_ns)}",
                 "Let the client use what the list said, or watch: one request instead of one for each object.",
-                [f"user_agent={client}", "verb=get", f"resource={resource}"],
+                [f"user_agent={agent}", "verb=get", f"resource={resource}"],
                 lists=lists,
                 gets=len(gets),
             )
@@ -64,13 +65,13 @@ def list_then_get(selection: Selection) -> Iterator[Finding]:
 Key = tuple[str | None, str, str | None, str]
 
 
-def _by_client(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
+def _by_agent(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
     verb = selection.of_all("verb")
     reads = [row for row in selection.rows if verb[row] == "get" or verb[row] == "list"]
     groups = selection.groups("instance", "user_agent", "api_group", "resource", rows=reads)
-    for (instance, client, group, resource), rows in groups.items():
-        if client is not None and resource is not None and len(rows) > FEWEST_GETS:
-            yield (instance, client, group, resource), rows
+    for (instance, agent, group, resource), rows in groups.items():
+        if agent is not None and resource is not None and len(rows) > FEWEST_GETS:
+            yield (instance, agent, group, resource), rows
 
 
 def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:

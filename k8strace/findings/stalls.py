@@ -23,9 +23,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace import _core
+from k8strace.exceptions import expect
 from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Outlay, Selection
 from k8strace.findings.tails import (
@@ -119,6 +121,9 @@ def stalls(requests: Requests, *, error_rate: float = ERROR_RATE) -> list[Stall]
         >>> stalls(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")))
         []
     """
+    expect(error_rate, Real, "an error rate above 0")
+    if error_rate <= 0:
+        raise ValueError(f"expected an error rate above 0, got {error_rate!r}")
     return _stalls(Selection(requests), error_rate)
 
 

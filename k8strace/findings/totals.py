@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Final
 
 from k8strace import _core
-from k8strace.exceptions import SamplingError
+from k8strace.exceptions import SamplingError, expect
 from k8strace.findings.sampling import inferred, is_all
 from k8strace.tables import Table
 
@@ -64,6 +65,7 @@ def _estimate(trace_id: Sequence[str], values: Sequence[int], rate: float) -> tu
 
 def _rate(requests: Requests, given: float | None) -> float:
     if given is not None:
+        expect(given, Real, "a rate above 0 and at most 1")
         if not 0 < given <= 1:
             raise SamplingError(f"expected a rate above 0 and at most 1, got {given}")
         return given

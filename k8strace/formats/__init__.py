@@ -34,6 +34,7 @@ Only the end of a source may be torn, as by a writer that was killed: what came 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from k8strace.exceptions import expect
 from k8strace.formats.content import MESSAGE_LIMIT_BYTES, Progress, Readable
 from k8strace.formats.gathering import COLUMNS_FREE_BYTES, COLUMNS_PER_BYTE, Gathering
 from k8strace.formats.sniffing import FORMATS
@@ -104,6 +105,7 @@ def read(
         >>> k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst", threads=2).counts == spans.counts
         True
     """
+    expect(threads, int, "a number of threads")
     if threads < 1:
         raise ValueError(f"expected threads above 0, got {threads}")
     gathering = Gathering(strict=strict, threads=threads)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, NoReturn, TypeAlias
 
 from k8strace._core import Inflater, Run
-from k8strace.exceptions import DecodeError, extra
+from k8strace.exceptions import DecodeError, expect, extra
 
 MESSAGE_LIMIT_BYTES: Final = 1 << 30
 """Size of a message, stored and inflated, at most. Protobuf's own limit is 2 GiB, that of receivers 64 MiB or less."""
@@ -56,6 +56,7 @@ def inputs(source: Readable | Iterable[Readable]) -> list[Input]:
     if hasattr(source, "read"):
         name = getattr(source, "name", None)
         return [Input(name if isinstance(name, str) else "<stream>", None, lambda: _stream_chunks(source))]
+    expect(source, Iterable, "a path, a pattern, bytes, a file, or several of them")
     return [each for one in source for each in inputs(one)]
 
 

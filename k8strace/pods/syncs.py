@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.calltree import build_call_tree
+from k8strace.exceptions import expect
 from k8strace.selection import Selection
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Syncs(Selection[Sync]):
 
     def find(self, trace_id: str) -> Syncs:
         """The syncs of a trace, by its id in hex or the beginning of it."""
+        expect(trace_id, str, "a trace id in hex")
         return self._where(trace_id=lambda known: known.startswith(trace_id.lower()))
 
     def _tree(self, sync: int) -> nx.DiGraph[str]:

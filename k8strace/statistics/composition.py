@@ -19,7 +19,7 @@ from k8strace.components import component_of
 from k8strace.statistics.blocks import LEAST_BLOCKS
 from k8strace.statistics.errors import Errors
 from k8strace.statistics.population import Population
-from k8strace.statistics.quantiles import nearest_rank
+from k8strace.statistics.quantiles import is_quantile, nearest_rank
 from k8strace.statistics.rounding import round_to_sum
 from k8strace.tables import ArrowExport, Column, Table, column_of, require
 
@@ -141,7 +141,7 @@ def compositions(population: Population, q: float, by: Sequence[str]) -> Quantil
     Raises:
         ValueError: There is no such quantile.
     """
-    if not 0 < q <= 1:
+    if not is_quantile(q):
         raise ValueError(f"expected a quantile in (0, 1], got {q!r}")
     np = require("numpy", "analysis")
     groups = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from k8strace import _core
 from k8strace.components import UNATTRIBUTED, component_of
+from k8strace.exceptions import expect_several
 from k8strace.requests import Requests
 from k8strace.statistics.blocks import Blocks, blocks_of
 from k8strace.tables import require
@@ -91,8 +92,10 @@ def population_of(requests: Requests, divided: _core.AttributedRequests, by: Seq
 
     Raises:
         KeyError: There is no such column.
+        TypeError: `by` is one column instead of several.
         MissingExtraError: numpy is not installed.
     """
+    expect_several(by, 'columns such as ("verb", "resource")')
     np = require("numpy", "analysis")
     kept = requests._judged()
     rows = list(kept._rows)

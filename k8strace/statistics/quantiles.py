@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from k8strace.tables import require
@@ -12,7 +13,18 @@ from k8strace.tables import require
 if TYPE_CHECKING:
     from k8strace.statistics.arrays import Floats, Ints
 
-__all__ = ["at_rank", "nearest_rank", "quantile", "quantiles_without"]
+__all__ = ["at_rank", "is_quantile", "nearest_rank", "quantile", "quantiles_without"]
+
+
+def is_quantile(q: object) -> bool:
+    """
+    Whether there is such a quantile.
+
+    Examples:
+        >>> [is_quantile(q) for q in (0.99, 1, Fraction(1, 2), 0, 99, "p99")]
+        [True, True, True, False, False, False]
+    """
+    return isinstance(q, Real) and 0 < float(q) <= 1
 
 
 def nearest_rank(q: float, count: int) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from numbers import Real
 from typing import Any, Final, Literal, TypeAlias
+
+from k8strace.exceptions import expect
 
 __all__ = ["LONGEST_NS", "Change"]
 
@@ -125,6 +128,7 @@ class Change:
 
 
 def _time(ns: int) -> int:
+    expect(ns, Real, "a time in ns")
     if not 0 <= ns <= LONGEST_NS:
         raise ValueError(f"expected a time from 0 to {LONGEST_NS:,} ns, got {ns:,}")
     return int(ns)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, SupportsIndex, TypeAlias, overload
 
 from k8strace import _core
+from k8strace.exceptions import expect
 from k8strace.requests import Requests
 from k8strace.tables import ArrowExport, Column, column_of
 from k8strace.whatif.changes import Change
@@ -303,4 +304,6 @@ def _estimate(before: int, readings: Sequence[int], ends: Sequence[int]) -> Esti
 
 def project(requests: Requests, changes: Sequence[Change]) -> Projection:
     """How long requests would take after some changes. See `Attribution.what_if`."""
+    for change in changes:
+        expect(change, Change, 'a change such as Change.latency("etcd", 1_000_000)')
     return Projection(requests, changes)
