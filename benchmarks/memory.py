@@ -10,28 +10,23 @@ Each prints one line of JSON, and is called in a process of its own:
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from spent import Spent, of
+from spent import Spent, alone, of
 
 import k8strace
 
 TREES = 15
 """How many requests are asked for their tree alone."""
 
-
-def child(*words: object) -> dict[str, Any]:
-    """Run one of the commands above in a process of its own."""
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = partial(alone, __file__)
+"""Runs one of the commands above in a process of its own."""
 
 
 def scan_growth(path: Path) -> dict[str, Any]:

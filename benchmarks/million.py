@@ -14,14 +14,14 @@ took is stored as a ratio to the official classes, which both were measured besi
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import memory
-from spent import Spent, of
+from spent import Spent, alone, of
 
 BEFORE: Final = {"commit": "ab0ecbe", "by_upb": 0.90}
 """
@@ -50,12 +50,8 @@ def upb(path: Path) -> dict[str, Any]:
     return {"spent": spent, "peak_bytes": memory.peak()}
 
 
-def child(*words: object) -> dict[str, Any]:
-    """Run one of the commands above in a process of its own."""
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = partial(alone, __file__)
+"""Runs one of the commands above in a process of its own."""
 
 
 def compare(path: Path, rounds: int) -> dict[str, Any]:

@@ -9,25 +9,20 @@ their turn in each round.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
-from spent import Spent, of
+from spent import Spent, alone, of
 
 import k8strace
 
 QUANTILES = (0.5, 0.9, 0.99)
 
-
-def child(*words: object) -> dict[str, Any]:
-    """Run this in a process of its own."""
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = partial(alone, __file__)
+"""Runs this in a process of its own."""
 
 
 def grouped_by_polars(requests: k8strace.Requests, attribution: k8strace.Attribution) -> Callable[[], object]:

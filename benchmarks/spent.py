@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Spent(NamedTuple):
@@ -40,3 +43,11 @@ def of(work: Callable[[], object]) -> Spent:
     before = Spent.now()
     work()
     return Spent.now().since(before)
+
+
+def alone(file: str, *words: object) -> dict[str, Any]:
+    """Run a benchmark in a process of its own, and give the line of JSON that it prints."""
+    command = [sys.executable, file, *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

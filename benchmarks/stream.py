@@ -12,16 +12,16 @@ apart. A stream gives the memory of decoded batches back while it works, so that
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import baseline
 import memory
-from spent import Spent
+from spent import Spent, alone
 
 import k8strace
 
@@ -33,13 +33,8 @@ FULL = f"every {BATCHES} batches"
 Steps = dict[str, int]
 """Step → ns of CPU time."""
 
-
-def child(*words: object) -> dict[str, Any]:
-    """Run one of the commands above in a process of its own."""
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = partial(alone, __file__)
+"""Runs one of the commands above in a process of its own."""
 
 
 def growth(path: Path) -> dict[str, Any]:

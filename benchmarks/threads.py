@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import baseline
 import memory
-from spent import Spent
+from spent import Spent, alone
 
 import k8strace
 
@@ -85,12 +85,8 @@ def lock(path: Path, threads: int) -> dict[str, Any]:
     return {"rate": times * threads / (time.perf_counter() - begin)}
 
 
-def child(*words: object) -> dict[str, Any]:
-    """Run one of the commands above in a process of its own."""
-    command = [sys.executable, __file__, *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = partial(alone, __file__)
+"""Runs one of the commands above in a process of its own."""
 
 
 def compare(path: Path, rounds: int) -> dict[str, Any]:
