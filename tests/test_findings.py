@@ -42,7 +42,7 @@ FOLLOWS = {
 def test_every_code_has_a_section_in_the_reference(code):
     section = re.search(rf"^## {code}\n(.*?)(?=^## |\Z)", REFERENCE.read_text(), re.DOTALL | re.MULTILINE)
     assert section, f"no section about {code}"
-    for part in ("**Means**", "**Detected by**", "**Do**", "**Mistaken for**"):
+    for part in ("**Means**", "**Detected by**", "**Do**", "**Looks the same**"):
         assert part in section[1]
 
 

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 Detector: TypeAlias = Callable[[Selection], Iterable[Finding]]
-"""Looks at the columns of a selection. Its name is its code."""
+"""From a selection to its findings of one kind. The function's name is their code."""
 
 DETECTORS: Final[tuple[Detector, ...]] = (
     process_stall,
@@ -81,10 +81,10 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     spans_lost,
     sampled,
 )
-"""All that is looked for."""
+"""All detectors."""
 
 MOST_OF_A_CODE: Final = 10
-"""Findings of one code that are told: the most costly ones."""
+"""Findings of one code, at most: the most costly ones."""
 
 
 def findings_of(

@@ -1,4 +1,4 @@
-"""`work_after_client_left`: what etcd still did for requests that were answered already."""
+"""`work_after_client_left`: what etcd still did for requests that had been answered."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from k8strace.words import count, duration
 __all__ = ["work_after_client_left"]
 
 TELL_NS: Final = 1_000_000
-"""What is shorter is the order in which spans end."""
+"""Shorter differences come from the order in which spans end."""
 
 TOO_MUCH: Final = 0.01
-"""The result is not used: a hundredth of all time is worth a look."""
+"""The result is not used, so a hundredth of all time is a warning."""
 
 TIMED_OUT: Final = 504
 
 
 def work_after_client_left(selection: Selection) -> Iterator[Finding]:
-    """Calls to etcd that outlasted their request."""
+    """Calls to etcd that ended after their request."""
     calls = selection.etcd_calls
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
     after = []
@@ -39,9 +39,9 @@ def work_after_client_left(selection: Selection) -> Iterator[Finding]:
         "work_after_client_left",
         "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
         outlay,
-        f"etcd worked on for {duration(outlay.total_ns)} for {count(len(outlay.rows), 'request')} that were"
-        f" answered already, {timeouts:,} of them with a timeout",
-        "Give clients longer timeouts than what they ask for takes, or let them ask for less at once.",
+        f"etcd went on working for {duration(outlay.total_ns)} on {count(len(outlay.rows), 'request')} that had"
+        f" been answered, {timeouts:,} of them with a timeout",
+        "Give clients timeouts longer than their requests take, or let them ask for less at once.",
         ["async_tail_ns>0"],
         calls=len(after),
         timeouts=timeouts,

@@ -1,4 +1,4 @@
-"""What the audit log adds: requests that no span shows, and measurements that differ without a known reason."""
+"""What the audit log adds: requests without a span, and measurements that differ for no known reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from k8strace.words import count
 __all__ = ["audited"]
 
 LEAST_DIFFERENT = 0.1
-"""Share of an annotation's requests that must differ without a reason, to be told."""
+"""Reported if a larger share of an annotation's requests differs for no known reason."""
 
 
 def audited(audit: Audit) -> Iterator[Finding]:
@@ -22,8 +22,8 @@ def audited(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             code="audit_not_traced",
             severity="info",
-            sentence=f"{missing:,} of the audit log's {count(total, 'request')} are in no span.",
-            fix="Compare the times of both; then the sampling rate, and the counters of lost spans.",
+            sentence=f"{missing:,} of the audit log's {count(total, 'request')} have no span.",
+            fix="Check that both cover the same time, then the sampling rate and the counters of lost spans.",
             requests=missing,
             ns=0,
             share=0.0,
@@ -39,7 +39,7 @@ def audited(audit: Audit) -> Iterator[Finding]:
             yield Finding(
                 code="audit_differs",
                 severity="info",
-                sentence=f"{row['annotation']} is not what spans say in {unexplained} of "
+                sentence=f"{row['annotation']} differs from the spans in {unexplained} of "
                 f"{count(row['requests'], 'request')}, for no known reason.",
                 fix="Look at some of them: k8strace audit --json has the figures.",
                 requests=int(unexplained),

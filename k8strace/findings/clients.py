@@ -16,29 +16,29 @@ from k8strace.words import count
 __all__ = ["list_then_get", "relist_storm"]
 
 FEWEST_GETS: Final = 5
-"""So many objects, one by one, are no chance."""
+"""Getting this many objects one by one is not chance."""
 
 PAUSE: Final = 10
 """A pause of ten times the usual one ends a run of gets."""
 
 GETS_TOO_MUCH: Final = 0.10
-"""A tenth of all time for what the list had told."""
+"""A tenth of all time for what was in the list."""
 
 STORM_NS: Final = 30_000_000_000
-"""Informers are back within seconds; a client that waits for longer comes alone."""
+"""Informers are back within seconds; a client that comes later is not part of the storm."""
 
 SILENT_NS: Final = 5_000_000_000
-"""An apiserver that serves nothing for this long has been down: controllers alone ask every second or two."""
+"""An apiserver that serves nothing for this long was down: controllers alone ask every second or two."""
 
 WATCH_NS: Final = 5_000_000_000
-"""An informer watches as soon as it has taken in the list."""
+"""An informer starts its watch as soon as it has processed the list."""
 
 STORM_LISTS: Final = 20
 STORM_CLIENTS: Final = 3
 STORM_TOO_MUCH: Final = 0.10
 
 BOOTSTRAP: Final = frozenset({"clusterroles", "clusterrolebindings", "priorityclasses", "flowschemas"})
-"""What the apiserver itself looks after when it starts, and only then in quick succession."""
+"""Resources that the apiserver itself requests in quick succession when it starts, and only then."""
 
 BOOTSTRAP_REQUESTS: Final = 20
 
@@ -55,7 +55,7 @@ def list_then_get(selection: Selection) -> Iterator[Finding]:
                 outlay,
                 f"{client_of(agent)} listed {resource} {count(lists, 'time')} and then got them one by one:"
                 f" {count(len(gets), 'get')}, {selection.cost(outlay.total_ns)}",
-                "Let the client use what the list said, or watch: one request instead of one for each object.",
+                "Let the client use the list's answer, or watch: one request instead of one for each object.",
                 [f"user_agent={agent}", "verb=get", f"resource={resource}"],
                 lists=lists,
                 gets=len(gets),
@@ -75,7 +75,7 @@ def _by_agent(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
 
 
 def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:
-    """The gets that follow upon lists, and upon how many lists they do; `rows` by start."""
+    """The gets that follow lists, and the number of these lists; `rows` by start."""
     verb, subresource = selection.of_all("verb"), selection.of_all("subresource")
     gets: list[int] = []
     lists = 0
@@ -93,7 +93,7 @@ def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:
 
 
 def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
-    """The gets of a run: of the list's namespace, after its end, each of another object, one after the other."""
+    """The gets of a run: after the list's end, in its namespace, of different objects, without a long pause."""
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
     namespace, name = selection.of_all("namespace"), selection.of_all("object_name")
     end = start[listed] + wall[listed]
@@ -116,7 +116,7 @@ def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
 
 
 def relist_storm(selection: Selection) -> Iterator[Finding]:
-    """Many clients that list and watch anew right after an apiserver started: one finding for each start."""
+    """Many clients that list and watch again right after an apiserver started: one finding for each start."""
     start, client, instances = map(selection.of_all, ("start_unix_nano", "client", "instance"))
     watched = _lists_before_watches(selection)
     for (instance,), fresh in selection.groups("instance", rows=watched).items():
@@ -131,7 +131,7 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
                     "relist_storm",
                     "warning" if selection.share(outlay.total_ns) >= STORM_TOO_MUCH else "info",
                     outlay,
-                    f"{count(len(clients), 'client')} listed anew when an apiserver came back:"
+                    f"{count(len(clients), 'client')} listed again after an apiserver started:"
                     f" {count(len(lists), 'list')} within 30 s, {selection.cost(outlay.total_ns)}",
                     "Expected after a restart; WatchList (1.32 on) and resourceVersion=0 make it cheap.",
                     ["verb=list", *([f"instance={instance}"] if instance else [])],
@@ -141,7 +141,7 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
 
 
 def _lists_before_watches(selection: Selection) -> list[int]:
-    """Lists after which the same client watches the same: those of informers, by start."""
+    """Lists after which the same client watches the same resource: those of informers, by start."""
     names = (
         "verb",
         "user_agent",
@@ -171,7 +171,7 @@ def _lists_before_watches(selection: Selection) -> list[int]:
 
 
 def _starts(selection: Selection, rows: Sequence[int]) -> Iterator[int]:
-    """When an apiserver began to serve: after a silence, or where its own first requests are; `rows` by start."""
+    """When an apiserver began to serve: after a silence, or at its own first requests; `rows` by start."""
     start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
     agent, resource = selection.of_all("user_agent"), selection.of_all("resource")
     first = start[rows[0]]

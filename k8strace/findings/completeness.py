@@ -1,4 +1,4 @@
-"""`spans_lost`: requests of which something is known to be missing."""
+"""`spans_lost`: requests that are known to be incomplete."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from k8strace.words import count, percent
 __all__ = ["spans_lost"]
 
 LOST: Final = ("span_lost", "dropped", "evicted")
-"""Causes that are losses; an etcd that is not traced is none."""
+"""Causes that are losses. An etcd that is not traced is no loss."""
 
 TOO_MANY: Final = 0.05
-"""Of the requests: then sums are off by about as much."""
+"""Share of the requests: sums are off by about as much."""
 
 
 def spans_lost(selection: Selection) -> Iterator[Finding]:
-    """Requests with spans that never came, or of which a sender dropped parts."""
+    """Requests with spans that never arrived, or with parts that a sender dropped."""
     cause = selection.of_all("incomplete_cause")
     lost = [row for row in selection.rows if cause[row] in LOST]
     if lost:
@@ -30,8 +30,8 @@ def spans_lost(selection: Selection) -> Iterator[Finding]:
             "spans_lost",
             "warning" if len(lost) >= TOO_MANY * whole else "info",
             outlay,
-            f"Of {count(len(lost), 'request')} ({percent(len(lost), whole)}) something is missing: spans that never"
-            f" came in {len(causes):,}, parts that senders dropped or a full stream gave up in the rest",
+            f"Something is missing from {count(len(lost), 'request')} ({percent(len(lost), whole)}): spans that never"
+            f" arrived in {len(causes):,}, parts that a sender dropped or a full stream evicted in the rest",
             "Look at the ledger and at the senders' queues: they hold 2,048 spans and drop silently.",
             [f"incomplete_cause~^({'|'.join(LOST)})$"],
             **{name: sum(cause[row] == name for row in lost) for name in LOST},

@@ -1,4 +1,4 @@
-"""What each client, or whatever else requests have in common, costs, and how it uses etcd."""
+"""Requests by client, or by any other key: what each group costs, and how it uses etcd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["cost_of", "etcd_usage_of"]
 
 ALWAYS: Final = ("apiserver", "etcd")
-"""Components that have a column even where they took no time."""
+"""Components that always have a column, even if they took no time."""
 
 
 def cost_of(requests: Requests, keys: Sequence[str], *, long_running: bool = False) -> Table:

@@ -1,4 +1,4 @@
-"""`etcd_raft_share`, `etcd_opaque`, `etcd_stream`: what etcd's part of the time is made of, and what cannot be told."""
+"""`etcd_raft_share`, `etcd_opaque`, `etcd_stream`: what etcd's time is made of, and what spans cannot tell of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["etcd_opaque", "etcd_raft_share", "etcd_stream"]
 RAFT_TELL: Final = 0.10
 RAFT_TOO_MUCH: Final = 0.20
 RAFT_MEDIAN_NS: Final = 10_000_000
-"""etcd's own advice: the write-ahead log is to be on disk within 10 ms at the 99th percentile."""
+"""etcd's own advice: the 99th percentile of a sync of the write-ahead log to disk is below 10 ms."""
 
 OPAQUE_TELL: Final = 0.05
 STREAM_TELL: Final = 0.01
@@ -49,15 +49,15 @@ def etcd_opaque(selection: Selection) -> Iterator[Finding]:
             "etcd_opaque",
             "info",
             outlay,
-            f"{count(len(outlay.rows), 'request')} called etcd without a span of etcd's:"
+            f"{count(len(outlay.rows), 'request')} called etcd and have no span of etcd's own:"
             f" {selection.cost(outlay.total_ns)} is etcd and network together",
-            "Switch etcd's tracing on (k8strace setup); a managed etcd has none.",
+            "Enable etcd's tracing (k8strace setup); a managed etcd has none.",
             ["etcd_call_count>0"],
         )
 
 
 def etcd_stream(selection: Selection) -> Iterator[Finding]:
-    """Streamed lists from etcd, which hold the apiserver's own work on the pages, too."""
+    """Streamed lists from etcd: their time includes the apiserver's own work on the pages."""
     outlay = selection.phase("etcd.stream")
     if selection.share(outlay.total_ns) >= STREAM_TELL:
         yield selection.finding(
@@ -65,7 +65,7 @@ def etcd_stream(selection: Selection) -> Iterator[Finding]:
             "info",
             outlay,
             f"{count(len(outlay.rows), 'request')} streamed lists from etcd: {selection.cost(outlay.total_ns)},"
-            " in which the apiserver's work on the pages is contained",
-            "List from the watch cache where the client can; etcd alone may be innocent of this time.",
+            " which includes the apiserver's work on the pages",
+            "List from the watch cache where the client can; etcd may not be the cause of this time.",
             ["verb=list"],
         )

@@ -1,8 +1,8 @@
 """
-How much longer calls took that began at certain times: within strata, with an error from blocks of time.
+How much longer the calls took that began at certain times: within strata, with an error from blocks of time.
 
 Calls of one block and one kind, under about the same load, are compared with each other. Neighbouring calls are alike,
-so the error comes from leaving out one block after the other (delete-one jackknife), never from the number of calls.
+so the error comes from leaving out one block at a time (delete-one jackknife), never from the number of calls.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ __all__ = ["BLOCKS", "Effect", "Sums", "effect"]
 BLOCKS: Final = 16
 """Parts of a recording."""
 FEWEST_BLOCKS: Final = 8
-"""With fewer there is not enough time to tell."""
+"""With fewer, the recording is too short for an answer."""
 CRITICAL: Final = 4.8
-"""Student's t of 0.1 % on one side, with seven degrees of freedom: the fewest blocks."""
+"""Student's t for 0.1 % on one side, with seven degrees of freedom (the fewest blocks)."""
 INTERVAL: Final = 2.37
-"""The same of 5 % on both sides."""
+"""The same for 5 % on both sides."""
 
 
 Sums: TypeAlias = dict[int, tuple[float, int]]
-"""Block → the sum of what values are above those that they are compared with, and how many they are."""
+"""Block → sum of the differences between values and those they are compared with, and the number of values."""
 
 
 class Effect(NamedTuple):
@@ -33,9 +33,9 @@ class Effect(NamedTuple):
     error: float
     """Its standard error; infinite with fewer blocks than two."""
     blocks: int
-    """In which both groups were found."""
+    """Blocks that have values of both groups."""
     calls: int
-    """Of the first group, in these."""
+    """Values of the first group in these blocks."""
 
     @property
     def is_sure(self) -> bool:

@@ -1,4 +1,4 @@
-"""A finding: what is wrong, in words, with its cost."""
+"""A finding: a sentence that says what is wrong, and its cost."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Finding:
     requests: int
     """How many requests it concerns."""
     ns: int
-    """Their time that it concerns, on their critical paths. Of different findings it may be the same time."""
+    """The part of their time that it concerns, on critical paths. Different findings may concern the same time."""
     share: float
-    """`ns` by the wall time of all requests that were looked at; 0 if there are none."""
+    """`ns` divided by the wall time of all requests that were looked at; 0 if there are none."""
     start_unix_nano: int
     """When the first of its requests began."""
     end_unix_nano: int
@@ -45,13 +45,13 @@ class Finding:
     where: tuple[str, ...] = ()
     """Conditions on columns of requests that select them, such as "http_status=403"."""
     example_trace_id: str | None = None
-    """Trace of the request that it costs most."""
+    """Trace of the request with the greatest part of `ns`."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """Numbers that tell it."""
+    """Numbers that the sentence is based on."""
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first; of equally bad ones the most costly."""
+    """The worst severity first; within one severity the most costly."""
     return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.ns, f.code, f.where))
 
 

@@ -1,4 +1,4 @@
-"""`client_hammers`: a client that sends the same request again and again, and makes much of the load by it."""
+"""`client_hammers`: a client that repeats the same request, and so makes a large part of the load."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from k8strace.words import count, duration, percent
 __all__ = ["client_hammers"]
 
 SAME: Final = 0.10
-"""A tenth of all requests and of all time for one request about one object. In healthy recordings 2 % are the most."""
+"""For requests about one object: a tenth of all requests and of all time. Healthy recordings have at most 2 %."""
 
 ALIKE: Final = 0.25
-"""A quarter for requests of one verb about one resource, but different objects. There 10 % are the most."""
+"""For one verb and resource, but different objects: a quarter. Healthy recordings have at most 10 %."""
 
 FEWEST: Final = 100
-"""Fewer are no load."""
+"""Fewer requests are no load."""
 
 TOO_MUCH: Final = 0.20
 """A fifth of all time is worth a look."""
 
 PAUSE_NS: Final = 50_000_000
-"""Who asks in a loop pauses no longer, mostly; leases and probes come every second or two."""
+"""The median pause in a loop is at most this; leases and probes come every second or two."""
 
 LEASES: Final = "leases"
-"""Every node renews its own: that is many processes with one user agent."""
+"""Every node renews its own: many processes with one user agent."""
 
 
 def client_hammers(selection: Selection) -> Iterator[Finding]:
@@ -54,9 +54,9 @@ def client_hammers(selection: Selection) -> Iterator[Finding]:
 
 def _is_loop(selection: Selection, rows: Sequence[int], least: float) -> bool:
     """
-    Much of all time and all requests, mostly one soon after the other, and no matter of conflicts.
+    Whether requests are a large part of all requests and time, with short pauses, and mostly without conflicts.
 
-    Of all that were joined: what is much of a selection may be little.
+    Measured against everything that was joined: a large part of a selection may be a small part of the load.
     """
     conflicts, start = selection.of_all("conflicts"), selection.of_all("start_unix_nano")
     if len(rows) < least * len(selection.joined.core) or sum(conflicts[row] > 0 for row in rows) * 2 > len(
@@ -77,7 +77,7 @@ def _finding(selection: Selection, rows: Sequence[int], what: str, where: Sequen
         outlay,
         f"{what} {count(len(rows), 'time')}, mostly {duration(gap)} apart: {percent(len(rows), len(selection.rows))} of"
         f" all requests, {selection.cost(outlay.total_ns)}",
-        "Find out why the client asks in a loop: let it watch, wait longer between tries, or give its flow less room.",
+        "Find out why the client loops: let it watch, let it wait longer between tries, or give its flow fewer seats.",
         where,
         gap_ns=gap,
     )

@@ -1,8 +1,8 @@
 """
 `head_of_line`: calls to a member of etcd that were slower because a heavy call was open on it.
 
-Heavy is told by what is asked, never by how long it takes. Calls that began in a heavy one are compared with others of
-the same operation, in the same part of the recording, under about the same load:
+A call is heavy by what it asks for, never by how long it takes. Calls that began during a heavy one are compared with
+others of the same operation, in the same part of the recording, under about the same load:
 
 ```
 heavy      |=========|                    |=====|                open on the member
@@ -10,8 +10,8 @@ placebo    .         .    drains |--------|     .                as long again, 
 calls       d   d  d    .    .   p   p  p    q   d    q    q     during it, placebo, plain
 ```
 
-It is told only if calls during it were slower than plain ones and than those of the placebo, which share the load and
-whatever else happens then. The core sums up what the calls say; what that proves is told here.
+It is reported only if calls during it were slower than plain ones, and slower than those of the placebo, which share
+the load and everything else that happens then. The core computes the sums; this module decides what they prove.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from k8strace.words import count, duration
 __all__ = ["head_of_line"]
 
 FEWEST_HEAVY: Final = 8
-"""Of fewer heavy calls nothing can be told."""
+"""Fewer heavy calls prove nothing."""
 PLACEBO: Final = 0.5
-"""If calls of the placebo are slower by half as much, it was not the heavy call."""
+"""If calls of the placebo are slower by more than this part of the difference, the heavy call was not the cause."""
 WORTH_TELLING: Final = 0.001
 TOO_MUCH: Final = 0.05
 
@@ -47,7 +47,7 @@ def _by_block(sums: Sequence[tuple[int, float, int]]) -> Sums:
 def _told(
     selection: Selection, heavy: int, during: Sequence[int], logs: Sequence[Sums], ns: Sequence[Sums]
 ) -> Iterator[Finding]:
-    # Times have long tails, their logarithms have not: those say whether, the times how much.
+    # Logarithms, which have no long tail, decide whether there is an effect; the times say how large it is.
     plain, placebo = logs
     if not effect(plain).is_sure or effect(placebo).mean > PLACEBO * effect(plain).mean:
         return
@@ -77,7 +77,7 @@ def _told(
 
 
 def _beyond(plain: Sums, placebo: Sums) -> Effect:
-    """What remains above the placebo, block by block; blocks without one count as they are."""
+    """What remains above the placebo, block by block; in blocks without one its mean is subtracted."""
     mean = effect(placebo).mean if placebo else 0.0
     rest = {}
     for block, (above, number) in plain.items():
@@ -87,7 +87,7 @@ def _beyond(plain: Sums, placebo: Sums) -> Effect:
 
 
 def _outlay(selection: Selection, during: Sequence[int], found: Effect) -> Outlay:
-    """Each call's part of the mean, as far as it is on the critical path of its request."""
+    """The mean for each call, times the share of the call that is on its request's critical path."""
     lengths = selection.joined.core.lengths(during)
     told = zip(*selection.critical_within([(span, BEFORE, AFTER) for span in during]), lengths, strict=True)
     return Outlay.of(

@@ -1,4 +1,4 @@
-"""`list_from_etcd`, `list_unpaged_big`: lists that cost more than they must."""
+"""`list_from_etcd`, `list_unpaged_big`: lists that cost more than necessary."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from k8strace.words import count, duration, size
 __all__ = ["list_from_etcd", "list_unpaged_big"]
 
 WORTH_TELLING: Final = 0.01
-"""Share of all time from which on lists of one resource are told."""
+"""Share of all time from which lists of one resource are reported."""
 
 FROM_ETCD_TOO_MUCH: Final = 0.20
-"""A fifth of all time in etcd for what the apiserver has in memory."""
+"""A fifth of all time in etcd, for objects that the apiserver has in memory."""
 
 BIG_BYTES: Final = 1_000_000
 BIG_TOO_MUCH: Final = 0.10
@@ -52,15 +52,15 @@ def list_from_etcd(selection: Selection) -> Iterator[Finding]:
                 outlay,
                 f"{count(len(rows), 'list')} of all {resource} went to etcd, which took"
                 f" {selection.cost(outlay.total_ns)}; the watch cache could serve them",
-                "Let the client watch (an informer), or list with resourceVersion=0; from 1.31 on the cache serves"
-                " consistent lists, too.",
+                "Let the client watch (an informer), or list with resourceVersion=0; from 1.31 on the cache also"
+                " serves consistent lists.",
                 ["verb=list", f"resource={resource}"],
                 lists=len(rows),
             )
 
 
 def list_unpaged_big(selection: Selection) -> Iterator[Finding]:
-    """Large answers to lists without a limit: one finding for each resource."""
+    """Lists without a limit that had large answers: one finding for each resource."""
     sent, target = selection.of_all("response_bytes"), selection.of_all("target")
     verb = selection.of_all("verb")
     large = [row for row in selection.rows if (sent[row] or 0) >= BIG_BYTES and verb[row] == "list"]
@@ -82,5 +82,5 @@ def list_unpaged_big(selection: Selection) -> Iterator[Finding]:
 
 
 def _asked(target: str | None) -> set[str]:
-    """Names of the parameters of a request that have a value."""
+    """Names of a request's query parameters that have a value."""
     return set(parse_qs((target or "").partition("?")[2]))

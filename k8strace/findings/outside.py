@@ -1,4 +1,4 @@
-"""`time_outside_spans`: what clients waited for and no span shows."""
+"""`time_outside_spans`: time that clients waited and that no span covers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from k8strace.words import count, duration
 __all__ = ["time_outside_spans"]
 
 TELL_NS: Final = 5_000_000
-"""Shorter is the network, and the client itself."""
+"""Shorter differences are the network and the client itself."""
 
 TOO_MUCH: Final = 0.05
-"""A twentieth of all time that no tree explains."""
+"""A twentieth of all time that no call tree covers."""
 
 
 def time_outside_spans(selection: Selection) -> Iterator[Finding]:

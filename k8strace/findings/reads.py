@@ -1,4 +1,4 @@
-"""`repeated_reads`, `page_chain`: requests that ask etcd more often than once."""
+"""`repeated_reads`, `page_chain`: requests that read from etcd more than once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ READS: Final = frozenset({"get", "list", "keys", "count"})
 """Operations that change nothing."""
 
 REPEATS_TOO_MUCH: Final = 0.05
-"""A twentieth of all time for what the request knew."""
+"""A twentieth of all time, for what the request already knew."""
 
 PAGES_TOO_MUCH: Final = 0.10
-"""Pages bound memory, which is worth something; a tenth of all time is worth a look."""
+"""Pages bound memory, which is worth some time, but not a tenth of all."""
 
 
 def repeated_reads(selection: Selection) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def page_chain(selection: Selection) -> Iterator[Finding]:
 
 
 def _lists(calls: Calls) -> dict[object, list[int]]:
-    """Span that lists → its pages in order, where there are several."""
+    """Span above the pages of one list → these pages in order, if there are several."""
     groups: dict[object, list[int]] = {}
     for at in [at for at, operation in enumerate(calls["operation"]) if operation == "list"]:
         if calls["method"][at] == "KV/Range" and not calls["retry"][at]:
@@ -73,7 +73,7 @@ def _lists(calls: Calls) -> dict[object, list[int]]:
 
 
 def _not_pages(calls: Calls, places: list[int]) -> list[int]:
-    """Repeats of the first one; pages of one list are not repeats of each other."""
+    """The calls that repeat an earlier one; pages of one list do not repeat each other."""
     lists = {calls["above"][places[0]]}
     repeats = []
     for at in places[1:]:

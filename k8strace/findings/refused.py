@@ -1,4 +1,4 @@
-"""`refused_requests`: time that went into requests which were answered with an error."""
+"""`refused_requests`: time of requests that were answered with an error."""
 
 from __future__ import annotations
 
@@ -13,35 +13,33 @@ from k8strace.words import count, duration
 __all__ = ["refused_requests"]
 
 WORTH_TELLING: Final = 0.01
-"""Share of all time from which on refusals of one kind are told."""
+"""Share of all time from which refusals of one kind are reported."""
 
 TOO_MUCH: Final = 0.10
-"""A tenth of all time for nothing is worth a look."""
+"""A tenth of all time without a result is a warning."""
 
 EXPECTED: Final = frozenset({404, 409})
-"""Answers that clients ask for: a look whether something is there, an update that tells which version it is of."""
+"""Answers that clients expect: to a check whether an object exists, and to an update that names its version."""
 
 TOO_MUCH_EXPECTED: Final = 0.25
-"""These are worth a look only when they are a large part."""
+"""For these answers a quarter of all time is a warning."""
 
 RETRIED_NS: Final = 200_000_000
-"""Admission in the apiserver itself is over in microseconds. So long, it has waited for something and tried again."""
+"""The apiserver's own admission takes microseconds. If it takes this long, it waited for something and retried."""
 
 _FIXES: Final = {
-    400: "Ask the client's owner, or the webhook that denies: the request cannot succeed as it is.",
-    401: "Renew the client's credentials: it comes again and again with some that are not valid.",
-    403: "Give the client's account the permission, or what admission asks for (quota, service account), or stop it.",
-    404: "Let the client watch instead of asking for what is not there.",
-    409: "Let the client read again before it writes, or use server-side apply: it writes from an old version.",
+    400: "Ask the owner of the client, or of the webhook: the request cannot succeed as it is.",
+    401: "Renew the client's credentials: it keeps sending invalid ones.",
+    403: "Give the client's account the permission or what admission needs (quota, service account), or stop it.",
+    404: "Let the client watch instead of asking for objects that do not exist.",
+    409: "Let the client read again before it writes, or use server-side apply: it writes to an old version.",
     422: "Correct the object that the client sends: validation refuses it.",
-    429: "Slow the client down, or give its flow more room (flowcontrol).",
-    504: "Find out what the requests waited for: the call trees of the example show it.",
+    429: "Slow the client down, or give its flow more seats (flowcontrol).",
+    504: "Find out what the requests waited for: the example's call tree shows it.",
 }
 
-_FIX_CLIENT: Final = "Ask the client's owner: the request cannot succeed as it is."
-_FIX_SERVER: Final = (
-    "Look at the example's call tree and at the apiserver's log: the error is on the server's side."
-)
+_FIX_CLIENT: Final = "Ask the owner of the client: the request cannot succeed as it is."
+_FIX_SERVER: Final = "Look at the example's call tree and at the apiserver's log: the error is the server's."
 
 
 def refused_requests(selection: Selection) -> Iterator[Finding]:
@@ -60,7 +58,7 @@ def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | No
     retried = _retried(selection, outlay)
     what = f"{verb} {resource or 'health, metrics and the like'}"
     were = "was" if len(outlay.rows) == 1 else "were"
-    waited = f"; in {len(retried.rows):,} admission waited and tried again" if retried.rows else ""
+    waited = f"; in {len(retried.rows):,} admission waited and retried" if retried.rows else ""
     fix = _FIXES.get(status, _FIX_SERVER if status >= 500 else _FIX_CLIENT)
     return selection.finding(
         "refused_requests",
@@ -79,7 +77,7 @@ def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | No
 
 
 def _retried(selection: Selection, outlay: Outlay) -> Outlay:
-    """Those of them whose time is mostly the apiserver's own admission, and long: it tried again and again."""
+    """Those that spent at least half their time, and long, in the apiserver's own admission: it retried."""
     ns = dict(zip(*selection.phase("apiserver.admission"), strict=True))
     wall = dict(zip(*outlay, strict=True))
     return Outlay.of(

@@ -1,4 +1,4 @@
-"""`update_conflicts`, `etcd_retries`, `retries_cost`: work that was done again."""
+"""`update_conflicts`, `etcd_retries`, `retries_cost`: work that failed and was repeated."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from k8strace.words import count
 __all__ = ["etcd_retries", "retries_cost", "update_conflicts"]
 
 TOO_MUCH: Final = 0.05
-"""Updates that meet now and then are normal, and cost some parts in a thousand; a twentieth of all time is not."""
+"""Some conflicts are normal, and cost a few parts in a thousand; a twentieth of all time is not."""
 
 REFUSED_SHARE: Final = 0.01
-"""etcd refuses nothing while it is well: a hundredth of all time is worth a look."""
+"""A healthy etcd refuses nothing, so a hundredth of all time is a warning."""
 
 WORTH_TELLING: Final = 0.01
-"""Share of all time from which on the sum is told."""
+"""Share of all time from which the sum is reported."""
 
 MOST: Final = 2 / 3
-"""A client that has so many of the conflicts is named."""
+"""A client with at least this share of the conflicts is named."""
 
 
 def update_conflicts(selection: Selection) -> Iterator[Finding]:
-    """Updates that lost against others and tried again inside the apiserver."""
+    """Updates that conflicted with others and were retried inside the apiserver."""
     conflicts = selection.conflicts
     if not len(conflicts):
         return
@@ -45,9 +45,8 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
         "update_conflicts",
         "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",
         outlay,
-        f"Updates lost against others and were tried again {count(attempts, 'time')}{on}{by}:"
-        f" that took {selection.cost(outlay.total_ns)}",
-        "Find who writes the same object (cost by client), and let one of them do it, or less often.",
+        f"Updates conflicted and were retried {count(attempts, 'time')}{on}{by}: {selection.cost(outlay.total_ns)}",
+        "Find the clients that write the same object (cost by client); let one of them do it, or less often.",
         ["conflicts>0"],
         conflicts=attempts,
         updates=len(conflicts),
@@ -56,7 +55,7 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
 
 
 def _client(selection: Selection) -> tuple[str | None, int]:
-    """Who lost most often, and how often."""
+    """The client with the most conflicts, and how many."""
     conflicts, client = selection.conflicts, selection.of_all("client")
     per_client: Counter[str | None] = Counter()
     for row, number in zip(conflicts.held, conflicts["conflicts"], strict=True):
@@ -65,15 +64,15 @@ def _client(selection: Selection) -> tuple[str | None, int]:
 
 
 def etcd_retries(selection: Selection) -> Iterator[Finding]:
-    """Calls that etcd refused as UNAVAILABLE and that were made again."""
+    """Calls that etcd refused as UNAVAILABLE and that the apiserver retried."""
     outlay, repeats = _refused(selection)
     if repeats:
         yield selection.finding(
             "etcd_retries",
             "warning" if selection.share(outlay.total_ns) >= REFUSED_SHARE else "info",
             outlay,
-            f"etcd refused {count(repeats, 'call')} as unavailable, and they were made again:"
-            f" that took {selection.cost(outlay.total_ns)}",
+            f"etcd refused {count(repeats, 'call')} as unavailable, and the apiserver retried:"
+            f" {selection.cost(outlay.total_ns)}",
             "Look at etcd's log at that time: a leader election, a full disk, a member that was restarted.",
             ["retries>0"],
             retries=repeats,
@@ -81,7 +80,7 @@ def etcd_retries(selection: Selection) -> Iterator[Finding]:
 
 
 def retries_cost(selection: Selection) -> Iterator[Finding]:
-    """All that was done in vain and again, where there is some of both kinds."""
+    """All work that failed and was repeated, if there is some of both kinds."""
     conflicts = selection.conflicts
     refused, repeats = _refused(selection, besides=frozenset(conflicts["span"]))
     if not (len(conflicts) and repeats):
@@ -94,9 +93,9 @@ def retries_cost(selection: Selection) -> Iterator[Finding]:
             "retries_cost",
             "info",
             outlay,
-            f"Work that was done in vain and then again took {selection.cost(outlay.total_ns)}:"
-            f" {count(attempts, 'update')} lost against others and {count(repeats, 'call')} refused by etcd",
-            "See update_conflicts and etcd_retries: this is what is to be gained at most.",
+            f"Work that failed and was repeated took {selection.cost(outlay.total_ns)}:"
+            f" {count(attempts, 'conflict')} of updates and {count(repeats, 'call')} refused by etcd",
+            "See update_conflicts and etcd_retries: this is the most that mending both can save.",
             [],
             conflicts=attempts,
             retries=repeats,
@@ -105,7 +104,7 @@ def retries_cost(selection: Selection) -> Iterator[Finding]:
 
 def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tuple[Outlay, int]:
     """
-    What calls cost that etcd refused, each up to the start of the next attempt.
+    What the calls cost that etcd refused, each up to the start of the next attempt.
 
     `besides`: spans whose calls are left out, because their time is counted elsewhere.
     """

@@ -1,8 +1,8 @@
 """
-`sampled`: how many of the traces were recorded, told by their ids alone.
+`sampled`: what share of the traces was recorded, inferred from their ids alone.
 
-OpenTelemetry's ratio sampler keeps a trace if 63 bits of its id, as a number, are below the rate times 2⁶³. So of n
-recorded traces these numbers are uniform up to the rate, and the greatest of them says where that is:
+OpenTelemetry's ratio sampler keeps a trace if 63 bits of its id, as a number, are below the rate times 2⁶³. So the
+numbers of n recorded traces are uniform from 0 to the rate, and the greatest of them gives the rate:
 
 ```
 0 |--x---x-x----x--x---x|······································| 2⁶³
@@ -23,33 +23,33 @@ from k8strace.words import count
 __all__ = ["Sampling", "inferred", "is_all", "sampled"]
 
 FEWEST: Final = 20
-"""Fewer traces tell the rate to no better than a fifth."""
+"""Fewer traces give the rate to no better than a fifth."""
 
 EVEN: Final = 1.63
-"""Kolmogorov's bound at 1 %: ids that are less uniform were chosen by something else than their number."""
+"""Kolmogorov's bound at 1 %: ids that are less uniform were not chosen by their number."""
 
 CHANCE: Final = 1e-6
-"""How seldom a recording of everything may be taken for a sampled one."""
+"""Probability that a recording of everything is taken for a sampled one."""
 
 SURE: Final = 0.05
-"""The chance that the rate is above the interval."""
+"""Probability that the rate is above the interval."""
 
 
 class Sampling(NamedTuple):
-    """The rate that ids tell, between 0 and 1."""
+    """The rate inferred from ids, between 0 and 1."""
 
     rate: float
     low: float
     high: float
-    """The rate is at least `low`, and at most `high` with 95 % confidence."""
+    """The rate is at least `low`; with 95 % confidence at most `high`."""
     traces: int
 
 
 def inferred(trace_ids: Collection[str]) -> Sampling | None:
     """
-    The rate at which traces were sampled; None if their ids tell none: too few, or not chosen by the ratio sampler.
+    The rate at which traces were sampled; None if it cannot be inferred: too few ids, or not the ratio sampler's.
 
-    Since Go's OpenTelemetry 1.12 (Kubernetes 1.29) the number is in the last 8 bytes of an id, before in the first.
+    Since Go's OpenTelemetry 1.12 (Kubernetes 1.29) the number is in the last 8 bytes of an id, before it in the first.
 
     Args:
         trace_ids: In hex; each counts once.
@@ -80,12 +80,12 @@ def _of(numbers: Sequence[int]) -> Sampling | None:
 
 
 def is_all(sampling: Sampling) -> bool:
-    """Whether this many traces of a full recording could look like this."""
+    """Whether a recording of everything could give these numbers."""
     return bool(sampling.low >= CHANCE ** (1 / sampling.traces))
 
 
 def _reaches_all(traces: int, *greatest: int) -> bool:
-    """Whether the greatest numbers are such as a recording of everything has; asked first, since most are that."""
+    """Whether the greatest numbers are those of a recording of everything; checked first, since most are."""
     return min(greatest) >= int(CHANCE ** (1 / traces) * 2**64)
 
 
@@ -105,7 +105,7 @@ def sampled(selection: Selection) -> Iterator[Finding]:
             f"About 1 trace in {1 / sampling.rate:,.3g} was recorded ({100 * sampling.low:.3g} to"
             f" {100 * sampling.high:.3g}%, by the ids of {count(sampling.traces, 'trace')}): counts and sums are of"
             " these alone",
-            "Raise samplingRatePerMillion where there are too few to judge by; shares and quantiles hold as they are.",
+            "Raise samplingRatePerMillion if these are too few; shares and quantiles need no correction.",
             [],
             rate=sampling.rate,
             low=sampling.low,

@@ -1,4 +1,4 @@
-"""What detectors look at: columns of the requests in question, their calls, and ns of their critical paths."""
+"""What detectors read: columns of the selected requests, their calls, and ns on their critical paths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BEFORE, AFTER = -(2**63), 2**63 - 1
 """Any time."""
 
 WHOLE: Final = 0.75
-"""A finding that covers this share of the recording is always there, so its times are not shown."""
+"""A finding that covers this share of the recording lasts all the time, so its sentence has no times."""
 
 
 class Outlay(NamedTuple):
@@ -36,7 +36,7 @@ class Outlay(NamedTuple):
     rows: list[int]
     """Their indices, each once."""
     ns: list[int]
-    """Of each: on its critical path."""
+    """The cost in each, on its critical path."""
 
     @property
     def total_ns(self) -> int:
@@ -45,7 +45,7 @@ class Outlay(NamedTuple):
 
     @staticmethod
     def of(pairs: Iterable[tuple[int, int]]) -> Outlay:
-        """From (request, ns), any number of each request."""
+        """From (request, ns) pairs; those of one request are added."""
         sums: defaultdict[int, int] = defaultdict(int)
         for row, ns in pairs:
             sums[row] += ns
@@ -54,7 +54,7 @@ class Outlay(NamedTuple):
 
 class Calls:
     """
-    Calls out of the requests in question: columns of one of the core's tables, and two more.
+    Calls of the selected requests: columns of one of the core's tables, and two more.
 
     `held` is the request whose time a call is in: the outermost one. `critical_ns` is its part of the critical path.
     """
@@ -79,7 +79,7 @@ class Calls:
         return groups
 
     def outlay(self, places: Iterable[int]) -> Outlay:
-        """What these calls cost."""
+        """The requests of these calls, and what the calls cost in each."""
         chosen = list(places)
         held, ns = map(self.held.__getitem__, chosen), map(self.critical_ns.__getitem__, chosen)
         return Outlay.of(zip(held, ns, strict=True))
@@ -87,15 +87,15 @@ class Calls:
 
 class Selection:
     """
-    The requests in question: those whose latency can be judged, without those inside another one of them.
+    The requests that findings are about: those with a meaningful latency, without those inside another one of them.
 
-    A request is told by its index among all joined ones, a row. Nothing here is asked of a span at a time.
+    A row is the index of a request among all that were joined. Everything is read by column, nothing span by span.
     """
 
     def __init__(self, requests: Requests, client_times: Sequence[ClientTime] = ()) -> None:
         self.requests = requests
         self.client_times = client_times
-        """What clients saw, where it is given."""
+        """What clients measured, if it was given."""
         kept = requests._judged()
         self.kept = (
             kept if isinstance(kept._rows, range) else type(requests)(requests._joined, sorted(kept._rows))
@@ -103,11 +103,11 @@ class Selection:
         self.rows: Sequence[int] = self.kept._rows
         """By start."""
         self._joined = self.joined = requests._joined
-        """All that was joined with them."""
+        """Everything that was joined with them."""
         self._made: dict[object, Any] = {}
 
     def once(self, make: Callable[[Selection], Made]) -> Made:
-        """What a function makes of these requests; asked again, the same."""
+        """The result of a function of these requests, which is computed once."""
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]  # type: ignore[no-any-return]
@@ -115,7 +115,7 @@ class Selection:
     # ── Columns ───────────────────────────────────────────────────────────────────────────────────
 
     def of_all(self, name: str) -> list[Any]:
-        """A column of all joined requests: a row is a place in it."""
+        """A column of all joined requests, indexed by row."""
         return self._joined.column(name)
 
     def column(self, name: str) -> list[Any]:
@@ -130,7 +130,7 @@ class Selection:
 
     @cached_property
     def total_ns(self) -> int:
-        """The wall time of these requests together."""
+        """The sum of these requests' wall times."""
         return sum(self.column("wall_ns"))
 
     @cached_property
@@ -139,7 +139,7 @@ class Selection:
         return self._times(self.rows) if self.rows else (0, 0)
 
     def wall(self, rows: Iterable[int]) -> Outlay:
-        """All the time of these requests."""
+        """These requests with all their wall time."""
         wall = self.of_all("wall_ns")
         chosen = list(rows)
         return Outlay(chosen, [wall[row] for row in chosen])
@@ -151,7 +151,7 @@ class Selection:
         return attribute(self.kept)
 
     def phase(self, name: str) -> Outlay:
-        """The requests that a phase took time of, and how much."""
+        """The requests in which a phase took time, and how much."""
         attribution = self._attribution
         if name not in attribution._names:
             return Outlay([], [])
@@ -159,34 +159,34 @@ class Selection:
 
     def critical_within(self, windows: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int | None]]:
         """
-        What lies on the critical path below spans, within times.
+        The time on the critical path below given spans, within given times.
 
         Args:
             windows: (row of the span in `Requests.spans`, from, to), unix ns.
 
         Returns:
-            Of each: ns, and the one of these requests that holds it; None if none does.
+            For each window: ns, and the one of these requests that contains it; None if none does.
         """
         return self._critical(*([window[at] for window in windows] for at in range(3)))
 
     def _critical(
         self, spans: Sequence[int], begin: Sequence[int], end: Sequence[int]
     ) -> tuple[list[int], list[int | None]]:
-        """The same by columns: there may be a call in ten spans."""
+        """The same by columns, since one span in ten may be a call."""
         answers = self._joined.phase_table.answers
         return self._joined.core.critical_within(answers, self.rows, spans, begin, end)
 
     @property
     def etcd_calls(self) -> Calls:
         """
-        The etcd calls of these requests that a finding can be made of, by start: most tell nothing, and are not here.
+        The etcd calls of these requests that a finding can come from, by start; most calls are left out.
 
-        These are lists, reads that a request repeats, calls that etcd refused with those beside them, and calls that
-        outlast their request.
+        They are lists, reads that a request repeats, calls that etcd refused with those beside them, and calls that end
+        after their request.
 
         Columns: `span`, its row in `spans`, and `above`, that of the one around it; `method`, `operation`, `key` as in
         `Requests.etcd_calls`; `start_unix_nano`; `ns`, its length; `retry`, whether it repeats one that etcd refused;
-        `revision` and `continued`, what it asked for where that is told.
+        `revision` and `continued`, what it asked for, if known.
         """
         return self._calls[_TELLING]
 
@@ -206,12 +206,12 @@ class Selection:
 
     @property
     def conflicts(self) -> Calls:
-        """Updates of these requests that lost against others; `critical_ns` is that of the attempts in vain."""
+        """Updates of these requests that conflicted with others; `critical_ns` is that of the failed attempts."""
         return self._calls["conflicts"]
 
     @cached_property
     def _calls(self) -> dict[str, Calls]:
-        """All of them: the critical paths are walked once."""
+        """All three, so that the critical paths are walked once."""
         tables = {name: self._columns(self._table(name), names) for name, names in _CALLS.items()}
         windows = [_windows(columns) for columns in tables.values()]
         ns, held = self._critical(*(list(chain.from_iterable(each)) for each in zip(*windows, strict=True)))
@@ -232,11 +232,11 @@ class Selection:
     # ── Findings ──────────────────────────────────────────────────────────────────────────────────
 
     def share(self, ns: int) -> float:
-        """A part of all time."""
+        """`ns` divided by all time."""
         return ns / self.total_ns if self.total_ns else 0.0
 
     def cost(self, ns: int) -> str:
-        """How a sentence tells a part of all time: "57% of all time (18.2 s)"."""
+        """A part of all time as sentences show it: "57% of all time (18.2 s)"."""
         return f"{self.percent(ns)} of all time ({duration(ns)})"
 
     def percent(self, ns: int) -> str:
@@ -244,7 +244,7 @@ class Selection:
         return percent(ns, self.total_ns).replace("·", "0%")
 
     def _when(self, first: int, last: int) -> str:
-        """How a sentence ends that tells of requests: when they were, unless it is most of the recording."""
+        """The end of a sentence: when its requests were, unless that is most of the recording."""
         begin, end = self.lasted
         if last - first >= WHOLE * (end - begin):
             return ""
@@ -270,16 +270,16 @@ class Selection:
         **evidence: float,
     ) -> Finding:
         """
-        A finding about these requests.
+        A finding about some of these requests.
 
         Args:
-            code: What kind.
-            severity: How bad.
+            code: As in `Finding`.
+            severity: As in `Finding`.
             outlay: Its requests, at least one, and what it costs in each.
-            sentence: Without its end: when it was, and the full stop.
+            sentence: Without the times and the full stop, which are added.
             fix: What to do.
             where: Conditions that select its requests.
-            evidence: Numbers that tell it.
+            evidence: Numbers that the sentence is based on.
         """
         start, end = self._times(outlay.rows)
         most = max(outlay.ns)
@@ -301,7 +301,7 @@ class Selection:
 
 
 _TELLING: Final = "etcd_call_details"
-"""The one table of which only some rows are looked at."""
+"""The one table of which only some rows are read."""
 
 _CALLS: Final = {
     _TELLING: (
@@ -314,18 +314,18 @@ _CALLS: Final = {
     ),
     "conflicts": ("span", "key", "conflicts", "from_unix_nano", "to_unix_nano"),
 }
-"""Tables of the core, and the columns that detectors look at."""
+"""Tables of the core, and the columns that detectors read."""
 
 
 def _windows(columns: Mapping[str, list[Any]]) -> tuple[list[int], list[int], list[int]]:
-    """Where the time of each call is counted: below its span, within its times where it has such."""
+    """Where the time of each call is counted: below its span, and within its times if it has any."""
     spans = columns["span"]
     begin = columns.get("from_unix_nano", [BEFORE] * len(spans))
     return spans, begin, columns.get("to_unix_nano", [AFTER] * len(spans))
 
 
 def _held(columns: Mapping[str, list[Any]], held: list[int | None], ns: list[int]) -> Calls:
-    """The calls that are in the time of one of the requests in question."""
+    """The calls that are within the time of one of the selected requests."""
     kept = [row is not None for row in held]
     rows = [row for row in held if row is not None]
     if len(rows) < len(held):

@@ -1,20 +1,20 @@
 """
 `stalls`: when a process stood still while another waited for it.
 
-A process is *silent* while none of its spans or events starts or ends. It was *due* if another process waited for it:
+A process is *silent* while none of its spans or events starts or ends. It is *due* if another process waits for it:
 
 ```
 called      a call into it is open, and its SERVER span begins only after the silence
 answered    its own call was answered, and ends only after the silence
 stood       its own spans that serve a caller stand still far longer than spans of their name usually do
-opaque      the same of calls of which only its own side is here: what they wait for may be elsewhere
+opaque      the same for calls with a CLIENT span only: they may wait for the called process
 queued      requests begin all at once after the silence, before any was answered
 ```
 
-One that waits proves little, so a wait counts only if two agree. What is too long is set by the recording itself: see
-`tails`. A slow network makes calls wait too, but each by itself, before and after; a stopped process releases all
-of them at one moment, and was quick before and after. And who waits for a stopped process is silent as well, but wakes
-up later: of silences at the same time the one that ends first is told. Where etcd sends no spans, see `untraced`.
+A single wait proves little, so two must agree. How long is too long is set by the recording itself: see `tails`. A slow
+network makes calls wait too, but each by itself, before and after; a stopped process releases all of them at one
+moment, and was quick before and after. A process that waits for a stopped one is silent as well, but wakes up later: of
+silences at the same time, the one that ends first is reported. For an etcd that sends no spans, see `untraced`.
 """
 
 from __future__ import annotations
@@ -60,26 +60,26 @@ __all__ = [
 ERROR_RATE: Final = 0.01
 """Expected number of healthy silences of a process, in a recording, that are taken for a stall."""
 BROKEN_SHARE: Final = 0.01
-"""From this part of all time on a process that stands still is an error."""
+"""Share of all time from which a process that stood still is an error."""
 NEAR: Final = 64
-"""A silence is compared with this many before it."""
+"""A silence is compared with this many earlier ones."""
 MANY_LOST: Final = 0.5
-"""Where so many of the requests have lost spans, those that seem to stand still may wait for calls that were lost."""
+"""If this share of the requests lost spans, spans that seem to stand still may wait for calls that were lost."""
 
 KINDS: Final = ("called", "answered", "stood", "opaque", "queued")
-"""In which others waited, see above."""
+"""The ways in which others waited, see above."""
 
 
 class Process(NamedTuple):
-    """Who: `service.name`, and `service.instance.id` if it was sent."""
+    """A process by `service.name`, and by `service.instance.id` if it was sent."""
 
     service: str
-    """Of one that calls an etcd without spans, and did nothing while that did not answer: "apiserver or etcd"."""
+    """ "apiserver or etcd" if etcd sends no spans and the apiserver did nothing while etcd did not answer."""
     instance: str | None
 
     @property
     def text(self) -> str:
-        """As a sentence names it."""
+        """The name in sentences."""
         return f"{self.service} ({self.instance})" if self.instance else self.service
 
 
@@ -94,17 +94,17 @@ class Stall:
     """Its first sign of life after."""
     evidence: dict[str, int] = field(default_factory=dict)
     """
-    `called`, `answered`, `stood`, `opaque`, `queued`: how many waited, in each way; `wait_ns`, what two of them waited;
-    `usual_ns`, what waits for this process stay below, but for one in a hundred recordings.
+    `called`, `answered`, `stood`, `opaque`, `queued`: how many waited, in each way; `wait_ns`: how long two of them
+    waited; `usual_ns`: the limit that waits for this process exceed in one of a hundred recordings.
     """
     requests: tuple[int, ...] = ()
-    """Indices of the requests that it held up: that the process served, or that had a call open to it."""
+    """Indices of the requests that it held up: those that the process served, or that had a call open to it."""
     request_ns: tuple[int, ...] = ()
-    """How long each of them, on its critical path."""
+    """How long it held up each of them, on its critical path."""
 
     @property
     def ns(self) -> int:
-        """How long it held requests up, all together."""
+        """How long it held up all requests, as a sum."""
         return sum(self.request_ns)
 
     def is_same_time(self, other: Stall) -> bool:
@@ -173,8 +173,8 @@ def process_stall(selection: Selection) -> Iterator[Finding]:
             "error" if selection.share(outlay.total_ns) >= BROKEN_SHARE else "warning",
             outlay,
             f"{process.text} stood still {times if len(each) > 1 else f'for {duration(lengths[0])}'}"
-            f" and held {count(len(outlay.rows), 'request')} up: that took {selection.cost(outlay.total_ns)}",
-            "Look at what its machine did then: a process that is stopped or swapped out, a processor limit, a disk.",
+            f" and held up {count(len(outlay.rows), 'request')}: {selection.cost(outlay.total_ns)}",
+            "Look at its machine at that time: a process that was stopped or swapped out, a processor limit, a disk.",
             [],
             stalls=len(each),
             longest_ns=lengths[-1],
@@ -183,7 +183,7 @@ def process_stall(selection: Selection) -> Iterator[Finding]:
 
 
 def usual_stalls(selection: Selection) -> list[Stall]:
-    """Those at the usual error rate."""
+    """The stalls at the default error rate."""
     return _stalls(selection, ERROR_RATE)
 
 
@@ -222,7 +222,7 @@ def _untraced(selection: Selection, error_rate: float) -> Iterator[Stall]:
 
 
 def _by_caller(selection: Selection, calls: Iterable[Call]) -> dict[tuple[str, str | None], list[Call]]:
-    """Process → its calls; those of no request are left out where several processes call."""
+    """Process → its calls. If several processes call, calls outside of requests are left out."""
     instances = selection.of_all("instance")
     services = {one["instance"]: one["service"] for one in selection.requests.spans.processes}
     known = set(instances)
@@ -254,7 +254,7 @@ def _unanswered(selection: Selection, who: Process, each: Unanswered) -> Stall:
 
 
 class _Silence(NamedTuple):
-    """A row of the core's table "silences", see there."""
+    """A row of the core's table "silences"."""
 
     start: int
     end: int
@@ -278,26 +278,26 @@ class _Silence(NamedTuple):
     slow_around: int
     busy: bool
     longest_ns: int
-    """The longest wait between two processes, or of two that agree: what usual waits are made of."""
+    """The longest wait between two processes, or of two that agree: usual waits are computed from it."""
     agreed_ns: int
-    """How long two waited, each telling of it in a way of its own; 0 if there are no two."""
+    """How long two waited, each shown by its own evidence; 0 if there are no two."""
     usual_ns: int = 0
     """The limit above which a wait for this process is unusual."""
 
     @property
     def is_of_calls(self) -> bool:
-        """Not the process but each call was slow: those around it too, a third of those sent in it, or all alike."""
+        """Each call was slow, not the process: calls around it too, a third of those sent in it, or all alike."""
         late = 2 * self.sent > 3 * self.called > 0
         return late or is_slow_around(self.slow_around, self.around) or self.is_each_by_itself
 
     @property
     def is_of_own_spans(self) -> bool:
-        """No call tells of it and no queue, but only that spans of its own stood still."""
+        """The only evidence is that its own spans stood still: no calls, no queue."""
         return not (self.called or self.answered or self.opaque or self.queued)
 
     @property
     def is_each_by_itself(self) -> bool:
-        """Calls went on one after the other, each as late as the others, and nothing inside the process stood still."""
+        """Calls ended one after the other, all about equally late, and nothing inside the process stood still."""
         return not self.stood and is_each_late(self.apart_ns, self.uneven_ns, self.agreed_ns)
 
     def told(self, held: Outlay) -> Stall:
@@ -314,7 +314,7 @@ _COLUMNS: Final = [
 
 
 def _stood_still(table: _core.Table, error_rate: float) -> Iterator[_Silence]:
-    """The silences of each process that were too long for who waited."""
+    """The silences of each process in which others waited longer than usual."""
     busy, process, longest, agreed = (
         table.column(name).to_pylist() for name in ("busy", "process", "longest_ns", "agreed_ns")
     )
@@ -336,7 +336,7 @@ def _stood_still(table: _core.Table, error_rate: float) -> Iterator[_Silence]:
 
 
 def _first_awake(silences: Iterable[_Silence]) -> list[_Silence]:
-    """Of silences at the same time only the one that ends first: who wakes up later had waited for it."""
+    """Of silences at the same time only the one that ends first: a process that wakes up later waited for it."""
     kept: list[_Silence] = []
     for late in sorted(silences, key=lambda one: (one.end, one.start, one.process)):
         if not any(_is_same_time(late, other) for other in kept[-NEAR:]):

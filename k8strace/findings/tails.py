@@ -1,10 +1,9 @@
 """
-How long is unusual: a limit that a recording's own waits set, with a chosen error rate.
+Which waits are unusual: a limit computed from the recording's own waits, for a given error rate.
 
-The longest waits of a process, without those that stand out, are described by a generalised Pareto distribution above
-a high threshold, which is what the tails of nearly all distributions come near to. Fitted by probability-weighted
-moments (Hosking and Wallis, 1987), since few samples are enough for them; the shape is taken half a standard error
-heavier than it was found.
+The longest waits of a process, without those that stand out, are fitted by a generalised Pareto distribution above a
+high threshold: the tails of nearly all distributions approach it. The fit uses probability-weighted moments (Hosking
+and Wallis, 1987), which need few samples. The shape is then made heavier by half a standard error.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from typing import Final
 __all__ = ["APART", "LEAST_NS", "MANY", "SHORTEST_NS", "is_each_late", "is_slow_around", "limit", "unusual"]
 
 SHORTEST_NS: Final = 1_000_000
-"""Shorter silences are not looked at."""
+"""Shorter silences are ignored."""
 MANY: Final = 100
-"""Looking at this many calls that did not wait is enough."""
+"""At most this many calls that did not wait are used."""
 LEAST_NS: Final = 20_000_000
 """A busy scheduler lets processes wait this long."""
 APART: Final = 1.5
 """A stall is at least this many times as long as the longest usual wait."""
 SLOW_AROUND: Final = 4
-"""If one in four calls before and after waited as well, it was not the process."""
+"""If this share of the calls just before and after waited as well, the process was not the cause."""
 ALIKE: Final = 4
 """Calls whose ends are this many times as far apart as their lengths differ were each late on their own."""
 AT_ONCE: Final = 20
@@ -32,11 +31,11 @@ AT_ONCE_NS: Final = 5_000_000
 """A process that wakes up ends all its calls within this part of the time that they waited, or within this time."""
 
 FEWEST: Final = 13
-"""Fewer waits do not tell the shape of their tail: then it is taken to be `UNKNOWN`."""
+"""With fewer waits the shape of the tail cannot be fitted: it is taken to be `UNKNOWN`."""
 UNKNOWN: Final = 0.5
 """The heaviest tail that has a variance."""
 AT_LEAST: Final = 3
-"""With fewer usual waits nothing is told."""
+"""With fewer usual waits there is no limit."""
 
 LARGEST_SHARE: Final = 5
 """The tail is the largest one in five."""
@@ -49,19 +48,19 @@ LIGHTEST: Final = 0.02
 OUTLIERS: Final = 4
 """At most one in four waits can stand out, or `FEWEST` - 1."""
 BETWEEN: Final = 4
-"""To four waits that stand out one between them and the usual ones is left out of these: one hiccup hides no stalls."""
+"""For every four waits that stand out, one between them and the usual ones is ignored: one hiccup hides no stalls."""
 
 
 def limit(waits: Sequence[int], error_rate: float, short: Sequence[int] = ()) -> float:
     """
-    The limit that the largest of these waits stays below in all but a share `error_rate` of recordings.
+    The limit that the largest of these waits exceeds in a share `error_rate` of recordings.
 
-    Infinite if that cannot be told.
+    Infinite if there are too few waits.
 
     Args:
         waits: In order, the smallest first.
         error_rate: Expected number of healthy waits above it.
-        short: Further waits that were too short to be measured, at their bound; they count where there are few others.
+        short: Further waits that were too short to be measured, at their bound; used if there are few others.
 
     Examples:
         >>> from math import log
@@ -116,7 +115,7 @@ def unusual(
 
 
 def _without_between(below: Sequence[int], most: int, apart: float) -> Iterator[Sequence[int]]:
-    """The waits, and the same without at most so many of the longest, where those stand out from the rest."""
+    """The waits, and the same without up to `most` of the longest, if those stand out from the rest."""
     yield below
     for left in range(len(below) - 1, max(len(below) - most, 1) - 1, -1):
         if below[left] >= apart * below[left - 1]:
@@ -127,13 +126,13 @@ def _without_between(below: Sequence[int], most: int, apart: float) -> Iterator[
 
 
 def is_slow_around(slow: int, around: int) -> bool:
-    """So many of the calls just before and after waited as well."""
+    """Whether many of the calls just before and after waited as well."""
     return slow * SLOW_AROUND > around
 
 
 def is_each_late(apart_ns: int, uneven_ns: int, wait_ns: int) -> bool:
     """
-    Calls that waited were each late on their own, for they were not answered at once.
+    Whether calls that waited were each late on their own: they did not end all at once.
 
     Args:
         apart_ns: How far apart their ends are.

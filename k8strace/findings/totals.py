@@ -1,4 +1,4 @@
-"""What sampled traces say of all: totals, with their intervals."""
+"""Totals of all requests, estimated from sampled traces, with their intervals."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def estimated_totals(requests: Requests, rate: float | None) -> Table:
 
 
 def _estimate(trace_id: Sequence[str], values: Sequence[int], rate: float) -> tuple[int, float]:
-    """The sum, and the half of the interval: traces are taken or left as a whole (Horvitz and Thompson)."""
+    """The sum, and half of its interval (Horvitz and Thompson): a trace is sampled as a whole."""
     sums: dict[str, int] = {}
     for trace, value in zip(trace_id, values, strict=True):
         sums[trace] = sums.get(trace, 0) + value
@@ -75,7 +75,7 @@ def _rate(requests: Requests, given: float | None) -> float:
         return 1 - int(told.pop().ljust(14, "0"), 16) / 2**56
     if told:
         raise SamplingError(
-            f"the spans' tracestate tells {len(told)} different rates: give one, or select by it"
+            f"the spans' tracestate has {len(told)} different rates: give one, or select by it"
         )
     sampling = inferred(requests.column("trace_id"))
     if sampling is None:

@@ -1,12 +1,12 @@
 """
 `etcd_transport`: time that requests spent on the way to etcd and back, outside of etcd.
 
-Transport is what calls took at the client without what they took at the server. A busy process makes some requests
-late, a slow network all of them. So what counts is the *quickest* of those that began at about the same time:
+Transport is a call's time at the client minus its time at the server. A busy process delays some requests, a slow
+network all of them. So the *quickest* of those that began at about the same time decides:
 
 ```
 slots       |   . .  .   |  .   .  .  |    .   . |       requests with a call, by their start
-quickest        0.3 ms        41 ms        40 ms         slow slots: none came through in less
+quickest        0.3 ms        41 ms        40 ms         slow slots: no request was quicker
 ```
 """
 
@@ -24,31 +24,31 @@ from k8strace.words import count, duration
 __all__ = ["etcd_transport"]
 
 TELL: Final = 0.20
-"""A fifth of all time, without requests that a process which stood still held up."""
+"""A fifth of all time, without requests that a stalled process held up."""
 
 SLOT_NS: Final = 100_000_000
 FEWEST: Final = 3
-"""A slot with fewer requests tells nothing."""
+"""Slots with fewer requests are ignored."""
 SLOW_NS: Final = 10_000_000
 """Within a data centre a message takes less than a millisecond, between neighbouring ones a few."""
 SLOW_SLOTS: Final = 5
 """Half a second in all. In healthy recordings up to two are slow, with 2 % of all time."""
 TOO_MUCH: Final = 0.05
-"""Slow slots in which a twentieth of all time was spent on the way are worth a look."""
+"""A warning if the transport in slow slots is a twentieth of all time."""
 
 
 class Slow(NamedTuple):
-    """Slots in which no request came through quickly."""
+    """Slots in which no request was quick."""
 
     slots: int
     ns: int
-    """What requests waited in them."""
+    """Transport of the requests in them."""
     quickest_ns: int
     """The median of the quickest request of each."""
 
 
 def etcd_transport(selection: Selection) -> Iterator[Finding]:
-    """Requests whose calls to etcd were long on their way."""
+    """Requests whose calls to etcd spent long in transport."""
     stalled = {row for stall in selection.once(usual_stalls) for row in stall.requests}
     rows, ns = selection.phase("etcd.transport")
     kept = [at for at, row in enumerate(rows) if row not in stalled]
@@ -83,7 +83,7 @@ def etcd_transport(selection: Selection) -> Iterator[Finding]:
 
 
 def _slow(selection: Selection, spent: Outlay) -> Slow:
-    """The slow slots; `spent`: what requests spent on the way."""
+    """The slow slots; `spent`: requests and their transport."""
     late = [(row, ns) for row, ns in zip(*spent, strict=True) if ns >= SLOW_NS]
     if selection.share(sum(ns for _, ns in late)) < TOO_MUCH:
         return Slow(0, 0, 0)

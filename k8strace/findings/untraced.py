@@ -1,17 +1,17 @@
 """
-Stops that show in the apiserver's own spans, where etcd sends none.
+Stops that show in the apiserver's own spans, if etcd sends none.
 
-Then a call has one end only, and who stood still is told by what else went on:
+Then a call has a CLIENT span only, and the apiserver's other work says which process stood still:
 
 ```
 calls        |=======|   |=================|          open over the silence, answered all at once after it
                |===|       |===============|
 answers      ........|---------------------|...
-apiserver    ....|  |--|   |--------|  |---|...      it did other things meanwhile: it was etcd
-apiserver    ........|---------------------|...      it did nothing: the apiserver or etcd, which cannot be told apart
+apiserver    ....|  |--|   |--------|  |---|...      it did other work: etcd stood still
+apiserver    ........|---------------------|...      it did nothing: the apiserver or etcd, unknown which
 ```
 
-How long is too long, and that a slow network is no stop, is told as in `stalls`.
+Unusually long waits and slow networks are recognised as in `stalls`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Unanswered", "unanswered"]
 
 NEIGHBOURS: Final = 8
-"""Calls before a silence, and after it, that tell whether calls were slow there."""
+"""This many calls just before and just after a silence show whether calls were slow there."""
 STILL: Final = 0.9
-"""An apiserver that did nothing in this part of the silence may have been the one that stood still."""
+"""If the apiserver did nothing in this share of the silence, it may be the process that stood still."""
 
 
 class Call(NamedTuple):
@@ -51,35 +51,35 @@ class Call(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """A time in which etcd answered nothing, although it was asked."""
+    """A time in which etcd answered no call, although some were open."""
 
     start: int
     end: int
     calls: tuple[Call, ...]
     """Those that waited."""
     wait_ns: int
-    """What two of them waited."""
+    """How long at least two of them waited."""
     around: tuple[int, ...] = ()
-    """How long calls just before and after took."""
+    """Durations of calls just before and after."""
     usual_ns: int = 0
 
     @property
     def is_of_calls(self) -> bool:
-        """Not a process but each call was slow: those around it too, or they ended one after the other."""
+        """Each call was slow, not a process: calls around it too, or the calls ended one after the other."""
         slow = sum(ns * 4 >= self.end - self.start for ns in self.around)
         ends, lengths = [call.end for call in self.calls], [call.end - call.start for call in self.calls]
         apart, uneven = max(ends) - min(ends), max(lengths) - min(lengths)
         return is_slow_around(slow, len(self.around)) or is_each_late(apart, uneven, self.wait_ns)
 
     def is_still(self, silences: Iterable[tuple[int, int]]) -> bool:
-        """Whether the caller did nothing in nearly all of it, by its silences."""
+        """Whether one of the caller's silences covers nearly all of it."""
         shared = max((min(end, self.end) - max(start, self.start) for start, end in silences), default=0)
         return shared >= STILL * (self.end - self.start)
 
 
 def unanswered(calls: Iterable[Call], error_rate: float) -> list[Unanswered]:
     """
-    When calls of one process that have no other side waited longer than is usual, and were answered at once.
+    When calls of one process without SERVER spans waited longer than usual, and were then answered all at once.
 
     Examples:
         >>> usual = [Call(at * 10**7 + 10**6, at * 10**7, at) for at in range(200)]
@@ -112,7 +112,7 @@ def _silences(calls: Sequence[Call]) -> Iterator[Unanswered]:
 
 
 def _waited(calls: Sequence[Call], at: int, start: int, until: int) -> Iterator[Call]:
-    """Those that were open in a silence for long enough and went on soon after; `at`: the first that did."""
+    """The calls that were open long enough in a silence and ended soon after it; `at`: the first of them."""
     end = calls[at].end
     for place in range(at, len(calls)):
         if calls[place].end > until:
@@ -125,7 +125,7 @@ def _around(calls: Sequence[Call], silence: Unanswered) -> tuple[int, ...]:
     length = silence.end - silence.start
     before = calls[: bisect_left(calls, (silence.start + 1,))][-NEIGHBOURS:]
     soon = silence.end + 2 * length
-    # What is sent within a silence's length after it has ended soon after, or is slow.
+    # In order of their ends: calls that begin soon after the silence are among the next, unless they are slow.
     place = bisect_left(calls, (silence.end,))
     after = sorted((call.start, call.end) for call in calls[place : place + 16 * NEIGHBOURS])
     then = [(start, end) for start, end in after if silence.end <= start <= soon][:NEIGHBOURS]
@@ -134,7 +134,7 @@ def _around(calls: Sequence[Call], silence: Unanswered) -> tuple[int, ...]:
 
 
 def calls_of(table: _core.Table) -> tuple[list[Call], bool]:
-    """The calls of "etcd_call_details", and whether etcd's side of any is here."""
+    """The calls of "etcd_call_details", and whether any of them has etcd's SERVER span."""
     spans, starts, lengths, members = (
         table.column(name).to_pylist() for name in ("span", "start_unix_nano", "ns", "member")
     )

@@ -1,4 +1,4 @@
-"""`cache_wait`, `flowcontrol_queue`: time in which a request only waited for its turn."""
+"""`cache_wait`, `flowcontrol_queue`: time in which a request only waited."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from k8strace.words import count, duration
 __all__ = ["cache_wait", "flowcontrol_queue"]
 
 CACHE_WAITED_NS: Final = 1_000_000
-"""Shorter is no wait: the events alone are some microseconds apart."""
+"""Shorter times are no wait: the events themselves are some microseconds apart."""
 
 CACHE_TELL: Final = 0.01
 CACHE_TOO_MUCH: Final = 0.25
-"""A consistent read waits for the cache to catch up, which it does at the latest in 100 ms. That is its price."""
+"""A consistent read waits until the cache has caught up, for at most 100 ms. That is its price."""
 
 QUEUED_NS: Final = 10_000_000
 """Without a queue the filter takes microseconds, on a busy machine some milliseconds."""
 
 QUEUE_TOO_MUCH: Final = 0.05
-"""Queues hold requests back on purpose; from a twentieth of all time on it is worth knowing which clients."""
+"""Queues delay requests on purpose; from a twentieth of all time it matters which clients they delay."""
 
 
 def cache_wait(selection: Selection) -> Iterator[Finding]:

@@ -13,21 +13,21 @@ from k8strace.words import count, duration
 __all__ = ["webhook_fails_open", "webhook_slow", "webhook_timeout"]
 
 WORTH_TELLING: Final = 0.01
-"""Share of all time from which on a webhook's cost is told."""
+"""Share of all time from which a webhook's cost is reported."""
 
 SLOW_SHARE: Final = 0.20
 SLOW_MEDIAN_NS: Final = 10_000_000
-"""Slow for all: a fifth of all time, and calls that take longer than a usual write without webhooks (some ms)."""
+"""Slow for all: a fifth of all time, and calls longer than a usual write without webhooks (some ms)."""
 
 SLOW_P99_SHARE: Final = 0.05
 SLOW_P99_NS: Final = 1_000_000_000
-"""Slow for some: one call in a hundred takes all of the second that Kubernetes' objective leaves a request."""
+"""Slow for some: one call in a hundred takes the whole second that is Kubernetes' objective for a request."""
 
 TIMEOUT_SHARE: Final = 0.01
-"""Timeouts are failures: a hundredth of all time is worth a look."""
+"""Timeouts are failures, so a hundredth of all time is a warning."""
 
 NEAR: Final = 0.99
-"""A call that fails after this share of its timeout failed because of it."""
+"""A call that fails after this share of its timeout has timed out."""
 
 
 def webhook_slow(selection: Selection) -> Iterator[Finding]:
@@ -100,7 +100,7 @@ def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
 
 
 def _failed(calls: Calls, places: Sequence[int]) -> list[int]:
-    """Those without an answer, or without one that the apiserver takes."""
+    """Calls without an answer, or with one that the apiserver does not accept."""
     error, status = calls["error"], calls["http_status"]
     return [at for at in places if error[at] is not None or (status[at] or 0) >= 400]
 

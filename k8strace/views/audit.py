@@ -65,11 +65,7 @@ def _answer(audit: Audit, look: Look) -> list[Text]:
     both = f"{audit.found:,} of {count(len(audit.requests), 'request')} are in the audit log"
     told = [
         f"{both} ({count(log.read, 'event')}), joined by audit id.",
-        *(
-            [f"! {count(log.without_spans, 'request')} of the log are in no span."]
-            if log.without_spans
-            else []
-        ),
+        *([f"! {count(log.without_spans, 'request')} of the log have no span."] if log.without_spans else []),
         *([f"! {count(log.damaged, 'place')} of the log could not be read."] if log.damaged else []),
         *(
             [f"! {count(log.too_large, 'event')} of the log are too large to be meant."]
