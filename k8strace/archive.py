@@ -1,5 +1,5 @@
 """
-Parts of spans that are too many for one join: what each must know of the others, so that together they are the whole.
+Joining spans in parts, if they are too many for one join: what each part must know of the others.
 
     parts of any kind   clock_evidence(part) → summed     couplings(part) → summed → groups of traces
     parts of whole groups                      join(part, clock=sum)      exactly the rows of one join of everything
@@ -23,9 +23,9 @@ __all__ = ["ClockEvidence", "Couplings", "clock_evidence", "couplings"]
 
 class ClockEvidence:
     """
-    What the calls in some spans say of clocks, and the spans of which services are API servers.
+    Clock differences that the calls in some spans show, and the services that are API servers.
 
-    Sums of it say what all parts together say. Frozen; it pickles, and equal evidence has equal `text`.
+    The sum over parts is the evidence of all of them. Frozen and picklable; equal evidence has equal `text`.
 
     Examples:
         >>> import k8strace
@@ -50,12 +50,12 @@ class ClockEvidence:
 
     @property
     def text(self) -> str:
-        """All of it, as JSON: what makes it again."""
+        """All of it, as JSON, from which `ClockEvidence(text)` makes an equal one."""
         return self._told.to_json()
 
     @property
     def calls(self) -> int:
-        """Calls between processes that it sums up."""
+        """Number of calls between processes in it."""
         return self._told.counts()[0]
 
     @property
@@ -63,7 +63,7 @@ class ClockEvidence:
         """
         SERVER spans whose caller never arrived.
 
-        Where there are some, clocks tell which call they may belong to: sum up once more, with `clock=` the first sum.
+        If there are some, the clocks show which call they may belong to: sum up again, with the first sum as `clock=`.
         """
         return self._told.counts()[1]
 
@@ -89,9 +89,9 @@ def clock_evidence(
     spans: Spans, *, apiserver: str | Sequence[str] | None = None, clock: ClockEvidence | None = None
 ) -> ClockEvidence:
     """
-    What the calls in these spans say of the clocks of the processes that made and served them.
+    Clock differences between processes, as the calls between them in these spans show.
 
-    The spans are a part of all: whole traces. Sums over all parts are what `join(…, clock=…)` takes.
+    `spans` is a part of all spans, in whole traces. `join(…, clock=…)` takes the sum over all parts.
 
     Args:
         spans: The part.
@@ -112,10 +112,10 @@ def clock_evidence(
 
 class Couplings:
     """
-    Which traces can only be joined together: span links, and halves of requests that can meet.
+    Which traces must be joined together: those with span links to each other, and the halves of split requests.
 
-    From Kubernetes 1.33 on, a third to a half of all requests come in two traces. Sums say what all parts together
-    say. Frozen; it pickles.
+    From Kubernetes 1.33 on, a third to a half of all requests come in two traces. The sum over parts is that of all
+    spans. Frozen and picklable.
     """
 
     __slots__ = ("_told",)
@@ -135,17 +135,17 @@ class Couplings:
 
     @property
     def groups(self) -> Table:
-        """`trace_id` and `group`, the least trace id of its group, of each trace that is coupled with another."""
+        """For each trace that is coupled with another: `trace_id`, and `group`, the least trace id of its group."""
         return Table(self._told.groups())
 
     @property
     def links(self) -> Couplings:
-        """Its links alone: all that `couplings(…, of=…)` looks at."""
+        """Only the links, which is all that `couplings(…, of=…)` needs."""
         return Couplings._again(self._told.parts()[0], [])
 
     @staticmethod
     def crossings(parts: Iterable[Couplings]) -> int:
-        """How many couplings go from one of these parts to another: 0 if each part holds whole groups."""
+        """Number of couplings from one of these parts to another: 0 if each part has whole groups."""
         return _core.Couplings.crossings([part._told for part in parts])
 
     def __add__(self, other: object) -> Couplings:
@@ -167,11 +167,11 @@ class Couplings:
 
 def couplings(spans: Spans, *, of: Couplings | None = None) -> Couplings:
     """
-    Which traces of these spans can only be joined with which others.
+    Which traces of these spans must be joined together.
 
     Args:
-        spans: Any part of all spans, in which traces need not be whole.
-        of: The sum over all parts, or its `links`: then it is also said which targets of them are here, for
+        spans: Any part of all spans; traces need not be whole.
+        of: The sum over all parts, or its `links`: then the answer also has the link targets that are here, for
             `Couplings.crossings`.
 
     Examples:

@@ -1,19 +1,19 @@
 """
-Requests from Kafka: a consumer group reads OTLP, and commits once the sink has what came of it.
+Requests from Kafka: a consumer group reads OTLP, and commits once the sink has the requests.
 
 ::
 
     partition ─ records in order ─→ RequestStream ─ take ─→ sink: returns once it has them ─→ commit
 
-    offset   ···│ O ·········· S ·················│        S  every trace that began before it was released, and given
-    time        └─ window_ns ──┴─── max_age_ns ───┘ now    O  where a consumer that comes later begins
+    offset   ···│ O ·········· S ·················│        S  every trace that began before it was released and given
+    time        └─ window_ns ──┴─── max_age_ns ───┘ now    O  where the next consumer begins
 
-What is committed is O, with S beside it as metadata. From O to S a later consumer only learns which traces there are.
-A trace that has no span for `window_ns` is released, so from S on the later consumer knows all that the one before
-knew, and gives the same requests again. A sink that replaces what it has of a trace keeps each of them once.
+O is committed, with S as its metadata. From O to S the next consumer only learns which traces there are. A trace
+without a span for `window_ns` is released, so from S on the next consumer knows everything that the one before knew, and gives
+the same requests again. A sink that replaces what it has of a trace keeps each request once.
 
-Time is that of the records, so what is given does not depend on how fast they are read. The order of a partition is all
-there is: the spans of a cluster belong into one partition.
+Time is that of the records, so the result does not depend on how fast they are read. Kafka keeps order only within a
+partition, so all spans of a cluster belong in one partition.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ __all__ = ["SETTINGS", "RequestConsumer"]
 
 SETTINGS: Final = StreamSettings(window_ns=30 * SECOND, max_age_ns=120 * SECOND)
 """
-A consumer that takes over reads the last `max_age_ns` and `window_ns` again, so they are not minutes.
+A consumer that takes over reads the last `max_age_ns` and `window_ns` again, so they are short.
 
-The window is longer than that of `serve`: batches of several processes are in a topic one behind another.
+The window is longer than that of `serve`, because batches of several processes follow each other in a topic.
 """
 
 TAKE_INTERVAL_NS: Final = SECOND // 2
-"""How often finished requests are given to the sink, in time of the records."""
+"""Interval at which finished requests are given to the sink, in time of the records."""
 
 RECORDS: Final = 500
-"""Taken at a time at most."""
+"""Records that one `step` reads, at most."""
 
 OURS: Final = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": True}
 
@@ -61,26 +61,26 @@ class _Mark(NamedTuple):
 
 
 class _Partition:
-    """What is known of one partition, from the offset on at which this consumer began."""
+    """The state of one partition since this consumer began to read it."""
 
     def __init__(self, stream: RequestStream, given_before: int) -> None:
         self.stream = stream
         self.given_before = given_before
         """Traces that began before this offset were given by an earlier consumer."""
-        self._known: dict[str, int] = {}  # those that are held, and when they had a span last
+        self._known: dict[str, int] = {}  # trace id → time of its last span, while it is held
         self._marks: deque[_Mark] = deque()
         self.now_ns = self._taken = 0
         self.is_at_end = False
-        """Whether there was nothing more to read."""
+        """Whether all its records were read."""
 
     def go_on(self, now_ns: int) -> bool:
-        """Lets time pass; whether it is time to take."""
+        """Sets the time; whether a take is due."""
         self._taken = self._taken or now_ns
         self.now_ns = max(now_ns, self.now_ns)
         return self.now_ns >= self._taken + TAKE_INTERVAL_NS
 
     def feed(self, spans: Spans, offset: int) -> None:
-        """Takes a record in."""
+        """Feeds the spans of a record to the stream."""
         now_ns, self.is_at_end = self.now_ns, False
         if not self._marks or now_ns >= self._marks[-1].time_ns + TAKE_INTERVAL_NS:
             self._marks.append(_Mark(now_ns, offset))
@@ -97,7 +97,7 @@ class _Partition:
                 self._known.pop(trace, None)
 
     def take(self) -> StreamedRequests:
-        """What is finished by now, without what an earlier consumer gave."""
+        """The requests that are finished by now, without those that an earlier consumer gave."""
         self._taken = now_ns = self.now_ns
         taken = self.stream.take(now_ns)
         if self._known:
@@ -108,7 +108,7 @@ class _Partition:
         return taken
 
     def done(self) -> tuple[int, int] | None:
-        """O and S after a take that the sink has."""
+        """O and S after the sink has a take; None if it is too early for them."""
         settings = self.stream.settings
         given = self._latest(self._taken - settings.max_age_ns)
         begin = given and self._latest(given.time_ns - settings.window_ns)
@@ -129,23 +129,22 @@ class _Partition:
 
 class RequestConsumer:
     """
-    A member of a consumer group, which gives requests to a sink as they finish.
+    A member of a consumer group that gives requests to a sink as they finish.
 
-    The caller owns the loop: `step` polls, feeds, gives and commits, in the caller's thread. A record holds one
+    The caller owns the loop: `step` polls, feeds, calls the sink and commits, in the caller's thread. A record is an
     `ExportTraceServiceRequest`, as protobuf or JSON, as the collector's Kafka exporter writes it.
 
     Args:
-        config: As for `confluent_kafka.Consumer`: `bootstrap.servers` and `group.id` at least. What is committed, and
-            when, is decided here; without `auto.offset.reset` a new group begins with the earliest record.
+        config: As for `confluent_kafka.Consumer`: `bootstrap.servers` and `group.id` at least. Commits are made by this
+            class. Without `auto.offset.reset` a new group begins with the earliest record.
         topics: What to subscribe to.
-        sink: Is called with the requests of a take; when it returns it has them for good. It may get requests again:
-            it replaces what it has of their traces, and of those in `requests.replaced`. If it raises, nothing more
-            is committed: `step` leaves the group and raises.
+        sink: Called with the requests of a take; it returns once they are stored. It may get requests again: it must
+            replace what it has of their traces, and of those in `requests.replaced`. If it raises, nothing more is
+            committed: `step` leaves the group and raises.
         settings: Limits of each partition's stream.
         taxonomy: As for `join`.
         apiserver: As for `join`.
-        refused: Is called with a record that is no OTLP and the error, and the record is passed over. None: `step`
-            raises.
+        refused: Called with a record that is not OTLP and the error; the record is skipped. None: `step` raises.
 
     Raises:
         MissingExtraError: confluent-kafka is not installed.
@@ -200,19 +199,21 @@ class RequestConsumer:
 
     @property
     def counts(self) -> dict[str, int]:
-        """`records`, and of them `refused`; `spans`; `requests` that the sink has, those given again too; `commits`."""
+        """`records`, `refused` ones among them, `spans`, `requests` that the sink got (repeats included), `commits`."""
         return {name: self._counted[name] for name in ("records", "refused", "spans", "requests", "commits")}
 
     def step(self, timeout_s: float = 1.0) -> int:
         """
-        Takes in what has come, gives what is finished to the sink, and commits.
+        Reads new records, gives finished requests to the sink, and commits.
+
+        After any error this member has left the group.
 
         Returns:
-            How many records there were.
+            The number of records read.
 
         Raises:
-            DecodeError: A record is no OTLP, and there is nobody to tell. After any error the group was left.
-            confluent_kafka.KafkaException: What Kafka says will not mend by itself.
+            DecodeError: A record is not OTLP, and there is no `refused`.
+            confluent_kafka.KafkaException: An error of Kafka that cannot be retried.
         """
         before = self._counted["records"]
         try:
@@ -220,13 +221,13 @@ class RequestConsumer:
                 self._take_in(record)
             self._wait(time.monotonic_ns())
             self._commit()
-        except BaseException:  # what was taken out of the streams and not given must never be committed
+        except BaseException:  # requests that were taken but not given must never be committed
             self.close()
             raise
         return self._counted["records"] - before
 
     def _wait(self, now_ns: int) -> None:
-        """Time goes on for partitions without more records. How long this process stood still does not count."""
+        """Advances the time of partitions without more records, but not by the time that this process stood still."""
         waited_ns = min(now_ns - self._waited, SECOND)
         self._waited = now_ns
         for partition in self._partitions.values():
@@ -234,7 +235,7 @@ class RequestConsumer:
                 self._give(partition, partition.now_ns + waited_ns)
 
     def close(self) -> None:
-        """Leaves the group. What was not given yet is read again by others."""
+        """Leaves the group. Others read again what was not given yet."""
         self._partitions.clear()
         self._consumer.close()
 
@@ -255,7 +256,7 @@ class RequestConsumer:
             self._partitions[found.topic, found.partition] = _Partition(self._make(), given_before)
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        """Whoever gets them begins at what was committed."""
+        """The next consumer begins at the committed offsets."""
         for each in partitions:
             self._partitions.pop((each.topic, each.partition), None)
             self._committed.pop((each.topic, each.partition), None)
@@ -292,7 +293,7 @@ class RequestConsumer:
                 self._counted["requests"] += len(requests)
 
     def _commit(self) -> None:
-        """What the sink has, and no more."""
+        """Commits what the sink has, and no more."""
         done = {key: partition.done() for key, partition in self._partitions.items()}
         more = {key: at for key, at in done.items() if at and at != self._committed.get(key)}
         if not more:
@@ -301,7 +302,7 @@ class RequestConsumer:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except self._kafka.KafkaException as error:
-            # Others have the partitions by now, or will be told again: the next poll says which.
+            # Either others have the partitions by now, or the commit is made again: the next poll shows which.
             if not error.args[0].retriable() and error.args[0].code() not in self._moved():
                 raise
             return

@@ -124,7 +124,7 @@ def test_a_task_with_other_evidence_is_caught(archive: Archive, monkeypatch: pyt
         return mapped(frame, partial(work.func, options, ClockEvidence(), *rest), schema)
 
     monkeypatch.setattr(joining, "_mapped", stale)
-    with pytest.raises(PartsError, match="different evidence of clocks"):
+    with pytest.raises(PartsError, match="different clock evidence"):
         archive.requests()
 
 

@@ -1,5 +1,5 @@
 """
-Files larger than memory: a stream over all of them, summed up, hour by hour.
+Files larger than memory: one stream over all of them, summed up in total and by the hour.
 
     files ─ merged by time ─ RequestStream ─ attribute ─ Histograms, exact sums
                                                        └ rows of requests, Parquet by the hour
@@ -36,24 +36,24 @@ def digest(
     progress: Tell | None = None,
 ) -> Digest:
     """
-    Sums up files of any size in bounded memory, and goes on where it was interrupted.
+    Sums up files of any size in bounded memory, and resumes after an interruption.
 
-    Files are read once, merged by the times in them: those of several processes may be apart. Each request is counted
-    once, when no span of its trace came for the window.
+    Files are read once, merged by the times in them, so each process may have its own file. Each request is counted
+    once, when no span of its trace has come for the window.
 
     Args:
         source: Paths of files or directories, or patterns of names.
-        into: A directory. How far it came is written there from time to time; called again, it goes on from there, and
-            the answer is that of a call that was not interrupted. What was finished is only read.
+        into: A directory for checkpoints. Called again, it resumes from the last one, and the result is the same as
+            without an interruption. If the digest is finished, it is only read.
         settings: Window, limits and groups.
-        taxonomy: Who spent the time; None for the rules that come with k8strace.
+        taxonomy: Components and phases; None for k8strace's own rules.
         apiserver: `service.name` of the API servers, as for `join`.
         format: As for `read`.
-        progress: Is told the stored bytes that were read, and all.
+        progress: Called with the stored bytes read so far, and their total.
 
     Raises:
         DigestError: The directory holds a digest of other files, or with other settings.
-        PartsError: What was counted is not what was read. It never should be.
+        PartsError: The ledger does not add up to the spans that were read, which would be a bug.
         DecodeError: Malformed content, as for `read`.
         MissingExtraError: pyarrow is not installed, and rows are wanted.
         OSError: A file cannot be read or written, or none fits a pattern.
@@ -85,7 +85,7 @@ def digest(
     ledger = made.ledger
     accounted = sum(ledger.used.values()) + sum(ledger.set_aside.values()) + made.counts["discarded"]
     if made.counts["spans"] != accounted:
-        raise PartsError(f"{made.counts['spans']:,} spans were read, and the ledger has {ledger}")
+        raise PartsError(f"{made.counts['spans']:,} spans were read, but the ledger has {ledger}")
     return made
 
 
@@ -97,7 +97,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _check_same(folder: Path, found: dict[str, Any], told: dict[str, Any], settings: DigestSettings) -> None:
-    """Raises DigestError if a digest was begun with other files or settings."""
+    """Raises DigestError if the digest was begun with other files or settings."""
     if found["files"] != told["files"]:
         raise DigestError(
             f"{folder} holds a digest of other files, or they changed: {', '.join(n for n, _ in found['files'])}"

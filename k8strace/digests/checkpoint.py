@@ -1,4 +1,4 @@
-"""How far a digest has come, in one file that is replaced as a whole."""
+"""Checkpoints of a digest: one file, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Blobs = Mapping[str, bytes]
 
 
 def write_checkpoint(into: Path, told: Mapping[str, Any], blobs: Blobs) -> None:
-    """Replaces the checkpoint: all of it is there after a crash, or none, and the one before is."""
+    """Replaces the checkpoint. After a crash there is either the new one or the one before, and it is whole."""
     head = {"told": told, "blobs": {name: len(blob) for name, blob in blobs.items()}}
     path, new = into / NAME, into / f"{NAME}.new"
     with new.open("wb") as out:
@@ -39,7 +39,7 @@ def write_checkpoint(into: Path, told: Mapping[str, Any], blobs: Blobs) -> None:
 
 def read_checkpoint(into: Path) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     """
-    What was written last; None if nothing was.
+    The last checkpoint; None if there is none.
 
     Raises:
         DigestError: The file is something else.
@@ -58,7 +58,7 @@ def read_checkpoint(into: Path) -> tuple[dict[str, Any], dict[str, bytes]] | Non
 
 
 def _parts(data: bytes) -> tuple[dict[str, Any], dict[str, bytes], int]:
-    """What is told, the blobs, and where they end."""
+    """The state, the blobs, and where they end."""
     end = data.index(b"\n", data.index(MAGIC) + len(MAGIC)) + 1
     head = json.loads(data[len(MAGIC) : end])
     blobs = {}

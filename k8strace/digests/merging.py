@@ -14,19 +14,19 @@ from k8strace.spans import Spans
 __all__ = ["Merged", "Piece", "Tell"]
 
 PIECE_BYTES: Final = 8 << 10
-"""Messages are taken one by one; those that are smaller, some at a time."""
+"""Smaller messages are taken several at a time, up to this size."""
 
 Tell = Callable[[int, int], object]
-"""Is told the stored bytes that were read, and all."""
+"""Called with the stored bytes read so far, and their total."""
 
 
 class Piece(NamedTuple):
     """Some messages of a file."""
 
     time_ns: int
-    """When most of its spans had ended; never before the piece before it."""
+    """When most of its spans had ended; never earlier than the piece before it."""
     ahead_ns: int
-    """How much earlier than the piece before it they had really ended; 0 if they had not."""
+    """How much earlier than the piece before it they really ended; 0 if they did not."""
     file: int
     """The number of the file."""
     spans: Spans
@@ -34,20 +34,20 @@ class Piece(NamedTuple):
 
 class Merged:
     """
-    The pieces of some files, the earliest first: each file's in its order, and of the next pieces the earliest.
+    The pieces of several files, merged by time: always the earliest of the files' next pieces.
 
     ```text
     apiserver   10:00:01   10:00:06   10:00:11 ─┐
     etcd        10:00:02   10:00:07   10:00:12 ─┴→ :01 :02 :06 :07 :11 :12
     ```
 
-    A file is held open only between its first and its last piece.
+    A file is open only between its first and its last piece.
 
     Args:
         paths: The files.
-        taken: How many pieces of each were taken before: those are passed over. None for a file that is done.
+        taken: For each file, how many pieces were taken before, which are skipped. None for a file that is done.
         format: As for `read`.
-        tell: Is told how far it is.
+        tell: Called as it goes on.
     """
 
     def __init__(
@@ -110,23 +110,23 @@ class Merged:
 class _File:
     path: Path
     time_ns: int
-    """Of the next piece."""
+    """The time of the next piece."""
     ahead_ns: int = 0
     pieces: Iterator[Spans] | None = None
     next: Spans | None = None
 
     def open(self, pieces: Iterator[Spans], passing: int) -> None:
-        """Begins to read it, behind so many pieces."""
+        """Begins to read, after the first `passing` pieces."""
         self.pieces, self.time_ns = pieces, 0
         for _ in range(passing + 1):
             self.look()
 
     def close(self) -> None:
-        """Until it is its turn."""
+        """Closes the file."""
         self.pieces = None
 
     def look(self) -> None:
-        """Goes on to the next piece."""
+        """Reads the next piece."""
         self.next = next(self.pieces, None) if self.pieces is not None else None
         if self.next is not None:
             told = self.next._columns.median_end() or self.time_ns

@@ -1,4 +1,4 @@
-"""`Digest`: what files of any size come to."""
+"""`Digest`: the result for files of any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from k8strace.requests import Ledger
 __all__ = ["SLOWEST", "Digest", "Slow", "slowest_of"]
 
 SLOWEST: Final = 10
-"""Requests that are remembered by name."""
+"""The slowest requests that a digest keeps, at most."""
 
 
 class Slow(NamedTuple):
@@ -31,14 +31,14 @@ class Slow(NamedTuple):
 
 
 def slowest_of(slow: Sequence[Slow]) -> tuple[Slow, ...]:
-    """The slowest, slowest first."""
+    """The slowest of them, slowest first, at most `SLOWEST`."""
     return tuple(sorted(slow, key=lambda each: (-each.wall_ns, each.trace_id, each.span_id))[:SLOWEST])
 
 
 @dataclass(frozen=True)
 class Digest:
     """
-    What files of any size come to: sums that are exact, quantiles within a stated error, and what could not be known.
+    The result for files of any size: exact sums, quantiles within a stated error, and counts of what is uncertain.
 
     Examples:
         >>> import tempfile
@@ -56,35 +56,34 @@ class Digest:
     into: Path
     """The directory; `requests/hour=…/*.parquet` in it has the rows."""
     files: tuple[str, ...]
-    """What was read."""
+    """The files that were read."""
     histograms: Histograms
-    """By the columns that were asked for."""
+    """Requests grouped by the columns of the settings."""
     hours: Histograms
     """By hour."""
     counts: dict[str, int]
     """
-    `spans` that were read, in `batches`; `requests`, `issues`, and what the stream could not know, none of which is in
-    `RequestStream.counts` under another name:
-    `late_traces` came again after they had been counted; `evicted_…` traces did not fit; spans `out_of_order` were
-    further back in their file than the window.
+    `spans` that were read, in `batches`; `requests`; `issues`. Counts of what is uncertain are named as in
+    `RequestStream.counts`: `late_traces` came again after they had been counted, `evicted_…` traces exceeded a limit.
+    Spans `out_of_order` were further back in their file than the window.
     """
     incomplete: dict[str, int]
-    """Cause → requests."""
+    """Cause → number of incomplete requests."""
     ledger: Ledger
     """What became of every span."""
     slowest: tuple[Slow, ...]
     """The slowest requests, slowest first."""
     issues: tuple[str, ...]
-    """The first issues of files, in words."""
+    """The first issues of the files, as text."""
     settings: dict[str, Any]
-    """How it was made."""
+    """The settings it was made with."""
     finished: bool
-    """All was read."""
+    """Whether everything was read."""
 
     @classmethod
     def read(cls, into: str | Path) -> Digest:
         """
-        The digest in a directory, as far as it came.
+        The digest in a directory, up to its last checkpoint.
 
         Raises:
             DigestError: There is none.
@@ -96,7 +95,7 @@ class Digest:
 
     @classmethod
     def of(cls, into: Path, told: Mapping[str, Any], blobs: Mapping[str, bytes]) -> Digest:
-        """Of a checkpoint. Raises DigestError: it is none of this version."""
+        """From a checkpoint. Raises DigestError if it is not of this version."""
         try:
             return cls(
                 into=into,
@@ -115,7 +114,7 @@ class Digest:
             raise DigestError(f"{into} holds no digest of this version: {error!r}") from error
 
     def __eq__(self, other: object) -> bool:
-        # Where it lies says nothing about it.
+        # The directory is not part of the value.
         return isinstance(other, Digest) and vars(replace(self, into=Path())) == vars(
             replace(other, into=Path())
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["HourlyRows"]
 
 ROWS: Final = 1 << 14
-"""Rows that are held before they are written."""
+"""Rows held in memory before they are written, at most."""
 
 HOUR_NS: Final = 3_600_000_000_000
 
@@ -33,8 +33,8 @@ class HourlyRows:
 
     Args:
         into: The directory.
-        number: Of the checkpoint that the next rows are part of. What was written for it, or later, is removed: its
-            checkpoint was never made.
+        number: The number of the next checkpoint. Files of that checkpoint or later ones are removed, because it was
+            never written.
     """
 
     def __init__(self, into: Path, number: int) -> None:
@@ -48,7 +48,7 @@ class HourlyRows:
                 path.unlink()
 
     def add(self, requests: Requests) -> None:
-        """Takes the rows of some requests."""
+        """Adds the rows of some requests."""
         if not len(requests):
             return
         rows = request_rows(requests)
@@ -61,7 +61,7 @@ class HourlyRows:
             self._write()
 
     def checkpoint(self) -> None:
-        """Writes what is held; the next rows are of the next checkpoint."""
+        """Writes the held rows; later ones belong to the next checkpoint."""
         self._write()
         self.number += 1
         self._parts = 0
@@ -81,7 +81,7 @@ class HourlyRows:
 
 
 def _hours(rows: pa.Table) -> Iterator[tuple[str, Any]]:
-    """Hour → the places of its rows."""
+    """Hour and the indices of its rows."""
     places = defaultdict(list)
     for at, start in enumerate(rows["start_unix_nano"].to_pylist()):
         places[start // HOUR_NS].append(at)

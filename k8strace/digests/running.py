@@ -1,4 +1,4 @@
-"""Spans in, sums and rows out: a stream that is put down and picked up at every checkpoint."""
+"""Spans in, sums and rows out: a stream that is saved and restored at every checkpoint."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["DigestSettings", "Running"]
 SECOND: Final = 1_000_000_000
 
 TAKE_SPANS: Final = 1 << 15
-"""What is whole is taken after so many spans."""
+"""Spans after which whole requests are taken from the stream."""
 
 MOST_ISSUES: Final = 20
-"""Issues that are kept in words."""
+"""Issues that are kept as text, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestSettings:
     """
-    How a digest is made. What it is picked up with must be what it was begun with.
+    How a digest is made. It can be resumed only with the settings it was begun with.
 
     Raises:
         ValueError: A number is not positive.
@@ -44,17 +44,17 @@ class DigestSettings:
     by: tuple[str, ...] = KEYS
     """Columns of `Requests` to group by."""
     window_ns: int = 30 * SECOND
-    """A trace is counted when no span of it came for so long, by the times in the files."""
+    """A trace is counted when no span of it has come for this long, by the times in the files."""
     max_age_ns: int = 600 * SECOND
-    """So long after its first span it is counted even if spans still come."""
+    """A trace is counted at the latest this long after its first span, even if spans still come."""
     max_spans: int = 1_000_000
-    """Spans held at most: this bounds the memory. Beyond, the oldest traces are counted as they are."""
+    """Spans held at most, which bounds the memory. If there are more, the oldest traces are counted as they are."""
     most_groups: int = 1_000
-    """Groups that are told apart, as in `Histograms`."""
+    """Groups at most, as in `Histograms`."""
     checkpoint_spans: int = 2_000_000
-    """After so many spans it is written how far it came."""
+    """Spans between two checkpoints."""
     rows: bool = True
-    """Write the rows of all requests as Parquet, by the hour. Needs the extra `k8strace[arrow]`."""
+    """Whether to write the rows of all requests as Parquet, by the hour. Needs the extra `k8strace[arrow]`."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -67,8 +67,8 @@ class Running:
     """
     A digest that is being made.
 
-    At a checkpoint, everything that goes on is written and read again, whether the process ends there or not: so
-    one that was killed and picked up is equal to one that was not.
+    At every checkpoint the whole state is written and read back, whether the process ends there or not. So a digest
+    that was killed and resumed is equal to one that was not.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Running:
         )
 
     def resume(self, told: Mapping[str, Any], blobs: Blobs) -> None:
-        """Goes on from a checkpoint."""
+        """Resumes from a checkpoint."""
         self._number = told["number"]
         self._histograms = Histograms.from_bytes(blobs["histograms"])
         self._hours = Histograms.from_bytes(blobs["hours"])
@@ -127,7 +127,7 @@ class Running:
         self._pick_up(told["times"], blobs)
 
     def feed(self, pieces: Iterator[Piece], told: Mapping[str, Any], taken: Sequence[int | None]) -> None:
-        """Sums up all pieces. `told`: what a checkpoint says beside; `taken`: how much of each file was read by now."""
+        """Sums up all pieces. `told`: further state for checkpoints; `taken`: pieces of each file that were read."""
         often = min(TAKE_SPANS, self._settings.checkpoint_spans, max(self._settings.max_spans // 2, 1))
         for piece in pieces:
             self._feed(piece)
@@ -144,7 +144,9 @@ class Running:
         late_ns = max(self._now - piece.time_ns, 0) + piece.ahead_ns
         if late_ns > self._settings.window_ns:
             self._counts["out_of_order"] += len(spans)
-        if piece.time_ns > self._now + self._settings.window_ns:  # a gap: all that is held is whole, not old
+        if (
+            piece.time_ns > self._now + self._settings.window_ns
+        ):  # a gap in time: emit what is idle before time jumps past its maximum age
             self._sum_up(self._stream.take(self._now + self._settings.window_ns))
         self._now = max(self._now, piece.time_ns)
         self._stream.feed(spans._columns, self._now)
@@ -210,7 +212,7 @@ class Running:
         self._pick_up(times, blobs)
 
     def _settle(self) -> None:
-        """Adds what this stream counted to what those before it did."""
+        """Adds the counts of this stream to those of the streams before it."""
         counts = dict(self._stream.counts())
         before, self._held = self._held, counts["held"]
         self._counts["spans"] += counts["spans"] - before
@@ -221,7 +223,7 @@ class Running:
             (self._used if is_use else self._set_aside)[name] += count
 
     def _pick_up(self, times: Sequence[Sequence[int]], blobs: Blobs) -> None:
-        """Goes on with the spans of a checkpoint."""
+        """Restores the spans of a checkpoint."""
         self._stream.hear(self._clock._told)
         if blobs["spans"]:
             spans = decode(blobs["spans"])

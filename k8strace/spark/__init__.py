@@ -1,5 +1,5 @@
 """
-Archives on Spark: exactly the rows of one join of everything, from parts on many machines.
+Archives on Spark: exactly the rows of one join of all spans, computed in parts on many machines.
 
 ::
 
@@ -8,10 +8,10 @@ Archives on Spark: exactly the rows of one join of everything, from parts on man
           ─ shuffle by group ─→ clock evidence         one task a partition, summed on the driver
                              ─→ join, attribute        one task a partition, a few groups at a time
 
-A request is not a trace: from Kubernetes 1.33 on a third to a half of all requests come in two, so parts are whole
-groups of traces that can only be joined together. What each task did is compared before anything is given out: every
-task ran the same k8strace, the ledger adds up to the spans that were read, no coupling goes from one part to another,
-and every part was joined with the same evidence of clocks.
+A request is not a trace: from Kubernetes 1.33 on a third to a half of all requests come in two traces, so parts are
+whole groups of traces that must be joined together. Before any row is returned, four things are checked: every task ran
+the same k8strace, the ledger adds up to the spans that were read, no coupling goes from one part to another, and every
+part was joined with the same clock evidence.
 
 It needs the extra `k8strace[spark]`, Java, and the same k8strace on every worker; the files are read where the tasks
 run.
@@ -46,18 +46,18 @@ __all__ = [
 
 def requests(spark: SparkSession, paths: Paths, options: Options | None = None) -> DataFrame:
     """
-    The API requests of an archive: `Archive.requests`, where nothing else is asked of it.
+    The API requests of an archive, as `Archive.requests`, if no other table of it is needed.
 
     Args:
         spark: The session.
         paths: Files, or patterns of their names; one task reads one file.
-        options: How.
+        options: Taxonomy and limits; None for the defaults.
 
     Returns:
-        What was computed and checked; Spark holds it.
+        One row per request, computed and checked; Spark holds it.
 
     Raises:
-        PartsError: The parts do not add up to the whole: what was found.
+        PartsError: The parts do not add up to the whole. The message says why.
         MissingExtraError: PySpark or pyarrow is not installed.
         OSError: No file fits a pattern.
     """

@@ -1,4 +1,4 @@
-"""The driver's side: parts of whole groups, what is computed of them, and whether the parts are the whole."""
+"""The driver's side: divides an archive into parts, computes tables from them, and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 class Archive:
     """
-    An archive in parts of whole groups, on the disks of the workers until it is closed.
+    An archive, divided into parts of whole groups, on the disks of the workers until it is closed.
 
-    What is asked of it is computed and checked when it is asked for, once; a `with` block closes it.
+    Each table is computed and checked when it is first asked for; a `with` block closes the archive.
 
     Args:
         spark: The session.
         paths: Files, or patterns of their names; one task reads one file.
-        options: How.
+        options: Taxonomy and limits; None for the defaults.
 
     Raises:
-        PartsError: The parts do not add up to the whole: what was found. Methods and properties raise it too.
+        PartsError: The parts do not add up to the whole; the message says why. Methods and properties raise it too.
         MissingExtraError: PySpark or pyarrow is not installed.
         OSError: No file fits a pattern.
     """
@@ -76,7 +76,7 @@ class Archive:
         return self._partitioned(named).sortWithinPartitions("group", "trace_id")
 
     def _partitioned(self, named: DataFrame) -> DataFrame:
-        """Rows of a group in one partition."""
+        """Shuffles the rows, so that a group is in one partition."""
         count = self._options.partitions
         return named.repartition(count, "group") if count else named.repartition("group")
 
@@ -86,14 +86,14 @@ class Archive:
         _check_engines(found)
         return sum((ClockEvidence(row.evidence) for row in found), ClockEvidence())
 
-    # ── What is asked ─────────────────────────────────────────────────────────────────────────────
+    # ── Tables ────────────────────────────────────────────────────────────────────────────────────
 
     def requests(self) -> DataFrame:
         """
         The API requests, one row each, with their phases.
 
-        Columns as those of `Requests`, with `phases`, a map of ns, and without indices and timestamps: the ids of the
-        request around it are `outer_request_trace_id` and `outer_request_span_id`, and so for `linked_from` and
+        The columns of `Requests`, with `phases`, a map of ns, and without indices and timestamps. Instead of the index
+        `outer_request` there are `outer_request_trace_id` and `outer_request_span_id`; likewise for `linked_from` and
         `counted_in`.
         """
         return self._rows_of(request_rows)
@@ -104,7 +104,7 @@ class Archive:
 
     def histograms(self, *keys: str) -> Histograms:
         """
-        The requests summed up, as `Histograms.of` does for one process: only sums come to the driver.
+        The requests summed up as by `Histograms.of`; only sums come to the driver.
 
         Args:
             keys: Columns of `Requests`; none: "verb" and "resource".
@@ -128,7 +128,7 @@ class Archive:
 
     @property
     def ledger(self) -> Ledger:
-        """What became of every span. Those of `oversize` are set aside under this name."""
+        """What became of every span. Spans in `oversize` are set aside under that name."""
         facts = self._found()
         used, set_aside = Counter[str](), Counter[str](oversize=sum(part.oversize for part in facts))
         for part in facts:
@@ -138,7 +138,7 @@ class Archive:
 
     @property
     def clock_offsets(self) -> pa.Table:
-        """What was measured of clocks, as `Joined.clock_offsets` without timestamps, by client and server."""
+        """Clock offsets by client and server, as `Joined.clock_offsets` without timestamps."""
         pa = require("pyarrow", "spark")
         told = pa.concat_tables([part.clock_offsets for part in self._found()] or [_nothing(offset_rows)])
         return (
@@ -149,11 +149,11 @@ class Archive:
 
     @property
     def issues(self) -> tuple[Issue, ...]:
-        """What is wrong with the files, as `Spans.issues`."""
+        """Issues of the files, as `Spans.issues`."""
         return self._issues
 
     def close(self) -> None:
-        """Frees the parts. Tables that were given out stay; Spark makes them again where it loses them."""
+        """Frees the parts. Tables that were returned stay; Spark computes lost partitions of them again."""
         self._grouped.unpersist()
         self._split.unpersist()
 
@@ -165,7 +165,7 @@ class Archive:
     ) -> None:
         self.close()
 
-    # ── How it is computed ────────────────────────────────────────────────────────────────────────
+    # ── Computation ───────────────────────────────────────────────────────────────────────────────
 
     def _found(self) -> list[Facts]:
         if not self._made:
@@ -173,7 +173,7 @@ class Archive:
         return self._facts
 
     def _rows_of(self, make: Callable[[Requests], pa.Table]) -> DataFrame:
-        """The rows that `make` makes of each part, once the parts are known to be the whole."""
+        """The rows that `make` returns for each part, once the parts are known to be complete."""
         if make not in self._made:
             self._made[make] = self._joined(make)
         return self._made[make]
@@ -206,7 +206,7 @@ def _kept(frame: DataFrame) -> DataFrame:
 
 
 def _rows(kept: DataFrame, column: str) -> Iterable[Any]:
-    """Rows that have it, a partition at a time: of a frame that was computed, since that is done one by one too."""
+    """Rows with a value in `column`, one partition at a time; `kept` must be computed already."""
     return kept.where(f"{column} is not null").select(column).toLocalIterator()
 
 
@@ -226,33 +226,33 @@ def _sums(told: Iterable[Told]) -> tuple[tuple[Issue, ...], Couplings]:
     return tuple(issues), Couplings(*couplings)
 
 
-# ── Whether the parts are the whole ───────────────────────────────────────────────────────────────
+# ── Whether the parts are complete ────────────────────────────────────────────────────────────────
 
 
 def _check_engines(rows: Iterable[Any]) -> None:
     """
-    Whether all tasks computed with what is installed here.
+    Checks that all tasks ran the k8strace that is installed here.
 
     Raises:
         PartsError: They did not.
     """
     if others := {row.engine for row in rows} - {tasks.engine()}:
-        raise PartsError(f"tasks ran k8strace {min(others)}, and the driver has {tasks.engine()}")
+        raise PartsError(f"tasks ran k8strace {min(others)}, but the driver has {tasks.engine()}")
 
 
 def _check(facts: Sequence[Facts], spans: int, clock: ClockEvidence) -> None:
     """
-    Whether the parts are the whole.
+    Checks that the parts add up to all spans.
 
     Raises:
-        PartsError: They are not.
+        PartsError: They do not.
     """
     told = sum(
         sum(part.ledger.used.values()) + sum(part.ledger.set_aside.values()) + part.oversize for part in facts
     )
     if told != spans:
-        raise PartsError(f"{spans:,} spans were read, and {told:,} are in the ledgers of the parts")
+        raise PartsError(f"{spans:,} spans were read, but {told:,} are in the ledgers of the parts")
     if any(part.evidence != tasks.digest(clock) for part in facts):
-        raise PartsError("parts were joined with different evidence of clocks")
+        raise PartsError("parts were joined with different clock evidence")
     if crossings := Couplings.crossings(part.couplings for part in facts):
-        raise PartsError(f"{crossings:,} couplings go from one part to another: groups were torn")
+        raise PartsError(f"{crossings:,} couplings go from one part to another: groups were split")

@@ -1,4 +1,4 @@
-"""What is made of joined requests: tables that Spark takes, the same in one process and in many."""
+"""Joined requests as tables with Spark's types, the same from one process and from many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["attribution_rows", "histogram_rows", "offset_rows", "plain", "request_rows"]
 
 _RELATIVES: Final = ("outer_request", "linked_from", "counted_in")
-"""Columns with the index of another request: across parts it has none, so its ids stand there."""
+"""Columns with the index of another request. Parts have no common index, so its ids replace it."""
 
 _LEFT_OUT: Final = ("request", "start_time", "end_time", *_RELATIVES)
 """Spark's timestamps have no ns."""
@@ -25,7 +25,7 @@ _LEFT_OUT: Final = ("request", "start_time", "end_time", *_RELATIVES)
 
 def request_rows(joined: Requests) -> pa.Table:
     """
-    Joined requests as the rows of `requests`: what one process gives, to compare.
+    Joined requests as the rows of `requests`, as one process gives them.
 
     Examples:
         >>> import k8strace
@@ -54,7 +54,7 @@ def histogram_rows(keys: tuple[str, ...], joined: Requests) -> pa.Table:
 
 
 def offset_rows(joined: Requests) -> pa.Table:
-    """What was measured of clocks, as `Joined.clock_offsets` without timestamps."""
+    """Clock offsets, as `Joined.clock_offsets` without timestamps."""
     return plain(joined.joined.clock_offsets.to_arrow().drop_columns(["at_time"]))
 
 
@@ -69,7 +69,7 @@ def _phases(joined: Requests) -> pa.Array:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """In types that Spark takes: no dictionaries, nothing large."""
+    """The table in types that Spark has: no dictionaries, no large types."""
     pa = require("pyarrow", "spark")
     return table.cast(pa.schema([pa.field(each.name, _plain(each.type)) for each in table.schema]))
 

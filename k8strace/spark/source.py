@@ -22,7 +22,7 @@ def register(spark: SparkSession) -> None:
     """
     Lets a session read recordings: `spark.read.format("k8strace").load(pattern)`, one row per span.
 
-    Columns as those of `Spans`, without indices and timestamps, since Spark's have no ns. One task reads one file.
+    The columns of `Spans`, without indices, and without timestamps, since Spark's have no ns. One task reads one file.
 
     Raises:
         MissingExtraError: PySpark or pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""What runs on the workers: Arrow batches in, Arrow batches out, and beside them what the driver compares."""
+"""What runs on the workers: Arrow batches in, Arrow batches out, and facts that the driver checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EVIDENCE", "SPLIT", "Facts", "Options", "Told", "digest", "engine", "join_groups", "say", "split"]
 
 SPLIT: Final = "trace_id string, spans long, otlp binary, told binary, engine string"
-"""Rows of traces; and rows without one, with what else was found in the piece."""
+"""Rows of traces, and rows without a trace that have the other results of a piece."""
 
 EVIDENCE: Final = "evidence string, engine string"
 
@@ -35,26 +35,26 @@ class Options:
     """How archives are joined on Spark."""
 
     partitions: int | None = None
-    """Parts after the shuffle; None: as many as Spark's `spark.sql.shuffle.partitions`."""
+    """Partitions after the shuffle; None for Spark's `spark.sql.shuffle.partitions`."""
     taxonomy: Taxonomy | None = None
-    """Who spent the time, as for `join`."""
+    """Components and phases, as for `join`."""
     apiserver: str | tuple[str, ...] | None = None
     """`service.name` of the API servers, as for `join`."""
     join_spans: int = 200_000
-    """Spans that a task joins at a time, about: whole groups."""
+    """About how many spans a task joins at a time, in whole groups."""
     max_group_spans: int = 5_000_000
-    """A group with more spans is set aside, and counted: it would not fit into a task."""
+    """A group with more spans does not fit into a task: it is set aside and counted."""
 
 
 class Told(NamedTuple):
-    """What a piece of a file says beside its traces."""
+    """Results of a piece of a file beside its traces."""
 
     couplings: Couplings
     issues: tuple[Issue, ...]
 
 
 class Facts(NamedTuple):
-    """What was joined together, and how."""
+    """What a task reports about the groups that it joined together."""
 
     ledger: Ledger
     oversize: int
@@ -66,7 +66,7 @@ class Facts(NamedTuple):
 
 @cache
 def engine() -> str:
-    """What computes here: the version, and a digest of the package's sources and of its core."""
+    """Which k8strace runs here: the version, and a digest of the package's sources and of its core."""
     package = Path(_core.__file__).parent
     found = hashlib.sha256()
     for path in sorted([*package.rglob("*.py"), Path(_core.__file__)]):
@@ -76,12 +76,12 @@ def engine() -> str:
 
 
 def digest(clock: ClockEvidence) -> str:
-    """Of all that it says."""
+    """A digest of the evidence."""
     return hashlib.sha256(clock.text.encode()).hexdigest()
 
 
 def split(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Names of files → a message per trace and piece; memory is bounded by the size of a piece."""
+    """File names → a message per trace and piece; memory is bounded by the size of a piece."""
     pa = require("pyarrow", "spark")
     names = [column.split()[0] for column in SPLIT.split(", ")]
     for batch in batches:
@@ -100,7 +100,7 @@ def split(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def say(
     options: Options, clock: ClockEvidence | None, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Groups → what their calls say of clocks, one row."""
+    """Groups → their clock evidence, in one row."""
     pa = require("pyarrow", "spark")
     parts = _parts(batches, options)
     said = (clock_evidence(spans, apiserver=options.apiserver, clock=clock) for spans, _ in parts)
@@ -114,7 +114,7 @@ def join_groups(
     make: Callable[[Requests], pa.Table],
     batches: Iterable[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
-    """Groups → the rows that `make` makes of them; and rows with nothing but facts, and who found them."""
+    """Groups → the rows that `make` returns for them, and rows that have only `Facts` and the engine."""
     pa = require("pyarrow", "spark")
     for spans, oversize in _parts(batches, options):
         joined = join(spans, taxonomy=options.taxonomy, apiserver=options.apiserver, clock=clock)
@@ -134,7 +134,7 @@ def join_groups(
 
 
 def _parts(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[tuple[Spans, int]]:
-    """Whole groups, as many as are joined at a time; and how many spans were set aside because a group is too large."""
+    """The spans of some whole groups to join at a time, and the number of spans set aside as oversize."""
     held: list[bytes] = []
     count = oversize = 0
     for messages, spans in _groups(batches, options.max_group_spans):
@@ -149,7 +149,7 @@ def _parts(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[tupl
 
 
 def _groups(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[tuple[list[bytes] | None, int]]:
-    """Messages of each group, or None if it has too many spans; and how many it has."""
+    """For each group its messages, or None if it has too many spans, and its number of spans."""
     group: str | None = None
     messages: list[bytes] | None = []
     count = 0
