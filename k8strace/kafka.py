@@ -9,8 +9,8 @@ Requests from Kafka: a consumer group reads OTLP, and commits once the sink has 
     time        └─ window_ns ──┴─── max_age_ns ───┘ now    O  where the next consumer begins
 
 O is committed, with S as its metadata. From O to S the next consumer only learns which traces there are. A trace
-without a span for `window_ns` is released, so from S on the next consumer knows everything that the one before knew, and gives
-the same requests again. A sink that replaces what it has of a trace keeps each request once.
+without a span for `window_ns` is released, so from S on the next consumer knows everything that the one before knew,
+and gives the same requests again. A sink that replaces what it has of a trace keeps each request once.
 
 Time is that of the records, so the result does not depend on how fast they are read. Kafka keeps order only within a
 partition, so all spans of a cluster belong in one partition.

@@ -1,6 +1,6 @@
 """
-What an administrator must write to switch tracing on in kube-apiserver and etcd, per version.
+Enabling tracing in kube-apiserver and etcd, per version.
 
-`versions` is the table of rules, `render` writes from it, `check` reads by it, `probe` asks a cluster.
+`versions` is the table of rules, `render` writes files, `check` finds mistakes in files, `probe` tests a cluster.
 YAML needs the extra `setup`.
 """

@@ -21,9 +21,9 @@ __all__ = ["Answer", "Server", "UnreachableError", "ask", "groups_of", "metrics_
 OK: Final = 200
 CREATED: Final = 201
 MAX_BODY: Final = 1 << 20
-"""Bytes of an answer that are read."""
+"""Bytes read of an answer, at most."""
 MAX_METRICS: Final = 256 << 20
-"""The same of `/metrics`, which is large where there are many resources."""
+"""The same for `/metrics`, which is large if there are many resources."""
 
 
 class UnreachableError(SetupError):
@@ -32,7 +32,7 @@ class UnreachableError(SetupError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where kube-apiserver is, and who asks. Made by `server`."""
+    """The address of kube-apiserver and the caller's credentials. Made by `server`."""
 
     host: str
     port: int
@@ -43,11 +43,11 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What kube-apiserver said, and the marks of the request."""
+    """kube-apiserver's answer, and the ids that mark the request."""
 
     status: int
     trace_id: str
-    """Of the `traceparent` that was sent."""
+    """The trace id in the `traceparent` that was sent."""
     user_agent: str
     """Unique to this request."""
 
@@ -110,11 +110,11 @@ def ask(to: Server, path: str, *, counts: bool = True) -> Answer:
     Args:
         to: kube-apiserver.
         path: What to get.
-        counts: Otherwise the user agent says that it is there to make spans flow.
+        counts: False for a request that only makes spans flow; its user agent says so.
 
     Raises:
         UnreachableError: No answer came.
-        SetupError: The path is not one.
+        SetupError: The path is not valid.
     """
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     agent = f"k8strace-probe{'' if counts else '-warm-up'}/{trace_id}"
@@ -149,7 +149,7 @@ def version_of(to: Server) -> str | None:
 
 def metrics_of(to: Server) -> list[str]:
     """
-    The lines of kube-apiserver's `/metrics` that count requests; of the megabytes around them nothing is kept.
+    The lines of kube-apiserver's `/metrics` that count requests; the megabytes around them are not kept.
 
     Raises:
         UnreachableError: No answer came, or the caller may not read it.
@@ -181,7 +181,7 @@ def _credentials(to: Server) -> dict[str, str]:
 
 @contextmanager
 def _explained(to: Server) -> Iterator[None]:
-    """What keeps an answer away, in words."""
+    """Turns errors of the connection into messages."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:

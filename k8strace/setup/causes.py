@@ -1,4 +1,4 @@
-"""Why nothing came: from what was seen, and the versions' rules, to the likely causes, likeliest first."""
+"""Why spans are missing: the likely causes, likeliest first, from what the probe saw and the versions' rules."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Circumstances", "Reason", "causes"]
 
 
 BATCH: Final = 10
-"""Seconds after which a batch has left, with time to spare."""
+"""Seconds after which a batch was certainly sent."""
 
 SLOWEST: Final = 25
-"""Seconds after which etcd's exporter has come out of its backoff and sent a batch."""
+"""Seconds after which etcd's exporter has finished its backoff and sent a batch."""
 
 
 class Reason(Enum):
@@ -37,7 +37,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the causes depend on."""
+    """The facts that the causes depend on."""
 
     status: int
     """HTTP status of the answer."""
@@ -48,13 +48,13 @@ class Circumstances:
     waited: float
     """Seconds."""
     groups: frozenset[str] | None = None
-    """Of the caller, as kube-apiserver says; None if it does not."""
+    """The caller's groups according to kube-apiserver; None if it does not say."""
     etcd_seen: bool = False
     """Spans of etcd came, though not those of the request."""
 
     @property
     def privileged(self) -> bool | None:
-        """The caller's traceparent is obeyed; None if that is not known."""
+        """Whether the caller's traceparent is obeyed; None if unknown."""
         if self.kubernetes is None or not self.kubernetes.honours_traceparent or self.groups is None:
             return None
         return bool(self.groups & {"system:masters", "system:monitoring"})
@@ -168,7 +168,7 @@ def _not_started(seen: Circumstances) -> list[str]:
 
 
 def _unsampled(seen: Circumstances) -> list[str]:
-    """Why a cluster that is switched on stays silent."""
+    """Why a cluster with tracing enabled sends no spans."""
     if seen.privileged:
         return []
     if seen.kubernetes and seen.kubernetes.honours_traceparent:

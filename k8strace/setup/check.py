@@ -1,4 +1,4 @@
-"""`check`: existing files → every known trap in them."""
+"""`check`: finds every known trap in existing files."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SUFFIXES: Final = (".yaml", ".yml", ".json", ".sh", ".toml", ".conf")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was checked, and what is wrong with it."""
+    """What was checked, and what was found."""
 
     findings: tuple[Finding, ...]
     """By file and line."""
     recognised: tuple[Recognised, ...]
-    """What each document was taken for, in order."""
+    """What each document was recognised as, in order."""
     notes: tuple[str, ...]
     """What could not be checked, and why."""
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
+        """The number of findings that are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
 
@@ -73,12 +73,12 @@ def _read(path: Path) -> str:
 
 def check(files: Sequence[tuple[str, str]], *, k8s: str | None = None, etcd: str | None = None) -> Report:
     """
-    Every known trap in some files, which are judged together.
+    Finds every known trap in some files, which are checked together.
 
     Args:
         files: (name, text) of each.
-        k8s: Kubernetes version; None takes what images and configurations say.
-        etcd: etcd version; None takes what image tags say.
+        k8s: Kubernetes version; None for the one in images and configurations.
+        etcd: etcd version; None for the one in image tags.
 
     Raises:
         SetupError: A version is not in the table.
@@ -92,7 +92,7 @@ def check(files: Sequence[tuple[str, str]], *, k8s: str | None = None, etcd: str
 
 
 class _Judge:
-    """Finds each document's version, and asks the rules."""
+    """Finds each document's version, and applies the rules."""
 
     def __init__(self, found: Found, k8s: str | None, etcd: str | None) -> None:
         self._found = found
@@ -125,7 +125,7 @@ class _Judge:
             yield from node_rules.node_rules(file)
 
     def _version_problem(self, server: Server) -> Iterator[Finding]:
-        """A version in the file that the table has not."""
+        """A version in the file that is not in the table."""
         given = self._etcd if server.component == "etcd" else self._k8s
         if given or not server.version:
             return
@@ -167,7 +167,7 @@ class _Judge:
         )
 
     def _common_version(self) -> str | None:
-        """The version of the kube-apiservers in these files, if they have one only."""
+        """The version of the kube-apiservers in these files, if all have the same."""
         servers = {each.version for each in self._found.servers if each.component == "kube-apiserver"}
         known = {version for version in servers if version}
         return known.pop() if len(known) == 1 else None

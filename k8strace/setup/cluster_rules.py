@@ -1,4 +1,4 @@
-"""Traps in the forms of kubeadm and kind. The servers that they start are judged in `rules`."""
+"""Traps in the forms of kubeadm and kind. The servers that they start are checked in `rules`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _form(kubeadm: Kubeadm, holder: Any, form: str) -> Findings:
 
 
 def _not_text(arguments: Any) -> Iterator[tuple[Any, Any]]:
-    """Values that are not strings, with their place."""
+    """Values that are not strings, and where they are."""
     if hasattr(arguments, "items"):
         yield from ((key, value) for key, value in arguments.items() if not isinstance(value, str))
     else:
@@ -100,7 +100,7 @@ def _brought_in(kind: KindCluster, config: Argument) -> Findings:
 
 
 def _replaced(kind: KindCluster) -> Findings:
-    """A merge patch replaces a list whole; kind's own list has what featureGates and runtimeConfig say."""
+    """A merge patch replaces a whole list; kind's own list holds featureGates and runtimeConfig."""
     content = kind.document.content
     own = [key for key in ("featureGates", "runtimeConfig") if content.get(key)]
     for patch in kind.patches:
@@ -119,7 +119,7 @@ def _replaced(kind: KindCluster) -> Findings:
 
 
 def local_endpoints(found: Found) -> Findings:
-    """Endpoints on localhost where that is the inside of a node that is a container or a virtual machine."""
+    """Endpoints on localhost, if the node is a container or a virtual machine: localhost is then inside it."""
     if not found.inside_node:
         return
     better = "write the host as the node sees it: the gateway of kind's network, or host.minikube.internal"

@@ -24,7 +24,7 @@ PATCHES: Final = "/etc/kubernetes/tracing-patches"
 """Where kubeadm inside a kind node finds its patches."""
 
 MINIKUBE_CONFIG: Final = "/etc/ssl/certs/tracing.yaml"
-"""In the one folder that minikube both fills from ~/.minikube/files and mounts into kube-apiserver."""
+"""In the only folder that minikube both fills from ~/.minikube/files and mounts into kube-apiserver."""
 
 K3S_CONFIG: Final = "/etc/rancher/k3s/tracing.yaml"
 
@@ -58,7 +58,7 @@ def _kind_node(settings: Settings, member: str, *, with_patches: bool) -> dict[s
 
 
 def minikube(settings: Settings) -> str:
-    """A shell script: the tracing configuration put where minikube syncs it from, and the start."""
+    """A shell script that puts the tracing configuration where minikube syncs it from, and starts minikube."""
     options = [f"--kubernetes-version={_full(settings.kubernetes_version)}"]
     for name, value in apiserver_arguments(settings, MINIKUBE_CONFIG):
         # minikube has a flag of its own for gates, and gives them to every component.

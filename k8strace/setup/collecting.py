@@ -1,4 +1,4 @@
-"""Where the probe's spans come from: an OTLP/gRPC receiver of its own, or a file that another one writes."""
+"""Sources of the probe's spans: its own OTLP/gRPC receiver, or a file that another receiver writes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["Receiver", "Source", "Store"]
 METHOD: Final = ("opentelemetry.proto.collector.trace.v1.TraceService", "Export")
 MAX_MESSAGE: Final = 16 << 20
 MAX_HELD: Final = 128 << 20
-"""Bytes that are taken at most; what comes after is refused."""
+"""Bytes that are kept, at most; later batches are refused."""
 
 
 class Source(Protocol):
-    """Something that spans arrive at."""
+    """A source of spans that arrive over time."""
 
     def changed(self) -> bool:
-        """Something came since the last `new`."""
+        """Whether something came since the last `new`."""
 
     def new(self) -> k8strace.Spans:
-        """What came since then; a source that cannot tell gives some of it again."""
+        """The spans since the last call; a source may repeat earlier ones."""
 
 
 class Receiver:
@@ -52,7 +52,7 @@ class Receiver:
         self._batches: list[bytes] = []
         self._held = 0
         self._lock = threading.Lock()
-        # Without its own port, another receiver would get half of the batches.
+        # If it shared its port, another receiver would get half of the batches.
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_MESSAGE)]
         self._server = grpc.server(ThreadPoolExecutor(4), options=options)
         handler = grpc.unary_unary_rpc_method_handler(self._export)
@@ -94,14 +94,14 @@ class Receiver:
             return bool(self._batches)
 
     def new(self) -> k8strace.Spans:
-        """What came since the last `new`."""
+        """The spans since the last `new`."""
         with self._lock:
             batches, self._batches = self._batches, []
         return k8strace.decode(batches)
 
 
 class Store:
-    """A recording that grows while another program writes it; it need not be there yet."""
+    """A recording that another program writes; the file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -123,10 +123,10 @@ class Store:
         return status.st_size, status.st_mtime_ns
 
     def changed(self) -> bool:
-        """The file is another than at the last `new`."""
+        """Whether the file changed since the last `new`."""
         return self._state() != self._seen
 
     def new(self) -> k8strace.Spans:
-        """Everything in the file now: the end of a frame is known only after reading it."""
+        """All spans in the file: the end of a frame is known only after reading it."""
         self._seen = self._state()
         return k8strace.read(self._path) if self._seen and self._seen[0] else k8strace.decode(b"")

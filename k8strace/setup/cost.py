@@ -1,4 +1,4 @@
-"""What sampling would bring of a given kube-apiserver: its requests are counted, the rest is multiplication."""
+"""How much each sampling rate would bring from a given kube-apiserver: its request rate, multiplied."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from k8strace.setup.versions import Kubernetes, SetupError
 __all__ = ["RATES", "Cost", "Measured", "costs", "counted", "measured"]
 
 RATES: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
-"""`samplingRatePerMillion`, to choose from."""
+"""Values of `samplingRatePerMillion` to compare."""
 
 SPAN_BYTES: Final = 410
 STORED_BYTES: Final = 65
-"""Of one span on the wire, and compressed batch by batch as `--store-zstd` does; the most of the recordings in
+"""Bytes of one span, on the wire and compressed batch by batch as by `--store-zstd`: the largest of the recordings in
 `tests/data` (293 to 410, and 52 to 63)."""
 
 DAY_S: Final = 86_400
@@ -26,41 +26,41 @@ _VERB: Final = re.compile(r'\bverb="([^"]*)"')
 
 
 class Measured(NamedTuple):
-    """What was counted between two looks."""
+    """Request rates between two readings of `/metrics`."""
 
     seconds: float
     verbs: dict[str, float]
-    """Verb → requests a second, most first."""
+    """Verb → requests a second, the highest first."""
 
     @property
     def per_second(self) -> float:
-        """All of them."""
+        """Requests a second of all verbs."""
         return sum(self.verbs.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one rate, a second or a day."""
+    """What one sampling rate costs, per second or per day."""
 
     rate: int
     requests: float
-    """Sampled, a second."""
+    """Sampled requests a second."""
     spans: float
     """A second."""
     wire_bytes: float
     """A second."""
     stored_bytes_a_day: float
-    """As they came."""
+    """Not compressed."""
     compressed_bytes_a_day: float
     """With `--store-zstd`."""
 
 
 def counted(lines: Iterable[str]) -> dict[str, float]:
     """
-    Requests by verb so far, out of kube-apiserver's `/metrics`.
+    Requests by verb so far, from kube-apiserver's `/metrics`.
 
     Raises:
-        SetupError: There are none: it is another program's page, or an error.
+        SetupError: There are none: it is another program's page, or an error page.
 
     Examples:
         >>> page = ['apiserver_request_total{code="200",verb="LIST"} 3', 'apiserver_request_total{verb="GET"} 1e+2']
@@ -81,10 +81,10 @@ def counted(lines: Iterable[str]) -> dict[str, float]:
 
 def measured(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> Measured:
     """
-    Rates between two looks.
+    Request rates between two readings.
 
     Raises:
-        SetupError: A count went back, for the apiserver was started anew, or another one answered.
+        SetupError: A count fell: the apiserver restarted, or another one answered.
 
     Examples:
         >>> measured({"GET": 10, "LIST": 1}, {"GET": 110, "LIST": 6}, 10).verbs
@@ -92,8 +92,8 @@ def measured(before: Mapping[str, float], after: Mapping[str, float], seconds: f
     """
     if any(after.get(verb, 0) < count for verb, count in before.items()):
         raise SetupError(
-            "requests were counted backwards: another apiserver answered, or it was started anew; "
-            "ask one of them, not the load balancer"
+            "the request counts fell: another apiserver answered, or it restarted; "
+            "ask one apiserver, not the load balancer"
         )
     rates = {verb: (count - before.get(verb, 0)) / seconds for verb, count in after.items()}
     busy = sorted(((verb, rate) for verb, rate in rates.items() if rate), key=lambda each: -each[1])

@@ -1,4 +1,4 @@
-"""YAML in and out: comments, order and quotes of a user's file are kept, and every value knows its line."""
+"""YAML in and out: keeps comments, order and quotes of a user's file, and the line of every value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Document:
 
     content: Any
     offset: int = 0
-    """Lines before the text that it was read from, for YAML inside YAML."""
+    """Number of lines before its text, for YAML inside YAML."""
 
     def line(self, holder: Any, key: Any = None) -> int:
         """Line of a key of a mapping or of an item of a list, from 1; of the holder itself without a key."""
@@ -54,10 +54,10 @@ def _representer() -> Any:
 
 def load(text: str, *, offset: int = 0) -> list[Document]:
     """
-    All documents of a YAML text that hold something. Repeated keys are an error.
+    All documents of a YAML text that are not empty. Repeated keys are an error.
 
     Raises:
-        SetupError: It is not YAML: what is wrong, and the line.
+        SetupError: It is not YAML; the message has the line.
     """
     if len(text) > MAX_BYTES:
         raise SetupError(f"line 1: more than {MAX_BYTES} characters, which no manifest has")
@@ -107,7 +107,7 @@ def _scalars() -> Any:
 
 
 def quoted(text: str) -> Any:
-    """A text that YAML readers could take for something else, such as "true", in quotes."""
+    """A text in quotes, because YAML readers could read it as something else, such as "true"."""
     return _scalars().DoubleQuotedScalarString(text)
 
 
@@ -117,15 +117,15 @@ def block(text: str) -> Any:
 
 
 def table(content: Any) -> Any:
-    """The mapping that should be there; an empty one if something else is. The file's own reader refuses it."""
+    """The mapping that is expected; an empty one if something else is there, which the file's own reader refuses."""
     return content if isinstance(content, Mapping) else {}
 
 
 def items(content: Any) -> Any:
-    """The list that should be there; an empty one if something else is."""
+    """The list that is expected; an empty one if something else is there."""
     return content if isinstance(content, Sequence) and not isinstance(content, (str, bytes)) else []
 
 
 def rows(content: Any) -> list[Any]:
-    """The mappings in a list that should be there."""
+    """The mappings in the list that is expected."""
     return [row for row in items(content) if isinstance(row, Mapping)]

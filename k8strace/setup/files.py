@@ -15,9 +15,9 @@ class File:
     what: str
     """What it does."""
     place: str
-    """Where it goes; empty for a page to read."""
+    """Where it is installed; empty for a page to read."""
     secret: bool = False
-    """It holds a token: only its owner may read it."""
+    """Whether it holds a token, so that only its owner may read it."""
     executable: bool = False
 
     @property

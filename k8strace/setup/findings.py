@@ -1,4 +1,4 @@
-"""The traps by code: how bad each is, and what it means. A code never changes its meaning."""
+"""The traps by code, with severity and meaning. A code never changes its meaning."""
 
 from __future__ import annotations
 
@@ -40,16 +40,14 @@ TRAPS: Final[dict[str, Trap]] = {
         "warning", "no request is sampled, unless a privileged caller asks for it (1.33 and newer)"
     ),
     "kubeadm-form": Trap(
-        "error", "arguments or environment in a form that this version of kubeadm's API has not"
+        "error", "arguments or environment in a form that this version of kubeadm's API does not have"
     ),
     "kubeadm-version": Trap("error", "this Kubernetes' kubeadm does not read this version of its API"),
     "kind-list": Trap("warning", "the patch replaces kind's own list of arguments, with its gates and APIs"),
     "etcd-flag": Trap("error", "this etcd does not know the flag, so it does not start"),
     "etcd-flag-old": Trap("warning", "the flag's old name is deprecated, and gone in 3.7"),
     "etcd-off": Trap("error", "tracing flags, but tracing is not enabled"),
-    "etcd-instance-id": Trap(
-        "warning", "without an instance id of its own each member looks like the others"
-    ),
+    "etcd-instance-id": Trap("warning", "without its own instance id each member looks like the others"),
     "kubelet-gate": Trap(
         "error", "a kubelet that is told to trace does not start while the gate KubeletTracing is off"
     ),
@@ -77,7 +75,7 @@ class Finding:
     advice: str
     """What to write instead."""
     lower: bool = False
-    """Lower than the trap's severity, in a version where it does no harm yet."""
+    """Whether its severity is lowered, because it does no harm in this version yet."""
 
     @property
     def severity(self) -> Severity:
@@ -87,7 +85,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a file was taken for."""
+    """What a file was recognised as."""
 
     file: str
     line: int

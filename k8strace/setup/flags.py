@@ -1,4 +1,4 @@
-"""The arguments, the environment and the files that carry tracing, whatever the target."""
+"""The arguments, the environment and the files that configure tracing, for any target."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Argument = tuple[str, str]
 
 
 def tracing_configuration(settings: Settings) -> dict[str, Any]:
-    """What kube-apiserver reads from `--tracing-config-file`."""
+    """The content of the file that `--tracing-config-file` names."""
     return {
         "apiVersion": f"apiserver.config.k8s.io/{settings.kubernetes.writes}",
         "kind": "TracingConfiguration",
@@ -40,7 +40,7 @@ def apiserver_arguments(settings: Settings, config: str, gates: str = "") -> lis
     Args:
         settings: What to write.
         config: Path of the tracing configuration, as kube-apiserver sees it.
-        gates: Feature gates that are set already; kept.
+        gates: Feature gates that are already set, and are kept.
     """
     gates = without_gate(gates)
     if settings.kubernetes.gate is Gate.REQUIRED:
@@ -49,7 +49,7 @@ def apiserver_arguments(settings: Settings, config: str, gates: str = "") -> lis
 
 
 def without_gate(gates: str) -> str:
-    """A list of feature gates without ours."""
+    """A list of feature gates without `APIServerTracing`."""
     return ",".join(gate for gate in gates.split(",") if gate and gate.partition("=")[0].strip() != GATE)
 
 
@@ -61,7 +61,7 @@ def etcd_arguments(settings: Settings, member: str | None) -> list[Argument]:
 
 
 def instance_argument(settings: Settings, member: str) -> Argument:
-    """The argument that tells one member's spans from another's."""
+    """The argument that distinguishes one member's spans from another's."""
     return settings.etcd.flag("instance-id"), member
 
 

@@ -14,24 +14,24 @@ from k8strace.setup.versions import SetupError
 __all__ = ["write"]
 
 KUBELET_FOLDER: Final = Path("/etc/kubernetes/manifests")
-"""The kubelet runs whatever lies here."""
+"""The kubelet runs every file in here."""
 
 
 def write(out: Path, files: Mapping[str, File], *, force: bool = False) -> list[Path]:
     """
-    Writes files below a folder, which is made if it is missing. Each appears whole or not at all.
+    Writes files below a folder, which is created if it is missing. Each file appears whole or not at all.
 
     Args:
         out: The folder.
         files: Path within it → file.
-        force: Replace files that are there.
+        force: Replace existing files.
 
     Returns:
         The paths written, in order.
 
     Raises:
-        SetupError: A file is there already, a path leads outside, or the folder is one that the kubelet runs.
-        OSError: The disk said no.
+        SetupError: A file exists, a path leads outside, or the folder is one whose files the kubelet runs.
+        OSError: A file cannot be written.
     """
     root = out.resolve()
     if KUBELET_FOLDER in (root, *root.parents):
@@ -47,7 +47,7 @@ def write(out: Path, files: Mapping[str, File], *, force: bool = False) -> list[
 
 
 def _place(root: Path, name: str) -> Path:
-    """Where a file goes; no step of the way may leave the folder, through a symbolic link either."""
+    """The path of a file; no part of it may leave the folder, not even through a symbolic link."""
     steps = PurePosixPath(name)
     path = root.joinpath(*steps.parts)
     if steps.is_absolute() or ".." in steps.parts or not path.parent.resolve().is_relative_to(root):
@@ -58,7 +58,7 @@ def _place(root: Path, name: str) -> Path:
 
 
 def _write_one(path: Path, file: File) -> None:
-    """Writes beside the target and renames: a reader sees the old file or the new one."""
+    """Writes a temporary file and renames it: a reader sees the old file or the new one."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".k8strace-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:

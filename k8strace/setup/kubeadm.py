@@ -13,7 +13,7 @@ from k8strace.setup.versions import ALL_ETCD_FLAGS, Kubeadm, SetupError
 __all__ = ["FOLDER", "cluster_configuration", "merged", "needs_patches", "patches"]
 
 FOLDER: Final = "/etc/kubernetes/tracing"
-"""Where the tracing configuration lies, on the node and in the pod."""
+"""Path of the tracing configuration, on the node and in the pod."""
 
 CONFIG: Final = f"{FOLDER}/config.yaml"
 
@@ -26,8 +26,8 @@ def cluster_configuration(settings: Settings, version: Kubeadm | None) -> dict[s
 
     Args:
         settings: What to write.
-        version: Its form; None for the newest, said in `apiVersion`. With a version `apiVersion` is left out, as a
-            patch in kind's configuration wants it.
+        version: Its form; None for the newest, with `apiVersion`. With a version `apiVersion` is left out, as in
+            patches of kind's configuration.
     """
     form = version or settings.kubernetes.kubeadm
     head = {} if version else {"apiVersion": f"kubeadm.k8s.io/{form}"}
@@ -38,10 +38,10 @@ def cluster_configuration(settings: Settings, version: Kubeadm | None) -> dict[s
 
 def merged(document: Document, settings: Settings) -> None:
     """
-    Puts tracing into the user's own `ClusterConfiguration`, in the form that it has.
+    Adds tracing to the user's own `ClusterConfiguration`, in its form.
 
     Raises:
-        SetupError: Its form is none that we know.
+        SetupError: Its form is unknown.
     """
     form = str(document.content.get("apiVersion", "")).removeprefix("kubeadm.k8s.io/")
     if form not in ("v1beta3", "v1beta4"):
@@ -65,7 +65,7 @@ def _set(content: Any, settings: Settings, form: Kubeadm) -> None:
 
 
 def _only(settings: Settings) -> str | None:
-    """The member, if there is one only: this file is every member's."""
+    """The member, if there is only one, since all members share this file."""
     return settings.members[0] if len(settings.members) == 1 else None
 
 
@@ -109,7 +109,7 @@ def _put_volume(server: Any) -> None:
 
 
 def replace_named(items: Any, new: Sequence[Mapping[str, Any]]) -> None:
-    """Adds named items to a list, each instead of one of the same name."""
+    """Adds named items to a list; each replaces one of the same name."""
     for item in new:
         places = [at for at, old in enumerate(items) if old.get("name") == item["name"]]
         if places:
@@ -118,11 +118,11 @@ def replace_named(items: Any, new: Sequence[Mapping[str, Any]]) -> None:
             items.append(item)
 
 
-# ── The patches folder: what ClusterConfiguration cannot say ──────────────────────────────────────
+# ── The patches folder: what ClusterConfiguration cannot hold ─────────────────────────────────────
 
 
 def needs_patches(settings: Settings, form: Kubeadm) -> bool:
-    """Several members need an instance id each, and before v1beta4 there is no place for environment."""
+    """Whether patches are needed: several members need an instance id each; before v1beta4 there is no environment."""
     return len(settings.members) > 1 or (settings.has_environment and form != "v1beta4")
 
 

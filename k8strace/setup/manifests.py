@@ -1,4 +1,4 @@
-"""Static pods: patches for any node, or the user's own manifests with tracing put in."""
+"""Static pods: patches for any node, or the user's own manifests with tracing added."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _volume() -> dict[str, Any]:
 
 
 def pod_patches(settings: Settings) -> dict[str, Any]:
-    """Patches by path, in kubeadm's way of naming; etcd's in one folder per member if there are several."""
+    """Patches by path, named as kubeadm expects; etcd's in one folder per member if there are several."""
     several = len(settings.members) > 1
     files: dict[str, Any] = {
         "patches/kube-apiserver0+json.yaml": [
@@ -57,7 +57,7 @@ def _variables(settings: Settings) -> list[dict[str, str]]:
 
 
 def component_of_pod(pod: Any) -> tuple[str, Any] | None:
-    """Which of the two a static pod runs, and its container; None for another pod."""
+    """Whether a static pod runs kube-apiserver or etcd, and its container; None for another pod."""
     for container in rows(table(pod.get("spec")).get("containers")):
         words = [str(word) for word in [*items(container.get("command")), *items(container.get("args"))]]
         program = words[0].rpartition("/")[2] if words else ""
@@ -70,7 +70,7 @@ def component_of_pod(pod: Any) -> tuple[str, Any] | None:
 
 def patched(document: Document, settings: Settings, member: str) -> str:
     """
-    Puts tracing into the user's own static pod and returns which one it is. Other arguments, comments and order stay.
+    Adds tracing to the user's own static pod and returns which one it is. Other arguments, comments and order stay.
 
     Raises:
         SetupError: It is neither kube-apiserver nor etcd, or its command is not a list of flags.

@@ -1,5 +1,5 @@
 """
-What a node's files hold for tracing, and every known trap in it: the kubelet's configuration, and its runtime's.
+Tracing in a node's files, and every known trap in it: the kubelet's configuration, and its runtime's.
 
     KubeletConfiguration           tracing, featureGates
     containerd 1.6, 1.7            config.toml, two plugins
@@ -27,14 +27,14 @@ Findings = Iterator[Finding]
 
 GATE: Final = "KubeletTracing"
 PROTOCOLS: Final = {"grpc": "4317", "http/protobuf": "4318"}
-"""What containerd speaks → the port that is usual for it."""
+"""Protocols that containerd has → their usual port."""
 
 
 # ── The kubelet ───────────────────────────────────────────────────────────────────────────────────
 
 
 def kubelet_rules(file: str, document: Document, rules: Kubernetes | None) -> Findings:
-    """Traps in a KubeletConfiguration; without a version those that are traps in all."""
+    """Traps in a KubeletConfiguration; without a version those that are traps in all versions."""
     content = document.content
     yield from _kubelet_gate(file, document, rules)
     tracing = content.get("tracing")

@@ -1,4 +1,4 @@
-"""What a node's kubelet and container runtime must be told to trace, per version; files, and how to apply them."""
+"""Tracing in a node's kubelet and container runtime, per version: files, and how to apply them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from k8strace.setup.versions import Gate, Kubelet, Runtime, SetupError, kubelet
 __all__ = ["Node", "node", "render_node", "sampler"]
 
 DEFAULT_ENDPOINT: Final = "localhost:4317"
-"""The receiver, as the node sees it."""
+"""The receiver's address, as the node sees it."""
 
 PLUGIN_SINCE: Final = (1, 6)
-"""First containerd that traces. Up to 2.0 its plugins are configured, from there on the environment."""
+"""First containerd that traces. Before 2.0 its plugins are configured, from 2.0 on the environment."""
 ENVIRONMENT_SINCE: Final = (2, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What shall trace on a node, and how. Made by `node`, which checks it."""
+    """The programs on a node that are to trace, and how. Made by `node`, which checks it."""
 
     kubelet: Kubelet | None
     runtime: Runtime | None
@@ -32,11 +32,11 @@ class Node:
     """Major and minor release; None for the newest."""
     endpoint: str
     rate: int
-    """Of a million syncs and calls."""
+    """Sampled syncs and calls of a million."""
 
     @property
     def by_environment(self) -> bool:
-        """The runtime is containerd, and takes its tracing from the environment."""
+        """Whether the runtime is a containerd that is configured by its environment."""
         return (
             self.runtime == "containerd" and (self.runtime_version or ENVIRONMENT_SINCE) >= ENVIRONMENT_SINCE
         )
@@ -51,14 +51,14 @@ def node(
     rate: int = DEFAULT_RATE,
 ) -> Node:
     """
-    Checks what the user wants.
+    Checks the user's settings.
 
     Args:
         k8s: Version of the kubelet; None leaves the kubelet alone.
         runtime: Container runtime; None leaves it alone.
         runtime_version: Its version; None for the newest.
-        endpoint: Of the receiver, host:port.
-        rate: Of a million.
+        endpoint: The receiver, as host:port.
+        rate: Sampled syncs and calls of a million.
 
     Raises:
         SetupError: It cannot be rendered; the message says what to give instead.
@@ -90,7 +90,7 @@ def _release(runtime: Runtime | None, version: str) -> tuple[int, int]:
 
 def render_node(wanted: Node) -> dict[str, File]:
     """
-    Everything that switches tracing on in a node: path within the output folder → file.
+    Everything that enables tracing in a node: path within the output folder → file.
 
     Raises:
         MissingExtraError: ruamel.yaml is not installed.

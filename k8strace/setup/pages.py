@@ -107,7 +107,7 @@ def _other_rate(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> list[str]:
-    """What the versions' rows of the table mean to a reader."""
+    """Sentences about the versions' rules."""
     return [_GATE_WORDS[settings.kubernetes.gate], _traceparent(settings), *_etcd_words(settings), *_GENERAL]
 
 
@@ -129,9 +129,9 @@ def _traceparent(settings: Settings) -> str:
         return (
             "A caller in system:masters (with kubeadm from 1.29 on: super-admin.conf, not admin.conf) or "
             "system:monitoring can have one request traced by sending a `traceparent` header with the sampled flag; "
-            "of anybody else it is not obeyed."
+            "from other callers it is ignored."
         )
-    return "A caller's `traceparent` header is not obeyed in this version: the rate alone decides."
+    return "A caller's `traceparent` header is ignored in this version: the rate alone decides."
 
 
 def _etcd_words(settings: Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""`probe`: requests until spans flow, one marked request that counts, and what became of its trace."""
+"""`probe`: sends requests until spans flow, then one marked request, and reports what became of its trace."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ __all__ = ["Outcome", "Pace", "probe"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long the probe waits for what, in seconds."""
+    """The probe's waiting times, in seconds."""
 
     timeout: float = 60.0
-    """For all of it. etcd's exporter, which had no listener, may wait in backoff for 18 s."""
+    """For everything. etcd's exporter had no receiver before, and may wait in backoff for 18 s."""
     warm_up: float = 1.0
     """Between two requests that make spans flow."""
     again: float = 10.0
-    """If a request's spans have not arrived by then, it is sent again: full queues drop spans."""
+    """After this time without its spans the request is sent again: full queues drop spans."""
     grace: float = 7.0
     """How long a request without an etcd call waits for late spans: a batch leaves every five seconds."""
     pause: float = 0.2
-    """Between two looks."""
+    """Between two checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came, and what it means."""
+    """The spans that came, and the conclusion."""
 
     reason: Reason
     answer: Answer
-    """Of the request that came, or of the last one sent."""
+    """The answer to the request that came, or to the last one sent."""
     requests: k8strace.Requests | None
     """The request; None if it did not come."""
     spans: int
     """All spans that came."""
     etcd_seen: bool
-    """Some of them were etcd's."""
+    """Whether some of them were etcd's."""
     waited: float
     """Seconds."""
 
     @property
     def obeyed(self) -> bool:
-        """The trace has the id of our `traceparent`."""
+        """Whether the trace has the id of our `traceparent`."""
         return self.requests is not None and self.requests[0].trace_id == self.answer.trace_id
 
 
@@ -62,15 +62,15 @@ def probe(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """
-    Waits until spans flow, sends the request that counts, and waits for its trace with etcd's part.
+    Waits until spans flow, sends the marked request, and waits for its trace with etcd's part.
 
     Args:
         source: Where spans arrive.
         send: Sends a request. True: it counts, False: it only makes spans flow.
-        pace: How long to wait for what.
-        progress: Is told at every look what is waited for.
-        clock: Seconds that only grow.
-        sleep: Waits some seconds.
+        pace: How long to wait.
+        progress: Called at every check with what the probe is waiting for.
+        clock: Seconds of a monotonic clock.
+        sleep: Waits for some seconds.
     """
     pace = pace or Pace()
     began = clock()
@@ -101,7 +101,7 @@ class _Hunt:
         self._of_trace: list[k8strace.Spans] = []
 
     def look(self, now: float) -> None:
-        """Takes in what is new, and only that."""
+        """Reads the new spans, and only those."""
         if not self._source.changed():
             return
         spans = self._source.new()
@@ -119,11 +119,11 @@ class _Hunt:
             self._whole = self._ours(_together(self._of_trace).flush())
 
     def _belongs(self, spans: k8strace.Spans) -> bool:
-        """Spans of the request's trace are among them. Others are not joined again."""
+        """Whether spans of the request's trace are among them. Only those are joined again."""
         return self._trace in spans.column("trace_id").to_pylist()
 
     def _ours(self, joined: k8strace.Requests) -> tuple[Answer, k8strace.Requests] | None:
-        """The first of the requests that count, with its marks."""
+        """The first of the marked requests that came, and its answer."""
         for answer in self._sent:
             found = joined.where(user_agent=answer.user_agent)
             if len(found):
@@ -131,7 +131,7 @@ class _Hunt:
         return None
 
     def done(self, now: float) -> bool:
-        """No more spans are expected."""
+        """Whether no more spans are expected."""
         if self._whole is None:
             return False
         reason = _reason(self._whole[1])
@@ -139,7 +139,7 @@ class _Hunt:
         return reason is Reason.FOUND or (late and reason is Reason.NO_ETCD_CALL)
 
     def ask(self, now: float) -> None:
-        """Sends a request if it is time for one: first those that warm up, then the one that counts."""
+        """Sends a request if one is due: first those that warm up, then the marked one."""
         if self._arrived_at is not None:
             return
         wait = self._pace.again if self._sent else 0.0 if self._apiserver else self._pace.warm_up
@@ -151,7 +151,7 @@ class _Hunt:
             self._sent.append(self._last)
 
     def waiting_for(self) -> str:
-        """What comes next, in words."""
+        """What the probe is waiting for, as text."""
         if self._arrived_at is not None:
             return "the request's spans came; waiting for the rest, as etcd's"
         if self._sent:
@@ -159,7 +159,7 @@ class _Hunt:
         return "waiting for the first spans of kube-apiserver, with requests to warm up"
 
     def outcome(self, waited: float) -> Outcome:
-        """What is known at the end."""
+        """The result at the end."""
         last = self._last or self._send(self._apiserver)
         counts = _together(self._parts).counts
         spans = counts["spans"] - counts["repeats"]

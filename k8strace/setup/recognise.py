@@ -1,4 +1,4 @@
-"""Files → the servers they start and the tracing configurations they hold, each value with its line."""
+"""Recognises files: the servers that they start and their tracing configurations, each value with its line."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Argument(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A kube-apiserver or etcd as some file starts it."""
+    """A kube-apiserver or etcd as a file starts it."""
 
     component: Literal["kube-apiserver", "etcd"]
     file: str
     line: int
     arguments: tuple[Argument, ...]
     mounts: tuple[str, ...] | None
-    """Paths that the container sees from its node; None where that is not the question."""
+    """Paths of the node that the container sees; None if that does not apply."""
     version: str | None
-    """As the image or the configuration says."""
+    """The version in the image tag or the configuration."""
     whole: bool
-    """All arguments are here; a patch holds some."""
+    """Whether these are all arguments; a patch has only some."""
 
     def get(self, name: str) -> Argument | None:
         """The last argument of a name."""
@@ -63,7 +63,7 @@ class NodeFile:
     text: str
 
     def line(self, key: str, otherwise: str = r"\A") -> int:
-        """Line of a key, from 1; of what a pattern finds if it is not there."""
+        """Line of a key, from 1. If it is missing, the line that the pattern `otherwise` matches."""
         found = re.search(rf"^[ \t]*{key}[ \t]*=", self.text, re.MULTILINE) or re.search(otherwise, self.text)
         return 1 if found is None else self.text[: found.start()].count("\n") + 1
 
@@ -89,7 +89,7 @@ class KindCluster:
 
 @dataclass(slots=True)
 class Found:
-    """Everything in some files."""
+    """Everything found in some files."""
 
     servers: list[Server] = field(default_factory=list)
     tracing: list[Tracing] = field(default_factory=list)
@@ -100,11 +100,11 @@ class Found:
     recognised: list[Recognised] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)
     inside_node: bool = False
-    """The control plane runs in a node that is a container or a virtual machine: kind, minikube."""
+    """Whether the node is a container or a virtual machine: kind, minikube."""
 
 
 def recognise(file: str, text: str, found: Found) -> None:
-    """Adds what is in one file."""
+    """Adds the content of one file."""
     if _minikube(file, text, found) or _node_file(file, text, found):
         return
     try:
@@ -143,7 +143,7 @@ def _document(file: str, document: Document, found: Found) -> str:
 
 
 def _is_tracing(content: Any) -> bool:
-    """A TracingConfiguration, or a document meant as one: by its kind, a misspelt kind, or its keys."""
+    """Whether it is, or is meant as, a TracingConfiguration: by its kind, a misspelt kind, or its keys."""
     kind = str(content.get("kind") or "").lower()
     version = str(content.get("apiVersion") or "")
     its_own = version.startswith("apiserver.config.k8s.io/")
@@ -288,7 +288,7 @@ def _embedded(file: str, document: Document, holder: Any, found: Found) -> Itera
 
 
 def _json_patch(file: str, document: Document, found: Found) -> str:
-    """Reads patches of a command for kubeadm and kubectl: only those that append flags say anything here."""
+    """Reads patches for kubeadm and kubectl that append flags to a command; others are ignored."""
     steps = document.content
     if not all(isinstance(step, Mapping) and "op" in step and "path" in step for step in steps):
         return "not recognised: a list"
@@ -364,11 +364,11 @@ _NODE_FILES: Final[tuple[tuple[str, Literal["toml", "unit"], str], ...]] = (
     ),
     (r"^\s*Environment\s*=\s*[\"']?OTEL_", "unit", "environment of containerd"),
 )
-"""What is in the file, its kind, what it is."""
+"""A pattern in the file, its kind, and its name in messages."""
 
 
 def _node_file(file: str, text: str, found: Found) -> bool:
-    """A file of a container runtime that says something of tracing."""
+    """Whether it is a file of a container runtime with settings of tracing."""
     for pattern, kind, what in _NODE_FILES:
         if re.search(pattern, text, re.MULTILINE):
             found.node_files.append(NodeFile(file, kind, what, text))
@@ -378,7 +378,7 @@ def _node_file(file: str, text: str, found: Found) -> bool:
 
 
 def _minikube(file: str, text: str, found: Found) -> bool:
-    """A script with a minikube start: its flags go to the servers, and one folder only is mounted."""
+    """Whether it is a script that starts minikube: its flags go to the servers, and only one folder is mounted."""
     if not re.search(r"^\s*minikube +start\b", text, re.MULTILINE):
         return False
     begin = text[: re.search(r"^\s*minikube +start\b", text, re.MULTILINE).start()].count("\n") + 1  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ _CONFIG_COMMENT = "Read by kube-apiserver (--tracing-config-file). The endpoint 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A file of the user's, to be changed in a copy."""
+    """A user's file, of which a changed copy is made."""
 
     name: str
     """For messages."""
@@ -32,11 +32,11 @@ class Own:
 
 def render(settings: Settings, own: tuple[Own, ...] = ()) -> dict[str, File]:
     """
-    Everything that switches tracing on for these versions and this target.
+    Everything that enables tracing for these versions and this target.
 
     Args:
         settings: What to write.
-        own: The user's static pods or `ClusterConfiguration`; the files are then theirs, with tracing put in.
+        own: The user's static pods or `ClusterConfiguration`; the result then has copies of them with tracing added.
 
     Returns:
         Path within the output folder → file; README.md says how to use them.
@@ -76,7 +76,7 @@ def _kubeadm(settings: Settings, own: tuple[Own, ...]) -> dict[str, File]:
 
 
 def _merged_configuration(settings: Settings, own: tuple[Own, ...]) -> tuple[str, Kubeadm]:
-    """The one user file with tracing in its ClusterConfiguration, and that one's form."""
+    """The user's one file with tracing added to its ClusterConfiguration, and its form."""
     if len(own) > 1:
         raise SetupError(f"kubeadm needs one file of yours, got {len(own)}")
     documents = _load(own[0])
@@ -97,7 +97,7 @@ def _load(own: Own) -> Any:
 
 
 def _named(own: Own, step: Callable[[], Any]) -> Any:
-    """Runs a step, and names the file if it fails."""
+    """Runs a step; errors name the file."""
     try:
         return step()
     except SetupError as error:
@@ -132,7 +132,7 @@ def _static_pod(settings: Settings, own: tuple[Own, ...]) -> dict[str, File]:
 
 
 def _patched_manifests(settings: Settings, own: Own) -> dict[str, File]:
-    """The copies of one user manifest: one, or one per member if it is etcd's and there are several."""
+    """Copies of a user's manifest: one, or one per member if it is etcd's and there are several."""
     several = len(settings.members) > 1
     files = {}
     for member in settings.members:

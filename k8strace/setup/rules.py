@@ -1,4 +1,4 @@
-"""One function per group of traps: what was found → findings. The versions' rules come from the table."""
+"""One function per group of traps. The versions' rules come from the table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CONFIG_KEYS: Final = ("apiVersion", "kind", "endpoint", "samplingRatePerMillion
 
 
 def tracing_rules(tracing: Tracing, rules: Kubernetes | None) -> Findings:
-    """Traps in a TracingConfiguration; without a version those that are traps in all."""
+    """Traps in a TracingConfiguration; without a version those that are traps in all versions."""
     yield from _config_kind(tracing)
     yield from _config_version(tracing, rules)
     yield from _unknown_keys(tracing, rules)
@@ -46,7 +46,7 @@ def tracing_rules(tracing: Tracing, rules: Kubernetes | None) -> Findings:
 
 
 def _config_kind(tracing: Tracing) -> Findings:
-    """Another kind; a server takes a file without one for what it expects."""
+    """A wrong kind; a server accepts a file without kind."""
     content = tracing.document.content
     kind = content.get("kind") or _KIND
     if kind != _KIND:
@@ -56,7 +56,7 @@ def _config_kind(tracing: Tracing) -> Findings:
 
 
 def _config_version(tracing: Tracing, rules: Kubernetes | None) -> Findings:
-    """Another version; a server takes a file without one for what it expects."""
+    """A wrong version; a server accepts a file without version."""
     content = tracing.document.content
     if not content.get("apiVersion"):
         return
@@ -107,7 +107,7 @@ def _config_rate(tracing: Tracing) -> Findings:
 def rate_rules(
     file: str, line: int, rate: Any, nothing: str, better: str = "samplingRatePerMillion: 1000"
 ) -> Findings:
-    """Traps in a rate of a million. `nothing`: what it means if it is 0."""
+    """Traps in a rate of a million. `nothing`: the effect of 0."""
     if rate is None or (rate == 0 and not isinstance(rate, bool)):
         yield Finding(file, line, "rate-none", nothing, f"write {better}")
     elif isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate == rate // 1:
@@ -189,7 +189,7 @@ def _gate_set(
 
 
 def _gate_setting(gates: list[Argument]) -> tuple[Argument | None, str]:
-    """The argument that sets our gate, and to what."""
+    """The argument that sets the gate, and its value."""
     for argument in reversed(gates):
         for gate in argument.value.split(","):
             name, _, value = gate.partition("=")
@@ -211,7 +211,7 @@ def _mounted(server: Server, config: Argument) -> Findings:
 
 
 def covers(mount: str, path: str) -> bool:
-    """A mount shows a path."""
+    """Whether a mount contains a path."""
     return path == mount or path.startswith(mount.rstrip("/") + "/")
 
 
@@ -272,7 +272,7 @@ def _instance_id(server: Server, flags: list[Argument], prefix: str, found: Foun
     others = [other for other in found.servers if other.component == "etcd" and other is not server]
     if mine is None:
         if any(_instance(other) for other in others if not other.whole):
-            return  # a patch per member says it
+            return  # a patch per member sets it
         problem = "there is no instance id: the spans of all members look like those of one"
         better = f"add --{prefix}distributed-tracing-instance-id=NAME, another for each member"
         yield Finding(server.file, flags[0].line, "etcd-instance-id", problem, better)

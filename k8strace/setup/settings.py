@@ -1,4 +1,4 @@
-"""What the user wants, checked once: a `Settings` that exists can be rendered."""
+"""The user's settings, checked once: every `Settings` object can be rendered."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Target = Literal["kubeadm", "static-pod", "kind", "minikube", "k3s"]
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 
 DEFAULT_RATE: Final = 1_000
-"""Requests sampled of a million, in production."""
+"""Sampled requests of a million, in production."""
 
 EVERY_REQUEST: Final = 1_000_000
 """The rate for a test cluster."""
@@ -39,7 +39,7 @@ DEFAULT_ENDPOINT: Final[dict[Target, str]] = {
     "minikube": "host.minikube.internal:4317",
     "k3s": "localhost:4317",
 }
-"""Where the receiver is, as the control plane sees it: its own host, or the host outside the node's container."""
+"""The receiver as the control plane sees it: on its own host, or on the host outside the node's container."""
 
 MEMBER: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
@@ -52,7 +52,7 @@ def endpoint_problem(endpoint: str, *, schemes: Sequence[str] = _SCHEMES) -> str
 
     Args:
         endpoint: Such as "localhost:4317" or "dns:///collector:4317".
-        schemes: Those that the reader of the endpoint knows.
+        schemes: The schemes that the reader of the endpoint knows.
     """
     scheme, rest = _scheme_of(endpoint)
     if not scheme:
@@ -66,7 +66,7 @@ def endpoint_problem(endpoint: str, *, schemes: Sequence[str] = _SCHEMES) -> str
 
 
 def _scheme_of(endpoint: str) -> tuple[str, str]:
-    """The scheme, "" if there is none, and the rest. gRPC needs no // behind the names that it knows."""
+    """The scheme, "" if there is none, and the rest. gRPC needs no // after schemes that it knows."""
     match = re.match(r"([^:/]*)://", endpoint) or re.match(r"(dns|unix|unix-abstract):(?!\d+$)", endpoint)
     if not match:
         return "", endpoint
@@ -82,7 +82,7 @@ def _address_problem(address: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A cluster, and the tracing to set up. Made by `settings`, which checks it."""
+    """A cluster and its tracing to set up. Made by `settings`, which checks it."""
 
     kubernetes: versions.Kubernetes
     kubernetes_version: str
@@ -92,9 +92,9 @@ class Settings:
     """As given, without "v"."""
     target: Target
     endpoint: str
-    """Of the receiver: host:port."""
+    """The receiver, as host:port."""
     rate: int
-    """Requests sampled of a million."""
+    """Sampled requests of a million."""
     members: tuple[str, ...]
     """etcd's members; each name becomes the member's instance id."""
     compression: Literal["gzip"] | None = None
@@ -105,7 +105,7 @@ class Settings:
 
     @property
     def has_environment(self) -> bool:
-        """Some of it is said in environment variables."""
+        """Whether some of it needs environment variables."""
         return self.compression is not None or self.token is not None
 
 
@@ -122,7 +122,7 @@ def settings(  # noqa: PLR0913, one keyword for each option of the command
     requests_per_second: float | None = None,
 ) -> Settings:
     """
-    Checks what the user wants.
+    Checks the user's settings.
 
     Raises:
         SetupError: It cannot be rendered; the message says what to give instead.
@@ -151,7 +151,7 @@ def address_of(endpoint: str) -> str:
     The endpoint as host:port, which kube-apiserver, every etcd, kubelets and runtimes understand.
 
     Raises:
-        SetupError: It is no such; the message says what to give instead.
+        SetupError: It is not host:port; the message says what to give instead.
     """
     if endpoint.startswith("unix"):
         raise SetupError(

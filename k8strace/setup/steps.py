@@ -1,4 +1,4 @@
-"""What a person does with the files, per target: apply, check, undo. Text, as tables."""
+"""How to apply, check and undo the files, per target. Text, as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["apply", "check", "undo"]
 
 
 def _run(*commands: str) -> str:
-    """Commands below the words of a step."""
+    """Commands below the text of a step."""
     return "\n".join(["", "", "   ```sh", *(f"   {command}" for command in commands), "   ```", ""])
 
 
@@ -31,7 +31,7 @@ _BACK_UP = (
         "sudo cp -p /etc/kubernetes/manifests/kube-apiserver.yaml /root/before-tracing/",
     )
 )
-_EACH = "On each node, and only when the one before is well again:"
+_EACH = "On each node, and only when the one before is healthy again:"
 _WAIT_ETCD = "kubectl -n kube-system get pods -l component=etcd   # wait until all are Running and ready"
 _WAIT_APISERVER = "kubectl get --raw /readyz   # wait until it says ok"
 _RESTORE = (
@@ -48,7 +48,7 @@ _REMOVE = "When no kube-apiserver uses it any more, on every node:" + _run(
 
 
 def apply(settings: Settings, files: Mapping[str, File]) -> list[str]:
-    """What to do, in order."""
+    """The steps, in order."""
     return [_receiver(settings), *_APPLY[settings.target](settings, files)]
 
 
@@ -72,7 +72,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def _listen(settings: Settings) -> str:
-    """Where a receiver or the probe listens so that the endpoint leads there."""
+    """The address on which a receiver or the probe must listen for this endpoint."""
     host, _, port = settings.endpoint.rpartition(":")
     if host in _LOOPBACK:
         return f"127.0.0.1:{port}"
@@ -106,7 +106,7 @@ def _copy_patches(folders: list[str]) -> list[str]:
     one = len(folders) == 1
     return [
         "On every control-plane node, "
-        + ("" if one else "with the folder that bears its member's name, ")
+        + ("" if one else "with the folder named after its member, ")
         + "and remember that every later `kubeadm upgrade` needs the same `--patches`:"
         + _run(f"sudo mkdir -p {PATCHES}", f"sudo cp {folders[0] if one else 'patches/MEMBER'}/* {PATCHES}/")
     ]
@@ -221,7 +221,7 @@ _APPLY = {
 
 
 def check(settings: Settings) -> list[str]:
-    """How to check it before, and how to see that it works after."""
+    """How to check the files before, and the cluster after."""
     versions = f"--k8s {settings.kubernetes_version} --etcd {settings.etcd_version}"
     return [
         "Before, in this folder:" + _run(f"k8strace setup check {versions} ."),
@@ -236,7 +236,7 @@ def check(settings: Settings) -> list[str]:
 
 
 def undo(settings: Settings) -> list[str]:
-    """How it was before."""
+    """How to restore the state before."""
     return _UNDO[settings.target]
 
 

@@ -1,7 +1,7 @@
 """
 The rules of tracing, per version of Kubernetes and etcd: one table, read by `render`, `check`, `probe` and the docs.
 
-Every column names its source in `SOURCES`. A new release is a new row.
+`SOURCES` names the source of every column. A new release is a new row.
 """
 # ruff: noqa: FBT003 - the table is read by its columns
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class SetupError(K8straceError, ValueError):
-    """What was asked for cannot be written, read or sent. The message says what to give instead."""
+    """Settings or files that cannot be used. The message says what to give instead."""
 
 
 class Gate(Enum):
@@ -49,7 +49,7 @@ class Gate(Enum):
 
 
 class Records(Enum):
-    """What etcd records of calls without a sampled parent."""
+    """Which calls etcd records, by their parent's sampling."""
 
     ALL = "every call, sampled by the apiserver or not"
     CHILDREN = "only calls of sampled callers, and no flag changes that"
@@ -70,21 +70,21 @@ class Kubernetes:
     accepts: tuple[Config, ...]
     """Versions of `TracingConfiguration` that kube-apiserver reads."""
     writes: Config
-    """The one that we write."""
+    """The version that `render` writes."""
     strict: bool
-    """An unknown key in `TracingConfiguration` stops the apiserver."""
+    """Whether an unknown key in `TracingConfiguration` stops the apiserver."""
     honours_traceparent: bool
-    """A caller's `traceparent` counts if the caller is in `system:masters` or `system:monitoring`."""
+    """Whether the `traceparent` of callers in `system:masters` or `system:monitoring` is obeyed."""
     kubeadm: Kubeadm
     """Newest form of kubeadm's `ClusterConfiguration`."""
     kind_kubeadm: Kubeadm
-    """The form that kind makes, and that its patches must fit."""
+    """The form that kind generates, which its patches must match."""
     spans_per_request: int
     """Spans of a sampled request, etcd's included, on average."""
 
     @property
     def name(self) -> str:
-        """Such as "1.33"."""
+        """A name such as "1.33"."""
         return f"1.{self.minor}"
 
 
@@ -121,7 +121,7 @@ RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
 
 @dataclass(frozen=True, slots=True)
 class Kubelet:
-    """The rules of kubelets from a minor release of Kubernetes on."""
+    """The rules of kubelets, from a minor release of Kubernetes on."""
 
     since: int
     gate: Gate
@@ -154,14 +154,14 @@ class Etcd:
 
     since: Number
     below: Number | None
-    """First release that is not in the range; None for the newest range."""
+    """First release after the range; None for the newest range."""
     prefix: str
-    """Before each flag's name."""
+    """Prefix of each flag's name."""
     names: tuple[Name, ...]
-    """Flags that there are."""
+    """Flags that exist."""
     records: Records
     old_names: Literal["only", "deprecated", "removed"]
-    """State of the names that begin with `experimental-`."""
+    """State of the names with the prefix `experimental-`."""
     note: str = field(default="")
 
     def flag(self, name: Name) -> str:
@@ -175,12 +175,12 @@ class Etcd:
 
     @property
     def deprecated_flags(self) -> tuple[str, ...]:
-        """Full names that work, with a warning."""
+        """Full names that still work, with a warning."""
         return tuple(_OLD + _BARE[name] for name in self.names) if self.old_names == "deprecated" else ()
 
     @property
     def title(self) -> str:
-        """Such as "3.5.0 to 3.5.4" and "3.7 and newer"."""
+        """A name such as "3.5.0 to 3.5.4" or "3.7 and newer"."""
         first = ".".join(map(str, self.since if self.since[:2] == (3, 5) else self.since[:2]))
         if self.below is None:
             return f"{first} and newer"
@@ -214,7 +214,7 @@ ETCD: Final[tuple[Etcd, ...]] = (
 )
 
 ALL_ETCD_FLAGS: Final = {prefix + bare: name for prefix in (_OLD, "") for name, bare in _BARE.items()}
-"""Every name that any etcd knew → which flag it is."""
+"""Every name that some etcd had for a flag → the flag."""
 
 SOURCES: Final[dict[str, str]] = {
     "gate": "kubernetes/apiserver `pkg/features/kube_features.go`, branches release-1.22 to release-1.36, and master",
@@ -235,7 +235,7 @@ SOURCES: Final[dict[str, str]] = {
     "spans_per_request": "mean over the recordings in `tests/data`: 7.0 (1.27), 7.0 (1.31), 10.2 (1.36); "
     "1.22 to 1.25 by reading the source",
 }
-"""Column or rule → where it was read."""
+"""Column or rule → its source."""
 
 
 def kubernetes_minor(version: str) -> int:
@@ -243,7 +243,7 @@ def kubernetes_minor(version: str) -> int:
     The minor release of a Kubernetes version: 33 for "1.33", "v1.33.4" and "v1.33.4+k3s1".
 
     Raises:
-        SetupError: It is not one.
+        SetupError: It is not a version.
     """
     match = re.fullmatch(r"v?1\.(\d{1,3})(\.\d+)?([-+].*)?", version.strip())
     if not match:
@@ -296,7 +296,7 @@ def etcd_number(version: str) -> Number:
     An etcd version as three numbers: (3, 5, 24) for "3.5.24", "v3.5.24" and the image tag "3.5.24-0".
 
     Raises:
-        SetupError: It is not one, or it is "3.5", whose patch releases differ.
+        SetupError: It is not a version, or it is "3.5", whose patch releases differ.
     """
     match = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?([-+].*)?", version.strip())
     if not match:
