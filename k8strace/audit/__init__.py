@@ -1,4 +1,4 @@
-"""kube-apiserver's audit log: who asked, and its own measurements beside what spans tell."""
+"""kube-apiserver's audit log: the user of each request, and kube-apiserver's own measurements beside the spans."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = [
 
 class Audit:
     """
-    Requests and what the audit log says of them, joined by audit id. Frozen.
+    Requests and their events in the audit log, joined by audit id. Frozen.
 
-    Requests tell their audit id from Kubernetes 1.34 on, those with a resource from 1.26 on.
+    Spans have the audit id from Kubernetes 1.34 on, those of requests with a resource from 1.26 on.
 
     Examples:
         >>> import k8strace
@@ -51,32 +51,32 @@ class Audit:
         expect(requests, Requests, "requests, as join gives them")
         known = frozenset(audit_id for audit_id in requests.column("audit_id") if audit_id)
         self.log: AuditLog = read_log(source, known)
-        """What was read of the log."""
+        """What was read from the log."""
         users = {audit_id: event.user for audit_id, event in self.log.events.items()}
         self.requests: Requests = requests.with_column(
             "user", [users.get(audit_id) for audit_id in requests._joined.column("audit_id")]
         )
-        """The same requests with the column `user`: who they were done as; None where the log does not say."""
+        """The same requests with the column `user`, impersonation applied; None if the log does not say."""
 
     @property
     def found(self) -> int:
-        """How many of the requests are in the log."""
+        """The number of requests that are in the log."""
         return len(self.log.events)
 
     @property
     def table(self) -> Table:
         """
-        kube-apiserver's own measurements beside what spans say.
+        kube-apiserver's own measurements beside those of the spans.
 
         One row per annotation that the log has: `annotation`, `requests`, `ours_ns` and `theirs_ns` (sums),
-        `median_share` and `p99_share` of the difference by the wall time, `differ`, how many differ by more than 50 µs
-        and half a percent of the wall time, and `reasons`, "name count" with commas, the commonest first:
+        `median_share` and `p99_share` of the difference divided by the wall time, `differ`, how many differ by more
+        than 50 µs and half a percent of the wall time, and `reasons`, "name count" with commas, the most common first:
         see `REASONS`.
         """
         return self.table_of(self.requests)
 
     def table_of(self, requests: Requests) -> Table:
-        """The same of a selection of `requests`."""
+        """The same for a selection of `requests`."""
         compared = {name: rows for name, rows in compare(requests, self.log.events).items() if rows}
         return Table(
             _core.make_table(

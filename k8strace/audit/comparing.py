@@ -1,4 +1,4 @@
-"""What kube-apiserver measured beside what spans tell: a comparison for each annotation, and why the two differ."""
+"""Compares kube-apiserver's own measurements with the spans: for each annotation, and why the two differ."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "response-write": ("apiserver.serialize.write", "apiserver.serialize.encode_and_write"),
     "total": ("",),
 }
-"""Annotation → beginnings of the phases that it is beside; "prelude" is `prelude_ns`, in no phase; "" is the wall."""
+"""Annotation → prefixes of the phases it corresponds to; "prelude" is `prelude_ns`, which has no phase; "" is all."""
 
 LONGEST: Final = "validating-webhook"
 """Annotation of calls that run at once: the longest call, not their sum."""
 
 FREE_NS: Final = 50_000
 FREE_SHARE: Final = 0.005
-"""A difference up to this, plus this share of the wall time, needs no reason."""
+"""Tolerance: a difference up to this, plus this share of the wall time, needs no reason."""
 
 REASONS: Final = {
     "panic": "the request ended in a panic",
@@ -48,17 +48,17 @@ REASONS: Final = {
     "outside_spans": "kube-apiserver's clock runs before the first span begins and after the last one ends",
     "unexplained": "none of the known reasons fits",
 }
-"""Why the two differ, by name; the first one that fits is taken."""
+"""Reasons for a difference, by name; the first one that applies is used."""
 
 
 class Beside(NamedTuple):
-    """One part of one request as both tell it, in ns."""
+    """One part of one request as spans and log have it, in ns."""
 
     ours: int
     theirs: int
     wall: int
     reason: str | None
-    """Why they differ; None if they do not by more than is free."""
+    """Why they differ; None if the difference is within the tolerance."""
 
     @property
     def off(self) -> float:
@@ -68,9 +68,9 @@ class Beside(NamedTuple):
 
 def compare(requests: Requests, events: Mapping[str, AuditEvent]) -> dict[str, list[Beside]]:
     """
-    Annotation → what it says beside what spans say, of every short request that has it.
+    For each annotation both measurements of every request that has it, except long-running ones.
 
-    `etcd` is only compared where all calls are KV/Range: kube-apiserver 1.37 adds up neither Txn nor RangeStream calls.
+    `etcd` is only compared if all calls are KV/Range: kube-apiserver 1.37 adds up neither Txn nor RangeStream calls.
     """
     kept = requests.where(long_running=False, audit_id=lambda audit_id: audit_id in events)
     attribution = attribute(kept)
@@ -109,7 +109,7 @@ def _longest_validating(requests: Requests) -> dict[int, int]:
 
 
 def _ours(name: str, request: Request, phases: Mapping[str, int]) -> int:
-    """What spans say where an annotation says something, in ns."""
+    """The spans' time for an annotation, in ns."""
     prelude = request.prelude_ns or 0
     if name == "authentication":
         return prelude
@@ -119,7 +119,7 @@ def _ours(name: str, request: Request, phases: Mapping[str, int]) -> int:
 
 
 def _reason(request: Request, event: AuditEvent, phases: Mapping[str, int]) -> str | None:
-    """What is true of a request that makes any part of it differ: the first that fits."""
+    """The first reason of a request for which any part of it may differ."""
     fitting = {
         "panic": event.stage == "Panic",
         "audit_truncated": event.truncated,
@@ -143,15 +143,15 @@ _MORE_IN_LOG: Final = {
     "validating-webhook": "client_wrapper",
     "total": "outside_spans",
 }
-"""Why spans, or the log, tell more of a part, where nothing about the request does."""
+"""Why spans, or the log, have more of a part, if the request itself has no reason."""
 
 
 def quantile(rows: Sequence[Beside], q: float) -> float:
-    """A quantile of the difference as a share of wall, by nearest rank."""
+    """A quantile of the difference as a share of the wall time, by nearest rank."""
     ranked = sorted(row.off for row in rows)
     return ranked[max(-(-len(ranked) * round(q * 100) // 100) - 1, 0)]
 
 
 def reasons_of(rows: Iterable[Beside]) -> dict[str, int]:
-    """Reason → how many differ for it, the commonest first."""
+    """Reason → number of differences, the most common first."""
     return dict(Counter(row.reason for row in rows if row.reason).most_common())

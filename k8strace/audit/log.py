@@ -1,4 +1,4 @@
-"""What an audit log says of requests: who asked, and how long kube-apiserver says that parts of them took."""
+"""Reads an audit log: the user of each request, and kube-apiserver's own durations of its parts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from k8strace.formats.content import Allowance, Content, Inflating, Input, Reada
 __all__ = ["MOST_BYTES", "AuditEvent", "AuditLog", "duration_ns", "read_log"]
 
 PREFIX: Final = "apiserver.latency.k8s.io/"
-"""Annotations of durations begin so."""
+"""Prefix of annotations with durations."""
 
 MOST_BYTES: Final = 1 << 42
-"""Of what comes out of compressed logs: 4 TiB. Memory does not grow with it."""
+"""Decompressed bytes of a log, at most: 4 TiB. Memory does not grow with it."""
 
 ENDS: Final = ("ResponseComplete", "Panic")
-"""Stages of which every request has one."""
+"""Final stages: every request has one of them."""
 
 _FIELDS: Final = (
     "auditID",
@@ -44,7 +44,7 @@ _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ns|us|µs|ms|s|m
 
 def duration_ns(text: str) -> int | None:
     """
-    A duration as Go writes it; None if it is none.
+    A duration as Go writes it; None if it is something else.
 
     Examples:
         >>> duration_ns("87.5µs"), duration_ns("1m2.5s"), duration_ns("soon")
@@ -58,18 +58,18 @@ def duration_ns(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """How a request ended, as the log has it."""
+    """How a request ended, according to the log."""
 
     audit_id: str
     stage: str | None
     """"ResponseComplete", or "Panic"."""
     user: str | None
-    """Who it was done as: the impersonated user, if there is one."""
+    """The impersonated user, if there is one, else the user."""
     namespace: str | None
     code: int | None
     """HTTP status."""
     truncated: bool
-    """The log says that it left something out."""
+    """Whether the log says that it left something out."""
     latency_ns: dict[str, int]
     """Annotation below `apiserver.latency.k8s.io/` → ns."""
 
@@ -79,11 +79,11 @@ class AuditLog:
     """Events by audit id, and what was read."""
 
     events: dict[str, AuditEvent] = field(default_factory=dict)
-    """Of the requests that were asked for: the last event of each."""
+    """The last event of each request in `known`."""
     read: int = 0
     """Events in the log, of all stages and requests."""
     without_spans: int = 0
-    """Requests in it that no span belongs to: none has their audit id."""
+    """Requests in the log whose audit id no span has."""
     damaged: int = 0
     """Places that could not be read."""
     too_large: int = 0
@@ -96,7 +96,7 @@ def read_log(source: Readable, known: Collection[str] | None = None) -> AuditLog
 
     Args:
         source: A path, a pattern, bytes or a binary stream.
-        known: Audit ids of the requests in question; of others nothing is kept. None: all are kept.
+        known: Audit ids whose events are kept. None keeps all.
 
     Raises:
         DecodeError: It is larger than `MOST_BYTES`.
@@ -127,7 +127,7 @@ def _chunks(source: Input) -> Iterator[bytes]:
 
 
 def _note(log: AuditLog, audit_id: str, event: dict[str, Any]) -> None:
-    """Of a request with several events the one that ends it."""
+    """Keeps an event; of several for one request the one that ends it."""
     before = log.events.get(audit_id)
     if before is not None and before.stage in ENDS:
         return

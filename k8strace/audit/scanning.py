@@ -1,8 +1,8 @@
 """
-Events out of the bytes of an audit log, without the bodies of requests and answers.
+Events from the bytes of an audit log, without the bodies of requests and responses.
 
-A log is JSON lines of events, or lists of them (`EventList`), one behind the other. Only fields that are asked for are
-kept; all other values are passed over unread, however long. What is kept of one event is bounded.
+A log is a sequence of JSON lines of events, or of lists of them (`EventList`). Only requested fields are kept; all
+other values are skipped unread, however long. What is kept of one event is bounded.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Final
 __all__ = ["EVENT_BYTES", "Scanner"]
 
 EVENT_BYTES: Final = 1 << 20
-"""Bytes kept of one event at most: names, URIs and annotations, no bodies."""
+"""Bytes kept of one event, at most: names, URIs and annotations, no bodies."""
 
 _SPACE: Final = re.compile(rb"[\s,]*")
 _STRING: Final = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
 _FLAT: Final = rb'(?:[^"{}\[\]\n]++|' + _STRING + rb")*+"
 _PLAIN: Final = re.compile(rb'(?:[^"{}\[\]\n]++|' + _STRING + rb"|\{" + _FLAT + rb"\}|\[" + _FLAT + rb"\])*+")
-"""All up to a bracket of an object or array that holds others, or to what the end of a piece cuts."""
+"""Everything up to a bracket of a nested object or array, or to what the end of a piece cuts."""
 _TEXT: Final = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')  # JSON has no line break within a string
 _SCALAR: Final = re.compile(rb'[^\s,:"{}\[\]]*')
 _PREFIX: Final = re.compile(rb'[^"{}\[\]\n]*+')
@@ -30,7 +30,7 @@ _LINE: Final = re.compile(rb"[^\n]*")
 
 
 class _DamageError(Exception):
-    """The bytes are no JSON here, or end."""
+    """The bytes are not JSON here, or end."""
 
 
 class Scanner:
@@ -52,9 +52,9 @@ class Scanner:
         self.events = 0
         """Events so far."""
         self.damaged = 0
-        """Places that are no JSON, or are cut; after each the next line is tried."""
+        """Places that are not JSON, or are cut; reading goes on at the next line."""
         self.too_large = 0
-        """Events of which more would be kept than `EVENT_BYTES`; they are left out."""
+        """Events left out because more than `EVENT_BYTES` would have to be kept."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while self._next() is not None:
@@ -78,7 +78,7 @@ class Scanner:
             yield from self._object(is_list=False)
 
     def _object(self, *, is_list: bool) -> Iterator[dict[str, Any]]:
-        """The event that an object is, or the events that it has as `items`."""
+        """The object as an event, or the events in its `items`."""
         self._expect(b"{")
         found: dict[str, bytes] = {}
         self._room = EVENT_BYTES
@@ -168,13 +168,13 @@ class Scanner:
     # ── Bytes ─────────────────────────────────────────────────────────────────────────────────────
 
     def _next(self) -> int | None:
-        """The next byte that is no space; None at the end."""
+        """The next byte that is not a space; None at the end."""
         self._kept = None
         self._take(_SPACE)
         return self._data[self._at] if self._at < len(self._data) else None
 
     def _begins_a_line(self) -> bool:
-        """An event begins here, at the start of a line: what came before it was cut."""
+        """Whether an event begins here, at the start of a line: then the one before it was cut."""
         while len(self._data) - self._at < 2 and self._more():
             pass
         return self._data[max(self._at - 1, 0) : self._at + 2] == b'\n{"'

@@ -1,4 +1,4 @@
-"""Budgets: conditions on the metrics of some requests, in a file, with three verdicts."""
+"""Budgets: limits on metrics of requests, in a file, with three verdicts."""
 
 from k8strace.budgets.reading import Budget, Limit, read_budgets
 from k8strace.budgets.verdicts import BROKEN, CANNOT_TELL, KEPT, Checked, Verdict, check, worst_of

@@ -1,4 +1,4 @@
-"""What budgets are about: metrics of some requests, each with its value without every block of time."""
+"""Metrics of budgets, each with its value and its values without one block of time at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["DELTA", "FINDINGS", "NUMBERS", "Metric", "Unit", "Value", "metric_of", "numerator_of", "value_of"]
 
 Unit: TypeAlias = Literal["ns", "share", "number", "count"]
-"""What a metric's number is: ns, a share of the wall time or of the requests, a number per request, or a count."""
+"""The unit of a metric: ns, a share of the wall time or of the requests, a number per request, or a count."""
 
 DELTA: Final = "delta"
-"""`delta.METRIC`: the same, minus what it is in the baseline."""
+"""`delta.METRIC`: the metric minus its value in the baseline."""
 
 FINDINGS: Final = "findings"
 
@@ -31,19 +31,19 @@ Numerator: TypeAlias = Callable[[Population], Any]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What is measured."""
+    """A metric of requests."""
 
     name: str
-    """As it was written."""
+    """Its name as written."""
     unit: Unit
     base: str
-    """Without `delta.` and what follows the next dot."""
+    """Its kind: the name without `delta.` and without the argument after the next dot."""
     of: str | None = None
-    """What follows it: a component, a phase, a code of findings."""
+    """The argument: a component, a phase, a code of findings."""
     q: float | None = None
-    """Of a quantile."""
+    """The quantile, if it is one."""
     delta: bool = False
-    """The change against the baseline."""
+    """Whether it is the change against the baseline."""
 
 
 def _errors(population: Population) -> Any:
@@ -67,7 +67,7 @@ NUMBERS: Final[Mapping[str, tuple[Unit, Numerator]]] = {
     "webhook_calls": ("number", _calls("webhook")),
     "error_rate": ("share", _errors),
 }
-"""Metrics that are a mean per request of something counted."""
+"""Metrics that are a mean count per request."""
 
 _QUANTILE: Final = re.compile(r"p([0-9]{1,2}(?:\.[0-9]+)?|100)")
 
@@ -77,7 +77,7 @@ def metric_of(text: Any) -> Metric:
     Reads the name of a metric.
 
     Raises:
-        ValueError: There is none of this name; the message has those that there are.
+        ValueError: There is no such metric; the message has the names.
 
     Examples:
         >>> metric_of("delta.p99").delta, metric_of("p99.9").q, metric_of("share.etcd").unit
@@ -105,7 +105,7 @@ def metric_of(text: Any) -> Metric:
     numbers = ", ".join(NUMBERS)
     raise ValueError(
         f"expected a metric: mean, p50, p99, mean.PART, share.PART, calls.COMPONENT, {numbers}, requests, "
-        f"{FINDINGS}, {FINDINGS}.CODE, or one of them behind {DELTA}.; got {text!r}"
+        f"{FINDINGS}, {FINDINGS}.CODE, or one of them after {DELTA}.; got {text!r}"
     )
 
 
@@ -115,7 +115,7 @@ def _share(percent: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A metric's number, what it is without each block, and these."""
+    """A metric's number, its values without one block at a time, and the blocks."""
 
     number: float
     left_out: Floats
@@ -127,7 +127,7 @@ def value_of(metric: Metric, population: Population) -> Value:
     Measures a population, which is not empty.
 
     Raises:
-        ValueError: The metric is a count, which no population has.
+        ValueError: The metric is a count, which is not measured on a population.
     """
     np = require("numpy", "analysis")
     if metric.q is not None:
@@ -145,7 +145,7 @@ def value_of(metric: Metric, population: Population) -> Value:
 
 
 def numerator_of(metric: Metric) -> Numerator:
-    """Per request what the metric is a mean or a share of."""
+    """The value per request of which the metric is a mean or a share."""
     if metric.base in NUMBERS:
         return NUMBERS[metric.base][1]
     if metric.base == "calls":
@@ -154,7 +154,7 @@ def numerator_of(metric: Metric) -> Numerator:
 
 
 def part_of(name: str) -> Numerator:
-    """Per request the ns of a component or phase."""
+    """The ns of a component or phase per request."""
 
     def summed(population: Population) -> Ints:
         chosen = [phase == name or component_of(phase) == name for phase in population.phases]

@@ -1,4 +1,4 @@
-"""Budgets in a file: conditions on a metric of a selection of requests."""
+"""Budgets in a file: limits on a metric of a selection of requests."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a metric may be at most or at least."""
+    """The maximum or minimum of a metric."""
 
     value: float
-    """ns of times, otherwise a plain number; of a relative limit the share of the value before."""
+    """ns for times, otherwise a plain number; for a relative limit the share of the value before."""
     relative: bool
-    """It is a share of the value before: 0.1 is 10 % more."""
+    """Whether it is a share of the value before: 0.1 is 10 % more."""
     most: bool
-    """At most, or at least."""
+    """True for at most, False for at least."""
     text: str
     """As it was written."""
 
@@ -52,7 +52,7 @@ class Budget:
 
     @property
     def where(self) -> str:
-        """Which requests, in words."""
+        """The selection of requests, as text."""
         wanted = (f"{column}={_words(value)}" for column, value in self.wanted)
         return " ".join([*self.conditions, *wanted]) or "all"
 
@@ -72,7 +72,7 @@ def read_budgets(source: str | Path) -> list[Budget]:
         source: Path of the file.
 
     Raises:
-        BudgetsError: It is not such a file: which budget, and what was expected.
+        BudgetsError: It is malformed; the message has the budget and what was expected.
         OSError: It cannot be read.
 
     Examples:
@@ -132,7 +132,7 @@ def _where(source: str, where: Any) -> tuple[tuple[str, ...], tuple[tuple[str, A
 
 
 def _limit(source: str, metric: Metric, given: Any, *, most: bool) -> Limit:
-    """A limit as it is written: ns or a time with its unit, a number, a share, or a change."""
+    """Reads a limit: ns or a time with its unit, a number, a share, or a change."""
     text = str(given).strip()
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise BudgetsError(f"{source}: expected a number or text as a limit, got {given!r}")

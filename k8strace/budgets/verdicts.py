@@ -1,4 +1,4 @@
-"""Budgets → verdicts: pass, fail, or cannot tell, with the part and a request that show it."""
+"""Verdicts of budgets: pass, fail, or cannot tell, with the largest part and an example."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ BROKEN: Final[Verdict] = "fail"
 CANNOT_TELL: Final[Verdict] = "cannot tell"
 
 FAIL_LEVEL: Final = 0.01
-"""How often a kept budget fails, at most."""
+"""Probability that a kept budget fails, at most."""
 
 PASS_LEVEL: Final = 0.05
-"""How often a broken budget passes, at most."""
+"""Probability that a broken budget passes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of one budget."""
+    """The result of one budget."""
 
     budget: Budget
     verdict: Verdict
     detail: str
-    """In a sentence."""
+    """A sentence with the value and the limit."""
     requests: int = 0
-    """How many it was measured on."""
+    """The number of requests it was measured on."""
     value: float | None = None
-    """ns, a share or a number; of a change, the change. None if there is nothing to measure."""
+    """ns, a share or a number; for `delta.…` the change. None if there is nothing to measure."""
     low: float | None = None
-    """It is above `low` in 99 of 100 cases; None where nothing can be said, and of a count."""
+    """The true value is above `low` in 99 of 100 cases; None for a count, and with too few blocks."""
     high: float | None = None
-    """It is below `high` in 95 of 100 cases."""
+    """The true value is below `high` in 95 of 100 cases; None as for `low`."""
     part: str | None = None
-    """What it is mostly made of; of a change, what changed most."""
+    """The largest part of it; for a change, the part that changed most."""
     example_trace_id: str | None = None
     """A request that shows it."""
 
@@ -93,17 +93,17 @@ def check(
     """
     Measures budgets.
 
-    A budget fails if its limit is surely broken (99 of 100), passes if it is surely kept (95 of 100), and otherwise
-    which cannot be judged. Needs the extra `k8strace[analysis]`.
+    A budget fails if its limit is broken with 99 % confidence, passes if it is kept with 95 % confidence, and otherwise
+    is "cannot tell". Needs the extra `k8strace[analysis]`.
 
     Args:
-        requests: What is measured.
+        requests: The requests to measure.
         budgets: From `read_budgets`.
-        baseline: What changes are measured against.
+        baseline: The requests that `delta.…` compares with.
 
     Raises:
-        BudgetsError: A budget is about a change, and there is no baseline, or it names a column, a part or a code of
-            findings that there is not.
+        BudgetsError: A budget is about a change and there is no baseline, or it names an unknown column, part or code
+            of findings.
         MissingExtraError: numpy or scipy is not installed.
         TypeError: These are no requests, or no budgets.
 
@@ -138,7 +138,7 @@ def _checked(budget: Budget, now: Attribution, before: Attribution | None) -> Ch
 
 
 def _is_there(budget: Budget, sides: list[Attribution]) -> None:
-    """A name that nothing can have is a slip of the pen, and no reason to pass. Raises BudgetsError."""
+    """Raises BudgetsError for a name that nothing can have: a typo must not pass."""
     name = budget.metric.of
     if name is None:
         return
@@ -169,7 +169,7 @@ def _chosen(budget: Budget, side: Attribution) -> tuple[Requests, Population]:
 
 
 def _counted(budget: Budget, sides: list[Requests]) -> Checked:
-    """Requests and findings are counted: there is nothing to be unsure of."""
+    """Checks a count of requests or findings, which has no error."""
     found = [_count(budget.metric, requests) for requests in sides]
     value = found[0][0] - (found[1][0] if len(found) > 1 else 0)
     limits = [(limit, _relative_count(limit, found)) for limit in budget.limits]
@@ -185,7 +185,7 @@ def _relative_count(limit: Limit, found: list[Any]) -> float:
 
 
 def _count(metric: Metric, requests: Requests) -> tuple[int, str | None, str | None]:
-    """How many, the first one's code, and its example."""
+    """The count, and of the first finding the code and the example."""
     if metric.base != FINDINGS:
         return len(requests), None, next((request.trace_id for request in requests[:1]), None)
     found = [row for row in requests.findings() if metric.of in (None, row["code"])]
@@ -213,12 +213,12 @@ def _measured(budget: Budget, sides: list[Population]) -> Checked:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """Of several limits."""
+    """The worst verdict of several limits."""
     return next((verdict for verdict in (BROKEN, CANNOT_TELL) if verdict in verdicts), KEPT)
 
 
 def _test(limit: Limit, values: list[Value]) -> tuple[Verdict, str]:
-    """Whether the value is surely above its limit, or surely below."""
+    """Tests whether the value is above its limit, or below it."""
     factor = 1 + limit.value if limit.relative else 1.0
     fixed = 0.0 if limit.relative else limit.value
     sign = 1 if limit.most else -1
@@ -234,7 +234,7 @@ def _test(limit: Limit, values: list[Value]) -> tuple[Verdict, str]:
 
 
 def _errors(values: list[Value], factor: float = 1.0) -> Errors:
-    """Of the value, or of it minus `factor` times the one before."""
+    """Errors of the value, or of the value minus `factor` times the one before."""
     np = require("numpy", "analysis")
     weights = (1.0, -factor)[: len(values)]
     whole = sum(weight * each.number for weight, each in zip(weights, values, strict=True))
@@ -254,7 +254,7 @@ def _bounds(values: list[Value]) -> tuple[float | None, float | None]:
 
 
 def _shown(metric: Metric, sides: list[Population]) -> tuple[str | None, str | None]:
-    """The part that the metric is mostly made of, or that changed most, and the trace of a request that shows it."""
+    """The largest part of the metric, or the one that changed most, and the trace of an example."""
     np = require("numpy", "analysis")
     now = sides[0]
     if metric.q is not None:
@@ -276,7 +276,7 @@ def _shown(metric: Metric, sides: list[Population]) -> tuple[str | None, str | N
 
 
 def _columns(side: Population, metric: Metric) -> list[int]:
-    """The phases that a metric is about; of one that counts, all of what is called."""
+    """The phases that a metric is about; for a count of calls, all phases of the called component."""
     about = metric.of or metric.base.removesuffix("_calls")
     own = [at for at, phase in enumerate(side.phases) if about in (phase, component_of(phase))]
     return own or list(range(len(side.phases)))

@@ -1,4 +1,4 @@
-"""`compare`: two populations → a difference that sums to the difference, with its error. See `comparing` for how."""
+"""`compare`: what differs between two populations, in parts that sum to the difference. See `comparing` for how."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def compare(
     at: Sequence[str | float] = ("mean", 0.5, 0.99),
 ) -> Comparison:
     """
-    Says what changed from `a` to `b`: parts that sum to the difference, each with its error.
+    What changed from `a` to `b`, in parts that sum to the difference, each with its error.
 
-    Compared are the requests that latency statistics are about, see `Attribution.by`. Needs the extra
+    Only requests that count in latency statistics are compared, see `Attribution.by`. Needs the extra
     `k8strace[analysis]`.
 
     Args:
         a: Before. Requests are attributed by critical path.
         b: After.
-        by: Columns of requests: what is alike is compared with each other, and the rest is mix. `load` is a column
-            more: how many requests the instance had open as this one began.
+        by: Columns of requests: requests with equal values are compared with each other, and the rest is mix. There is
+            one more column, `load`: the number of requests that the instance had open when this one began.
         at: "mean", and quantiles in (0, 1].
 
     Raises:
         KeyError: There is no such column.
-        TypeError: These are no requests, or `by` or `at` is one instead of several.
-        ValueError: No requests, a statistic that is none, or parts that do not sum to the wall time.
+        TypeError: An argument is not requests, or `by` or `at` is a single value instead of several.
+        ValueError: No requests, an unknown statistic, or parts that do not sum to the wall time.
         MissingExtraError: numpy or scipy is not installed.
 
     Examples:
@@ -48,6 +48,6 @@ def compare(
         >>> k8strace.compare(new, old).quantile(0.99).delta_ns == -changed.quantile(0.99).delta_ns
         True
     """
-    from k8strace.compare.comparing import compared  # only who compares waits for what it needs
+    from k8strace.compare.comparing import compared  # imports numpy and scipy, so only when it is needed
 
     return compared(a, b, by, at)

@@ -1,10 +1,10 @@
 """
-`compare`: two populations → a difference that sums to the difference, with its error.
+`compare`: what differs between two populations, in parts that sum to the difference, with errors.
 
     mean       Δ = mix + Σ over cells (own + calls + latency)           see `mean`
     quantile   Δ = mix + Σ over components + dependence                  see `quantile`
 
-Errors come of leaving out whole blocks of time, see `k8strace.statistics`.
+Errors come from leaving out whole blocks of time, see `k8strace.statistics`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from k8strace.tables import require
 __all__ = ["Comparison", "Difference", "DifferenceRow", "compare_populations", "compared"]
 
 SAMPLE: Final = 16_384
-"""The errors of a quantile's parts come from at most this many requests of each population; of more, an even sample."""
+"""Requests of each population for the errors of a quantile's parts, at most; of more, an even sample."""
 
 
 def compared(
@@ -66,7 +66,7 @@ def compare_populations(
     at: Sequence[str | float] = ("mean", 0.5, 0.99),
 ) -> Comparison:
     """
-    The same of arrays, such as simulated ones.
+    The same for populations as arrays, such as simulated ones.
 
     Args:
         before: Its `keys` are by these columns.
@@ -75,8 +75,8 @@ def compare_populations(
         at: As for `compare`.
 
     Raises:
-        TypeError: `at` is one statistic instead of several.
-        ValueError: No requests, or a statistic that is none.
+        TypeError: `at` is a single statistic instead of several.
+        ValueError: No requests, or an unknown statistic.
     """
     expect_several(at, '"mean" and quantiles, such as ("mean", 0.99)')
     for each in at:
@@ -142,7 +142,7 @@ def _mean(pair: Pair) -> Difference:
 
 
 def _summary_groups(layout: Layout) -> dict[str, list[int]]:
-    """Part of the summary → places among the innermost rows of a cell."""
+    """Part of the summary → its indices among the innermost rows of a cell."""
     groups: dict[str, list[int]] = {}
     for at, (component, part) in enumerate(mean.inner_labels(layout)):
         groups.setdefault(part if part == mean.calls_of(component) else component, []).append(at)
@@ -176,7 +176,7 @@ def _quantiles(pair: Pair, by: tuple[str, ...], at: tuple[float, ...]) -> list[D
 
 
 def _quantiles_left_out(pair: Pair, at: tuple[float, ...]) -> tuple[list[Any], list[Any]]:
-    """Per population, without each of its blocks: its own quantiles, and the parts of the differences."""
+    """For each population, leaving out one block at a time: its quantiles, and the parts of the differences."""
     np = require("numpy", "analysis")
     cells, blocks = len(pair.layout.keys), [len(each) for each in pair.blocks]
     if min(each.times for each in pair.blocks) < LEAST_BLOCKS:
@@ -211,7 +211,7 @@ def _difference(
     labels: list[Any],
     ns: list[int],
 ) -> Difference:
-    """`errors` has the numbers of the whole, of the summary and of the rows, in this order."""
+    """`errors` has the numbers of the total, of the summary and of the rows, in this order."""
     band = band_ns(*ends)
     of_summary = slice(1, 1 + len(summary))
     of_rows = slice(1 + len(summary), None)
@@ -241,7 +241,7 @@ def _by_rows(errors: Errors) -> Any:
 def _rows(
     labels: list[Any], ns: list[int], errors: Errors, band: float, adjust: Any
 ) -> tuple[DifferenceRow, ...]:
-    """Rows with their intervals and verdicts; of those that are nothing in every block, none."""
+    """Rows with their intervals and verdicts, without those that are 0 in every block."""
     if not errors.enough:
         return tuple(
             DifferenceRow(path, part, value, None, None, NOT_ENOUGH, None)

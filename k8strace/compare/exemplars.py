@@ -18,12 +18,12 @@ Examples = tuple[Request, Request]
 
 
 def near_mean(pair: Pair, path: tuple[Any, ...], part: str) -> Examples | None:
-    """Those nearest the means of a part in the cells of a path; None where one population has none there."""
+    """The requests nearest the means of a part in the cells of a path; None if a population has none there."""
     return _both(pair, [_near_mean(side, path[: side.layout.depth], part) for side in pair])
 
 
 def near_wall(pair: Pair, walls: tuple[int, int]) -> Examples | None:
-    """Those that took nearly this long."""
+    """The requests with wall times nearest to these."""
     return _both(pair, [_nearest(side.population.wall, ns) for side, ns in zip(pair, walls, strict=True)])
 
 
@@ -46,7 +46,7 @@ def _near_mean(side: Side, prefix: tuple[Any, ...], part: str) -> int | None:
 
 
 def _values(side: Side, part: str) -> Ints:
-    """Request → what a part counts: ns of a component or phase, calls; for all else the wall time."""
+    """The value of a part for each request: ns of a component or phase, or calls; otherwise the wall time."""
     own, layout = side.population, side.layout
     if part in layout.components:
         return side.components[:, layout.components.index(part)]

@@ -1,16 +1,16 @@
 """
-The difference of two means, exactly: mix outside, then calls × time per call and own time inside.
+The exact difference of two means: first mix, then within each cell calls × time per call and own time.
 
     cell z, share π, mean wall w, mean ns μ of a component, calls n per request, ns t per call; ¯ is the mean of both
 
     mix      Δπ (w̄ - w̄ of all)
-    own      π̄ Δμ                       for what works by itself
-    calls    π̄ Δn t̄                     for what is called: more of them,
-    latency  π̄ n̄ Δt                     or longer ones
+    own      π̄ Δμ                       for components that are not called
+    calls    π̄ Δn t̄                     for called ones: more calls,
+    latency  π̄ n̄ Δt                     or longer calls
 
-A cell of two columns is two steps of the same: the mix of the first one, then within it the mix of the second one. So a
-further column never changes what is said of the columns before it. A cell that only one population has borrows the
-other's means, so all of it is mix; a call that only one has borrows the other's length, so all of it is calls.
+With two columns there are two steps: the mix of the first column, then within it the mix of the second. So another
+column never changes the results for the columns before it. If only one population has a cell, its means are used for
+both, so all of it is mix; if only one has calls, their length is used for both, so all of it is calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["MIX", "calls_of", "decompose", "inner_labels", "labels", "rounded", "total"]
 
 MIX: Final = "mix"
-"""The part of a difference that comes of other requests, and not of the same ones taking longer."""
+"""The part of a difference that comes from other requests, not from the same ones taking longer."""
 
 Label = tuple[tuple[Any, ...], str]
 """Path and part of a row."""
@@ -49,8 +49,8 @@ def labels(layout: Layout) -> list[list[Label]]:
     """
     The rows of every level, in order.
 
-    Levels 0 to the number of columns: per beginning of a cell's key, mix and components. One more: per cell and
-    component, calls and phases.
+    Levels 0 to the number of columns have mix and components for each prefix of a cell's key. One more level has calls
+    and phases for each cell and component.
     """
     levels = [
         [(prefix, part) for prefix in layout.prefixes(level) for part in (MIX, *layout.components)]
@@ -83,7 +83,7 @@ def total(pair: Pair) -> int:
 
 
 def decompose(layout: Layout, before: Sums, after: Sums) -> list[Floats]:
-    """Per level the numbers of its rows, as `labels` names them."""
+    """For each level the numbers of its rows, in the order of `labels`."""
     np = require("numpy", "analysis")
     both = (before, after)
     share = np.ones(1)
@@ -111,14 +111,14 @@ def decompose(layout: Layout, before: Sums, after: Sums) -> list[Floats]:
 
 
 def _over(values: Any, counts: Any) -> Any:
-    """Quotients; where there is nothing to divide by, nothing is known."""
+    """Quotients; NaN if the divisor is 0."""
     np = require("numpy", "analysis")
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(counts > 0, values / counts, np.nan)
 
 
 def _borrowed(pair: list[Any]) -> list[Any]:
-    """What one does not know it takes from the other; what neither knows is 0."""
+    """Replaces NaN by the other population's value; 0 if both are NaN."""
     np = require("numpy", "analysis")
     before, after = pair
     unknown = np.isnan(before), np.isnan(after)
@@ -138,7 +138,7 @@ def _components(layout: Layout, by_phase: Any) -> Any:
 
 
 def _innermost(layout: Layout, both: tuple[Sums, Sums], mix: Any, share: Any, within: Any) -> Any:
-    """Mix again, then component by component its calls and its phases."""
+    """Mix, then calls and phases of each component."""
     np = require("numpy", "analysis")
     columns = [mix]
     for at, component in enumerate(layout.components):
@@ -155,9 +155,9 @@ def _innermost(layout: Layout, both: tuple[Sums, Sums], mix: Any, share: Any, wi
 
 def _calls(both: tuple[Sums, Sums], at: int, phases: list[int], share: Any) -> tuple[Any, Any]:
     """
-    Per cell what more calls took, and per phase what longer ones did; NaN where there is time without a call.
+    For each cell the part of more calls, for each phase the part of longer ones; NaN if there is time without a call.
 
-    That is so where calls are not told apart from the time before them: it stays own time.
+    That happens if calls cannot be separated from the time before them: it stays own time.
     """
     np = require("numpy", "analysis")
     counts = [each.calls[:, at] for each in both]
@@ -171,7 +171,7 @@ def _calls(both: tuple[Sums, Sums], at: int, phases: list[int], share: Any) -> t
 
 
 def rounded(layout: Layout, levels: list[Any], whole: int) -> list[list[int]]:
-    """The same in whole ns: every level sums to `whole`, and what is within something to that."""
+    """The same in whole ns: every level sums to `whole`, and the rows within a row sum to that row."""
     sums = {(): whole}
     result: list[list[int]] = []
     for level in range(layout.depth + 1):
@@ -192,7 +192,7 @@ def rounded(layout: Layout, levels: list[Any], whole: int) -> list[list[int]]:
 
 
 def _split(sums: dict[Any, int], prefixes: list[Any], values: Any) -> dict[Any, int]:
-    """Sums of longer beginnings, which add up to those of the shorter ones."""
+    """Sums for longer prefixes, which add up to those of the shorter ones."""
     below: dict[Any, list[int]] = {}
     for at, prefix in enumerate(prefixes):
         below.setdefault(prefix[:-1], []).append(at)

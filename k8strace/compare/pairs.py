@@ -1,4 +1,4 @@
-"""Two populations with the same cells, phases and calls in the same places, and their sums per block."""
+"""Two populations in a common layout of cells, phases and calls, and their sums per block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Layout", "Pair", "Side", "Sums"]
 
 
 class Sums(NamedTuple):
-    """Sums per cell. `minus` gives those of the rest."""
+    """Sums per cell."""
 
     requests: Floats
     """Cell → requests."""
@@ -35,7 +35,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What both populations have: cells in order of their keys, so that equal beginnings of keys stand together."""
+    """The layout of both populations: cells in order of their keys, so that equal prefixes are adjacent."""
 
     keys: tuple[tuple[Any, ...], ...]
     phases: tuple[str, ...]
@@ -48,17 +48,17 @@ class Layout:
 
     @cached_property
     def component_of_phase(self) -> list[int]:
-        """Phase → place of its component."""
+        """Phase → index of its component."""
         return [self.components.index(component_of(phase)) for phase in self.phases]
 
     @cached_property
     def depth(self) -> int:
-        """How many columns the cells are told by."""
+        """The number of columns of a cell's key."""
         return len(self.keys[0]) if self.keys else 0
 
     @cached_property
     def _levels(self) -> list[dict[tuple[Any, ...], int]]:
-        """Per length the distinct beginnings of keys, in order, and the first cell that begins so."""
+        """For each length the distinct prefixes of keys, in order, and the first cell with each."""
         levels: list[dict[tuple[Any, ...], int]] = [{} for _ in range(self.depth + 1)]
         for at, key in enumerate(self.keys):
             for length, level in enumerate(levels):
@@ -66,15 +66,15 @@ class Layout:
         return levels
 
     def prefixes(self, level: int) -> list[tuple[Any, ...]]:
-        """The distinct beginnings of keys of this length, in order."""
+        """The distinct prefixes of keys of this length, in order."""
         return [*self._levels[level]]
 
     def first(self, level: int) -> list[int]:
-        """Prefix → the first cell that begins so."""
+        """Prefix → the first cell with it."""
         return [*self._levels[level].values()]
 
     def above(self, level: int) -> list[int]:
-        """Prefix → place of the prefix that is one shorter."""
+        """Prefix → index of the prefix that is one shorter."""
         return self._above[level]
 
     @cached_property
@@ -127,7 +127,7 @@ class Side:
 
 
 class Pair(NamedTuple):
-    """What is compared."""
+    """The two populations to compare."""
 
     before: Side
     after: Side
@@ -139,7 +139,7 @@ class Pair(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """Common to both."""
+        """The common layout."""
         return self.before.layout
 
     @classmethod

@@ -1,12 +1,12 @@
 """
-The difference of two quantiles, exactly: mix, then each component by itself, then how they go together.
+The exact difference of two quantiles: mix, then each component by itself, then their dependence.
 
-    mix          the same requests in other shares: half of the change before, half after
+    mix          other shares of the same cells: the mean of this step before and after the others
     component    its times mapped from one population onto the other, rank by rank, in each cell; Shapley's mean over
                  all orders of mapping, from both sides
-    dependence   what is left: components that are long together more often, or less
+    dependence   the rest: components are long together more often, or less often
 
-The parts sum to the difference; none is spread over the others.
+The parts sum to the difference; no rest is distributed over them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["DEPENDENCE", "Ranked", "decompose", "ranked", "total"]
 
 DEPENDENCE: Final = "dependence"
-"""The part that belongs to no component alone."""
+"""The part that does not belong to a single component."""
 
 MOST_EXACT: Final = 6
-"""Up to this many components every order counts; with more, a fixed random sample of orders and their reverses."""
+"""Up to this many components all orders are used; with more, a fixed random sample of orders and their reverses."""
 
 _ORDERS: Final = 32
 _SEED: Final = 0x6B38
 _BITS: Final = 63
-"""Of a number that is sorted."""
+"""Bits of a sort key."""
 
 
 class Ranked(NamedTuple):
-    """One population, sorted for mapping; with requests of cells that only the other one has, from there."""
+    """One population, sorted for mapping. Cells that only the other one has are borrowed from it."""
 
     values: Ints
     """Request × component: ns."""
@@ -47,10 +47,10 @@ class Ranked(NamedTuple):
     block: Ints
     """-1 for borrowed requests: they are in no block of this population."""
     orders: list[Ints]
-    """Per component: requests by cell and value; equal ones in an order that is drawn once."""
+    """For each component the requests by cell and value; ties are in an order that is drawn once."""
 
     def without(self, block: int) -> Ranked:
-        """Those of all other blocks."""
+        """The population without one block."""
         np = require("numpy", "analysis")
         keep = self.block != block
         place = np.cumsum(keep) - 1
@@ -63,8 +63,8 @@ def ranked(pair: Pair, most: int | None = None) -> tuple[Ranked, Ranked]:
     Both populations sorted for mapping.
 
     Args:
-        pair: Which.
-        most: Take an even sample of this many of each. None: all.
+        pair: The populations.
+        most: Take an even sample of this many requests of each. None for all.
     """
     before, after = (_thinned(side, most) for side in pair)
     return _ranked(before, after), _ranked(after, before)
@@ -91,7 +91,7 @@ def _ranked(own: _Columns, other: _Columns) -> Ranked:
 
 
 def _order(cell: Any, values: Any) -> Any:
-    """Places by cell, value and place. All three fit into one number, nearly always: that sorts fastest."""
+    """Indices, sorted by cell, value and index. All three nearly always fit into one number, which sorts fastest."""
     np = require("numpy", "analysis")
     longest = [int(each.max(initial=0)).bit_length() for each in (cell, values)]
     of_place = len(cell).bit_length()
@@ -108,7 +108,7 @@ def total(pair: Pair, q: float) -> int:
 
 
 def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) -> Floats:
-    """Quantile × part: mix, every component, dependence."""
+    """Quantile × part, in the order mix, components, dependence."""
     np = require("numpy", "analysis")
     both = (before, after)
     shares = [_shares(each, cells) for each in both]
@@ -133,7 +133,7 @@ def decompose(before: Ranked, after: Ranked, cells: int, at: tuple[float, ...]) 
 
 
 def _quantiles(wall: Any, moved: list[Any], weight: Any, choices: list[int], at: tuple[float, ...]) -> Any:
-    """Choice × quantile: of the wall times when some components are mapped."""
+    """Choice × quantile of the wall times, after mapping the components of each choice."""
     np = require("numpy", "analysis")
     parts = b"".join(each.tobytes() for each in moved)
     found = _core.weighted_quantiles(wall.tobytes(), parts, weight.tobytes(), choices, at)
@@ -148,14 +148,14 @@ def _shares(side: Ranked, cells: int) -> Any:
 
 
 def _weights(side: Ranked, shares: Any) -> Any:
-    """Request → its weight, where cells have these shares."""
+    """Request → its weight if cells have these shares."""
     np = require("numpy", "analysis")
     count = np.bincount(side.cell, minlength=len(shares))
     return (shares / np.maximum(count, 1))[side.cell]
 
 
 def _moved(base: Ranked, target: Ranked, cells: int) -> list[Any]:
-    """Per component how much longer `target`'s values are at the same ranks of the same cell; 0 where it has none."""
+    """For each component how much longer `target`'s values are at the same ranks of the same cell; 0 if it has none."""
     np = require("numpy", "analysis")
     own, other = (np.bincount(each.cell, minlength=cells) for each in (base, target))
     first_own, first_other = (np.cumsum(count) - count for count in (own, other))
@@ -175,9 +175,9 @@ def _moved(base: Ranked, target: Ranked, cells: int) -> list[Any]:
 @cache
 def _orders(count: int) -> tuple[list[int], Any]:
     """
-    Which components are mapped together, a bit each; and component × choice, by which Shapley's values are sums.
+    The choices of components to map together, as bits, and component × choice: the weights of Shapley's values.
 
-    Each component's value is what mapping it changes, on average over the orders in which all are mapped.
+    A component's value is the change by mapping it, on average over all orders of mapping.
     """
     np = require("numpy", "analysis")
     steps = list(_exact(count) if count <= MOST_EXACT else _drawn(count))
@@ -191,7 +191,7 @@ def _orders(count: int) -> tuple[list[int], Any]:
 
 
 _Steps = Iterator[tuple[int, int, float]]
-"""The components mapped before, one more, and how often that is so."""
+"""The components mapped before, the next one, and the weight of this step."""
 
 
 def _exact(count: int) -> _Steps:

@@ -1,4 +1,4 @@
-"""What a comparison says: differences, their rows, and the requests that show them."""
+"""The result of a comparison: differences, their rows, and requests that show them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from k8strace.tables import ArrowExport, Column, Table
 __all__ = ["Comparison", "Difference", "DifferenceRow", "expect_statistic", "name_of"]
 
 TOLD: tuple[str, ...] = ("rose", "fell")
-"""Verdicts of what is told apart."""
+"""Verdicts of differences that are not zero."""
 
 
 def name_of(at: str | float) -> str:
     """
-    What a statistic is called.
+    The name of a statistic.
 
     Examples:
         >>> name_of("mean"), name_of(0.99), name_of(0.999)
@@ -46,22 +46,22 @@ class DifferenceRow:
     """One part of a difference."""
 
     path: tuple[Any, ...]
-    """Where: the beginning of a cell's key, and at the innermost level the component. Of a quantile: the columns."""
+    """The prefix of a cell's key, and at the innermost level the component. For a quantile: the columns."""
     part: str
-    """What: "mix", "dependence", a component, "COMPONENT calls", or a phase."""
+    """ "mix", "dependence", a component, "COMPONENT calls", or a phase."""
     delta_ns: int
     """Its part of the difference."""
     low_ns: int | None
-    """The true value is between `low_ns` and `high_ns` in 95 of 100 cases; None where nothing can be said."""
+    """The true value is between `low_ns` and `high_ns` in 95 of 100 cases; None if there are too few blocks."""
     high_ns: int | None
     verdict: str
     """"rose", "fell", "same" (less than matters), "cannot tell" or "not enough time to tell"."""
     p: float | None
-    """How likely a difference this large is by chance, with all rows of the same kind considered."""
+    """Probability of a difference this large by chance, corrected for the number of rows of the same kind."""
 
     @property
     def told(self) -> bool:
-        """It differs from zero."""
+        """Whether it differs from zero."""
         return self.verdict in TOLD
 
     def record(self) -> dict[str, Any]:
@@ -93,9 +93,9 @@ class Difference:
     verdict: str
     """As that of a row."""
     smallest_seen_ns: int | None
-    """The smallest change that these recordings would have shown in nine cases of ten."""
+    """The smallest change that these recordings would show in nine of ten cases."""
     summary: tuple[DifferenceRow, ...]
-    """Mix, calls and components over all cells, with the innermost mix taken out. They sum to `delta_ns`."""
+    """Mix, calls and components over all cells, with the innermost mix separate. They sum to `delta_ns`."""
     rows: tuple[DifferenceRow, ...]
     """All levels. Rows with equally long paths are one level, and sum to `delta_ns`."""
 
@@ -105,7 +105,7 @@ class Difference:
 
     @property
     def told(self) -> list[DifferenceRow]:
-        """The rows told apart, largest first."""
+        """The rows that differ from zero, largest first."""
         return sorted((row for row in self.rows if row.told), key=lambda row: -abs(row.delta_ns))
 
     def record(self) -> dict[str, Any]:
@@ -123,17 +123,18 @@ class Comparison(ArrowExport):
     """
     What changed between two populations, with its error.
 
-    By index it gives a `Difference`, by name a column. An Arrow table by itself: one row per statistic, path and part.
+    `[]` with an index gives a `Difference`, with a name a column. It is an Arrow table: one row per statistic, path and
+    part.
     """
 
     by: tuple[str, ...]
-    """Columns that the cells are told by."""
+    """The columns of the cells' keys."""
     requests: tuple[int, int]
-    """How many were compared."""
+    """Numbers of compared requests."""
     blocks: tuple[int, int]
     """Blocks of time with requests."""
     differences: tuple[Difference, ...]
-    """In the order that was asked for."""
+    """In the order of `at`."""
     _pair: Pair = field(repr=False, compare=False)
 
     @overload
@@ -141,7 +142,7 @@ class Comparison(ArrowExport):
     @overload
     def __getitem__(self, at: str) -> Column: ...
     def __getitem__(self, at: int | str) -> Difference | Column:
-        """A difference by its place, or a column by its name. Raises KeyError."""
+        """A difference by index, or a column by name. Raises KeyError."""
         if isinstance(at, str):
             return self.column(at)
         expect(at, SupportsIndex, "a place or the name of a column; for a quantile there is quantile(q)")
@@ -155,7 +156,7 @@ class Comparison(ArrowExport):
 
     @property
     def names(self) -> list[str]:
-        """What was compared."""
+        """Names of the compared statistics."""
         return [difference.name for difference in self.differences]
 
     @property
@@ -168,7 +169,7 @@ class Comparison(ArrowExport):
         The difference of a quantile.
 
         Raises:
-            KeyError: It was not asked for; the message has what was compared.
+            KeyError: It was not compared; the message has the names of those that were.
             ValueError: There is no such quantile.
 
         Examples:
@@ -189,7 +190,7 @@ class Comparison(ArrowExport):
 
     @property
     def enough(self) -> bool:
-        """There was enough time to tell."""
+        """Whether the recordings are long enough for errors."""
         return all(difference.verdict != NOT_ENOUGH for difference in self.differences)
 
     @property
@@ -201,8 +202,8 @@ class Comparison(ArrowExport):
         """
         A request of each population that shows a row: the one nearest the mean of that part in that cell.
 
-        For a quantile, those nearest the quantile. None where one of the populations has no such request, or was not
-        made of requests.
+        For a quantile, those nearest the quantile. None if one of the populations has no such request, or was not made
+        from requests.
 
         Examples:
             >>> import k8strace
@@ -219,7 +220,7 @@ class Comparison(ArrowExport):
         return near_wall(self._pair, (found.before_ns, found.after_ns))
 
     def record(self) -> dict[str, Any]:
-        """As it stands in JSON: what was compared, and per statistic its difference with its rows."""
+        """As it stands in JSON: what was compared, and for each statistic its difference with its rows."""
         made = {difference.name: difference.record() for difference in self.differences}
         for difference in self.differences:
             for row, record in zip(difference.rows, made[difference.name]["rows"], strict=True):

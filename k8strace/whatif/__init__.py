@@ -1,4 +1,4 @@
-"""One population and a change → the projected population, with its error."""
+"""How long requests would take after a change, with bounds."""
 
 from k8strace.whatif.changes import Change
 from k8strace.whatif.projection import Estimate, Figures, Projected, Projection, project

@@ -1,4 +1,4 @@
-"""What could be otherwise: a `Change` of a part, in words."""
+"""`Change`: a change to a part of requests, such as a faster etcd."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ ChangeKind: TypeAlias = Literal["faster", "without", "latency", "plus", "cached"
 LONGEST_NS: Final = 10**15
 """Longest time of a change: eleven days."""
 _FINEST: Final = 10**6
-"""Of a factor's numerator and denominator."""
+"""The largest numerator and denominator of a factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    One thing that could be otherwise. Made by the functions below; several together are given to `what_if`.
+    One change to make. Made by the functions below; `what_if` takes several together.
 
-    A *part* is a component ("etcd"), a phase ("etcd.raft"), the name of a webhook ("webhook:NAME") or what an etcd call
-    is for ("etcd:get"; see `Requests.etcd_calls`). The last two also without what is before the colon.
-    A *call* of a part is a span with own time in it that is below no other such: the HTTP call of a webhook, the CLIENT
-    span of an etcd call, the span around a phase.
+    A *part* is a component ("etcd"), a phase ("etcd.raft"), a webhook ("webhook:NAME") or an operation of etcd calls
+    ("etcd:get"; see `Requests.etcd_calls`). The last two also work without the prefix before the colon.
+    A *call* of a part is an outermost span with own time in it: the HTTP call of a webhook, the CLIENT span of an etcd
+    call, the span around a phase.
 
     Examples:
         >>> import k8strace
@@ -38,22 +38,22 @@ class Change:
 
     kind: ChangeKind
     part: str = ""
-    """Empty where the change is about requests."""
+    """Empty if the change is about requests."""
     factor: Fraction = Fraction(1)
     """How many times as fast."""
     ns: int = 0
     """A time."""
     conditions: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
-    """Which requests, as in `Requests.where`, and in the same two forms."""
+    """Conditions on requests, in the two forms of `Requests.where`."""
 
     @staticmethod
     def faster(part: str, times: float | str | Fraction) -> Change:
         """
-        A part takes this many times less time; below 1, more.
+        The time of a part is divided by this number; below 1, it takes longer.
 
         Raises:
-            ValueError: The number is not from 1/1,000,000 to 1,000,000, or not told by numbers of that size.
+            ValueError: The number is not from 1/1,000,000 to 1,000,000, or no fraction of numbers of that size.
         """
         try:
             factor = Fraction(times if isinstance(times, (Fraction, int)) else str(times).strip())
@@ -68,44 +68,44 @@ class Change:
         """
         A part takes no time.
 
-        A webhook or an etcd call that is named is not made at all: what the API server does for that call alone, in
-        the span around it, goes too.
+        A named webhook or etcd call is not made at all: the API server's work for this call alone, in the span around
+        it, takes no time either.
         """
         return Change("without", part)
 
     @staticmethod
     def latency(part: str, ns: int) -> Change:
         """
-        Every call of a part takes that long, as its caller sees it: transport is in it.
+        Every call of a part takes this long, as its caller sees it, transport included.
 
-        What of a call is not in the part stays. Raises ValueError for a time below 0 or above eleven days.
+        The time of a call outside of the part stays. Raises ValueError for a time below 0 or above eleven days.
         """
         return Change("latency", part, ns=_time(ns))
 
     @staticmethod
     def plus(part: str, ns: int) -> Change:
-        """Every call of a part takes that much longer. Raises ValueError for a time below 0 or above eleven days."""
+        """Every call of a part takes this much longer. Raises ValueError for a time below 0 or above eleven days."""
         return Change("plus", part, ns=_time(ns))
 
     @staticmethod
     def cached(*conditions: str, **where: Any) -> Change:
         """
-        Such requests of verb get or list are served from the watch cache: they read nothing from etcd.
+        Requests of verb get or list are served from the watch cache: they read nothing from etcd.
 
         Args:
-            conditions: As in `Requests.where`, such as "resource=pods"; nothing for all of them.
-            where: As there.
+            conditions: As in `Requests.where`, such as "resource=pods"; none for all gets and lists.
+            where: As in `Requests.where`.
         """
         return Change("cached", conditions=conditions, where=where)
 
     @staticmethod
     def single(part: str) -> Change:
-        """Of the calls of a part only the first in each request is made: n calls become one."""
+        """In each request only the first call of a part is made: n calls become one."""
         return Change("single", part)
 
     @staticmethod
     def same_node() -> Change:
-        """Etcd is on the API server's node: transport takes at most what it takes in the fastest 5 % of its calls."""
+        """Etcd is on the API server's node: transport takes at most as long as in the fastest 5 % of its calls."""
         return Change("same_node", "etcd.transport")
 
     @property

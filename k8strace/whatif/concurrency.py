@@ -1,8 +1,8 @@
 """
-Declared concurrency: what runs at once in kube-apiserver, whatever the clock says of one request.
+Declared concurrency: spans that run at once in kube-apiserver, whatever the times of one request show.
 
-That one span began after another had ended may be a coincidence. Where the code is known, it is said here; the rest
-is inferred from the times, in two readings that bound the answer (see `Projection`).
+If a span began after another had ended, that may be a coincidence. Known code is declared here; for the rest two
+readings of the times bound the answer (see `Projection`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["STREAMED", "TOGETHER", "Together", "together"]
 
 
 class Together(NamedTuple):
-    """Siblings that start at once and are waited for as one, even if one of them was over before another began."""
+    """Siblings that start at once and are awaited together, even if one of them ended before another began."""
 
     service: str
     kind: int
@@ -41,7 +41,7 @@ transforms of one object by a KMS.
 
 STREAMED: Final = frozenset({"etcd.stream"})
 """
-Phases in which a caller works on what it is sent while more is sent: a faster sender may save all of it or nothing.
+Phases in which a caller processes data while more is being sent: a faster sender may save all of this time or nothing.
 """
 
 

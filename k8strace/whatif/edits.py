@@ -1,4 +1,4 @@
-"""Changes in words → what the core does: factors of own time by phase, and changes of calls."""
+"""Changes as the core takes them: factors of own time by phase, and changes of calls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _Took: TypeAlias = Sequence[tuple[int, int, int, int]]
 """As `RetimedRequests.took` gives it."""
 
 _FINE: Final = 1 << 30
-"""Parts of a ns, where times are set: what they become is exact to the ns for calls of up to a second."""
+"""Parts of a ns, if times are set: results are exact to the ns for calls of up to a second."""
 _LARGEST: Final = 1 << 58
-"""Of factors, in units."""
+"""The largest factor, in units."""
 _MOST: Final = 32
-"""Changes of calls at once."""
+"""Changes of calls at once, at most."""
 _FACTORS: Final = ("faster", "without")
 _LATE: Final = 50
-"""Who waits for a time gets it late, on a busy machine by one part in so many: webhooks that slept 50 ms took 51."""
+"""Timers are late, on a busy machine by one part in this many: webhooks that slept 50 ms took 51 ms."""
 _SERVED_FROM_CACHE: Final = ("get", "list")
 _OPS: Final = {
     "latency": "takes",
@@ -42,19 +42,19 @@ _OPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a part means in these requests."""
+    """A part, in terms of these requests."""
 
     phases: frozenset[str]
     names: frozenset[int]
-    """Numbers of named calls; empty: whatever the call."""
+    """Numbers of named calls; empty for any call."""
 
 
 class Edits:
     """
-    Some changes, for the core.
+    Some changes, prepared for the core.
 
     Raises:
-        ValueError: A part is not there, there are too many changes, or their factors have no common measure.
+        ValueError: A part does not exist, there are too many changes, or their factors have no common denominator.
     """
 
     def __init__(self, requests: Requests, changes: Sequence[Change]) -> None:
@@ -74,20 +74,20 @@ class Edits:
 
     @property
     def transport_ns(self) -> int | None:
-        """Mean transport time of the calls to etcd that were seen from both sides; None if there are none."""
+        """Mean transport of the calls to etcd that have spans of both sides; None if there are none."""
         seen = self._transports()
         return sum(seen) // len(seen) if seen else None
 
     def row(self) -> _core._Edits:
-        """As the core takes them: a latency is that of every call, as its caller sees it."""
+        """For the core: a latency is that of every whole call, as its caller sees it."""
         return self._row()
 
     def far_row(self, took: _Took) -> _core._Edits:
         """
-        The same where a latency is the least of the callee's own.
+        The same if a latency is the minimum of the callee's own time.
 
-        Calls vary above it as they did, the longest twentieth no more than the others, timers are late by a fiftieth,
-        and transport comes on top where the other side sent no span.
+        Calls vary above it as they did, the longest twentieth no more than the others. Timers are late by a fiftieth.
+        Transport is added to calls whose other side sent no span.
 
         Args:
             took: How long the calls took, from the core.
@@ -104,7 +104,7 @@ class Edits:
         return Edits(self._requests, late)._row(self.transport_ns or 0, varies)
 
     def kept_row(self) -> _core._Edits:
-        """The same where every call whose latency is set takes no time: what is left, the recording showed."""
+        """The same if every call whose latency is set takes no time: the rest is as recorded."""
         none = [replace(change, ns=0) if change.kind == "latency" else change for change in self._changes]
         return Edits(self._requests, none).row()
 
@@ -164,14 +164,14 @@ class Edits:
             f"got {part!r}"
         )
 
-    # ── Sets: which changes there are below a named call ──────────────────────────────────────────
+    # ── Sets of changes that apply below a named call ─────────────────────────────────────────────
 
     @property
     def _named(self) -> bool:
         return any(part.names for part in self._parts)
 
     def _classed(self) -> list[frozenset[int]]:
-        """Number of a named call, 0 for none → the changes that are there."""
+        """Number of a named call, 0 for none → the changes that apply below it."""
         if not self._named:
             return []
         return [
@@ -180,7 +180,7 @@ class Edits:
         ]
 
     def _factors(self, kinds: Sequence[frozenset[int]]) -> tuple[int, list[list[tuple[int, int]]]]:
-        """Units in a ns, and by set and phase how many of them a ns becomes."""
+        """Units in a ns, and for each set and phase how many units a ns becomes."""
         table = [[self._factor(kind, phase) for phase in self._phases] for kind in kinds]
         unit = lcm(*(factor.denominator for row in table for factor in row))
         unit *= (
@@ -213,7 +213,7 @@ class Edits:
         return sum(1 << bit for bit in on)
 
     def _whole(self, kind: Collection[int]) -> int:
-        """Changes that end the call with the span around it."""
+        """Changes that remove the call together with the span around it."""
         on = enumerate(self._on_calls)
         return sum(1 << bit for bit, at in on if at in kind and self._changes[at].kind == "without")
 
@@ -246,5 +246,5 @@ def _is_read_of_etcd(phase: str) -> bool:
 
 
 def _slow(phase: str, factor: Fraction, unit: int) -> int:
-    """In the reading that saves least: a sender that is faster saves nothing to those who work on what it sends."""
+    """In the reading that saves least: a faster sender saves nothing for callers that process what it sends."""
     return unit if phase in STREAMED and factor < 1 else int(factor * unit)

@@ -1,4 +1,4 @@
-"""`Projection`: how long requests would take after some changes, and how sure that is."""
+"""`Projection`: how long requests would take after some changes, with bounds."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ __all__ = ["Estimate", "Figures", "Projected", "Projection", "project"]
 Verdict: TypeAlias = Literal["faster", "slower", "same", "cannot tell"]
 
 BLOCKS: Final = 16
-"""Stretches of time that a recording is cut into: requests of one are not independent, those of two nearly are."""
+"""Blocks of time that a recording is cut into: requests of different blocks are nearly independent."""
 FEWEST_BLOCKS: Final = 8
-"""A group that was seen in fewer of them tells too little of how much it varies."""
+"""With requests in fewer blocks the variance of a group cannot be estimated."""
 SPREAD: Final = 2.131 * math.sqrt(2)
 """
-Standard errors on each side of an interval: 97.5 % of Student's t with 15 degrees of freedom, and the other recording
-is as much by chance as this one.
+Standard errors on each side of an interval: 97.5 % of Student's t with 15 degrees of freedom, times √2, since the other
+recording varies as much as this one.
 """
 
 APART: Final = 0.1
 """
-Standard deviation, as a share, of what nobody changed from one recording of a load to the next: beyond what varies
-within each. `benchmarks/whatif.py --pairs` measures it.
+Standard deviation between recordings of one load, as a share of the time that no change sets, beyond the variation
+within each recording. `benchmarks/whatif.py --pairs` measures it.
 """
 
 NOT_MODELLED: Final = (
-    "queues that ease or grow: calls that wait for each other in etcd, in a webhook or for a processor",
+    "queues that shrink or grow: calls that wait for each other in etcd, in a webhook or for a processor",
     "retries, conflicts and timeouts that would happen or not happen",
-    "what clients do when they are answered sooner or later",
+    "what clients do if they are answered sooner or later",
 )
 _MORE: Final = {
     "cached": "what reading from the watch cache takes, and that it may be older than etcd",
     "same_node": "etcd and the API server sharing the processors and disks of one node",
 }
 _STREAMED: Final = (
-    "how much of a stream from etcd is its own time, and how much the API server's work on its pages: "
-    "both ends are given"
+    "how much of a stream from etcd is etcd's own time, and how much the API server's work on its pages: "
+    "the interval covers both"
 )
 _LATENCY: Final = (
-    "whether a latency is that of every whole call, as its caller sees it, or the least of the callee's own: the far "
-    "end of the interval is for the latter, where calls vary above it as they did, and those whose other side sent no "
-    "spans have the mean transport of the calls to etcd on top"
+    "whether a latency is that of every whole call, as its caller sees it, or the minimum of the callee's own time: "
+    "the far end of the interval is for the minimum, with calls that vary above it as they did, and with the mean "
+    "transport of the calls to etcd added to calls whose other side sent no spans"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of some wall times."""
+    """Figures of some wall times."""
 
     mean_ns: int
     """Rounded."""
     p50_ns: int
-    """By nearest rank: of a real request."""
+    """By nearest rank, so that of a real request."""
     p99_ns: int
 
 
@@ -72,16 +72,16 @@ class Estimate:
     """A figure after the changes."""
 
     value: int
-    """If a span waits for all siblings that had ended before it began, ns."""
+    """The figure in ns, if a span waits for all siblings that had ended before it began."""
     low: int
     """
-    `low` to `high` holds, 19 times out of 20, what another recording as long as this one would show: chance, what no
-    recording knows of the next one (a tenth of the time that the changes do not set), and what is not known of the
-    dependences among spans.
+    `low` to `high` contains, 19 times out of 20, the figure of another recording as long as this one. It covers chance,
+    differences between recordings (a tenth of the time that the changes do not set), and unknown dependences among
+    spans.
     """
     high: int
     verdict: Verdict
-    """Against before; "cannot tell" if what is not known of the dependences moves it further than the changes do."""
+    """Compared with before; "cannot tell" if unknown dependences move it further than the changes do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ class Projected:
     """How many."""
     before: Figures
     after: dict[str, Estimate]
-    """Name of a figure, such as "mean_ns" → what it becomes."""
+    """Name of a figure, such as "mean_ns" → its estimate."""
     blocks: int
     """
-    In how many of the 16 stretches of time there are such requests. Below 8 they cannot tell how much they vary: then
+    In how many of the 16 blocks of time there are such requests. With fewer than 8 their variance is unknown: then
     `low` and `high` are the least and the most that any of them takes.
     """
 
@@ -106,8 +106,8 @@ class Projection(ArrowExport):
     """
     How long some requests would take after some changes. Frozen.
 
-    An Arrow table by itself, one row per request: `request`, `trace_id`, `verb`, `resource`, `before_ns`, `after_ns`,
-    and `low_ns` and `high_ns`, which hold what the dependences among spans leave open.
+    It is an Arrow table, one row per request: `request`, `trace_id`, `verb`, `resource`, `before_ns`, `after_ns`, and
+    `low_ns` and `high_ns`, the bounds for unknown dependences among spans.
 
     Examples:
         >>> import k8strace
@@ -134,17 +134,17 @@ class Projection(ArrowExport):
 
     @property
     def requests(self) -> Requests:
-        """The requests that were timed anew."""
+        """The requests that were projected."""
         return self._requests
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What is otherwise."""
+        """The changes."""
         return self._changes
 
     @property
     def not_modelled(self) -> tuple[str, ...]:
-        """What the figures know nothing of."""
+        """Effects that the figures do not include."""
         kinds = {change.kind for change in self._changes}
         more = [text for kind, text in _MORE.items() if kind in kinds]
         streamed = [_STREAMED] if "etcd.stream" in self._requests._joined.phase_table.names else []
@@ -160,13 +160,13 @@ class Projection(ArrowExport):
     def __getitem__(self, at: str) -> Column: ...
     def __getitem__(self, at: SupportsIndex | str) -> Estimate | Column:
         """
-        What one request would take, and the bounds that the dependences among its spans leave open; by name a column.
+        How long one request would take, with the bounds for unknown dependences among its spans; by name a column.
 
         Args:
             at: The request, or its index among all joined ones; or the name of a column.
 
         Raises:
-            KeyError: It is not among those that were timed anew, or there is no such column.
+            KeyError: It is not among the projected requests, or there is no such column.
 
         Examples:
             >>> import k8strace
@@ -179,7 +179,7 @@ class Projection(ArrowExport):
             return column_of(self._arrow(), at)
         index = operator.index(at)
         if index not in self._members:
-            raise KeyError(f"request {index} is not one of the {len(self):,} that were timed anew here")
+            raise KeyError(f"request {index} is not one of the {len(self):,} projected requests")
         before = self._before[index]
         readings = [of[index] for of in self._readings]
         return _estimate(before, readings, readings)
@@ -198,13 +198,13 @@ class Projection(ArrowExport):
 
     def by(self, *keys: str, long_running: bool = False) -> tuple[Projected, ...]:
         """
-        Groups the requests, and says how long each group would take.
+        How long groups of requests would take.
 
-        Left out, as in `Attribution.by`: requests whose times cannot be true, and those inside another one of these.
+        As in `Attribution.by`, requests without valid times and those inside another one of these are left out.
 
         Args:
-            keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
-            long_running: Keep watches and other requests that stay open by their nature.
+            keys: Columns of `Requests`, such as "verb" and "resource". Without any, one group of all.
+            long_running: Keep long-running requests, such as watches.
 
         Returns:
             The groups, most time before first.
@@ -250,7 +250,7 @@ class Projection(ArrowExport):
 
 
 class _Sample:
-    """Figures of a group in one reading, and how much they vary."""
+    """Figures of a group in one reading, and their variation."""
 
     def __init__(self, row: _core._Figures) -> None:
         self._count, self._sum, (self._p50, self._p99), self._least, self._most, self._blocks = row
@@ -261,13 +261,13 @@ class _Sample:
 
     def interval(self, name: str, kept: int) -> tuple[int, int]:
         """
-        What another recording would show: that blocks of time differ, and that recordings do; both for two of them.
+        The interval of another recording's figure: it covers differences between blocks and between recordings.
 
         With too few blocks: the least and the most.
 
         Args:
-            name: Of the figure.
-            kept: How much of the figure is time that no change sets, ns.
+            name: The figure's name.
+            kept: The part of the figure that no change sets, ns.
         """
         if sum(count > 0 for count, _ in self._blocks) < FEWEST_BLOCKS:
             return self._least, self._most
@@ -278,7 +278,7 @@ class _Sample:
         )
 
     def _varying(self, name: str) -> tuple[int, float, float]:
-        """A figure, and what it may be of other blocks: of a mean a jackknife, of a quantile Woodruff's interval."""
+        """A figure and its interval over blocks: a jackknife for a mean, Woodruff's interval for a quantile."""
         if name != "mean_ns":
             return self._p50 if name == "p50_ns" else self._p99
         without = [
