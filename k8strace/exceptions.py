@@ -1,4 +1,4 @@
-"""What can go wrong, in one family: catch `K8straceError` and you have caught everything that is ours."""
+"""All exceptions of k8strace; `K8straceError` is their base."""
 
 import errno
 from collections.abc import Collection, Iterator
@@ -26,12 +26,12 @@ __all__ = [
 
 
 class K8straceError(Exception):
-    """Base of all errors that k8strace raises on its own account."""
+    """Base of all errors that k8strace raises itself."""
 
 
 class DecodeError(K8straceError, ValueError):
     """
-    Malformed bytes: what was expected, what came, and where.
+    Malformed bytes: what was expected, what was found, and where.
 
     Examples:
         >>> import k8strace
@@ -45,7 +45,7 @@ class DecodeError(K8straceError, ValueError):
     def __init__(self, expected: str, got: str, path: str, offset: int, kind: str = "malformed") -> None:
         super().__init__(expected, got, path, offset, kind)
         self.expected = expected
-        """What the format calls for at this place."""
+        """What the format requires here."""
         self.got = got
         """What was found instead."""
         self.path = path
@@ -54,8 +54,8 @@ class DecodeError(K8straceError, ValueError):
         """Byte offset in the input."""
         self.kind = kind
         """
-        What to decide by, since the text is for people: "malformed", "cut", "utf8", "json" (is not), "not_otlp",
-        "metrics", "logs", "profiles" (these are), "limit", "compression", "checksum".
+        The kind of error, for programs: "malformed", "cut", "utf8", "json" (not JSON), "not_otlp", "metrics", "logs",
+        "profiles" (OTLP of another signal), "limit", "compression", "checksum".
         """
 
     def __str__(self) -> str:
@@ -67,15 +67,15 @@ class FormatError(K8straceError, ValueError):
 
 
 class ConditionError(K8straceError, ValueError):
-    """A condition or a time, as people write them, cannot be read. The message says what was expected."""
+    """A condition or a time cannot be parsed. The message says what was expected."""
 
 
 class SamplingError(K8straceError, ValueError):
-    """Totals cannot be estimated, because the rate of sampling is not known. The message says why."""
+    """Totals cannot be estimated, because the sampling rate is not known. The message says why."""
 
 
 class RulesError(K8straceError, ValueError):
-    """A file of rules is invalid: which file, the line and the column from 1 on, and what was expected."""
+    """A file of rules is invalid: the file, line and column (from 1), and what was expected."""
 
     def __init__(self, source: str, line: int, column: int, message: str) -> None:
         super().__init__(source, line, column, message)
@@ -97,11 +97,11 @@ class MissingExtraError(K8straceError, ModuleNotFoundError):
 
 
 class PartsError(K8straceError, RuntimeError):
-    """Parts that were joined one by one are not the whole: what does not add up. Nothing of them is given out."""
+    """Parts do not add up to the whole. The message says what differs; nothing is returned."""
 
 
 class DigestError(K8straceError, ValueError):
-    """A directory holds no digest, or one of other files or with other settings. The message says what differs."""
+    """A directory has no digest, or one of other files or settings. The message says what differs."""
 
 
 def expect(value: object, kind: type | UnionType, wanted: str) -> None:
@@ -142,15 +142,15 @@ def expect_several(values: object, wanted: str, kind: type = Collection) -> None
 @contextmanager
 def extra(name: str, feature: str, library: str | None = None) -> Iterator[None]:
     """
-    Around imports that an extra brings.
+    A context for imports that need an extra.
 
     Args:
         name: The extra.
-        feature: What needs it: the beginning of a sentence.
-        library: What to name, if it is not the module.
+        feature: What needs it, as the beginning of a sentence.
+        library: The library's name, if it differs from the module's.
 
     Raises:
-        MissingExtraError: Something of it is not installed.
+        MissingExtraError: A module of it is not installed.
 
     Examples:
         >>> with extra("serve", "OTLP over HTTP"):
@@ -167,7 +167,7 @@ def extra(name: str, feature: str, library: str | None = None) -> Iterator[None]
 
 
 OUT_OF_MEMORY = "there is not enough memory for this"
-"""What users are told."""
+"""The message for users."""
 
 _NO_MEMORY = (
     (RuntimeError, "can't start new thread"),
@@ -178,7 +178,7 @@ _NO_MEMORY = (
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """
-    Whether the system gave no memory, which is no fault of the program: it may be there later, or under a higher limit.
+    Whether the error is a lack of memory. It is no bug: there may be memory later, or under a higher limit.
 
     Examples:
         >>> import errno

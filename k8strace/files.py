@@ -1,4 +1,4 @@
-"""What an object needs to be written as the files that other tools read."""
+"""Methods that write an object as files of other tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Out: TypeAlias = "str | os.PathLike[str]"
 
 
 class FileExport:
-    """One method for each format of `k8strace.export`, which has the rules and the errors. Each gives what it wrote."""
+    """One method for each format of `k8strace.export`, which has the rules and the errors. Each returns its path."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class FileExport:
         return self._export("arrow", out, table=table)
 
     def to_csv(self, out: Out, *, table: str = "requests") -> Path:
-        """One of these tables as CSV. Texts that a spreadsheet would take for formulas have `'` before them."""
+        """One of these tables as CSV. Texts that a spreadsheet would read as formulas get a leading `'`."""
         return self._export("csv", out, table=table)
 
     def _export(self: Any, to: str, out: Out, **options: Any) -> Path:

@@ -1,7 +1,7 @@
 """
-What requests can be grouped and selected by beside their own columns.
+Keys: further columns that requests can be grouped and selected by.
 
-A key is computed from columns: a function of them for each name, and times cut into steps of any length.
+A key is computed from columns: a function for each name, and steps of time of any length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["KEYS", "MANY", "client_of", "column_of", "key_of", "step_of"]
 
 
 class Columns(Protocol):
-    """Where columns of requests come from."""
+    """A source of columns of requests."""
 
     def column(self, name: str) -> list[Any]:
         """One column of all requests."""
@@ -60,7 +60,7 @@ def client_of(user_agent: str) -> str:
 
 
 def _webhook_ns(columns: Columns) -> list[dict[str, int]]:
-    """Webhook → how long a request waited for it, of each request."""
+    """For each request: webhook → how long the request waited for it."""
     calls = columns.named("webhook_calls")
     waited: list[dict[str, int]] = [{} for _ in columns.column("wall_ns")]
     told = (calls.column(each).to_pylist() for each in ("request", "webhook", "client_ns"))
@@ -71,7 +71,7 @@ def _webhook_ns(columns: Columns) -> list[dict[str, int]]:
 
 
 def _webhook(columns: Columns) -> list[str | None]:
-    """The webhook that a request waited for longest; of equal ones the first by name."""
+    """The webhook that each request waited for longest; the first by name if several are equal."""
     return [_first(waited) for waited in _webhook_ns(columns)]
 
 
@@ -80,7 +80,7 @@ def _first(waited: Mapping[str, int]) -> str | None:
 
 
 def _cached(columns: Columns) -> list[str | None]:
-    """What a get or list of a resource was answered from; none for all else, and for what was refused."""
+    """What a get or list of a resource was answered from; None for other and for refused requests."""
     names = ("verb", "resource", "http_status")
     asked = zip(*(columns.column(name) for name in names), strict=True)
     reads = [
@@ -96,7 +96,7 @@ def _cached(columns: Columns) -> list[str | None]:
 
 def _read_from_etcd(columns: Columns) -> set[int]:
     """
-    Requests that read what they were asked for from etcd.
+    Requests that were answered from etcd.
 
     A list from the watch cache that must be up to date (Kubernetes 1.31 on) asks etcd for its revision first: one key
     of the resource, not of a namespace or an object.
@@ -128,12 +128,12 @@ Key → its values, of all requests.
 
 status: class of the HTTP status, such as "4xx".
 client: user agent without its build, see `client_of`.
-webhook: the admission webhook that it waited for longest. Told from Kubernetes 1.26 on.
+webhook: the admission webhook that it waited for longest. Known from Kubernetes 1.26 on.
 cached: what a get or list was answered from, "watch cache" or "etcd".
 """
 
 MANY: Final[Mapping[str, Callable[[Columns], Sequence[Collection[str]]]]] = {"webhook": _webhook_ns}
-"""Keys with several values for one request: it is in the group of one value, and each value finds it."""
+"""Keys with several values for one request: it is grouped by one value, but selected by each of them."""
 
 _STEPS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d"}
 
@@ -159,7 +159,7 @@ def column_of(name: str, columns: Columns) -> list[Any] | None:
 
 
 def _steps(columns: Columns, step: int) -> list[str | None]:
-    """Where the step begins that each request begins in; None where that cannot be true."""
+    """The beginning of the step that each request begins in; None if the request's time is not valid."""
     digits = next(digits for digits, unit in ((0, 10**9), (3, 10**6), (6, 10**3), (9, 1)) if step % unit == 0)
     starts = zip(columns.column("start_unix_nano"), columns.column("has_valid_times"), strict=True)
     places = [start // step if valid else None for start, valid in starts]
@@ -169,7 +169,7 @@ def _steps(columns: Columns, step: int) -> list[str | None]:
 
 def key_of(condition: Condition) -> str:
     """
-    The column that a condition is about: `status` of a whole status is `http_status`.
+    The column of a condition: `http_status` if `status` is compared with a whole status.
 
     Examples:
         >>> from k8strace.selecting import condition_of

@@ -3,7 +3,7 @@ A pytest plugin: each budget of a file is a test.
 
     pytest budgets.toml --k8strace-recording new.otlp.zst --k8strace-baseline old.otlp.zst
 
-Or in a test of your own, with the fixture `check_budgets`. What cannot be told is skipped, with the reason.
+Or in a test of your own, with the fixture `check_budgets`. A budget that cannot be judged is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--k8strace-recording", metavar="FILE", help="the recording that budgets in TOML files are about"
     )
-    group.addoption("--k8strace-baseline", metavar="FILE", help="what changes are measured against")
+    group.addoption(
+        "--k8strace-baseline", metavar="FILE", help="the recording that changes are measured against"
+    )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -40,7 +42,7 @@ class BudgetFile(pytest.File):
     """A file of budgets."""
 
     def collect(self) -> Iterator[BudgetItem]:
-        """A test for each."""
+        """A test for each budget."""
         from k8strace import read_budgets
 
         for budget in read_budgets(self.path):
@@ -62,12 +64,12 @@ class BudgetItem(pytest.Item):
         self.budget = budget
 
     def runtest(self) -> None:
-        """Fails if it is broken, is skipped if it cannot be judged."""
+        """Fails if the budget is broken, is skipped if it cannot be judged."""
         recording, baseline = self.parent.recordings()  # type: ignore[union-attr]
         _tell(recording, [self.budget], baseline)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The reason alone."""
+        """Only the reason, without a traceback."""
         return (
             str(excinfo.value)
             if excinfo.errisinstance(pytest.fail.Exception)
@@ -75,7 +77,7 @@ class BudgetItem(pytest.Item):
         )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where it stands."""
+        """File and line of the budget."""
         return self.path, max(self.budget.line - 1, 0), self.name
 
 
@@ -84,8 +86,8 @@ def check_budgets() -> CheckBudgets:
     """
     Checks budgets of a file in a test: `check_budgets(recording, "budgets.toml", baseline=None)`.
 
-    `recording` and `baseline` are paths or `Requests`. Fails with every budget that is broken; is skipped if none is,
-    but some cannot be judged.
+    `recording` and `baseline` are paths or `Requests`. The test fails with all broken budgets; it is skipped if none is
+    broken, but some cannot be judged.
     """
     from k8strace import read_budgets
 

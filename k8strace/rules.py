@@ -1,4 +1,4 @@
-"""Rules in a file: the taxonomy's own words, in TOML, for those who do not write Python."""
+"""Rules in a TOML file, with the fields of `Rule`, for users who do not write Python."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["parse_rules", "read_rules"]
 _KINDS: Final = {"internal": INTERNAL, "server": SERVER, "client": CLIENT}
 
 Path_ = tuple[str | int, ...]
-"""Where a value is: keys and places in lists, outermost first."""
+"""Path of a value: keys and list indices, outermost first."""
 
 
 def read_rules(*files: str | os.PathLike[str]) -> Taxonomy:
     r"""
-    k8strace's own taxonomy, after the rules in TOML files, which are asked first, in their order.
+    The default taxonomy, preceded by the rules in TOML files, in their order.
 
     Raises:
-        RulesError: A file is not TOML, or something in it is no rule. It says the line and the column.
+        RulesError: A file is not TOML, or has something that is not a rule. The error has the line and the column.
         OSError: A file cannot be read.
 
     Examples:
@@ -46,10 +46,10 @@ def parse_rules(text: bytes | str, source: str = "rules") -> list[Rule]:
 
     Args:
         text: The document, in UTF-8.
-        source: What errors call it.
+        source: Its name in errors.
 
     Raises:
-        RulesError: It is not TOML, or something in it is no rule.
+        RulesError: It is not TOML, or has something that is not a rule.
 
     Examples:
         >>> from k8strace.rules import parse_rules
@@ -67,7 +67,7 @@ class _Document:
     def __init__(self, text: bytes | str, source: str) -> None:
         self.source = source
         try:
-            # TOML knows one line end; so a line is the same here and in an editor.
+            # TOML has one line ending, so line numbers are those of an editor.
             self.text = text if isinstance(text, str) else text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n")
@@ -129,7 +129,7 @@ class _Document:
         return RulesError(self.source, *self._place(at), message)
 
     def _place(self, at: Path_) -> tuple[int, int]:
-        """Line and column of a key: the first line with which the document holds it, and where it stands there."""
+        """Line and column of a key: of the first line up to which the document, read alone, has the key."""
         import tomllib
 
         lines = self.text.split("\n")
@@ -139,7 +139,7 @@ class _Document:
                     continue
             except tomllib.TOMLDecodeError:
                 continue  # in the middle of a value of several lines
-            # A value of several lines: its key is where the document was whole before.
+            # A value of several lines: its key is where the document was last valid before.
             first = number
             while first > 1 and not _is_whole("\n".join(lines[: first - 1])):
                 first -= 1

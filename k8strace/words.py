@@ -1,4 +1,4 @@
-"""Numbers and nouns as people read them."""
+"""Numbers and nouns as text for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def count(number_of: int, noun: str) -> str:
 
 def plural(number_of: int, noun: str) -> str:
     """
-    The noun as it stands behind a number.
+    The noun as it follows a number.
 
     Examples:
         >>> plural(1, "request"), plural(0, "request"), plural(2, "process")
@@ -33,7 +33,7 @@ def plural(number_of: int, noun: str) -> str:
 
 def duration(ns: int) -> str:
     """
-    Nanoseconds in the unit that suits them, with three significant digits.
+    Nanoseconds in a suitable unit, with three significant digits.
 
     Examples:
         >>> [duration(ns) for ns in (0, 812, 1_234, 99_960, 2_070_762_464, 2_520_000_000_000)]
@@ -58,7 +58,7 @@ def number(value: float) -> str:
 
 def size(number_of_bytes: int) -> str:
     """
-    Bytes in the unit that suits them.
+    Bytes in a suitable unit.
 
     Examples:
         >>> size(734), size(4_906_343)
@@ -74,7 +74,7 @@ def size(number_of_bytes: int) -> str:
 
 def percent(part: int, whole: int) -> str:
     """
-    A share in few characters; nothing at all is a dot, so that it does not draw the eye.
+    A share in few characters; zero is a dot, which is easy to skip.
 
     Examples:
         >>> percent(0, 9), percent(1, 5000), percent(1, 30), percent(2, 3), percent(4999, 5000), percent(9, 9)

@@ -274,7 +274,7 @@ sys.exit(running.run(argparse.Namespace(log_format=sys.argv[1])))
         if form == "json":
             told = [json.loads(line) for line in lines]
             assert any("ZeroDivisionError" in each.get("traceback", "") for each in told)
-            assert [each["message"] for each in told if "not said" in each["message"]]
+            assert [each["message"] for each in told if "left out" in each["message"]]
             assert len(told) < 30
         else:
             assert all(line.startswith(("20", "    ")) for line in lines)

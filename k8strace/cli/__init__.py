@@ -1,4 +1,4 @@
-"""The command line: a module for each command, and what they share."""
+"""The command line: a module for each command, and shared modules."""
 
 from k8strace.cli.commands import main
 

@@ -41,9 +41,9 @@ def add_audit(commands: Commands) -> None:
     command.add_argument(
         "audit_log",
         metavar="AUDIT_LOG",
-        help="JSON lines or EventList, plain, gzip or zstd; a quoted pattern",
+        help="JSON lines or EventList, plain, gzip or zstd; path or quoted pattern",
     )
-    add_by(command, "user,namespace", "what costs are summed by: user, and what report takes")
+    add_by(command, "user,namespace", "columns to sum costs by: user, and those of report")
     add_top(command, "rows of costs")
     add_selecting(command)
     add_reading(command)
@@ -55,7 +55,7 @@ def _audit(asked: argparse.Namespace) -> None:
     from k8strace import Audit
 
     requests = joined(asked)
-    # conditions may be about the user, whom only the log knows
+    # conditions may be about the user, which only the log has
     audit = Audit(requests, asked.audit_log)
     if len(requests) and not audit.found:
         raise NotFoundError(_why_none(audit))
@@ -73,14 +73,14 @@ def _audit(asked: argparse.Namespace) -> None:
 
 
 def _why_none(audit: Audit) -> str:
-    """No request was found in the log."""
+    """Why no request was found in the log."""
     events, damaged = audit.log.read, audit.log.damaged
     if not events:
         places = f", and {count(damaged, 'place')} that cannot be read" if damaged else ""
         return f"there is no event of an audit log in it{places}: expected JSON lines or EventList of audit.k8s.io"
     if not any(audit.requests.column("audit_id")):
-        return "these spans tell no audit id: they do from Kubernetes 1.26 on"
+        return "these spans have no audit id: Kubernetes sends it from 1.26 on"
     return (
-        f"none of {count(len(audit.requests), 'request')} is among the {count(events, 'event')} of the log, by audit"
-        " id: are both of the same time and cluster?"
+        f"none of {count(len(audit.requests), 'request')} is in the log, which has {count(events, 'event')}:"
+        " are both of the same time and cluster?"
     )

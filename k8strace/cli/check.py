@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_check"]
 
 UNSURE: Final = 75
-"""What `sysexits.h` has for "try again later": with more time one could tell."""
+"""`EX_TEMPFAIL` of `sysexits.h`, "try again later": a longer recording could be judged."""
 
 CODES: Final = {
     OK: "every budget passes",
@@ -41,14 +41,14 @@ def add_check(commands: Commands) -> None:
     )
     add_files(command)
     command.add_argument(
-        "--budgets", required=True, metavar="TOML", help="conditions on metrics, see the how-to on budgets"
+        "--budgets", required=True, metavar="TOML", help="limits on metrics, see the how-to on budgets"
     )
     command.add_argument(
         "--baseline",
         action="append",
         default=[],
         metavar="FILE",
-        help="what changes (delta.p99) are measured against; repeat for more files",
+        help="recording that changes (delta.p99) are measured against; repeat for more files",
     )
     kinds = command.add_mutually_exclusive_group()
     kinds.add_argument("--markdown", action="store_true", help="for a comment on a pull request")

@@ -1,8 +1,8 @@
 """
-The command line: a thin door over the library.
+The command line, a thin layer over the library.
 
-What is read, written, and asked of the terminal is asked here, and nowhere else. What takes time to import, such as
-rich, is imported by the commands that show it.
+Only this package reads and writes files and asks the terminal. Modules that take time to import, such as rich, are
+imported by the commands that need them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """All commands with their options."""
+    """The parser of all commands with their options."""
     made = Parser(
         prog="k8strace",
         description="Where did the time of Kubernetes API requests go? Reads OTLP spans of kube-apiserver and etcd.",

@@ -43,8 +43,8 @@ def add_compare(commands: Commands) -> None:
     add_by(
         command,
         "verb,resource",
-        "what is alike by these is compared with each other, the rest is mix; "
-        f"{LOAD} is how many requests were open",
+        "requests with equal values are compared with each other, the rest is mix; "
+        f"{LOAD} is the number of open requests",
     )
     command.add_argument(
         "--at",

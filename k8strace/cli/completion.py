@@ -1,4 +1,4 @@
-"""`k8strace completion`: what shells complete, and the manual page, made from the parser."""
+"""`k8strace completion`: completion for shells and the manual page, made from the parser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["add_completion"]
 
 
 def add_completion(commands: Commands, parser: Parser) -> None:
-    """Adds the command, which tells of all that the parser takes."""
+    """Adds the command, which covers everything that the parser accepts."""
     command = add_command(
         commands,
         "completion",
@@ -31,14 +31,14 @@ def _completion(asked: argparse.Namespace) -> None:
     say(_WRITERS[asked.shell](asked.parser))
 
 
-# ── What the parser takes ─────────────────────────────────────────────────────────────────────────
+# ── What the parser accepts ───────────────────────────────────────────────────────────────────────
 
 
 Command: TypeAlias = tuple[tuple[str, ...], argparse.ArgumentParser]
 
 
 def _tree(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[Command]:
-    """Every command with the words that lead to it."""
+    """Every command with its words on the command line."""
     yield path, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -51,7 +51,7 @@ def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _words(parser: argparse.ArgumentParser) -> list[str]:
-    """All that can follow: commands, values of choices, options."""
+    """All words that can follow: commands, values of choices, options."""
     choices = [
         str(word) for action in parser._actions if not action.option_strings for word in action.choices or ()
     ]
@@ -66,7 +66,7 @@ def _help(action: argparse.Action) -> str:
 
 
 def _bash(parser: Parser) -> Iterator[str]:
-    """The words that are no option lead to a command; behind an option with choices stand those."""
+    """Words that are not options select a command; an option with choices is followed by one of them."""
     yield "_k8strace() {"
     yield '  local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" path="" words="" word'
     yield '  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do'
@@ -91,7 +91,7 @@ def _bash(parser: Parser) -> Iterator[str]:
 
 
 def _zsh(parser: Parser) -> Iterator[str]:
-    """Zsh takes bash's."""
+    """Zsh uses bash's completion."""
     yield "#compdef k8strace"
     yield "autoload -Uz bashcompinit && bashcompinit"
     yield from _bash(parser)
@@ -143,7 +143,7 @@ def _man(parser: Parser) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """No line of it is a request to the formatter."""
+    """Escapes text, so that no line is a request to the formatter."""
     told = text.replace("\\", "\\e").replace("-", "\\-").replace("\n", " ")
     return f"\\&{told}" if told[:1] in (".", "'") else told
 

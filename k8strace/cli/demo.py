@@ -1,4 +1,4 @@
-"""`k8strace demo`: the page of a real recording, without a cluster."""
+"""`k8strace demo`: shows the page of a real recording, without a cluster."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def add_demo(commands: Commands) -> None:
         commands,
         "demo",
         _demo,
-        "the page of a recording of Kubernetes 1.36 that comes along, in a browser",
+        "show the page of the included recording of Kubernetes 1.36 in a browser",
         "  k8strace demo\n  k8strace demo --html demo.html --no-open\n",
     )
     command.add_argument(
         "--html",
         default="k8strace-demo.html",
         metavar="OUT",
-        help="where it is written (default %(default)s)",
+        help="file to write (default %(default)s)",
     )
     command.add_argument("--no-open", action="store_true", help="only write it")
 

@@ -30,23 +30,23 @@ def add_digest(commands: Commands) -> None:
         commands,
         "digest",
         _digest,
-        "sum up files larger than memory, hour by hour",
+        "sum up files larger than memory, by the hour",
         "  k8strace digest '/var/log/traces/*.zst' --into day/\n"
         "  k8strace digest apiserver.jsonl etcd.jsonl --into day/ --by verb,resource,namespace\n"
-        "  k8strace digest --into day/            # what was found, again\n"
+        "  k8strace digest --into day/            # shows the result again\n"
         "  duckdb -c \"SELECT verb, count(*) FROM 'day/requests/*/*.parquet' GROUP BY verb\"\n",
     )
     command.add_argument(
         "files",
         nargs="*",
         metavar="FILE",
-        help="path or quoted pattern; none: what is in the directory already",
+        help="path or quoted pattern; without any, shows what is in the directory",
     )
     command.add_argument(
         "--into",
         required=True,
         metavar="DIR",
-        help="how far it came, and requests as Parquet by the hour; after an interruption the same command goes on",
+        help="checkpoints, and requests as Parquet by the hour; after an interruption the same command resumes",
     )
     add_by(command, "verb,resource", "columns of requests to group by")
     add_top(command)
@@ -56,7 +56,7 @@ def add_digest(commands: Commands) -> None:
         type=time_ns,
         default=DigestSettings().window_ns,
         metavar="TIME",
-        help="a trace is counted when no span of it came for so long (default 30s)",
+        help="a trace is counted when no span of it has come for this long (default 30s)",
     )
     command.add_argument(
         "--max-spans",
@@ -75,7 +75,7 @@ def _digest(asked: argparse.Namespace) -> None:
     from k8strace.views.breakdown import Wanted
 
     if "-" in asked.files:
-        raise UsageError("a digest reads files, which it can find again: no standard input")
+        raise UsageError("a digest reads files, so that it can resume: no standard input")
     made = _made(asked) if asked.files else Digest.read(Path(asked.into))
     wanted = Wanted(by=made.histograms.keys, top=asked.top or None, quantiles=asked.quantiles)
     from k8strace.views.digest import digest_lines, digest_record

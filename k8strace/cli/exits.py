@@ -1,4 +1,4 @@
-"""How a command ends: one table of exit codes, one line for every error."""
+"""The end of a command: one table of exit codes, one line for every error."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class UsageError(K8straceError):
 
 
 class NotFoundError(K8straceError):
-    """What was asked for is not there."""
+    """What was asked for does not exist."""
 
 
 def exit_codes(meanings: Mapping[int, str] | None = None) -> str:
     """
-    The end of a command's help.
+    The exit codes, for the end of a command's help.
 
     Args:
-        meanings: What codes mean for this command, where that is more than what they always mean.
+        meanings: Meanings for this command, where they differ from the general ones.
     """
     told = sorted(({**_MEANINGS, **(meanings or {})}).items())
     return "".join(["exit codes:\n", *(f"  {code:<4} {meaning}\n" for code, meaning in told)])
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Tells an error that ends a command in one line on stderr, and returns the code."""
+    """Writes one line on stderr for an error that ends a command, and returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, OSError):
-        # If it was the output that failed: what is still buffered must not be tried again at exit.
+        # If the output failed, the rest of its buffer must not be written at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED

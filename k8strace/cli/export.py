@@ -1,4 +1,4 @@
-"""`k8strace export`: what was read and found, as a file of another tool."""
+"""`k8strace export`: requests, spans and results as a file of another tool."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def add_export(commands: Commands) -> None:
         "--out",
         required=True,
         metavar="PATH",
-        help="file; - for standard output; of parquet, arrow and csv a directory for all tables, or a file for one",
+        help="file; - for standard output; for parquet, arrow and csv a directory for all tables, or a file for one",
     )
     command.add_argument(
         "--table",
         choices=tuple(TABLES),
-        help="which table goes into one file (default: spans of parquet and arrow, requests of csv)",
+        help="the table of a single file (default: spans for parquet and arrow, requests for csv)",
     )
     add_where(command)
     add_reading(command)

@@ -1,4 +1,4 @@
-"""What the commands read: files into requests, with a bar where it takes long, and a selection of them."""
+"""Input of commands: files into requests, with a progress bar, and selections of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from k8strace.words import count, duration
 __all__ = ["check_columns", "joined", "progress", "selected"]
 
 QUICK_SECONDS: Final = 0.4
-"""A read that is over by then shows no progress."""
+"""Reads that end before this show no progress."""
 
 
 def joined(asked: argparse.Namespace) -> Requests:
@@ -45,7 +45,7 @@ def _read(asked: argparse.Namespace) -> Any:
 
 
 def _fetched(asked: argparse.Namespace) -> list[IO[bytes]]:
-    """What other tools answered; a line on stderr says if there may be more."""
+    """The answers of other tools; a line on stderr says if there may be more."""
     if not getattr(asked, "sources", None):
         return []
     from k8strace.formats.fetching import Bounds, fetch
@@ -77,13 +77,13 @@ Tell = Callable[[int, int | None], None]
 
 
 def progress(asked: argparse.Namespace) -> AbstractContextManager[Tell | None]:
-    """What is told how far reading is: a bar, at a terminal."""
+    """A function to call with the progress of reading: at a terminal, a bar."""
     return nullcontext() if asked.no_progress or not sys.stderr.isatty() else _bar()
 
 
 @contextmanager
 def _bar() -> Iterator[Tell]:
-    """A bar on stderr, which appears when reading takes long and leaves nothing behind."""
+    """A bar on stderr, which appears if reading takes long, and is removed at the end."""
     started = time.monotonic()
     shown: list[Any] = []
 
@@ -114,7 +114,7 @@ def _bar() -> Iterator[Tell]:
 
 def selected(requests: Requests, asked: argparse.Namespace) -> Requests:
     """
-    Those that were asked for. If there are none, a line on stderr says which part of what was asked fits none.
+    The selected requests. If there are none, a line on stderr says which part of the selection fits none.
 
     Raises:
         UsageError: A condition names no column, or its value does not fit the column.
@@ -132,7 +132,7 @@ Choose: TypeAlias = Callable[[Requests], Requests]
 
 
 def _parts(asked: argparse.Namespace) -> dict[str, Choose]:
-    """What was asked for, part by part, as it was written."""
+    """The parts of the selection, as written."""
     times = {"--since": asked.since, "--until": asked.until}
     window = " ".join(f"{name} {text}" for name, text in times.items() if text is not None)
     return {
@@ -149,11 +149,11 @@ def _chosen(choose: Choose, requests: Requests) -> Requests:
 
 
 def _why_none(requests: Requests, parts: dict[str, Choose]) -> str:
-    """Which part fits no request, or none of those that fit the parts before it."""
+    """Which part fits no request, or none that fits the parts before it."""
     for text, choose in parts.items():
         if not len(choose(requests)):
             return f"{text} fits no request: {_what_there_is(requests, text)}"
-    before, left = [], requests  # each fits some: it is what they leave together
+    before, left = [], requests  # each fits some, but together they fit none
     for text, choose in parts.items():
         fitting = choose(left)
         if not len(fitting):
@@ -167,11 +167,11 @@ def _why_none(requests: Requests, parts: dict[str, Choose]) -> str:
 
 
 MOST_VALUES: Final = 8
-"""Values that are named where a condition fits none."""
+"""Values that are listed if a condition fits none, at most."""
 
 
 def _what_there_is(requests: Requests, text: str) -> str:
-    """The values that a condition could have fit, most frequent first."""
+    """The values that a condition could fit, most frequent first."""
     if text.startswith("--"):
         begin, end = requests.joined.recorded
         return f"the recording is from {text_of(begin, 3)} to {text_of(end, 3)}"
@@ -189,7 +189,7 @@ def _what_there_is(requests: Requests, text: str) -> str:
 
 def check_columns(requests: Requests, columns: Iterable[str]) -> None:
     """
-    Nothing, if all are columns of requests, or keys that are made of them.
+    Checks that all are columns of requests, or keys.
 
     Raises:
         UsageError: One is not.

@@ -19,7 +19,7 @@ from k8strace.setup.versions import SetupError
 __all__ = ["main"]
 
 CLUSTER_WIDE: Final = frozenset({"componentstatuses", "namespaces", "nodes", "persistentvolumes"})
-"""Resources of the core group that are in no namespace."""
+"""Resources of the core group without a namespace."""
 PASSED_ON: Final = ("listen", "store", "timeout", "k8s", "etcd")
 """Options of the probe that this command has too."""
 
@@ -97,7 +97,7 @@ def path_of(what: str, name: str | None, namespace: str) -> str:
     Args:
         what: A path, or a resource: `pods`, or `deployments.v1.apps` with version and group.
         name: One object; None for all.
-        namespace: Empty for beyond namespaces.
+        namespace: Empty for resources without a namespace.
 
     Examples:
         >>> path_of("pods", None, "shop")

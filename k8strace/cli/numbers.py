@@ -1,4 +1,4 @@
-"""Numbers, times and conditions among the arguments: each kind is read in one way, and says what it expected."""
+"""Parsing of numbers, times and conditions in arguments. Errors say what was expected."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 LEAST_WIDTH: Final = 40
-"""Columns that every view can do with."""
+"""The minimum width of all views, in columns."""
 MOST_DIGITS: Final = 18
 
 _SIZES: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZES_SI: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _LARGEST: Final = 1 << 60
-"""Of sizes, in bytes: no disk is larger."""
+"""The largest size, in bytes: no disk is larger."""
 _YEARS: Final = 100
 """The longest time."""
 _TIMES: Final = {"": 1, **{unit: ns for unit, ns in UNITS.items() if unit not in ("h", "d")}}
@@ -40,10 +40,10 @@ _AGES: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_
 
 def size(text: str) -> int:
     """
-    A number of bytes, with a unit or without.
+    A number of bytes, with or without a unit.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a size.
 
     Examples:
         >>> size("4096"), size("64MiB"), size("8 GiB"), size("1.5GB")
@@ -57,10 +57,10 @@ def size(text: str) -> int:
 
 def age(text: str) -> float:
     """
-    A time in seconds, with a unit or without.
+    A time in seconds, with or without a unit.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a time.
 
     Examples:
         >>> age("10"), age("1.5s"), age("15min"), age("7d")
@@ -85,7 +85,7 @@ def from_zero(text: str) -> int:
     A whole number from 0 on.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is something else.
 
     Examples:
         >>> from_zero("0"), from_zero("12")
@@ -99,14 +99,14 @@ def above_zero(text: str) -> int:
     A whole number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is something else.
     """
     return _whole(text, "a whole number above 0", least=1)
 
 
 def width(text: str) -> int:
     """
-    Columns of output.
+    The width of the output in columns.
 
     Raises:
         argparse.ArgumentTypeError: Too few, or too many.
@@ -125,7 +125,7 @@ def positive(text: str) -> float:
     A number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is something else.
     """
     try:
         value = float(text)
@@ -138,10 +138,10 @@ def positive(text: str) -> float:
 
 def time_ns(text: str) -> int:
     """
-    A time in ns, with its unit; only 0 needs none.
+    A time in ns, with a unit; only 0 needs none.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a time.
 
     Examples:
         >>> time_ns("10ms"), time_ns("1.5s"), time_ns("250us"), time_ns("0")
@@ -157,7 +157,7 @@ def time_ns(text: str) -> int:
 
 def names(text: str) -> tuple[str, ...]:
     """
-    Names with commas between them.
+    Names, separated by commas.
 
     Examples:
         >>> names("verb, resource,")
@@ -168,10 +168,10 @@ def names(text: str) -> tuple[str, ...]:
 
 def quantiles(text: str) -> tuple[float, ...]:
     """
-    Quantiles with commas between them, ascending.
+    Quantiles, separated by commas, in ascending order.
 
     Raises:
-        argparse.ArgumentTypeError: They are none.
+        argparse.ArgumentTypeError: One is not a quantile, or there are too many.
 
     Examples:
         >>> quantiles("0.99,0.5,.999")
@@ -193,10 +193,10 @@ MOST_QUANTILES: Final = 20
 
 def condition(text: str) -> str:
     """
-    A condition on requests, as it was written.
+    A condition on requests, checked and returned as text.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a condition.
     """
     try:
         condition_of(text)
@@ -207,10 +207,10 @@ def condition(text: str) -> str:
 
 def moment(text: str) -> str:
     """
-    A time, as it was written: what it means depends on the recording.
+    A time, checked and returned as text: its meaning depends on the recording.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a time.
     """
     try:
         moment_of(text, (0, 0))

@@ -1,4 +1,4 @@
-"""`k8strace open`: the page over files, behind a socket of this machine, with the trees of all requests."""
+"""`k8strace open`: serves the page over files on this machine, with the trees of all requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_open(commands: Commands) -> None:
         commands,
         "open",
         _open,
-        "the page over files or a store, in a browser; every request's tree is there, whatever their size",
+        "show the page over files or a store in a browser, with every request's tree, whatever their size",
         "  k8strace open traces.json\n  k8strace open /var/lib/k8strace\n",
     )
     add_files(command)
@@ -46,7 +46,7 @@ def add_open(commands: Commands) -> None:
 
 
 class Files:
-    """What was read, once."""
+    """The requests that were read, as a provider for queries."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests

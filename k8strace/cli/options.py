@@ -1,4 +1,4 @@
-"""Options that several commands have, and how a command is added."""
+"""Options that several commands share, and adding of commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int | None]
 
 PIPED_WIDTH: Final = 100
-"""Columns where the output is no terminal: always the same, so that outputs can be compared."""
+"""Width if the output is not a terminal: always the same, so that outputs can be compared."""
 
 TIMES: Final = ("--since", "--until")
 """Options whose value may begin with a minus sign."""
@@ -44,7 +44,7 @@ TIMES: Final = ("--since", "--until")
 
 def with_times(words: Sequence[str]) -> list[str]:
     """
-    Arguments in which a time that begins with a minus sign is no option.
+    Joins options with values that begin with a minus sign, which argparse would read as options.
 
     Examples:
         >>> with_times(["report", "--since", "-10m", "a.json"])
@@ -58,10 +58,10 @@ def with_times(words: Sequence[str]) -> list[str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said."""
+    """A parser that writes its errors in one line, as all other errors are."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process."""
+        """Writes the message and ends the process."""
         complain(f"{message} (see {self.prog} --help)")
         sys.exit(USAGE)
 
@@ -78,12 +78,12 @@ def add_command(
     Adds one command.
 
     Args:
-        commands: To these.
-        name: What it is called.
-        run: Is given the arguments. Returns the exit code; nothing if it went well.
+        commands: The commands to add it to.
+        name: Its name.
+        run: Called with the arguments. Returns the exit code, or None for success.
         does: What it does, for the list of commands.
         examples: Lines for its help.
-        codes: What exit codes mean here, if more than elsewhere.
+        codes: Meanings of exit codes, where they differ from the general ones.
     """
     command = commands.add_parser(
         name,
@@ -97,14 +97,14 @@ def add_command(
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
-    """What is read."""
+    """The files to read."""
     command.add_argument(
         "files", nargs="+", metavar="FILE", help="path, quoted pattern, or - for standard input"
     )
 
 
 def add_sources(command: argparse.ArgumentParser) -> None:
-    """What is read: files, or what another tool holds."""
+    """The input: files, or the traces of another tool."""
     command.add_argument(
         "files", nargs="*", metavar="FILE", help="path, quoted pattern, or - for standard input"
     )
@@ -130,21 +130,21 @@ def add_sources(command: argparse.ArgumentParser) -> None:
 
 
 def add_by(command: argparse.ArgumentParser, default: str, help_text: str) -> None:
-    """What is grouped by."""
+    """The columns to group by."""
     command.add_argument(
         "--by", type=names, default=default, metavar="COLUMNS", help=f"{help_text} (default {default})"
     )
 
 
 def add_top(command: argparse.ArgumentParser, rows: str = "rows of the table") -> None:
-    """How much of a table is shown."""
+    """The number of rows shown."""
     command.add_argument(
         "--top", type=from_zero, default=12, metavar="N", help=f"{rows}; 0 for all (default 12)"
     )
 
 
 def add_selecting(command: argparse.ArgumentParser) -> None:
-    """Which requests, and how their time is divided."""
+    """Selection of requests, and how their time is divided."""
     add_where(command)
     add_method(command)
 
@@ -157,8 +157,8 @@ def add_where(command: argparse.ArgumentParser) -> None:
         default=[],
         type=condition,
         metavar="CONDITION",
-        help="only such requests: verb=list, http_status>=500, wall>100ms, namespace!=shop-*, object_name~^web; "
-        "= takes patterns, and no value for none; repeat for more conditions",
+        help="only requests that fit: verb=list, http_status>=500, wall>100ms, namespace!=shop-*, object_name~^web; "
+        "= takes patterns, an empty value fits requests without one; repeat for more conditions",
     )
     for name, does in (("--since", "began then or later"), ("--until", "began before")):
         command.add_argument(
@@ -180,23 +180,23 @@ def add_method(command: argparse.ArgumentParser) -> None:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_quantiles(command: argparse.ArgumentParser) -> None:
-    """Which quantiles are shown."""
+    """The quantiles to show."""
     command.add_argument(
         "--quantiles",
         type=quantiles,
         default=(0.5, 0.9, 0.99),
         metavar="Q,…",
-        help="of the wall time, such as 0.5,0.99,0.999 (default 0.5,0.9,0.99)",
+        help="quantiles of the wall time, such as 0.5,0.99,0.999 (default 0.5,0.9,0.99)",
     )
 
 
 def add_format(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """What files hold, and the bar; the group takes more options of reading."""
+    """The format of files, and the progress bar; more options of reading may be added to the group."""
     group = command.add_argument_group("reading")
     group.add_argument(
         "--format",
@@ -218,7 +218,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         type=above_zero,
         default=cores(),
         metavar="N",
-        help="threads that read, join and divide time at most (default: all cores); answers are the same",
+        help="threads that read, join and divide time, at most (default: all cores); results are the same",
     )
 
 
@@ -230,19 +230,19 @@ def add_joining(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="service.name of the API servers; repeat for more (default: apiserver, and what looks like one)",
+        help="service.name of the API servers; repeat for more (default: apiserver, and services that look like one)",
     )
     group.add_argument(
         "--rules",
         action="append",
         default=[],
         metavar="FILE",
-        help="TOML with rules of your own, asked first",
+        help="TOML with your own rules, which come first",
     )
 
 
 def add_showing(command: argparse.ArgumentParser) -> None:
-    """How the answer is written."""
+    """The form of the output."""
     group = command.add_argument_group("showing")
     group.add_argument("--json", action="store_true", help="for programs; durations in integer ns")
     group.add_argument(

@@ -1,4 +1,4 @@
-"""What the commands write: lines that fit the terminal and its encoding, or JSON."""
+"""Output of commands: lines that fit the terminal and its encoding, or JSON."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["look_of", "say", "write_json", "write_text"]
 
 
 def look_of(asked: argparse.Namespace) -> Look:
-    """Width and colours, as asked for and as the output allows."""
+    """Width and colours, from the options and the output."""
     from k8strace.views.text import Look
 
     at_terminal = sys.stdout.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     colour = asked.color == "always" or (asked.color == "auto" and at_terminal and not plain)
-    # `COLUMNS`, where somebody exports it, then the terminal.
+    # `COLUMNS`, if it is exported, then the terminal.
     known = at_terminal or os.environ.get("COLUMNS", "").isdecimal()
     own = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if known else PIPED_WIDTH
     return Look(width=asked.width or max(own, LEAST_WIDTH), colour=colour)
 
 
 def write_text(lines: Iterable[Text], look: Look) -> None:
-    """Lines of a view, in ASCII where the output cannot do more."""
+    """Writes lines of a view, in ASCII if the output cannot encode more."""
     from k8strace.views.text import render, to_ascii
 
     text = render(lines, look)
@@ -47,7 +47,7 @@ def write_text(lines: Iterable[Text], look: Look) -> None:
 
 
 def write_json(records: Iterable[Any]) -> None:
-    """One object a line, in ASCII: terminals, pipes and programs take it as it is. Written by the thousand."""
+    """Writes one object a line, in ASCII, which is safe for terminals and pipes. Written a thousand at a time."""
     encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
     records = iter(records)
     while lines := [encode(record) for record in islice(records, 1000)]:
@@ -55,7 +55,7 @@ def write_json(records: Iterable[Any]) -> None:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Plain lines, free of controls."""
+    """Writes plain lines without control characters."""
     from k8strace.views.text import clean
 
     sys.stdout.writelines(clean(line, 4000) + "\n" for line in lines)

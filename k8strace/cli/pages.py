@@ -1,4 +1,4 @@
-"""The page as a file: options of it, and its writing."""
+"""The page as a file: its options, and writing it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ __all__ = ["add_page", "write_page"]
 def add_page(command: argparse.ArgumentParser) -> None:
     """Options of the page."""
     group = command.add_argument_group("page")
-    group.add_argument(
-        "--html", metavar="OUT", help="write the page there: one file, for any browser, offline"
-    )
+    group.add_argument("--html", metavar="OUT", help="write the page to this file, for any browser, offline")
     group.add_argument(
         "--redact", action="store_true", help="names of objects, hosts, clients and webhooks as hashes"
     )
@@ -24,7 +22,7 @@ def add_page(command: argparse.ArgumentParser) -> None:
         type=_megabytes,
         default=10.0,
         metavar="N",
-        help="megabytes of the page, about: as many call trees are in it (default 10)",
+        help="size of the page, about: it has as many call trees as fit (default 10)",
     )
 
 
@@ -39,5 +37,5 @@ def _megabytes(text: str) -> float:
 
 
 def write_page(requests: Requests, asked: argparse.Namespace) -> None:
-    """Writes the page of these requests to `--html`."""
+    """Writes the page of these requests to the file of `--html`."""
     requests.to_html(asked.html, redact=asked.redact, max_mb=asked.max_mb)

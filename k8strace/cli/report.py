@@ -53,19 +53,19 @@ def add_report(commands: Commands) -> None:
     add_by(
         command,
         "verb,resource",
-        "what the table groups by: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY",
+        "groups of the table: columns of requests, status, client, webhook, cached, hour, 10s, resource.KEY",
     )
     command.add_argument(
         "--sort",
         choices=("total", "count", "errors", "p99"),
-        help="what the table begins with (default total; steps of time come in their order)",
+        help="order of the table, largest first (default total; steps of time come in their order)",
     )
     add_quantiles(command)
-    command.add_argument("--phases", action="store_true", help="what each group's time was made of, by phase")
+    command.add_argument("--phases", action="store_true", help="phases of each group's time")
     command.add_argument(
         "--verbose",
         action="store_true",
-        help="all findings, all that was read, and what became of every span",
+        help="all findings, everything that was read, and what became of every span",
     )
     add_top(command)
     command.add_argument(
@@ -75,7 +75,7 @@ def add_report(commands: Commands) -> None:
         const=None,
         default=False,
         metavar="RATE",
-        help="what all requests came to, of which these were sampled; without a RATE (such as 0.01) it is told by "
+        help="totals of all requests, of which these were sampled; without a RATE (such as 0.01) it is inferred from "
         "tracestate or trace ids",
     )
     _add_beside(command)
@@ -87,7 +87,7 @@ def add_report(commands: Commands) -> None:
 
 
 def _add_beside(command: argparse.ArgumentParser) -> None:
-    """What others saw of the same requests."""
+    """Other sources about the same requests."""
     group = command.add_argument_group("beside the spans")
     group.add_argument(
         "--audit",
@@ -97,7 +97,7 @@ def _add_beside(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--client-times",
         metavar="FILE",
-        help="what clients saw, JSON lines with audit_id and wall_ns: findings about time that is in no span",
+        help="clients' own times, JSON lines with audit_id and wall_ns: findings about time outside of spans",
     )
 
 
@@ -140,7 +140,7 @@ def _report(asked: argparse.Namespace) -> None:
 
 
 def _totals(attribution: Attribution, asked: argparse.Namespace) -> dict[str, Any]:
-    """What was estimated, or why not."""
+    """The estimated totals, or why there are none."""
     if asked.estimate_totals is False:
         return {}
     try:

@@ -22,7 +22,7 @@ from k8strace.cli.outputs import look_of, write_json, write_text
 __all__ = ["add_requests"]
 
 TABLE_ROWS: Final = 50
-"""Requests that the table shows, if nothing else is asked for."""
+"""Rows of the table, by default."""
 
 
 def add_requests(commands: Commands) -> None:
@@ -40,7 +40,7 @@ def add_requests(commands: Commands) -> None:
         "--slowest",
         type=from_zero,
         metavar="N",
-        help="only the N slowest requests, slowest first; no watches",
+        help="only the N slowest requests, slowest first, without long-running ones",
     )
     command.add_argument(
         "--limit",

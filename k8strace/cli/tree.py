@@ -25,7 +25,7 @@ from k8strace.cli.outputs import look_of, write_json, write_text
 __all__ = ["add_tree"]
 
 MOST_MATCHES: Final = 20
-"""Traces that are named where the beginning of an id fits several."""
+"""Traces that are listed if the beginning of an id fits several, at most."""
 
 
 def add_tree(commands: Commands) -> None:
@@ -91,4 +91,6 @@ def _why_no_request(requests: Requests, prefix: str) -> str:
     if not roles:
         return f"no trace begins with {prefix}"
     told = ", ".join(f"{role} {number_of:,}" for role, number_of in roles.most_common())
-    return f"no API request and no sync of a pod in what begins with {prefix}; its spans: {told}"
+    return (
+        f"the traces that begin with {prefix} have no API request and no sync of a pod; their spans: {told}"
+    )

@@ -1,4 +1,4 @@
-"""The page behind a socket of this machine, for `open` and `serve --page`."""
+"""Serves the page on a socket of this machine, for `open` and `serve --page`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from k8strace.receiver.transports.status import plain_answer
 __all__ = ["Viewing", "local_address", "view"]
 
 CONNECTIONS: Final = 32
-"""Of browsers; each has a few."""
+"""Connections at most; each browser has a few."""
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -24,16 +24,16 @@ class Viewing(NamedTuple):
     """A page that is served."""
 
     address: str
-    """With the token: who has it may look."""
+    """The address, with the token that gives access."""
     server: HttpServer
 
 
 def local_address(text: str) -> Address:
     """
-    Where the page is served: on this machine only.
+    The address to serve the page on, which must be of this machine.
 
     Raises:
-        UsageError: It is no such address.
+        UsageError: It is not an address of this machine.
     """
     try:
         addresses = parse_addresses(text)
@@ -48,7 +48,7 @@ def local_address(text: str) -> Address:
 
 def view(address: Address, app_of: Callable[[str], App]) -> Viewing:
     """
-    Serves an application that is given a fresh token.
+    Serves an application with a new token.
 
     Raises:
         ListenError: The address cannot be listened on.

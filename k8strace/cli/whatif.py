@@ -1,4 +1,4 @@
-"""`k8strace whatif`: how long requests would take if some of their parts took another time."""
+"""`k8strace whatif`: how long requests would take after a change to some of their parts."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def add_whatif(commands: Commands) -> None:
         commands,
         "whatif",
         _whatif,
-        "how long requests would take if some of their parts took another time",
+        "how long requests would take after a change to some of their parts",
         "  k8strace whatif traces.json --faster etcd=2\n"
         "  k8strace whatif traces.json --latency webhook:policy.example.com=10ms --by verb,resource,namespace\n"
         "  k8strace whatif traces.json --cached list --without webhook:audit.example.com --json\n",
     )
     add_files(command)
     _add_changes(command)
-    add_by(command, "verb,resource", "what the table groups by")
+    add_by(command, "verb,resource", "groups of the table: columns of requests")
     add_top(command)
     add_where(command)
     add_reading(command)
@@ -53,8 +53,8 @@ def add_whatif(commands: Commands) -> None:
 def _add_changes(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "changes",
-        "PART is a component (etcd), a phase (etcd.raft), a webhook (webhook:NAME) or what an etcd call is for "
-        "(etcd:get). All changes happen together; each can be repeated.",
+        "PART is a component (etcd), a phase (etcd.raft), a webhook (webhook:NAME) or an operation of etcd calls "
+        "(etcd:get). All changes are made together; each option can be repeated.",
     )
 
     def add(option: str, metavar: str, kind: str, read: Callable[[str], tuple[Any, ...]], text: str) -> None:
@@ -70,24 +70,24 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 
     add("--faster", "PART=K", "faster", _pair(str), "K times as fast; below 1, slower")
     add("--without", "PART", "without", _part, "takes no time; a named call is not made")
-    add("--latency", "PART=10ms", "latency", _pair(time_ns), "every call takes that long")
-    add("--plus", "PART=1ms", "plus", _pair(time_ns), "every call takes that much longer")
+    add("--latency", "PART=10ms", "latency", _pair(time_ns), "every call takes this long")
+    add("--plus", "PART=1ms", "plus", _pair(time_ns), "every call takes this much longer")
     add(
         "--cached",
         "SELECTION",
         "cached",
         _selection,
-        "served from the watch cache: a verb (list), or conditions with commas between them",
+        "served from the watch cache: a verb (list), or conditions separated by commas",
     )
     add("--single", "PART", "single", _part, "only the first call of each request is made")
     group.add_argument("--same-node", action="store_true", help="etcd on the API server's node")
 
 
 def _change(kind: str, read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], Change]:
-    """Makes one kind of change of an option's text."""
+    """A parser of an option's text into one kind of change."""
 
     def made(text: str) -> Change:
-        from k8strace import Change  # only who asks for it waits for it
+        from k8strace import Change  # imported only when it is needed
 
         try:
             change: Change = getattr(Change, kind)(*read(text))

@@ -1,5 +1,5 @@
 """
-Requests → the files that other tools read.
+Requests as files of other tools.
 
     requests ── critical path ──→ stacks.py     folded, speedscope, pprof     weights sum to the library's totals
              ── spans, times ───→ perfetto.py   perfetto

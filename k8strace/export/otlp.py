@@ -1,4 +1,4 @@
-"""Spans as OTLP again, whole, with what is told of them as attributes `k8strace.…`."""
+"""Spans as complete OTLP again, with the results as attributes `k8strace.…`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from k8strace.spans import Spans
 __all__ = ["BATCH_SPANS", "SpanWires", "otlp", "otlp_json", "otlp_requests"]
 
 BATCH_SPANS: Final = 2_000
-"""Spans per request: well below what receivers take at once."""
+"""Spans per request, at most: well below the limits of receivers."""
 
 
 def otlp(requests: Requests) -> Iterator[bytes]:
-    """`ExportTraceServiceRequest`s after one another, which together are one."""
+    """Concatenated `ExportTraceServiceRequest`s, which together are one."""
     return otlp_requests(requests)
 
 
@@ -33,8 +33,8 @@ def otlp_requests(requests: Requests, *, annotated: bool = True) -> Iterator[byt
     Requests in wire bytes, of at most `BATCH_SPANS` spans each, in the order in which the spans came.
 
     Args:
-        requests: Whose spans; if nothing was selected, all that were read, those in no request too.
-        annotated: Add what is told of each span.
+        requests: The requests whose spans are written. Without a selection all spans are, also those in no request.
+        annotated: Whether to add the results of each span as attributes.
     """
     known = told(requests)
     return SpanWires(requests.spans).of(chosen_rows(requests, known), known if annotated else {})
@@ -49,7 +49,7 @@ class SpanWires:
         self._resources = spans.scopes.column("resource_spans")
 
     def of(self, rows: Sequence[int], known: Mapping[int, Told]) -> Iterator[bytes]:
-        """At most `BATCH_SPANS` rows each, in their order, with what is told of them."""
+        """Requests of at most `BATCH_SPANS` rows each, in their order, with the results in `known`."""
         for start in range(0, len(rows), BATCH_SPANS):
             yield self._wire(rows[start : start + BATCH_SPANS], known)
 
@@ -66,7 +66,7 @@ class SpanWires:
 
 
 def attributes_of(known: Told) -> bytes:
-    """Attributes of a span, in wire bytes: behind the others, so that they are the last of their keys."""
+    """Attributes of a span, in wire bytes. They come after the others, so they are the last with their keys."""
     if known.component is None:
         return b""
     parts = [

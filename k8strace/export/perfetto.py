@@ -6,7 +6,7 @@ A trace for Perfetto: protobuf TrackEvents, times in ns.
     apiserver       lane 1  |== List ======================|           slices of category "span"
                     lane 2     |== SerializeObject ==|                 overlapping siblings have lanes of their own
 
-The slices of category "critical" with a phase's name sum to what `Attribution.totals` says of it.
+The slices of category "critical" with a phase's name sum to the phase's ns in `Attribution.totals`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Slice(NamedTuple):
 
 
 def perfetto(requests: Requests) -> Iterator[bytes]:
-    """Packets of a `Trace`, each a field of it."""
+    """The packets of a `Trace`, each as a field of it."""
     writer = _Writer()
     yield writer.first()
     yield from writer.process("critical path", _critical(requests))
@@ -85,7 +85,7 @@ def _processes(requests: Requests) -> dict[str, list[Slice]]:
 
 
 def _apart(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Lanes in which no slice overlaps another one."""
+    """Divides slices into lanes without overlaps."""
     lanes: list[list[Slice]] = []
     for each in sorted(slices, key=lambda one: (one.start, -one.end)):
         lane = next((lane for lane in lanes if lane[-1].end <= each.start), None)
@@ -97,7 +97,7 @@ def _apart(slices: Iterable[Slice]) -> list[list[Slice]]:
 
 
 def _nested(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    """Lanes in which any two slices are nested or disjoint."""
+    """Divides slices into lanes in which any two are nested or disjoint."""
     lanes: list[list[Slice]] = []
     open_ends: list[list[int]] = []
     for each in sorted(slices, key=lambda one: (one.start, -one.end)):
@@ -141,7 +141,7 @@ class _Writer:
 
 
 def _events(track: int, lane: Iterable[Slice]) -> Iterator[bytes]:
-    """Beginnings and ends in the order of time, ends first."""
+    """Begin and end events in the order of time, ends first."""
     open_ends: list[int] = []
     for each in lane:
         while open_ends and open_ends[-1] <= each.start:

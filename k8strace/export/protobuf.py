@@ -1,4 +1,4 @@
-"""Protobuf's wire format, written: as much as a profile and a trace need."""
+"""Writes protobuf's wire format, as far as profiles and traces need it."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ __all__ = ["data", "number", "numbers", "varint"]
 
 def varint(value: int) -> bytes:
     """
-    An integer of 64 bits; a negative one as its two's complement.
+    A 64-bit integer as a varint; a negative one as its two's complement.
 
     Examples:
         >>> varint(300).hex(), len(varint(-1))

@@ -4,8 +4,8 @@ The critical paths of requests as stacks: folded stacks, speedscope and pprof.
     list pods;List;etcdserverpb.KV/Range;etcd.transport 812345
     └ what ──┘└ spans from the request down ┘└ phase ──┘ └ ns ┘
 
-Every ns of the outermost requests is in one stack, so the weights of all stacks that end in a phase sum to what
-`Attribution.totals` says of it.
+Every ns of the outermost requests is in one stack, so the weights of all stacks that end in a phase sum to the phase's
+ns in `Attribution.totals`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from k8strace.requests import Request, Requests
 __all__ = ["DEEPEST", "Stacks", "folded", "pprof", "speedscope"]
 
 DEEPEST: Final = 500
-"""Spans that are deeper below a request than this are counted where the one at this depth is."""
+"""Maximum depth: deeper spans are counted in their ancestor at this depth."""
 
 _TOP: Final = 0
 
 
 class Stacks:
     """
-    The stacks of some requests, each beginning kept once.
+    The stacks of some requests, as a tree with each prefix once.
 
     Examples:
         >>> import k8strace
@@ -68,7 +68,7 @@ class Stacks:
         return found
 
     def __iter__(self) -> Iterator[tuple[list[str], int, int]]:
-        """Frames from the outermost in, ns, and in how many pieces."""
+        """For each stack its frames from the outermost to the innermost, ns, and number of pieces."""
         return ((self._frames(place), ns, pieces) for place, (ns, pieces) in self._weights.items())
 
     def _frames(self, place: int) -> list[str]:
@@ -80,7 +80,7 @@ class Stacks:
 
 
 def _label(request: Request) -> str:
-    """What was asked for, without the names that would make each request one of its own."""
+    """What was asked for, without object names, which would make each request distinct."""
     what = request.resource or (request.target or "").partition("?")[0]
     if request.subresource:
         what = f"{what}/{request.subresource}"
@@ -88,7 +88,7 @@ def _label(request: Request) -> str:
 
 
 def folded(requests: Requests) -> Iterator[bytes]:
-    """Folded stacks: frames with `;` between them, a space, ns. In frames `;` becomes `,`, and lines do not break."""
+    """Folded stacks: frames separated by `;`, a space, ns. In frames `;` becomes `,`, and line breaks are replaced."""
     for frames, ns, _ in Stacks(requests):
         names = (" ".join(frame.split()).replace(";", ",") or "-" for frame in frames)
         yield f"{';'.join(names)} {ns}\n".encode()
@@ -122,7 +122,7 @@ def speedscope(requests: Requests) -> Iterator[bytes]:
 
 
 def pprof(requests: Requests) -> Iterator[bytes]:
-    """A gzipped profile of pprof's: `samples` in pieces of critical paths, `wall` in ns. A frame is a function."""
+    """A gzipped pprof profile: `samples` are pieces of critical paths, `wall` is in ns. A frame is a function."""
     texts: dict[str, int] = {"": 0}
     functions: dict[str, int] = {}
 

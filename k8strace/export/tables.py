@@ -2,7 +2,7 @@
 Three tables as files: `spans`, `requests` and `attribution`, with the version of their schema.
 
 The table of spans also has every span, scope and resource as it was sent (`otlp_span`, `otlp_scope`, `otlp_resource`),
-so that a Parquet file of spans is a recording that `read` takes, with nothing lost.
+so a Parquet file of spans is a complete recording that `read` takes.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "TABLES", "arrow", "csv_lines", "parquet", "table_of"]
 
 SCHEMA_VERSION: Final = "1"
-"""Of all three tables. In the metadata of the schema as `k8strace.schema_version`, beside `k8strace.table`."""
+"""Version of all three schemas, in their metadata as `k8strace.schema_version`, beside `k8strace.table`."""
 
 _GUARDED: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins like this for a formula."""
+"""A spreadsheet reads a text that begins like this as a formula."""
 
 _RAW: Final = ("otlp_span", "otlp_scope", "otlp_resource")
 
 
 def table_of(requests: Requests, name: str) -> pa.Table:
     """
-    One of the three tables, as pyarrow has it. Needs the extra `k8strace[arrow]`.
+    One of the three tables as a pyarrow table. Needs the extra `k8strace[arrow]`.
 
     Raises:
-        KeyError: There is none of this name.
+        KeyError: There is no table of this name.
     """
     about = {
         "k8strace.schema_version": SCHEMA_VERSION,
@@ -65,7 +65,7 @@ def arrow(requests: Requests, name: str, path: Path) -> None:
 
 
 def csv_lines(requests: Requests, name: str) -> Iterator[bytes]:
-    """One table as CSV (RFC 4180), in UTF-8. A text that a spreadsheet would take for a formula has `'` before it."""
+    """One table as CSV (RFC 4180), in UTF-8. Texts that a spreadsheet would read as formulas get a leading `'`."""
     rows = _span_rows(requests, raw=False) if name == "spans" else _rows(_PLAIN[name](requests))
     columns = next(rows)
     yield _line(columns)
@@ -162,7 +162,7 @@ _LATEST: Final = (1 << 63) - 1
 
 
 def _nano(unix_nano: int) -> int:
-    """The latest instant there is, for one after the year 2262, which the columns have as a negative number."""
+    """The time, or the latest one possible for times after the year 2262, which are negative in the columns."""
     return _LATEST if unix_nano < 0 else unix_nano
 
 
@@ -211,7 +211,7 @@ _VALUES: Final = {1: "string_value", 2: "bool_value", 3: "int_value", 4: "double
 
 
 def _as_text(attributes: list[dict[str, Any]]) -> dict[str, str]:
-    """Key to value as text, the last one of each key; without nested values and bytes, which are in `otlp_span`."""
+    """Key → value as text, the last of each key; nested values and bytes are only in `otlp_span`."""
     found: dict[str, str] = {}
     for each in attributes:
         if each["type"] in _VALUES:
@@ -248,10 +248,10 @@ TABLES: Final[dict[str, Callable[[Requests], Any]]] = {
     "requests": lambda requests: requests.to_arrow(),
     "attribution": lambda requests: attribute(requests).to_arrow(),
 }
-"""By name, what makes each table."""
+"""Name → function that makes the table."""
 
 _PLAIN: Final[dict[str, Callable[[Requests], ArrowExport]]] = {
     "requests": lambda requests: requests,
     "attribution": attribute,
 }
-"""The same, as the core's tables, which need no library."""
+"""The same as tables of the core, which need no library."""

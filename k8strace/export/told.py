@@ -1,4 +1,4 @@
-"""What is told of spans beside what was sent: component, phase, critical ns, repairs."""
+"""Results for each span: component, phase, critical ns, repairs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Told", "chosen_rows", "explained", "told"]
 
 
 class Told(NamedTuple):
-    """Of one span."""
+    """The results for one span."""
 
     request: int | None
-    """The request in whose time it is counted."""
+    """The request whose time includes it."""
     component: str | None
     phase: str | None
-    """Of its own time."""
+    """The phase of its own time."""
     critical_ns: int
-    """Its part of the critical path."""
+    """Its ns on the critical path."""
     repairs: tuple[str, ...]
     """In words."""
 
@@ -29,7 +29,7 @@ NOTHING = Told(None, None, None, 0, ())
 
 
 def explained(requests: Requests) -> Iterator[tuple[int, Any]]:
-    """Every request that is not in another one's tree, and its tree as the core explains it."""
+    """Every outermost request, and its tree from the core."""
     joined = requests._joined
     outer = joined.column("outer_request")
     chosen = set(requests._rows)
@@ -39,7 +39,7 @@ def explained(requests: Requests) -> Iterator[tuple[int, Any]]:
 
 
 def told(requests: Requests) -> dict[int, Told]:
-    """Row of the span table → what is told of it, for the spans of these requests."""
+    """Row of the span table → results, for the spans of these requests."""
     names = requests._joined.phase_table.names
     repaired = _repairs(requests)
     found: dict[int, Told] = {}
@@ -60,5 +60,5 @@ def _repairs(requests: Requests) -> dict[tuple[str, str], list[str]]:
 
 
 def chosen_rows(requests: Requests, known: dict[int, Told]) -> Sequence[int]:
-    """The spans that go out: all that were read, or those in the trees of a selection."""
+    """The spans to write: all that were read, or those in the trees of a selection."""
     return range(len(requests.spans)) if requests._is_everything else sorted(known)

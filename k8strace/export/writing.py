@@ -41,10 +41,10 @@ _TABULAR: Final[dict[str, tuple[Callable[[Requests, str, Path], None], str]]] = 
     "arrow": (arrow, "spans"),
     "csv": (_csv, "requests"),
 }
-"""Format → what writes a table, and which table a single file has unless another one is asked for."""
+"""Format → function that writes a table, and the default table of a single file."""
 
 FORMATS: Final = (*_STREAMS, *_TABULAR)
-"""What `export` writes."""
+"""All formats of `export`."""
 
 
 def export(
@@ -53,16 +53,16 @@ def export(
     """
     Writes requests in another tool's format.
 
-    A file appears when it is whole: it is written beside its place under another name first.
+    A file appears only when it is complete: it is written under another name first.
 
     Args:
-        requests: Which requests; if nothing was selected, OTLP, Jaeger's JSON and the tables have all spans that were
-            read, those in no request too.
+        requests: The requests to write. Without a selection OTLP, Jaeger's JSON and the tables have all spans that were
+            read, also those in no request.
         to: One of `FORMATS`.
-        out: Path of the file. Of "parquet", "arrow" and "csv": a file if the path ends in the format's name or
-            `table` is given, else a directory for all three tables, which is made. "-": standard output, of the
-            formats that are no tables.
-        table: "spans", "requests" or "attribution".
+        out: Path of the file. For "parquet", "arrow" and "csv" a file if the path ends in the format's name or `table`
+            is given, else a directory for all three tables, which is created. "-" is standard output, for formats
+            other than tables.
+        table: One of "spans", "requests" and "attribution", into one file.
 
     Returns:
         The files that were written.
@@ -113,7 +113,7 @@ def _write(path: Path, chunks: Iterator[bytes]) -> None:
 
 
 def _whole(path: Path, write: Callable[[Path], None]) -> Path:
-    """Writes beside the place, and moves it there once it is whole."""
+    """Writes a temporary file, and renames it when it is complete."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)

@@ -1,7 +1,7 @@
 """
-What `serve` logs on stderr: the standard library's logging, each record one line, as text or as JSON.
+The log of `serve` on stderr: the standard library's logging, one line a record, as text or as JSON.
 
-That includes records of libraries, warnings, and errors that end a thread.
+It includes records of libraries, warnings, and errors that end a thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEEPEST: Final = 40
 
 
 def facts(**values: Any) -> dict[str, Any]:
-    """What a JSON line has beside the message."""
+    """Facts that a JSON line has beside the message."""
     return {"facts": values}
 
 
@@ -60,7 +60,7 @@ class TextLines(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and under it those of a traceback."""
+        """One line, followed by those of a traceback."""
         said = f"{_time_of(record)} {record.levelname.lower()} {clean(record.getMessage(), LONGEST)}"
         return "\n    ".join([said, *(clean(line, LONGEST) for line in _traceback_of(record))])
 
@@ -89,11 +89,11 @@ class JsonLines(logging.Formatter):
 
 class Lines(logging.Handler):
     """
-    Writes lines, from any thread, one after the other; of warnings and errors at most so many a minute as can be read.
+    Writes lines, one after the other, from any thread; warnings and errors only up to a limit per minute.
 
     Args:
         form: "text" or "json".
-        write: Where lines go.
+        write: Called with each line.
     """
 
     def __init__(self, form: str, write: Callable[[str], object] | None = None) -> None:
@@ -105,13 +105,13 @@ class Lines(logging.Handler):
         self._troubles = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes it, unless the limit of this minute is reached."""
+        """Writes the record, unless the limit of this minute is reached."""
         if record.levelno >= logging.WARNING and not self._counted(int(record.created // 60)):
             return
         self.write(self.format(record))
 
     def _counted(self, minute: int) -> bool:
-        """Is the limit not reached? Also writes how many were left out, once that minute is over."""
+        """Whether the limit is not reached. After a minute it also writes how many records were left out."""
         if minute != self._minute:
             self._tell_unsaid()
             self._minute, self._troubles = minute, 0
@@ -122,14 +122,14 @@ class Lines(logging.Handler):
         unsaid, self._troubles = self._troubles - TROUBLES_PER_MINUTE, 0
         if unsaid > 0:
             said = {
-                "msg": f"{unsaid} more errors were not said",
+                "msg": f"{unsaid} more errors were left out",
                 "levelno": logging.ERROR,
                 "levelname": "ERROR",
             }
             self.write(self.format(logging.makeLogRecord(said)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """A line that cannot be made or written must not stop its writer."""
+        """A line that cannot be made or written must not stop the thread that logs it."""
 
     def close(self) -> None:
         """Writes what is left."""

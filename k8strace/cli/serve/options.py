@@ -1,4 +1,4 @@
-"""The arguments of `k8strace serve`, grouped by topic, and what they may be."""
+"""The arguments of `k8strace serve`, grouped by topic."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from k8strace.cli.numbers import above_zero, age, size
 __all__ = ["add_options"]
 
 DESCRIPTION: Final = """\
-Receives OTLP spans of kube-apiserver and etcd, joins them as they come, and says where the time
-goes. Without any option it listens on this machine only, keeps nothing, and shows a live table.
+Receives OTLP spans of kube-apiserver and etcd, joins them as they come, and shows where the time
+goes. Without options it listens on this machine only, stores nothing, and shows a live table.
 """
 EPILOG: Final = """\
 examples:
@@ -59,7 +59,7 @@ def _metrics_url(text: str) -> str:
 
 
 def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argparse.Namespace], int]) -> None:
-    """Adds `serve`; `run` is given the arguments and returns the exit code."""
+    """Adds `serve`; `run` is called with the arguments and returns the exit code."""
     command = commands.add_parser(
         "serve",
         help="receive spans, join them as they come, show where the time goes",
@@ -76,7 +76,7 @@ def add_options(commands: argparse._SubParsersAction[Any], run: Callable[[argpar
 def _listening(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "listening",
-        "ADDRESS is HOST:PORT, [HOST]:PORT, unix:/PATH (for its owner only), or off.\n"
+        "ADDRESS is HOST:PORT, [HOST]:PORT, unix:/PATH (only for the socket's owner), or off.\n"
         "localhost is 127.0.0.1, and [::1] where there is one.",
     )
     for name, default, what in (
@@ -102,7 +102,7 @@ def _listening(command: argparse.ArgumentParser) -> None:
 def _reading(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "reading",
-        "Other tools read what is held. Readers see all spans: beyond this machine they need a token.",
+        "Other tools read the held spans. Readers see all of them: beyond this machine they need a token.",
     )
     for name, port, what in (
         ("query", 16686, "Jaeger's HTTP API, for Grafana's data source and Jaeger's page"),
@@ -121,13 +121,13 @@ def _reading(command: argparse.ArgumentParser) -> None:
         "--query-token-file",
         type=_path,
         metavar="FILE",
-        help="bearer tokens of those who may read, one a line; read again when it changes",
+        help="bearer tokens of readers, one a line; read again when the file changes",
     )
     group.add_argument(
         "--hold-spans",
         type=above_zero,
         metavar="N",
-        help="spans that are kept for them and for --page, the latest (default 200000, about 100 MiB)",
+        help="the latest spans held for readers and for --page, at most (default 200000, about 100 MiB)",
     )
 
 
@@ -139,7 +139,7 @@ def _storing(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write and sync every batch here before it is acknowledged; `k8strace report DIR/*` reads it",
     )
-    group.add_argument("--store-zstd", action="store_true", help="compress what is stored")
+    group.add_argument("--store-zstd", action="store_true", help="compress stored batches")
     group.add_argument(
         "--segment-bytes", type=size, metavar="SIZE", help="begin a new file at this size (default 64MiB)"
     )
@@ -151,14 +151,14 @@ def _storing(command: argparse.ArgumentParser) -> None:
         type=_or_off(size),
         default="8GiB",
         metavar="SIZE",
-        help="remove the oldest files beyond; off for never (default 8GiB)",
+        help="remove the oldest files above this size; off for never (default 8GiB)",
     )
     group.add_argument(
         "--retain-age",
         type=_or_off(age),
         default="off",
         metavar="TIME",
-        help="remove older files; off for never (default off)",
+        help="remove files older than this; off for never (default off)",
     )
 
 
@@ -171,17 +171,20 @@ def _joining(command: argparse.ArgumentParser) -> None:
         "--max-spans",
         type=above_zero,
         metavar="N",
-        help="spans that are held; beyond, the oldest traces are given up (default 1000000)",
+        help="spans held, at most; above that the oldest traces are evicted (default 1000000)",
     )
     group.add_argument(
-        "--max-held-bytes", type=size, metavar="SIZE", help="the same in memory, about (default 1GiB)"
+        "--max-held-bytes",
+        type=size,
+        metavar="SIZE",
+        help="the same in bytes of memory, estimated (default 1GiB)",
     )
     group.add_argument(
         "--apiserver",
         action="append",
         type=_name,
         metavar="NAME",
-        help="service.name of the API servers; repeat for more (default: apiserver, and what looks like one)",
+        help="service.name of the API servers; repeat for more (default: apiserver, and services that look like one)",
     )
     group.add_argument(
         "--rules",
@@ -189,13 +192,13 @@ def _joining(command: argparse.ArgumentParser) -> None:
         type=_path,
         default=[],
         metavar="FILE",
-        help="TOML with rules of your own, asked first; repeat for more",
+        help="TOML with your own rules, which come first; repeat for more",
     )
 
 
 def _limiting(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
-        "limits", "More than a limit is refused, counted, and told to the sender."
+        "limits", "Requests above a limit are refused and counted, and the sender is told."
     )
     group.add_argument(
         "--max-request-bytes", type=size, metavar="SIZE", help="one request, inflated (default 64MiB)"
@@ -204,40 +207,42 @@ def _limiting(command: argparse.ArgumentParser) -> None:
         "--budget-bytes",
         type=size,
         metavar="SIZE",
-        help="requests that are being worked on, all together, inflated (default 256MiB)",
+        help="all requests being worked on together, inflated (default 256MiB)",
     )
 
 
 def _trusting(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
-        "identity", "Beyond this machine, TLS or --insecure-network is needed. Tokens are never arguments."
+        "identity", "Beyond this machine TLS or --insecure-network is required. Tokens are never arguments."
     )
     token = group.add_mutually_exclusive_group()
     token.add_argument(
         "--token-file",
         type=_path,
         metavar="FILE",
-        help="bearer tokens, one a line; read again when it changes",
+        help="bearer tokens, one a line; read again when the file changes",
     )
     token.add_argument(
         "--token-env", type=_name, metavar="NAME", help="bearer tokens in an environment variable"
     )
     group.add_argument("--tls-cert", type=_path, metavar="FILE", help="certificate chain, PEM")
     group.add_argument("--tls-key", type=_path, metavar="FILE", help="its private key, PEM")
-    group.add_argument("--client-ca", type=_path, metavar="FILE", help="who signs clients' certificates, PEM")
+    group.add_argument(
+        "--client-ca", type=_path, metavar="FILE", help="certificate authority of clients, PEM"
+    )
     group.add_argument(
         "--client-name",
         action="append",
         type=_name,
         metavar="NAME",
-        help="a name that clients' certificates may have; repeat for more (default: any that --client-ca signed)",
+        help="an accepted name in clients' certificates; repeat for more (default: any that --client-ca signed)",
     )
     group.add_argument(
         "--allow-host",
         action="append",
         type=_name,
         metavar="NAME",
-        help="a name that HTTP on this machine may be asked for by, beside IP addresses and localhost; repeat for more",
+        help="an accepted Host of HTTP on this machine, beside IP addresses and localhost; repeat for more",
     )
     group.add_argument(
         "--insecure-network", action="store_true", help="listen beyond this machine in plain text"
@@ -249,7 +254,9 @@ def _showing(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--json", action="store_true", help="every finished request as one line on standard output"
     )
-    group.add_argument("--no-live", action="store_true", help="at a terminal too, a line every 10 s")
+    group.add_argument(
+        "--no-live", action="store_true", help="a line every 10 s instead of the table, also at a terminal"
+    )
     group.add_argument(
         "--page",
         nargs="?",
@@ -258,9 +265,12 @@ def _showing(command: argparse.ArgumentParser) -> None:
         help="also a page in a browser, on this machine only; its address, with a token, is in the log "
         f"(default {PAGE})",
     )
-    group.add_argument("--quiet", action="store_true", help="no table and no such lines")
+    group.add_argument("--quiet", action="store_true", help="neither table nor lines")
     group.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="lines on stderr (default text)"
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="format of the log on stderr (default text)",
     )
     group.add_argument(
         "--color",

@@ -1,4 +1,4 @@
-"""`serve --page`: the live page, beside the receiver, on its own socket."""
+"""`serve --page`: the live page, on its own socket beside the receiver."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class LivePage:
 
     Args:
         asked: The arguments of `serve`.
-        held: Listens to the receiver.
+        held: The held requests, which listen to the receiver.
 
     Raises:
-        UsageError: The page's address is not of this machine.
+        UsageError: The page's address is not one of this machine.
     """
 
     def __init__(self, asked: argparse.Namespace, held: Held) -> None:
@@ -42,7 +42,7 @@ class LivePage:
 
     def start(self, receiver: Receiver) -> None:
         """
-        Serves it from now on.
+        Begins to serve the page.
 
         Raises:
             ListenError: The address cannot be listened on.

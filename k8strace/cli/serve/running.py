@@ -37,7 +37,7 @@ TICK_SECONDS: Final = 1.0
 
 def run(asked: argparse.Namespace) -> int:
     """Serves until a signal comes. Returns the exit code."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr, not to the log
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core writes to stderr, not to the log
     with logging_to_stderr(asked.log_format) as lines:
         try:
             with stop_signals() as stop:
@@ -46,7 +46,7 @@ def run(asked: argparse.Namespace) -> int:
             return _complain(asked, f"{error} (see k8strace serve --help)", USAGE)
         except (K8straceError, OSError) as error:
             return _complain(asked, str(error), FAILED)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs into the log
+        except Exception as error:  # noqa: BLE001 - any error belongs in the log
             if is_out_of_memory(error):
                 return _complain(asked, f"{OUT_OF_MEMORY} ({error})" if str(error) else OUT_OF_MEMORY, FAILED)
             LOG.critical("k8strace failed: %s: %s", type(error).__name__, error, exc_info=error)
@@ -54,7 +54,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _complain(asked: argparse.Namespace, message: str, code: int) -> int:
-    """As other commands print errors, unless the log is JSON."""
+    """Writes an error as other commands do, or to the log if that is JSON."""
     if asked.log_format == "json":
         LOG.error(message)
     else:
@@ -76,7 +76,7 @@ def _run(asked: argparse.Namespace, lines: Lines, stop: Stop) -> int:
             while not stop.wait(TICK_SECONDS) and receiver.pipeline.failure is None:
                 show()
             notify("STOPPING=1")
-            LOG.info("stopping: no new requests; what was accepted is joined")
+            LOG.info("stopping: no new requests; accepted ones are joined")
             drained, stopped = receiver.stop(DRAIN_SECONDS), True
             show()
         _part(receiver, drained=drained)
@@ -123,7 +123,7 @@ def _made(asked: argparse.Namespace, held: Held | None, listeners: list[Listener
         raise
 
 
-# ── Words ─────────────────────────────────────────────────────────────────────────────────────────
+# ── Messages ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _tell_trouble(trouble: str) -> None:
@@ -177,7 +177,7 @@ def _part(receiver: Receiver, *, drained: bool) -> None:
 
 
 class JsonLines:
-    """Finished requests on stdout. Ends the run when the reader is gone."""
+    """Writes finished requests to stdout. Ends the run if the reader is gone."""
 
     def __init__(self, stop: Stop) -> None:
         self.closed = False
@@ -185,9 +185,9 @@ class JsonLines:
 
     def write(self, requests: Requests) -> None:
         """
-        A line for each, as `k8strace requests --json` writes it. Of lines with equal ids the last one counts.
+        Writes a line for each, as `k8strace requests --json` does. The last of several lines with equal ids counts.
 
-        A request that late spans removed has a last line: its ids, and `withdrawn`.
+        For a request that late spans removed the last line has its ids and `withdrawn`.
         """
         if self.closed:
             return

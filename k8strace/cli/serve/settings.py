@@ -1,4 +1,4 @@
-"""From arguments to the parts of a receiver. Errors in arguments are raised before anything is opened."""
+"""Makes the parts of a receiver from arguments. Errors in arguments are raised before anything is opened."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ __all__ = [
 Made = TypeVar("Made")
 
 HOLD_SPANS: Final = 200_000
-"""Spans that are held for readers by default, and as many of the store."""
+"""Spans held for readers by default, and read from the store, at most."""
 SPAN_BYTES: Final = 400
 ZSTD_SPAN_BYTES: Final = 65
-"""Bytes of a span in the store, about."""
+"""About how many bytes a span has in the store."""
 
 OPTIONS: Final = {
     "request_bytes": "--max-request-bytes",
@@ -60,10 +60,10 @@ OPTIONS: Final = {
 
 def places_of(asked: argparse.Namespace) -> Places:
     """
-    Where to listen.
+    The addresses to listen on.
 
     Raises:
-        UsageError: An address is none, or is open to the network without anything that protects it.
+        UsageError: An address is not valid, or is open to the network without protection.
     """
     try:
         places = Places(*(_addresses(asked, kind) for kind in ("grpc", "http", "metrics")))
@@ -79,10 +79,10 @@ def places_of(asked: argparse.Namespace) -> Places:
 
 def held_of(asked: argparse.Namespace) -> Held | None:
     """
-    What is kept to be looked at, once for the page and for those who query; None if nobody looks.
+    The requests held for the page and for queries; None without either.
 
     Raises:
-        UsageError: Nobody looks, and it is said how much is kept.
+        UsageError: `--hold-spans` without a page or queries.
     """
     if not asked.page and not asked.query and not asked.query_grpc:
         if asked.hold_spans is not None:
@@ -99,10 +99,10 @@ def _hold_spans(asked: argparse.Namespace) -> int:
 
 def windows_of(asked: argparse.Namespace, held: Held | None) -> list[Window]:
     """
-    Who may read what is held.
+    Access to the held requests for readers.
 
     Raises:
-        UsageError: Others than this machine could read without a token, or the token cannot be read.
+        UsageError: Other machines could read without a token, or the token cannot be read.
     """
     http, rpc = _reading(asked.query), _reading(asked.query_grpc)
     beyond = [address for address in (*http, *rpc) if not address.local]
@@ -124,7 +124,7 @@ def windows_of(asked: argparse.Namespace, held: Held | None) -> list[Window]:
 
 
 def _stored(asked: argparse.Namespace) -> Sequence[Requests]:
-    """What the store has from before the start, about as many spans of its newest files as are held."""
+    """The newest requests that the store has from before the start: about as many spans as are held."""
     from k8strace.query import Held
     from k8strace.query.stored import Stored
 
@@ -158,7 +158,7 @@ def trust_of(asked: argparse.Namespace) -> Trust:
     Who may send.
 
     Raises:
-        UsageError: Files cannot be read, or options for TLS lack one another.
+        UsageError: A file cannot be read, or options for TLS are incomplete.
     """
     if (asked.tls_cert is None) != (asked.tls_key is None):
         raise UsageError("expected --tls-cert and --tls-key together, got one of them")
@@ -206,7 +206,7 @@ def warnings_of(asked: argparse.Namespace, places: Places, trust: Trust) -> list
 def backlog_of(
     journal: Journal | None, stream: RequestStream, on_damage: Callable[[Recovered], object]
 ) -> Iterable[StoredBatch]:
-    """What the last run stored and may not have emitted."""
+    """Batches that the last run stored and may not have emitted."""
     if journal is None:
         return ()
     waits = stream.settings
@@ -220,7 +220,7 @@ def backlog_of(
 
 
 def _is_shared(path: Path) -> bool:
-    """A group may read it: Kubernetes mounts secrets so. Others may not."""
+    """Whether others than owner and group may read it. The group may: Kubernetes mounts secrets that way."""
     try:
         return bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:
@@ -229,10 +229,10 @@ def _is_shared(path: Path) -> bool:
 
 def limits_of(asked: argparse.Namespace) -> Limits:
     """
-    How much is taken.
+    The limits of a receiver.
 
     Raises:
-        UsageError: The limits contradict one another.
+        UsageError: The limits contradict each other.
     """
     given = {"request_bytes": asked.max_request_bytes, "in_flight_bytes": asked.budget_bytes}
     return _made(Limits, {name: value for name, value in given.items() if value is not None})
@@ -240,11 +240,11 @@ def limits_of(asked: argparse.Namespace) -> Limits:
 
 def stream_of(asked: argparse.Namespace) -> RequestStream:
     """
-    What joins.
+    The stream that joins requests.
 
     Raises:
         UsageError: A setting is out of range.
-        RulesError: A file of rules is wrong.
+        RulesError: A file of rules is invalid.
     """
     window_ns = None if asked.window is None else round(asked.window * 1e9)
     given = {"window_ns": window_ns, "max_spans": asked.max_spans, "max_bytes": asked.max_held_bytes}
@@ -263,10 +263,10 @@ def _made(kind: Callable[..., Made], settings: dict[str, Any]) -> Made:
 
 def journal_of(asked: argparse.Namespace, on_trouble: Callable[[str], object]) -> Journal | None:
     """
-    Where batches are kept; None if nowhere.
+    The journal of batches; None without `--store`.
 
     Raises:
-        UsageError: A setting is out of range, or storing is set up without a place to store.
+        UsageError: A setting is out of range, or there are options of storing without `--store`.
         UnavailableError: The folder cannot be used, or another process uses it.
         MissingExtraError: zstandard is not installed.
     """

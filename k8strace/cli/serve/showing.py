@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a table at a terminal, a line every ten seconds elsewhere, or nothing."""
+"""What a run shows: a table at a terminal, otherwise a line every ten seconds, or nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Watch", "shown", "where"]
 
 LINE_SECONDS: Final = 10.0
 RATE_SECONDS: Final = 10.0
-"""Rates are over this time."""
+"""Rates are averages over this time."""
 
 NAMES: Final = {
     "grpc": "OTLP/gRPC",
@@ -41,7 +41,7 @@ INCOMPLETE: Final = {
     "etcd_not_traced": "requests without the spans of their etcd calls",
     "span_lost": "requests with a lost span",
     "dropped": "requests whose sender dropped details",
-    "evicted": "requests given up before they were whole",
+    "evicted": "requests evicted before they were whole",
 }
 
 
@@ -56,7 +56,7 @@ def where(receiver: Receiver) -> list[str]:
 
 @contextmanager
 def shown(asked: argparse.Namespace, receiver: Receiver, log: LogLines) -> Iterator[Callable[[], None]]:
-    """A function to be called every second, and after the end."""
+    """A function to call every second, and after the end."""
     watch = Watch(receiver)
     if asked.quiet:
         yield lambda: None
@@ -75,7 +75,7 @@ class Lines:
         self._next = time.monotonic() + LINE_SECONDS
 
     def show(self) -> None:
-        """Writes one, if it is time."""
+        """Writes a line, if one is due."""
         now = time.monotonic()
         snapshot = self._watch.snapshot()
         if now < self._next:
@@ -117,7 +117,7 @@ def _table(asked: argparse.Namespace, watch: Watch, log: LogLines) -> Iterator[C
 
 
 def _is_stdout(stream: TextIO) -> bool:
-    """Both write to one terminal: text written to one must not tear the table drawn on the other."""
+    """Whether the stream and stdout are the same terminal: text on one must not disturb the table on the other."""
     try:
         one, other = os.fstat(stream.fileno()), os.fstat(sys.stdout.fileno())
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def _look(console: Console, *, plain: bool) -> Look:
 
 
 class Watch:
-    """A receiver, looked at from time to time."""
+    """Takes snapshots of a receiver."""
 
     def __init__(self, receiver: Receiver, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._receiver = receiver
@@ -139,7 +139,7 @@ class Watch:
         self._seen: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
 
     def snapshot(self) -> Snapshot:
-        """Facts of this moment; rates are over the last ten seconds."""
+        """The current facts; rates are over the last ten seconds."""
         receiver, now = self._receiver, self._clock()
         counts, total, recent = (
             receiver.pipeline.counts,
@@ -179,9 +179,7 @@ class Watch:
             for cause, number in receiver.summed.total().incomplete.items()
         }
         stream = receiver.pipeline.stream_counts
-        told["traces given up early"] = sum(
-            number for name, number in stream.items() if name.startswith("evicted_")
-        )
+        told["traces evicted"] = sum(number for name, number in stream.items() if name.startswith("evicted_"))
         for reason, number in receiver.rejections.counts().items():
             refused = reason in RETRYABLE
             told[f"{REASONS[reason]}s {'refused' if refused else 'rejected'}: {reason}"] = number

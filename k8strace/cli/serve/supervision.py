@@ -17,7 +17,7 @@ __all__ = ["Stop", "notify", "stop_signals"]
 
 def notify(state: str) -> bool:
     """
-    Tells systemd a state such as "READY=1", if the unit has `Type=notify`.
+    Sends a state such as "READY=1" to systemd, if the unit has `Type=notify`.
 
     Returns:
         Whether it was sent.
@@ -40,9 +40,9 @@ def notify(state: str) -> bool:
 
 class Stop:
     """
-    Whether to stop, for one thread that waits for it. A signal handler may set it.
+    A request to stop, for one thread that waits for it. A signal handler may set it.
 
-    A handler must not set a `threading.Event`: the same thread may hold its lock in `wait`, and would wait without end.
+    A handler must not set a `threading.Event`: the same thread may hold its lock in `wait`, which would deadlock.
 
     Examples:
         >>> stop = Stop()
@@ -58,7 +58,7 @@ class Stop:
         self._told: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt its `get`
 
     def set(self) -> None:
-        """From now on."""
+        """Requests to stop."""
         self._is_set = True
         self._told.put(None)
 
@@ -67,7 +67,7 @@ class Stop:
         return self._is_set
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits until it is set, or the time is over. Returns whether it is set."""
+        """Waits until it is set, at most for this time. Returns whether it is set."""
         if not self._is_set:
             with contextlib.suppress(queue.Empty):
                 self._told.get(timeout=timeout_s)
@@ -77,7 +77,7 @@ class Stop:
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
     """
-    What SIGTERM, SIGINT or SIGHUP sets. A second one ends the process at once, with exit code 130.
+    A `Stop` that SIGTERM, SIGINT or SIGHUP sets. A second signal ends the process at once, with exit code 130.
 
     Examples:
         >>> import os, signal

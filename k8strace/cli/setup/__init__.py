@@ -1,4 +1,4 @@
-"""`k8strace setup render | check | probe | cost`: arguments in, files and words out."""
+"""`k8strace setup render | check | probe | cost`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add_setup(commands: Commands) -> None:
     """Adds `setup` with its four commands."""
     parser = commands.add_parser(
         "setup",
-        help="switch tracing on: write what is needed, check what is there, probe a cluster, reckon the cost",
-        description="Switches tracing on: kube-apiserver, etcd, nodes. Changes no node and no file it was not given.",
+        help="enable tracing: write files, check files, probe a cluster, estimate the cost",
+        description="Enables tracing in kube-apiserver, etcd and nodes. Changes no node, and no file outside --out.",
     )
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (add_render, add_check, add_probe, add_cost):

@@ -1,4 +1,4 @@
-"""`k8strace setup check`: the known traps in manifests and configurations."""
+"""`k8strace setup check`: finds known traps in manifests and configurations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_check(kinds: Commands) -> None:
         kinds,
         "check",
         telling(_check),
-        "find the known traps in manifests and configurations",
+        "find known traps in manifests and configurations",
         "  k8strace setup check /etc/kubernetes/manifests /etc/kubernetes/tracing\n"
         "  k8strace setup check --k8s 1.33 --etcd 3.5.24 cluster-configuration.yaml tracing/config.yaml --json\n",
         CODES,
@@ -35,10 +35,10 @@ def add_check(kinds: Commands) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="YAML file, or folder of them; all are judged together",
+        help="YAML file, or folder of them; all are checked together",
     )
-    command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the files say)")
-    command.add_argument("--etcd", metavar="VERSION", help="etcd version (default: as the image's tag says)")
+    command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as in the files)")
+    command.add_argument("--etcd", metavar="VERSION", help="etcd version (default: as in the image's tag)")
     command.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     command.add_argument("--json", action="store_true", help="for programs")
 

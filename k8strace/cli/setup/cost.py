@@ -1,4 +1,4 @@
-"""`k8strace setup cost`: how many requests an apiserver serves, and what sampling them would bring."""
+"""`k8strace setup cost`: how many requests an apiserver serves, and how much sampling them would bring."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_cost(kinds: Commands) -> None:
         kinds,
         "cost",
         telling(_cost),
-        "count the requests of a kube-apiserver, and say what each sampling rate would bring",
+        "count the requests of a kube-apiserver, and estimate spans and bytes for each sampling rate",
         "  k8strace setup cost --server https://10.0.0.1:6443 --ca-file ca.crt --token-file token\n"
         "  kubectl get --raw /metrics > before; sleep 60; kubectl get --raw /metrics > after\n"
         "  k8strace setup cost --before before --after after --seconds 60\n",
@@ -45,7 +45,7 @@ def add_cost(kinds: Commands) -> None:
         type=positive,
         default=30.0,
         metavar="SECONDS",
-        help="how long to count, or how far the files are apart (default 30)",
+        help="how long to count, or the time between the files (default 30)",
     )
     command.add_argument("--k8s", metavar="VERSION", help="Kubernetes version (default: as the server says)")
     command.add_argument("--json", action="store_true", help="for programs")
@@ -72,7 +72,7 @@ def _cost(asked: argparse.Namespace) -> None:
 
 
 def _seen(asked: argparse.Namespace) -> tuple[Measured, str | None]:
-    """What was counted, and the version that the server says it is."""
+    """The measured rates, and the server's own version."""
     from k8strace.setup.asking import metrics_of, version_of
     from k8strace.setup.cost import counted, measured
 
@@ -101,7 +101,7 @@ def _lines_of(path: Path) -> Iterator[str]:
 def _lines(seen: Measured, rows: list[Cost], version: str, spans: int) -> Iterator[str]:
     busiest = ", ".join(f"{verb or '(no verb)'} {rate:,.1f}" for verb, rate in [*seen.verbs.items()][:4])
     yield f"{seen.per_second:,.1f} requests a second over {seen.seconds:,.0f} s: {busiest or 'none'}"
-    yield f"Kubernetes {version}: about {spans} spans a request, etcd's with them"
+    yield f"Kubernetes {version}: about {spans} spans a request, etcd's included"
     yield ""
     yield "rate per million  requests/s    spans/s     wire/s  store/day  with zstd"
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the commands of `setup` are given: versions and files that may be wrong, and secrets that are never shown."""
+"""Arguments of the commands of `setup`: versions, files, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES: Final = {
 
 
 def telling(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], int | None]:
-    """What cannot be meant is wrong usage; a server that does not answer is not."""
+    """Turns errors in arguments into wrong usage, but not a server that does not answer."""
 
     @wraps(run)
     def told(asked: argparse.Namespace) -> int | None:
@@ -41,7 +41,7 @@ def telling(run: Callable[[argparse.Namespace], int | None]) -> Callable[[argpar
 
 
 def add_caller(command: argparse.ArgumentParser) -> None:
-    """Who asks kube-apiserver, and whom it trusts."""
+    """Options for the caller's credentials, and for the server's certificate."""
     token = command.add_mutually_exclusive_group()
     token.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token of the caller")
     token.add_argument("--token-env", metavar="NAME", help="the same, from an environment variable")
@@ -54,7 +54,7 @@ def add_caller(command: argparse.ArgumentParser) -> None:
 
 
 def caller_of(asked: argparse.Namespace) -> Server:
-    """kube-apiserver as these arguments say."""
+    """kube-apiserver and the caller, from the arguments."""
     from k8strace.setup.asking import server
 
     return server(
@@ -78,7 +78,7 @@ def text_of(path: Path) -> str:
 
 
 def token_of(file: Path | None, variable: str | None) -> str | None:
-    """A secret from a file or the environment; it is never shown."""
+    """A token from a file or the environment; it is never shown."""
     if file is not None:
         found = text_of(file).strip()
     elif variable is not None:
@@ -86,5 +86,5 @@ def token_of(file: Path | None, variable: str | None) -> str | None:
     else:
         return None
     if not found:
-        raise SetupError(f"{file or variable}: there is no token in it")
+        raise SetupError(f"{file or variable}: it has no token")
     return found

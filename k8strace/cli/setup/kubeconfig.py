@@ -1,4 +1,4 @@
-"""Who kubectl would ask, and as whom: `kubectl config view` resolves contexts, and we read what it says."""
+"""kubectl's server and credentials: `kubectl config view` resolves contexts, and this module reads its output."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def probe_options(kubectl: Sequence[str], folder: Path) -> list[str]:
     The server and the credentials of a context, as options of `setup probe`.
 
     Args:
-        kubectl: Options that choose it, such as `--context`, as kubectl takes them.
-        folder: For files with what the configuration has as data, readable for their owner only.
+        kubectl: kubectl's options that choose the context, such as `--context`.
+        folder: Where data of the configuration is written to files that only their owner may read.
 
     Raises:
-        SetupError: There is no kubectl or no such context, or its credentials are of a kind that cannot be used.
+        SetupError: There is no kubectl or no such context, or its kind of credentials cannot be used.
     """
     view = json.loads(_told("config", "view", "--minify", "--flatten", "--raw", "--output=json", *kubectl))
     cluster, user = _only(view, "clusters", "cluster"), _only(view, "users", "user")
@@ -63,7 +63,7 @@ def namespace_of(kubectl: Sequence[str]) -> str:
 
 
 def _told(*arguments: str, program: str = "kubectl", environment: Mapping[str, str] | None = None) -> str:
-    """What a program prints; its own words if it fails."""
+    """The output of a program; its own message if it fails."""
     if shutil.which(program) is None:
         raise SetupError(f"{program} is not installed, or not on the PATH")
     try:
@@ -83,7 +83,7 @@ def _told(*arguments: str, program: str = "kubectl", environment: Mapping[str, s
 
 
 def _only(view: Mapping[str, Any], many: str, one: str) -> dict[str, Any]:
-    """The one entry that --minify leaves; nothing if there is none."""
+    """The one entry that --minify leaves; empty if there is none."""
     entries = view.get(many) or [{}]
     return entries[0].get(one) or {}
 

@@ -1,4 +1,4 @@
-"""`k8strace setup probe`: its arguments, and its outcome in words or JSON."""
+"""`k8strace setup probe`: its arguments, and its result as text or JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["add_probe"]
 
 TERMINAL: Final = 79
-"""Columns that a line of progress has."""
+"""Width of a line of progress."""
 
 
 def add_probe(kinds: Commands) -> None:
@@ -29,7 +29,7 @@ def add_probe(kinds: Commands) -> None:
         kinds,
         "probe",
         telling(_probe),
-        "send one sampled request and show where its time went, or why nothing came",
+        "send one sampled request and show where its time went, or why no spans came",
         "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --token-file token\n"
         "  k8strace setup probe --server https://10.0.0.1:6443 --ca-file ca.crt --client-cert admin.crt \\\n"
         "    --client-key admin.key --store traces.json\n",
@@ -94,7 +94,7 @@ def _probe(asked: argparse.Namespace) -> int:
 
 
 def _warn_of(asked: argparse.Namespace) -> None:
-    """An open receiver is open to all who reach it."""
+    """Warns if other machines can reach the receiver."""
     if not asked.store and asked.listen.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
         complain(f"note: anyone who reaches {asked.listen} can send spans to it while the probe waits")
 
@@ -114,7 +114,7 @@ def _show(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> None:
     say(
         [
             (
-                f"kube-apiserver {facts['version'] or '(version not told)'} answered {facts['status']}; "
+                f"kube-apiserver {facts['version'] or '(version unknown)'} answered {facts['status']}; "
                 f"{count(outcome.spans, 'span')} came to {facts['where']} in {outcome.waited:.0f} s"
             ),
             f"{outcome.reason.value}{'' if outcome.requests is None else _how(outcome, facts)}",
@@ -154,7 +154,7 @@ def _show_json(outcome: Outcome, likely: list[str], facts: dict[str, Any]) -> No
 
 
 class Progress:
-    """One line that is kept up to date at a terminal; elsewhere a line whenever the words change, without the times."""
+    """One line that is updated at a terminal; otherwise a line whenever the text changes, without the times."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._terminal, self._said = stream, stream.isatty(), ""
@@ -168,7 +168,7 @@ class Progress:
             self._stream.flush()
 
     def say(self, words: str) -> None:
-        """What is waited for, and in parentheses for how long."""
+        """Shows what the probe is waiting for, and in parentheses how long."""
         said = words if self._terminal else words.partition(" (")[0]
         if said == self._said:
             return

@@ -1,4 +1,4 @@
-"""`k8strace setup render`: the files that switch tracing on."""
+"""`k8strace setup render`: writes the files that enable tracing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_render(kinds: Commands) -> None:
         kinds,
         "render",
         telling(_render),
-        "write the files that switch tracing on for exactly these versions",
+        "write the files that enable tracing for exactly these versions",
         "  k8strace setup render --k8s 1.33 --etcd 3.5.24 --target kubeadm --out tracing\n"
         "  k8strace setup render --k8s 1.31 --etcd 3.5.15 --target static-pod --from kube-apiserver.yaml \\\n"
         "    --from etcd.yaml --member cp-1 --out tracing\n"
@@ -40,29 +40,37 @@ def add_render(kinds: Commands) -> None:
     )
     command.add_argument("--target", choices=TARGETS, help="how the control plane is run")
     command.add_argument(
-        "--kubelet", action="store_true", help="nodes: switch on the kubelet of this version of Kubernetes"
+        "--kubelet",
+        action="store_true",
+        help="nodes: enable tracing in the kubelet of this version of Kubernetes",
     )
-    command.add_argument("--runtime", choices=RUNTIMES, help="nodes: switch on this container runtime")
+    command.add_argument(
+        "--runtime", choices=RUNTIMES, help="nodes: enable tracing in this container runtime"
+    )
     command.add_argument(
         "--runtime-version", metavar="VERSION", help="such as 1.7 or 2.1 (default: the newest)"
     )
     command.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder to write to; made if missing"
+        "--out", required=True, type=Path, metavar="DIR", help="folder to write to; created if missing"
     )
-    command.add_argument("--force", action="store_true", help="replace files that are in it")
+    command.add_argument("--force", action="store_true", help="replace files in it")
     command.add_argument(
         "--endpoint",
         metavar="HOST:PORT",
         help="the receiver, as the control plane sees it (default by target)",
     )
     command.add_argument(
-        "--rate", type=int, default=DEFAULT_RATE, metavar="N", help="of a million requests (default 1000)"
+        "--rate",
+        type=int,
+        default=DEFAULT_RATE,
+        metavar="N",
+        help="sampled requests of a million (default 1000)",
     )
     command.add_argument(
         "--requests-per-second",
         type=positive,
         metavar="N",
-        help="API requests a second, to work out spans a second",
+        help="API requests a second, to estimate spans a second",
     )
     command.add_argument(
         "--member",
@@ -78,9 +86,11 @@ def add_render(kinds: Commands) -> None:
         dest="own",
         type=Path,
         metavar="FILE",
-        help="a static pod or ClusterConfiguration of yours, to put tracing into a copy of it",
+        help="your own static pod or ClusterConfiguration; a copy with tracing added is written",
     )
-    command.add_argument("--compression", choices=("gzip",), help="compress what is sent")
+    command.add_argument(
+        "--compression", choices=("gzip",), help="kube-apiserver and etcd compress what they send"
+    )
     token = command.add_mutually_exclusive_group()
     token.add_argument("--bearer-token-file", type=Path, metavar="FILE", help="a token for the receiver")
     token.add_argument("--bearer-token-env", metavar="NAME", help="the same, from an environment variable")
@@ -109,7 +119,7 @@ def _render(asked: argparse.Namespace) -> None:
 
 
 def _check(asked: argparse.Namespace) -> None:
-    """Says what is missing, as argparse does: it depends on what is to be written."""
+    """Raises an error for missing arguments, as argparse does; which are needed depends on what is written."""
     nodes_alone = (asked.kubelet or asked.runtime) and not (asked.target or asked.etcd)
     needed = ("k8s",) * bool(asked.kubelet) if nodes_alone else ("k8s", "etcd", "target")
     missing = [f"--{name}" for name in needed if getattr(asked, name) is None]
