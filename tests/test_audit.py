@@ -248,7 +248,7 @@ def test_a_log_of_another_time_is_an_error(
             b"hello\nworld\n",
             "there is no event of an audit log in it, and 2 places that cannot be read: expected",
         ),
-        (json.dumps(event("x")).encode(), "none of 1,411 requests is among the 1 event of the log"),
+        (json.dumps(event("x")).encode(), "none of 1,411 requests is in the log, which has 1 event"),
     ],
 )
 def test_who_gives_another_log_is_told_why_nothing_fits(log, said, tmp_path, capsys) -> None:
