@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import k8strace
+from k8strace.export.rows import offset_rows
 from k8strace.formats import Message, messages
 from k8strace.spark import Archive, Options, attribution_rows, joining, request_rows
-from k8strace.spark.rows import offset_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from k8strace import kafka
+from k8strace.export.rows import request_rows
 from k8strace.kafka import RequestConsumer
-from k8strace.spark import request_rows
 from k8strace.stream import StreamedRequests
 
 TOPIC = "traces"

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import k8strace
 import k8strace.formats
 from k8strace import Digest, DigestSettings, Histograms
-from k8strace.spark import request_rows
+from k8strace.export.rows import request_rows
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("numpy")

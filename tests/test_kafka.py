@@ -21,9 +21,9 @@ from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
+from k8strace.export.rows import request_rows
 from k8strace.formats import Message, messages
 from k8strace.kafka import RequestConsumer
-from k8strace.spark import request_rows
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 

@@ -259,6 +259,7 @@ FLOORS = {
         "perfetto",
         "otlp",
         "jaeger",
+        "rows",
         "tables",
         "writing",
         "__init__",

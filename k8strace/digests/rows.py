@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from k8strace.export.rows import request_rows
 from k8strace.export.tables import table_of
 from k8strace.requests import Requests
 from k8strace.selecting import text_of
-from k8strace.spark import request_rows
 from k8strace.tables import require
 
 if TYPE_CHECKING:

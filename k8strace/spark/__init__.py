@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from k8strace.export.rows import attribution_rows, request_rows
 from k8strace.spark.joining import Archive, Paths
-from k8strace.spark.rows import attribution_rows, request_rows
 from k8strace.spark.source import register, span_rows
 from k8strace.spark.tasks import Options
 

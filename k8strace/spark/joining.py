@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from k8strace.archive import ClockEvidence, Couplings
+from k8strace.attribution import attribute
 from k8strace.exceptions import PartsError
+from k8strace.export.rows import attribution_rows, offset_rows, request_rows
 from k8strace.formats.content import matching
 from k8strace.histograms import Histograms
 from k8strace.requests import Ledger, Requests, join
 from k8strace.spans import Issue, decode
 from k8strace.spark import tasks
-from k8strace.spark.rows import attribution_rows, histogram_rows, offset_rows, request_rows
 from k8strace.spark.tasks import EVIDENCE, SPLIT, Facts, Options, Told
 from k8strace.tables import require
 
@@ -109,7 +110,7 @@ class Archive:
         Args:
             keys: Columns of `Requests`; none: "verb" and "resource".
         """
-        make = partial(histogram_rows, keys)
+        make = partial(_histogram_rows, keys)
         found = self._joined(make)
         nothing = Histograms.from_bytes(_nothing(make)["histograms"][0].as_py())
         return reduce(
@@ -224,6 +225,12 @@ def _sums(told: Iterable[Told]) -> tuple[tuple[Issue, ...], Couplings]:
         issues += piece.issues
         couplings.append(piece.couplings)
     return tuple(issues), Couplings(*couplings)
+
+
+def _histogram_rows(keys: tuple[str, ...], joined: Requests) -> pa.Table:
+    """Joined requests summed up, as bytes in one row."""
+    pa = require("pyarrow", "spark")
+    return pa.table({"histograms": [Histograms.of(attribute(joined), *keys).to_bytes()]})
 
 
 # ── Whether the parts are complete ────────────────────────────────────────────────────────────────

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from k8strace.export.rows import plain
 from k8strace.formats import scan
 from k8strace.formats.content import matching
 from k8strace.spans import Spans, decode
-from k8strace.spark.rows import plain
 from k8strace.tables import require
 
 if TYPE_CHECKING:

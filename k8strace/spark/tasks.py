@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from k8strace import _core
 from k8strace.archive import ClockEvidence, Couplings, clock_evidence, couplings
 from k8strace.components import Taxonomy
+from k8strace.export.rows import offset_rows
 from k8strace.formats import scan
 from k8strace.requests import Ledger, Requests, join
 from k8strace.spans import Issue, Spans, decode
-from k8strace.spark.rows import offset_rows
 from k8strace.tables import require
 
 if TYPE_CHECKING:

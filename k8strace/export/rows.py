@@ -1,4 +1,4 @@
-"""Joined requests as tables with Spark's types, the same from one process and from many."""
+"""Joined requests as pyarrow tables without indices and with Spark's types, the same from one process and from many."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from k8strace.attribution import attribute
-from k8strace.histograms import Histograms
 from k8strace.requests import Requests
 from k8strace.tables import require
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["attribution_rows", "histogram_rows", "offset_rows", "plain", "request_rows"]
+__all__ = ["attribution_rows", "offset_rows", "plain", "request_rows"]
 
 _RELATIVES: Final = ("outer_request", "linked_from", "counted_in")
 """Columns with the index of another request. Parts have no common index, so its ids replace it."""
@@ -29,7 +28,7 @@ def request_rows(joined: Requests) -> pa.Table:
 
     Examples:
         >>> import k8strace
-        >>> from k8strace.spark import request_rows
+        >>> from k8strace.export.rows import request_rows
         >>> rows = request_rows(k8strace.join(k8strace.read("tests/data/k8s-1.36_etcd-3.6.otlp.zst")))
         >>> rows.num_rows, rows.column_names[:3]
         (1411, ['trace_id', 'span_id', 'name'])
@@ -47,12 +46,6 @@ def attribution_rows(joined: Requests) -> pa.Table:
     return plain(attribute(joined).to_arrow().drop_columns(["request"]))
 
 
-def histogram_rows(keys: tuple[str, ...], joined: Requests) -> pa.Table:
-    """Joined requests summed up, as bytes in one row."""
-    pa = require("pyarrow", "spark")
-    return pa.table({"histograms": [Histograms.of(attribute(joined), *keys).to_bytes()]})
-
-
 def offset_rows(joined: Requests) -> pa.Table:
     """Clock offsets, as `Joined.clock_offsets` without timestamps."""
     return plain(joined.joined.clock_offsets.to_arrow().drop_columns(["at_time"]))
@@ -60,7 +53,7 @@ def offset_rows(joined: Requests) -> pa.Table:
 
 def _phases(joined: Requests) -> pa.Array:
     """Phase → ns of each request."""
-    pa = require("pyarrow", "spark")
+    pa = require("pyarrow", "arrow")
     parts = attribute(joined).to_arrow()
     many = Counter(parts["request"].to_pylist())
     ends = list(accumulate((many[request] for request in joined.column("request")), initial=0))
@@ -70,12 +63,12 @@ def _phases(joined: Requests) -> pa.Array:
 
 def plain(table: pa.Table) -> pa.Table:
     """The table in types that Spark has: no dictionaries, no large types."""
-    pa = require("pyarrow", "spark")
+    pa = require("pyarrow", "arrow")
     return table.cast(pa.schema([pa.field(each.name, _plain(each.type)) for each in table.schema]))
 
 
 def _plain(kind: Any) -> Any:
-    pa = require("pyarrow", "spark")
+    pa = require("pyarrow", "arrow")
     types = pa.types
     if types.is_dictionary(kind):
         return _plain(kind.value_type)
