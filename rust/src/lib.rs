@@ -1,15 +1,15 @@
-//! The compiled core of k8strace. It builds and tests without Python; the feature `python` is the only door to `PyO3`.
+//! The compiled core of k8strace. It builds and tests without Python; only the feature `python` uses `PyO3`.
 //!
-//! The rooms, in the order in which they may use each other:
+//! The modules, in the order in which they may use each other:
 //!
 //! ```text
 //! bytes ─ decode → columns ─ join → call trees, requests ─ attribute → segments, phases ─ tables ─ retime ─ python
-//!           └ screen: what a receiver takes      ├ stream: the same join, a part at a time
-//!                                                └ archive: the same join, in parts that know of each other
-//!                      columns ─ arrow: tables that other libraries read ─ search: which traces somebody looks for
+//!           └ screen: what a receiver accepts    ├ stream: the same join, a part at a time
+//!                                                └ archive: the same join, in parts with common evidence
+//!                      columns ─ arrow: tables that other libraries read ─ search: the traces that match a query
 //! ```
 
-// Half of what the core can do is asked for by Python alone; with it, every function has a caller.
+// Half of the core is used only by Python; with that feature, every function has a caller.
 #![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
 // Numbers in tests are small, and made there.
 #![cfg_attr(
@@ -39,7 +39,7 @@ mod error;
 /// Durations in buckets, mergeable.
 mod exponential;
 
-/// Everything that was said, one array per field.
+/// Everything that was decoded, one array per field.
 mod columns;
 
 /// Bytes → columns: OTLP on the wire, as JSON, compressed.
@@ -48,7 +48,7 @@ mod decode;
 /// Columns → wire bytes again.
 mod encode;
 
-/// What a receiver takes of a request.
+/// What a receiver accepts of a request.
 mod screen;
 
 /// Columns → tables that other libraries read.
@@ -69,7 +69,7 @@ mod stream;
 /// A whole in parts that are joined one by one.
 mod archive;
 
-/// What is told of joined spans, as tables.
+/// Results about joined spans, as tables.
 mod tables;
 
 /// Requests → how long they would have taken.
@@ -81,7 +81,7 @@ mod quantiles;
 /// What is wrong, as far as every span must be looked at.
 mod findings;
 
-/// The door to Python.
+/// The interface to Python.
 #[cfg(feature = "python")]
 mod python;
 

@@ -1,4 +1,4 @@
-//! Quantiles of weighted sums: what would be the longest of so many if some parts took other times.
+//! Quantiles of weighted sums: quantiles of wall times if some parts took other times.
 
 /// Relative error of sums of weights: less than that is not missing.
 const ROUNDING: f64 = 1e-9;

@@ -12,7 +12,7 @@ use crate::numbers::u32_of;
 /// `SpanStatus` of what failed.
 const ERROR: i32 = 2;
 
-/// What a span must be like; what is not said is not asked for.
+/// Conditions on a span; what is not set is no condition.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// `service.name` of its resource.
@@ -172,7 +172,7 @@ fn latest(mut found: Vec<Latest>, limit: usize) -> Vec<Latest> {
 pub fn rows(takes: &[&Columns], ids: &[[u8; 16]]) -> Vec<Vec<(u32, u32)>> {
     let mut found = vec![Vec::new(); ids.len()];
     let place: HashMap<[u8; 16], usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
-    // Most spans are of other traces, which the first two bytes tell.
+    // Most spans are of other traces, which shows in the first two bytes.
     let start = |id: &[u8; 16]| usize::from(u16::from_le_bytes([id[0], id[1]]));
     let mut starts = vec![false; 1 << 16];
     for id in ids {

@@ -1,4 +1,4 @@
-//! Traces whose results depend on each other, found in any pieces of the whole, a trace in several of them too.
+//! Traces whose results depend on each other, found in any pieces of all spans; a trace may be in several pieces.
 //!
 //! * Span links: a link can be where an orphan belongs, who called a request, or what caused it.
 //! * Halves of split requests: an `authentication` span and a request of its process within 50 µs may be one. Whether
@@ -28,10 +28,10 @@ use crate::numbers::u32_of;
 /// A trace id.
 pub type TraceId = [u8; 16];
 
-/// A process as its spans tell it: service, instance, the rest.
+/// A process, as described in its spans: service, instance, the rest.
 pub type Process = (String, Option<String>, String);
 
-/// Ends can be a µs later once they are mended.
+/// Ends can be a µs later after a repair.
 const WITHIN_NS: i64 = APART_NS + 1_000;
 
 /// Where halves can meet.

@@ -1,5 +1,4 @@
-//! What calls say of clocks and services of themselves, in any parts of the whole, summed up: as much as a join of the
-//! whole would know.
+//! Evidence of clocks and services in any parts of all spans, summed up: as much as a join of everything would have.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::numbers::u32_of;
 /// The calling and the called process → what the calls say.
 type Calls = BTreeMap<(Process, Process), Summary>;
 
-/// What parts say.
+/// The evidence of parts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClockEvidence {
     /// Calls told by their ids.
@@ -28,11 +27,11 @@ pub struct ClockEvidence {
     adopted: Calls,
     /// Service → what it was seen to send.
     services: BTreeMap<String, u8>,
-    /// SERVER spans whose caller is missing, found or not: where there are some, clocks tell which it is.
+    /// SERVER spans whose caller is missing, found or not: if there are some, clocks show which call it is.
     pub waiting: u64,
 }
 
-/// The evidence of a whole, as a join takes it.
+/// The evidence of everything, as a join takes it.
 pub struct Whole {
     /// Numbers processes.
     pub keys: RandomState,
@@ -43,7 +42,7 @@ pub struct Whole {
 }
 
 impl ClockEvidence {
-    /// What joined spans say.
+    /// The evidence of joined spans.
     pub fn of(joined: &Joined) -> Self {
         let c = &*joined.columns;
         let (start, end) = (&c.spans.start_time_unix_nano, &c.spans.end_time_unix_nano);
@@ -116,7 +115,7 @@ impl ClockEvidence {
         &self.services
     }
 
-    /// The API servers: those that are named, or else those that the whole tells.
+    /// The API servers: those that are named, or else those that the evidence shows.
     pub fn apiservers(&self, named: Vec<String>) -> Apiservers {
         let mut apiservers = Apiservers::named(named);
         apiservers.hear(&self.services);

@@ -1,4 +1,4 @@
-//! A whole that is too large for one join, joined in parts: what the parts must know of each other.
+//! Spans that are too many for one join, joined in parts: what the parts must know of each other.
 //!
 //! ```text
 //! spans ─ split → one message a trace ─┐
@@ -7,7 +7,7 @@
 
 /// Traces whose results depend on each other.
 pub mod couplings;
-/// What all parts say of clocks, and of which services are API servers.
+/// Clock evidence of all parts, and the services that are API servers.
 pub mod evidence;
 /// One message for each trace.
 pub mod split;

@@ -1,4 +1,4 @@
-//! Spans → one OTLP message for each trace. Such messages after one another are one message again.
+//! Spans → one OTLP message for each trace. Concatenated, such messages are one message again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,13 +45,13 @@ pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-/// What stands around spans, written once for each scope and resource.
+/// The bytes around spans, written once for each scope and resource.
 struct Around {
     scopes: Written,
     resources: Written,
 }
 
-/// Messages without their tags and lengths, behind one another.
+/// Messages without their tags and lengths, concatenated.
 #[derive(Default)]
 struct Written {
     bytes: Vec<u8>,

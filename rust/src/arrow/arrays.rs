@@ -116,7 +116,7 @@ pub fn instants(nanos: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_iter(instants).with_timezone("UTC"))
 }
 
-/// Words of an interner as a dictionary column; `null` tells which words stand for nothing.
+/// Strings of an interner as a dictionary column; `null` says which strings stand for null.
 pub fn word_column(
     words: &Interner,
     ids: &[u32],

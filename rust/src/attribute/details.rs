@@ -1,5 +1,5 @@
-//! What the attributes of a span tell, where a rule needs it: whom an HTTP call is for, and whether a response was
-//! encoded before it was written.
+//! What rules need from the attributes of a span: the target of an HTTP call, and whether a response was encoded before
+//! it was written.
 
 use crate::columns::{NONE, run};
 use crate::join::Joined;
@@ -8,7 +8,7 @@ use crate::join::request_info::{method_of_name, split_target};
 use crate::join::span_kind::{CLIENT, INTERNAL};
 use crate::numbers::u32_of;
 
-/// What the attributes tell.
+/// What a rule needs from attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Detail {
     /// Nothing that a rule asks for.
@@ -100,7 +100,7 @@ impl<'a> Details<'a> {
         }
     }
 
-    /// What is told of a span.
+    /// The detail of a span.
     #[inline]
     pub fn of(&self, row: usize) -> Detail {
         let c = &self.joined.columns;

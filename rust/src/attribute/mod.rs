@@ -67,7 +67,7 @@ pub struct Signature {
     pub verb: u32,
     /// The innermost request is for a resource.
     pub resource_request: bool,
-    /// What its attributes tell.
+    /// What a rule needs from its attributes.
     pub detail: Detail,
 }
 

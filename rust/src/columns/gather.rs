@@ -6,8 +6,8 @@
 //! table 2   w x y z   ─┘
 //! ```
 //!
-//! Rows come to stand in the order asked for; scopes, resources and batches in the order in which spans need them.
-//! Rows that stand together are moved together. Texts are copied, or stay where they are and are held by both.
+//! Rows are in the requested order; scopes, resources and batches in the order in which spans need them.
+//! Adjacent rows are moved together. Texts are copied, or stay where they are and are shared by both tables.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub struct Gather {
     copied: Vec<u8>,
 }
 
-/// How much room rows need, about.
+/// About how much memory rows need.
 #[derive(Debug, Default)]
 pub struct Room {
     spans: usize,
@@ -163,7 +163,7 @@ fn runs_of(end: &[u32], owners: &[Range<usize>]) -> Vec<Range<usize>> {
     runs.filter(|run| !run.is_empty()).collect()
 }
 
-/// Adds the ends of these owners' runs, of which the first comes to stand at `new`.
+/// Adds the ends of these owners' runs; the first run begins at `new`.
 fn extend_ends(into: &mut Vec<u32>, from: &[u32], owners: &[Range<usize>], mut new: u32) {
     if from.last() == Some(&0) {
         let owners: usize = owners.iter().map(Range::len).sum();
@@ -189,7 +189,7 @@ fn extend<T: Copy, U>(
     }
 }
 
-/// Adds these rows of columns that are copied as they are. Column by column, since memory likes to be read in order.
+/// Adds these rows of columns that are copied as they are. Column by column, since sequential reads are faster.
 macro_rules! copy {
     ($into:expr, $from:expr, $rows:expr => $($column:ident)+) => {
         $(for rows in $rows {
@@ -240,7 +240,7 @@ impl Table<'_> {
         self.attributes(|c| &c.link_attributes, |out| &mut out.link_attributes, rows);
     }
 
-    /// Ids of these rows, which come to stand at `new`.
+    /// Ids of these rows, whose new rows begin at `new`.
     fn odd_ids(&mut self, from: &[OddId], rows: &[Range<usize>], mut new: usize) -> Vec<OddId> {
         let mut found = Vec::new();
         if from.is_empty() {

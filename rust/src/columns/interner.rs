@@ -126,7 +126,7 @@ fn text_of<'a>(text: &'a [u8], place: &[Range<usize>], id: u32) -> &'a [u8] {
     place.get(id as usize).and_then(|place| text.get(place.clone())).unwrap_or_default()
 }
 
-/// Guesses each number from the one before it: what followed that one last time. Spans, events and their names come
+/// Predicts each number from the one before it: what followed that one last time. Spans, events and their names come
 /// in sequences that repeat, and comparing with a guess is cheaper than hashing.
 #[derive(Debug, Default)]
 pub struct Sequence {
@@ -142,7 +142,7 @@ impl Sequence {
         self.next.get(self.last as usize).copied()
     }
 
-    /// The guess was right.
+    /// The prediction was right.
     #[inline(always)]
     pub fn follow(&mut self, guess: u32) -> u32 {
         self.last = guess;

@@ -1,4 +1,4 @@
-//! The columns: everything that a batch said, one array per field, no object per span.
+//! The columns: everything in a batch, one array per field, no object per span.
 //!
 //! String and bytes values are not copied: they are [`TextRef`]s into the retained wire bytes (the arena).
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
@@ -51,8 +51,8 @@ impl ValueKind {
     }
 }
 
-/// A size above this one by at most a thirty-second part, that others are likely to need too: then what is given back
-/// fits what is asked for next, and large blocks of many sizes do not tear the heap into holes.
+/// Rounds a size up by at most a thirty-second part. Few distinct sizes mean that freed blocks fit later requests, and
+/// the heap does not become fragmented.
 pub fn roomy(len: usize) -> usize {
     len.next_multiple_of((len.next_power_of_two() / 64).max(1))
 }
@@ -105,7 +105,7 @@ impl Attributes {
         self.key_strindex.retain(|(row, _)| (*row as usize) < rows);
     }
 
-    /// Lets the texts of all owners but the first ones stand this much later in the arena.
+    /// Moves the texts of all owners but the first ones this much later in the arena.
     fn move_texts(&mut self, owners: usize, by: usize) {
         let first = run(&self.end, owners).start;
         for (kind, value) in self.kind[first..].iter().zip(&mut self.value[first..]) {
@@ -364,7 +364,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Empty columns with some more room than this many wire bytes usually need.
+    /// Empty columns with somewhat more capacity than this many wire bytes usually need.
     pub fn with_room_for(wire_bytes: usize) -> Self {
         const STRINGS: usize = 64;
         let (spans, events) = (wire_bytes / 224, wire_bytes / 224);
@@ -378,7 +378,7 @@ impl Columns {
         c
     }
 
-    /// Gives back the memory that no row needs.
+    /// Frees the memory that no row needs.
     pub fn shrink_to_fit(&mut self) {
         self.spans.shrink_to_fit();
         let table = &mut self.events;
@@ -424,7 +424,7 @@ impl Columns {
         self.resource_attributes.truncate(mark.resources);
     }
 
-    /// Lets the texts of every row since the mark stand this much later in the arena.
+    /// Moves the texts of every row since the mark this much later in the arena.
     pub fn move_texts(&mut self, mark: &Mark, by: usize) {
         let Self { spans, links, scopes, resources, .. } = self;
         let later = |texts: &mut [TextRef]| texts.iter_mut().for_each(|text| *text = text.later(by));

@@ -14,7 +14,7 @@ pub struct Processes {
     of_resource: Vec<u32>,
     /// One description per process: service name, and instance id if there is one.
     pub names: Vec<(String, Option<String>)>,
-    /// Process → what else tells it apart: the whole resource of one without instance id.
+    /// Process → what else distinguishes it: the whole resource of one without instance id.
     rest: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Processes {
         key_of(&self.names[process as usize], &self.rest[process as usize], keys)
     }
 
-    /// Service, instance id, and what else tells a process apart.
+    /// Service, instance id, and what else distinguishes a process.
     pub fn described(&self, process: u32) -> (String, Option<String>, String) {
         let (service, instance) = self.names[process as usize].clone();
         (service, instance, self.rest[process as usize].clone())
@@ -67,12 +67,12 @@ impl Processes {
     }
 }
 
-/// A number for a process that is described so.
+/// A number for a process with this description.
 pub fn key_of(name: &(String, Option<String>), rest: &str, keys: &RandomState) -> u64 {
     keys.hash_one((name, rest))
 }
 
-/// All attributes of a resource as one text, to tell resources without an instance id apart.
+/// All attributes of a resource as one text, to distinguish resources without an instance id.
 fn describe_resource(c: &Columns, row: usize) -> String {
     let table = &c.resource_attributes;
     let mut parts: Vec<String> = table

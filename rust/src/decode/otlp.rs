@@ -210,7 +210,7 @@ impl<'a> Decoder<'a> {
         Ok(Decoder { buf, ..Decoder::with_room_for(buf.len()) })
     }
 
-    /// A decoder of nothing yet, with room for so many bytes.
+    /// A new decoder, with capacity for this many bytes.
     pub(crate) fn with_room_for(bytes: usize) -> Self {
         Self { allowed: u64::MAX, columns: Columns::with_room_for(bytes), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! What of many requests is sound: each that is not is left out by itself, with its reason.
+//! Decodes the valid ones of many requests: each invalid one is left out by itself, with its reason.
 //!
 //! ```text
 //! ├ request ┤├ metrics ┤├ request ┤├ ~~ ┤├ request, text not UTF-8 ┤
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! With a second thread, that one decodes while more requests are read and inflated: blocks go to it in their order.
-//! One decoder goes on from block to block, so what comes of them does not depend on where blocks end.
+//! One decoder goes on from block to block, so the result does not depend on where blocks end.
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -24,10 +24,10 @@ use crate::error::{DecodeError, ErrorKind, Result, room_for};
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
 
-/// Bytes of a block at least.
+/// Bytes of a block, at least.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A block is this part of all before it at least, so that there are not many, and the last is no large one.
+/// A block is at least this part of all before it, so that there are few, and the last is not large.
 const BLOCK_SHARE: usize = 16;
 
 /// How much memory columns may take: `free_bytes`, and `per_byte` for each byte of the requests so far.
@@ -39,7 +39,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For so many bytes of requests.
+    /// The bound for this many bytes of requests.
     fn of(self, bytes: usize) -> u64 {
         self.free_bytes.saturating_add(self.per_byte.saturating_mul(bytes as u64))
     }
@@ -132,7 +132,7 @@ impl Requests {
         };
         self.sent.0 += self.block.bytes.len();
         self.sent.1 += self.block.lens.len();
-        // If it has ended, why is told where it is joined.
+        // If the thread has ended, joining it gives the reason.
         let _ = other.blocks.send(std::mem::take(&mut self.block));
     }
 
@@ -207,7 +207,7 @@ impl std::fmt::Debug for Decoding {
 }
 
 impl Decoding {
-    /// Nothing yet, with room for so many bytes.
+    /// Empty, with capacity for this many bytes.
     fn new(bounds: Bounds, room_bytes: usize) -> Result<Self> {
         room_for(bounds.of(room_bytes), "spans")?;
         Ok(Self {

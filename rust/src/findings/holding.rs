@@ -1,17 +1,17 @@
-//! Whose time a span is in.
+//! The request whose time a span is in.
 
 use crate::attribute::NESTING;
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::numbers::u32_of;
 
-/// For every request the one of some requests whose tree it is in. They are not inside each other.
+/// For every request: which of some given requests has it in its tree. These are not inside each other.
 pub struct Holding {
     of: Vec<u32>,
 }
 
 impl Holding {
-    /// Looks at all that were joined.
+    /// Over everything that was joined.
     pub fn new(joined: &Joined, requests: &[usize]) -> Self {
         let r = &joined.requests;
         let mut of = vec![NONE; r.len()];

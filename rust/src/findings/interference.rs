@@ -24,17 +24,17 @@ use crate::tables::etcd_calls::{Asked, EtcdCall, Known};
 const HEAVY: [&str; 3] = ["list", "count", "keys"];
 /// Operations that are not compared.
 const APART: [&str; 4] = ["watch", "status", "health", "compaction"];
-/// A list of at most so many is a page, and not heavy.
+/// A list of at most this many is a page, and not heavy.
 const PAGE: i64 = 1_000;
-/// Load is how many calls began in so long before, in ns.
+/// Load is the number of calls that began within this time before, in ns.
 const LOAD: i64 = 100_000_000;
 
 type Interval = (i64, i64);
 
-/// Part of the recording → by how much its calls were longer than others like them, together; and how many they were.
+/// Part of the recording → sum of how much longer its calls were than similar ones, and the number of calls.
 pub type Sums = Vec<(usize, f64, u64)>;
 
-/// What is told of one member that had heavy calls.
+/// The result for one member that had heavy calls.
 #[derive(Debug, Default)]
 pub struct Member {
     /// How many of its calls were heavy.
@@ -134,7 +134,7 @@ fn merged(intervals: impl Iterator<Item = Interval>) -> Vec<Interval> {
     merged
 }
 
-/// Where a time lies, by the heavy call before it: what waited may drain for as long as that lasted.
+/// Where a time is, relative to the heavy call before it: waiting calls may drain for as long as that lasted.
 fn when(at: i64, heavy: &[Interval]) -> When {
     let past = heavy.partition_point(|&(start, _)| start <= at);
     let Some(&(start, end)) = past.checked_sub(1).map(|place| &heavy[place]) else { return When::Plain };
@@ -179,7 +179,7 @@ fn samples<'a>(
     samples
 }
 
-/// What the values of a group are above the mean of plain ones, by part of the recording.
+/// How much the values of a group exceed the mean of plain ones, by part of the recording.
 fn slower_by(samples: &[(u32, Sample)], group: When, value: &dyn Fn(&Sample) -> f64) -> Sums {
     let mut strata: Vec<(usize, [(f64, u64); 2])> = Vec::new();
     let mut known: HashMap<_, usize, RandomState> = HashMap::default();

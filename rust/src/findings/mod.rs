@@ -1,5 +1,5 @@
-//! What is wrong here, as far as it must be looked for in every span: silences of processes and who
-//! waited in them, calls to etcd that tell something, and those that waited behind others.
+//! The parts of findings that need every span: silences of processes and what waited in them, calls to etcd that
+//! findings can come from, and calls that waited behind others.
 
 pub mod held;
 pub mod holding;

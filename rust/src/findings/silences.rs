@@ -26,14 +26,14 @@ pub struct Silences {
     pub of: Vec<Vec<Silence>>,
     /// Row → its process, looked up once.
     pub process: Vec<u32>,
-    /// Row → it is one of the spans looked at: not set aside as a repeat, with times that can be true.
+    /// Row → whether it is used: not set aside as a repeat, and with valid times.
     pub seen: Vec<bool>,
-    /// Row → its end, without repairs: what a repair changed is no sign of life.
+    /// Row → its end, without repairs: an end that was repaired is no sign of life.
     pub end: Vec<i64>,
 }
 
 impl Silences {
-    /// Looks for them in everything that was joined.
+    /// Finds them in everything that was joined.
     pub fn new(j: &Joined) -> Self {
         let s = &j.columns.spans;
         let mut end = j.end.clone();
@@ -79,8 +79,8 @@ fn shift(j: &Joined, row: usize) -> i64 {
     j.start[row] - saturated(j.columns.spans.start_time_unix_nano[row])
 }
 
-/// Between signs of life. Two that are so far apart have nothing between them, and lie in slots of their own: the first
-/// and last of each slot tell all, as long as the time is not too long for so few signs.
+/// The silences between signs of life. Two signs on both sides of a silence are in different slots, so the first and
+/// last sign of each slot are enough, unless the time is too long for the number of signs.
 ///
 /// ```text
 /// slots     |.  . .|      |     ..|.  .  |
@@ -113,7 +113,7 @@ fn between(mut signs: Vec<i64>) -> Vec<Silence> {
     long(ends.windows(2).map(|pair| (pair[0].1, pair[1].0)))
 }
 
-/// A slot is a bit: so much memory a sign may cost.
+/// A slot is a bit: memory that a sign may cost.
 const SLOTS_PER_SIGN: u64 = 64;
 
 fn long(pairs: impl Iterator<Item = Silence>) -> Vec<Silence> {

@@ -1,11 +1,11 @@
-//! Silences in which a process was due: somebody waited for it.
+//! Silences in which a process was due: another one waited for it.
 //!
 //! ```text
 //! called        caller  |=====================|        its SERVER span begins only after the silence
 //!               process .....|---silent---||==|
 //! answered      process |====|---silent---|==|         its own call ends only after, and was answered before
 //!               called     |==|
-//! stood         process |====|---silent---|====|       spans of it that serve somebody, and have nobody to wait for
+//! stood         process |====|---silent---|====|       its spans that serve a caller and wait for no other process
 //! queued        process .....|---silent---||=|         requests that begin all at once, before any was answered
 //! ```
 
@@ -22,13 +22,13 @@ use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
 use crate::numbers::u32_of;
 
-/// Who waits began at most so long before a silence, or the process lived and did not hear of it; and goes on at most so
-/// long after: a quarter of what it waited, at least 5 ms, at most 100.
+/// A wait begins at most this long before a silence, or the process was alive and did not react to it; and it ends at
+/// most this long after: a quarter of the wait, at least 5 ms, at most 100.
 fn late(wait: i64) -> i64 {
     (wait / 4).clamp(5_000_000, 100_000_000)
 }
 
-/// So many requests that begin at once are a queue.
+/// At least this many requests that begin at once are a queue.
 const CROWD: u32 = 3;
 
 /// Evidence of one kind.
@@ -47,8 +47,8 @@ impl Waits {
     }
 }
 
-/// When calls that waited went on, and how long they took: a process that wakes up lets go of all of them at one moment,
-/// however long each had waited; a slow network delivers each late by itself, as late as the others.
+/// When calls that waited ended, and how long they took: a process that wakes up releases all of them at one moment,
+/// however long each had waited; a slow network delays each by itself, all about equally.
 #[derive(Debug, Clone, Copy)]
 pub struct Releases {
     first: i64,
@@ -69,12 +69,12 @@ impl Releases {
         (self.shortest, self.longest) = (self.shortest.min(to - from), self.longest.max(to - from));
     }
 
-    /// Between the first and the last that went on, in ns; 0 if there is none.
+    /// Time between the first and the last end, in ns; 0 if there is none.
     fn apart(self) -> i64 {
         self.last.saturating_sub(self.first).max(0)
     }
 
-    /// By how much they took longer or shorter, in ns; 0 if there is none.
+    /// By how much their durations differ, in ns; 0 if there is none.
     fn uneven(self) -> i64 {
         self.longest.saturating_sub(self.shortest).max(0)
     }
@@ -91,9 +91,9 @@ pub struct Due {
     pub answered: Waits,
     /// Names of its own spans.
     pub stood: Waits,
-    /// Calls of it of which only its own side is here.
+    /// Its calls with a CLIENT span only.
     pub opaque: Waits,
-    /// When those calls went on.
+    /// When those calls ended.
     pub released: Releases,
     /// It is one span of the process, from its start to its end: the process was at work.
     pub busy: bool,
@@ -110,12 +110,12 @@ pub struct Due {
 }
 
 impl Due {
-    /// What usual waits are made of: the longest between two processes, or of two that agree.
+    /// Usual waits are computed from it: the longest between two processes, or of two that agree.
     fn longest(&self) -> i64 {
         self.called.longest.max(self.answered.longest).max(self.agreed())
     }
 
-    /// How long two waited, each telling of it in a way of its own; 0 if there are no two.
+    /// How long two waited, each shown by its own evidence; 0 if there are no two.
     fn agreed(&self) -> i64 {
         let own = [self.called, self.answered, self.stood];
         let crowd = if self.queued >= CROWD { self.time.1 - self.time.0 } else { 0 };
@@ -141,7 +141,7 @@ struct Call {
     ended: i64,
 }
 
-/// Of every process the silences in which it was due.
+/// The silences of every process in which it was due.
 pub fn due(j: &Joined) -> Vec<Vec<Due>> {
     let silences = Silences::new(j);
     let empty = |&time: &Silence| Due { time, ..Due::default() };
@@ -247,13 +247,13 @@ struct Around {
     into: Vec<[Vec<(i64, i64)>; 2]>,
     /// Process → calls out of it: (answered, ended), by both.
     out: Vec<[Vec<(i64, i64)>; 2]>,
-    /// Process → starts of requests that nobody here sent.
+    /// Process → starts of requests without a caller here.
     starts: Vec<Vec<i64>>,
     /// Process → ends of what it served.
     ends: Vec<Vec<i64>>,
 }
 
-/// So many calls are looked at on each side.
+/// Calls on each side, at most.
 const NEIGHBOURS: usize = 8;
 
 impl Around {

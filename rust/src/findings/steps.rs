@@ -22,7 +22,7 @@ pub struct Step {
     pub row: u32,
     /// Its process and name, as a number.
     pub class: u32,
-    /// It is a call of which only the caller's side is here: what it waits for may be elsewhere.
+    /// It is a call with a CLIENT span only: it may wait for the called process.
     pub opaque: bool,
     /// It is all of the span, and of no other's.
     pub whole: bool,
@@ -30,7 +30,7 @@ pub struct Step {
     pub time: (i64, i64),
 }
 
-/// Steps of spans that serve somebody: a SERVER span, or below one in the same process, of a request that ends.
+/// Steps of spans that serve a caller: a SERVER span, or below one in the same process, of a request that ends.
 #[derive(Debug, Default)]
 pub struct Steps {
     /// All that are long.

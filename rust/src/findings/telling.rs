@@ -1,4 +1,4 @@
-//! The etcd calls that a finding can be made of, out of all that some requests made: most calls tell nothing.
+//! The etcd calls of some requests that a finding can come from; most calls are left out.
 //!
 //! ```text
 //! lists         whatever reads a whole prefix

@@ -18,7 +18,7 @@ use crate::join::apiservers::Apiservers;
 use crate::join::clock::Known;
 use crate::join::{Context, join_part};
 
-/// What calls say of clocks.
+/// Clock evidence from calls.
 #[pyclass(frozen, module = "k8strace._core")]
 #[derive(Clone)]
 pub struct ClockEvidence(pub evidence::ClockEvidence);
@@ -50,7 +50,7 @@ impl ClockEvidence {
     }
 }
 
-/// What these spans say of clocks, when everything else says so much.
+/// The clock evidence of these spans, given that of everything.
 #[pyfunction]
 fn clock_evidence(
     py: Python<'_>,
@@ -62,7 +62,7 @@ fn clock_evidence(
     Ok(py.detach(|| ClockEvidence(evidence::ClockEvidence::of(&joined(spans, apiserver, clock)))))
 }
 
-/// What spans that are joined already say of clocks.
+/// The clock evidence of joined spans.
 #[pyfunction]
 fn clock_evidence_of(py: Python<'_>, joined: &JoinedSpans) -> ClockEvidence {
     py.detach(|| ClockEvidence(evidence::ClockEvidence::of(joined.inner())))

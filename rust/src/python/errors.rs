@@ -26,7 +26,7 @@ pub fn to_py_err(error: &DecodeError) -> PyErr {
     })
 }
 
-/// Arrow refuses only what breaks its own rules, which our columns never do; if they did, Python is told.
+/// Arrow refuses only what breaks its own rules, which our columns never do; if they did, Python would raise.
 pub fn arrow_err(error: ArrowError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }

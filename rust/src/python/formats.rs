@@ -1,4 +1,4 @@
-//! The door to `json` and `inflate`.
+//! The interface to `json` and `inflate`.
 //!
 //! Input is any contiguous buffer of bytes. It is copied once: the GIL is released, and the owner may change it meanwhile.
 

@@ -36,7 +36,7 @@ impl Codes {
         groups::codes(&column.0).map(Self).ok_or_else(kind)
     }
 
-    /// Of other rows, each of which has the code of the row that `column` tells; those that it tells none of are alike.
+    /// Codes of other rows: each has the code of the row in `column`; all rows with null there have the same code.
     fn at(&self, column: &Column) -> PyResult<Self> {
         let codes = groups::codes_at(&self.0, integers(column)?);
         codes.map(Self).ok_or_else(|| PyIndexError::new_err(format!("a row of {}", self.0.len())))
@@ -217,7 +217,7 @@ pub struct About {
 
 #[pymethods]
 impl About {
-    /// `column`: the one that tells the root of each row of the table, or null.
+    /// `column`: the column with the root of each row of the table, or null.
     #[new]
     fn new(table: &Table, column: &str, roots: usize) -> PyResult<Self> {
         let root = integers(&table.column(column)?).map(|root| groups::About::new(root, roots))?;

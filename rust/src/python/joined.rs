@@ -59,7 +59,7 @@ pub struct JoinedSpans {
     etcd: OnceLock<etcd_calls::Known>,
 }
 
-/// Joins spans, on at most so many threads. `apiserver`: names of the services that are API servers; without any they
+/// Joins spans, on at most `threads` threads. `apiserver`: names of the services that are API servers; without any they
 /// are recognised.
 #[pyfunction]
 fn join(
@@ -527,7 +527,7 @@ impl JoinedSpans {
 /// Attributes of events that say what went wrong: OpenTelemetry's, and kube-apiserver's.
 const ERROR_TEXTS: [&str; 2] = ["exception.message", "err"];
 
-/// What went wrong, in the sender's words: the status message of an error, else the last event that tells.
+/// What went wrong, in the sender's words: the status message of an error, else that of the last event with one.
 fn error_of(c: &Columns, row: usize) -> Text {
     const ERROR: i32 = 2;
     let message = c.text(c.spans.status_message[row]);

@@ -1,4 +1,4 @@
-//! The door to Python: convert, release the GIL, call one core function, map the error. No logic lives here.
+//! The interface to Python: convert, release the GIL, call one core function, map the error. No logic lives here.
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod archive;

@@ -1,4 +1,4 @@
-//! Requests timed anew, as Python sees them.
+//! Projected requests, as Python sees them.
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;

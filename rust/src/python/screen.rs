@@ -1,4 +1,4 @@
-//! The door to `screen`. The bytes are not copied: Python's `bytes` do not change.
+//! The interface to `screen`. The bytes are not copied: Python's `bytes` do not change.
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

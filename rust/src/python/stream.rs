@@ -1,4 +1,4 @@
-//! The door to `stream`.
+//! The interface to `stream`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -99,7 +99,7 @@ impl Table {
     }
 }
 
-/// The rows at these places, all of which must be there, in this order.
+/// These rows, which must exist, in this order.
 pub fn taken(table: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let columns = table.columns().iter().map(|array| take(array, rows));
     RecordBatch::try_new(table.schema(), columns.collect::<Result<_, _>>()?)

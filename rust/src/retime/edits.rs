@@ -1,4 +1,4 @@
-//! What would be otherwise: factors of own time, and changes of calls.
+//! Changes: factors of own time, and changes of calls.
 //!
 //! ```text
 //! span of class c ─ set[c] → row of the tables:  phase → factor of own time, changes that it is part of
@@ -6,7 +6,7 @@
 
 use crate::attribute::Phase;
 
-/// Most changes of calls at once: they are told apart by a bit each.
+/// Changes of calls at once, at most: each is a bit.
 pub const MOST_CALL_EDITS: usize = 32;
 
 /// Largest factor, and largest time of a change.
@@ -27,16 +27,16 @@ pub struct Factor {
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// It takes so many ns; where the other side sent no span, `unseen` more.
+    /// It takes this many ns, and `unseen` more if the other side sent no span.
     Takes {
         /// ns.
         ns: i64,
         /// ns.
         unseen: i64,
     },
-    /// It takes so many ns if it took more.
+    /// It takes at most this many ns.
     AtMost(i64),
-    /// It takes so many ns more.
+    /// It takes this many ns more.
     Plus(i64),
     /// Of several in a request only the first is made.
     Once,

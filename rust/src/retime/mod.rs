@@ -1,12 +1,12 @@
-//! How long requests would have taken if some of their parts had taken another time.
+//! How long requests would have taken after a change to some of their parts.
 //!
 //! ```text
 //! Walker ─load→ one tree ─prepare→ factors and fixed times per span ─schedule, children first→ how long it takes now
 //! ```
 //!
-//! Exact: times are integers in units of which a nanosecond has a whole number, and one floor comes at the end. So
-//! without a change every request takes to the nanosecond what it took; and where a part takes longer, nothing
-//! takes less. O(n log n) in the spans of a request, without recursion.
+//! Exact: times are integers in units that divide a nanosecond, and are rounded down once, at the end. So without a
+//! change every request takes exactly what it took, and if a part takes longer, nothing takes less. O(n log n) in the
+//! spans of a request, without recursion.
 
 pub mod edits;
 pub mod named;
@@ -24,10 +24,10 @@ use edits::{Edits, Factor, LARGEST, Op};
 use named::Named;
 use schedule::{Child, Schedule, Times};
 
-/// A child that ends so much after its parent is still waited for: sources that keep microseconds cut both ends off.
+/// A child that ends at most this long after its parent is still waited for: sources with microseconds truncate both ends.
 const ROUNDING_NS: i64 = 1_000;
 
-/// Per request, ns; 0 for those that were not chosen.
+/// Times per request, ns; 0 for those that were not chosen.
 #[derive(Debug, Clone, Default)]
 pub struct Retimed {
     /// What it took.
@@ -36,7 +36,7 @@ pub struct Retimed {
     pub all: Vec<u64>,
     /// What it takes if only the last one was.
     pub last: Vec<u64>,
-    /// Something happens to it.
+    /// Whether a change affects it.
     pub touched: Vec<bool>,
     /// How long calls took that are set to another time.
     pub took: Vec<Took>,
@@ -55,7 +55,7 @@ pub struct Took {
     pub p95: i64,
 }
 
-/// Times the chosen requests anew. `like`: of the same changes by other times; what they do not touch is taken from it.
+/// Projects the chosen requests. `like`: a result for the same changes with other times; unaffected requests are copied.
 pub fn retime(
     joined: &Joined,
     signatures: &Signatures,
@@ -372,7 +372,7 @@ impl<'a> Retimer<'a> {
         self.edits.factors[set][phase]
     }
 
-    /// The children of a node, without those that lie outside it and those that nobody waits for.
+    /// The children of a node, without those outside of it and those that it does not wait for.
     fn gather(&mut self, node: usize, plan: &Plan) {
         let kind = &self.joined.columns.spans.kind;
         let (walker, row) = (&self.walker, self.walker.rows[node] as usize);

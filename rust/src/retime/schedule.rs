@@ -1,4 +1,4 @@
-//! When a span's children would start, and when it would end, if some of what happens in it took another time.
+//! When a span's children would start, and when it would end, after a change to its parts.
 //!
 //! ```text
 //! s  |--g--|==a==|-g-|====b====|--g--|      b began after a had ended: it waits for a
@@ -87,7 +87,7 @@ impl Ended {
         Self { at: at.max(self.at), now: Times { all: self.now.all.max(now.all), last } }
     }
 
-    /// With one more of those that run together: whoever waits for one of them waits for all.
+    /// With one more of those that run together: a span that waits for one of them waits for all.
     fn and(self, at: i64, now: Times) -> Self {
         Self { at, now: self.now.max(now) }
     }

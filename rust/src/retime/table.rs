@@ -1,4 +1,4 @@
-//! Requests timed anew as a table: one row each.
+//! Projected requests as a table: one row each.
 
 use std::sync::Arc;
 

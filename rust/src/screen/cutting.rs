@@ -56,7 +56,7 @@ impl Screen<'_> {
         self.remove(open.tag..open.end);
     }
 
-    /// Writes the length of a message anew if something in it was cut.
+    /// Writes the new length of a message if something in it was cut.
     #[inline(always)]
     pub(super) fn close(&mut self, open: Open) {
         if self.edits.len() > open.edits {

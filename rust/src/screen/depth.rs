@@ -1,4 +1,4 @@
-//! How deep JSON is, told before it is read.
+//! The depth of JSON, found before it is read.
 
 /// Where objects and arrays are deeper within one another than `limit`, if they are. The text need not be sound.
 pub fn too_deep_json(text: &[u8], limit: u32) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! Limits, reasons and counts.
 
-/// How much of each a request may hold. What each limits is told in Python, in `receiver/limits.py`.
+/// How much of each a request may have. `receiver/limits.py` documents them.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
 pub struct Limits {

@@ -18,7 +18,7 @@ pub struct Idle {
 const SMALL_TRACE: u64 = 10_000;
 
 impl Stream {
-    /// Gives out what is finished, idle, or has to go, at this time.
+    /// Emits what is finished, idle, or evicted at this time.
     pub fn take(&mut self, now: u64) -> Taken {
         self.now = self.now.max(now);
         if let Some(old) = self.now.checked_sub(self.settings.max_age_ns) {

@@ -1,4 +1,4 @@
-//! Giving traces out: gathered, joined, and noted, so that a later take can say what it replaces.
+//! Emitting traces: gathered, joined, and noted, so that a later take can say what it replaces.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What calls say of the clocks, kept beyond the spans they were read from.
+//! Clock evidence of calls, kept longer than the spans it comes from.
 //!
 //! Calls in traces that are held and were emitted are kept one by one, since the trace can be emitted again. Those
 //! of traces that were released are summed up in hulls: a few dozen numbers for each pair of processes.
@@ -11,7 +11,7 @@ use crate::join::clock::{self, Bound, Evidence, Known, Verdict};
 use crate::join::repair::Change;
 use crate::join::times::saturated;
 
-/// So many pairs of processes are remembered; beyond, the one whose last call is longest ago is forgotten.
+/// Pairs of processes remembered, at most; above that, the one whose last call is longest ago is forgotten.
 const PROCESS_PAIRS: usize = 10_000;
 
 /// Pairs of processes, as keys, the caller first.
@@ -25,10 +25,10 @@ pub struct Call {
     adopted: bool,
 }
 
-/// Calls told by their ids, and those whose caller was found.
+/// Calls matched by their ids, and those whose caller was found.
 type Sums = [Evidence; 2];
 
-/// All that is known of clocks.
+/// All clock evidence.
 #[derive(Default)]
 pub struct Clocks {
     /// Of traces that were released.
@@ -47,7 +47,7 @@ impl Clocks {
         &self.moved
     }
 
-    /// Adds what others know: calls told by their ids, and those whose caller was found.
+    /// Adds evidence of others: calls matched by their ids, and those whose caller was found.
     pub fn hear(&mut self, sums: Sums) {
         for (own, more) in self.past.iter_mut().zip(sums) {
             for (pair, summary) in more {
@@ -57,7 +57,7 @@ impl Clocks {
         self.all = None;
     }
 
-    /// What a join is to know; `held`: the calls of traces that are held.
+    /// The evidence for a join; `held`: the calls of traces that are held.
     pub fn known<'a, 'b>(
         &'a mut self,
         held: impl Iterator<Item = &'b Call>,
@@ -71,14 +71,14 @@ impl Clocks {
         Known { keys: Some(keys), calls: Some(calls), adopted: Some(adopted), whole: false }
     }
 
-    /// Forgets what these calls of a held trace said: they will be found anew.
+    /// Removes the evidence of these calls of a held trace: they will be found again.
     pub fn retract(&mut self, calls: &[Call]) {
         if !calls.is_empty() {
             self.all = None;
         }
     }
 
-    /// Notes the calls of a join, and tells each with the row of its called side.
+    /// Notes the calls of a join, and returns each with the row of its called side.
     pub fn note(&mut self, joined: &Joined, keys: &RandomState, mut tell: impl FnMut(u32, Call)) {
         let c = &*joined.columns;
         let found = joined.repairs.iter().filter(|repair| matches!(repair.change, Change::Adopted(_)));
@@ -97,7 +97,7 @@ impl Clocks {
         }
     }
 
-    /// Follows the verdicts of a join. True if a pair is moved now that was not.
+    /// Adopts the decisions of a join. True if a pair is moved now that was not.
     pub fn follow(&mut self, joined: &Joined, keys: &RandomState) -> bool {
         let mut more = false;
         for offset in &joined.clock_offsets {
@@ -112,14 +112,14 @@ impl Clocks {
         more
     }
 
-    /// Sums up for good what a trace said that is released.
+    /// Sums up the evidence of a trace that is released.
     pub fn let_go(&mut self, calls: &[Call]) {
         for call in calls {
             add(&mut self.past, call);
         }
     }
 
-    /// Forgets pairs that were not heard of for longest, if there are too many.
+    /// Forgets the pairs whose last call is longest ago, if there are too many.
     pub fn forget_oldest(&mut self) {
         (0..self.past.len()).for_each(|kind| self.forget_oldest_of(kind));
     }

@@ -1,11 +1,11 @@
-//! One look at a trace: is it finished, and with what could it belong together?
+//! Inspects a trace: is it finished, and which traces could it belong together with?
 
 use crate::columns::Columns;
 use crate::join::times::saturated;
 use crate::stream::evidence::Pairs;
 use crate::stream::store::{Held, Store, fact};
 
-/// What a look found.
+/// The result for one trace.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Look {
     /// It holds a request or a sync of a pod, every parent that is named, and for each call to etcd or to a container
@@ -17,7 +17,7 @@ pub struct Look {
     pub is_moved: bool,
 }
 
-/// Room to look in, used again for each trace.
+/// Memory that is used again for each trace.
 #[derive(Default)]
 pub struct Looking {
     by_id: Vec<(u64, u32)>,

@@ -1,4 +1,4 @@
-//! What has to go so that the stream stays within its limits: oldest first, and counted.
+//! Evicts traces so that the stream stays within its limits: oldest first, and counted.
 
 use crate::stream::Stream;
 use crate::stream::traces::EvictionReason;
@@ -41,7 +41,7 @@ impl Stream {
         self.evicted.push_back(slot);
     }
 
-    /// Frees slots. What was never emitted is lost.
+    /// Frees slots. Traces that were never emitted are lost.
     pub(super) fn let_go(&mut self, slots: Vec<u32>) {
         if slots.is_empty() {
             return;

@@ -5,9 +5,9 @@
 //! take                                   └─ finished? idle? too old? ─ gather ─ join ─ emitted ─ released when idle
 //! ```
 //!
-//! There is no second way to join: what is due is gathered into a table of its own, and joined like any other. So that
-//! the result is that of all spans at once, traces that depend on each other go together (`couplings`), and what calls
-//! of other traces say of the clocks is handed to the join (`evidence`).
+//! There is no second way to join: due spans are gathered into a table of their own, and joined like any other. So that
+//! the result is that of all spans at once, traces that depend on each other are joined together (`dependencies`), and
+//! the clock evidence of other traces is passed to the join (`evidence`).
 
 mod dependencies;
 mod due;
@@ -104,7 +104,7 @@ pub struct Stream {
     without_id: Vec<Held>,
     /// Traces to look at.
     touched: Vec<u32>,
-    /// Traces that were let go.
+    /// Traces that were released.
     pub released: Released,
     /// Traces that are emitted next, oldest first, and what is held for them: spans, bytes.
     evicted: VecDeque<u32>,
@@ -140,7 +140,7 @@ impl Stream {
         }
     }
 
-    /// Takes decoded spans in, at this time; an earlier time than the last one counts as that.
+    /// Adds decoded spans at this time; a time before the last one counts as the last one.
     pub fn feed(&mut self, columns: &Arc<Columns>, now: u64) {
         self.now = self.now.max(now);
         self.counts.batches += u64::from(columns.batches);
@@ -282,7 +282,7 @@ impl Stream {
     }
 }
 
-/// Finds out what is to be known of each span, see [`fact`].
+/// Finds the facts about each span, see [`fact`].
 struct Facts {
     names: KnownNames,
     keys: Keys,

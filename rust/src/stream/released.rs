@@ -1,18 +1,18 @@
-//! The last traces that were let go, so that one that comes again is known to be late.
+//! The last traces that were released, so that one that comes again is known to be late.
 
 use std::collections::VecDeque;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-/// The last traces that were released: one that comes again came late.
+/// The last traces that were released: one that comes again is late.
 #[derive(Default)]
 pub struct Released {
     order: VecDeque<u64>,
     known: HashMap<u64, u32, RandomState>,
 }
 
-/// So many are known.
+/// Traces remembered, at most.
 const KNOWN: usize = 1 << 18;
 
 impl Released {
@@ -55,7 +55,7 @@ impl Released {
     }
 }
 
-/// Ids are drawn, so half of one tells it.
+/// Ids are random, so half of one is enough.
 fn key(id: [u8; 16]) -> u64 {
     let [high, low] = [0, 8].map(|at| id[at..at + 8].try_into().map_or(0, u64::from_le_bytes));
     high.rotate_left(1) ^ low

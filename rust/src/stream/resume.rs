@@ -1,6 +1,6 @@
-//! Putting a stream down and picking it up: what it holds, and when that came.
+//! Saving and restoring a stream: the spans that it holds, and when they came.
 //!
-//! What is picked up goes on as if it had never been put down, once nothing waits to be emitted: after a take.
+//! A restored stream continues as if it had never been saved, if nothing waited to be emitted: after a take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Stream {
         (columns, times.map(|trace| (trace.id, trace.born, trace.active)).collect())
     }
 
-    /// Takes in what another stream held at this time. This one has held nothing so far.
+    /// Adds what another stream held at this time. This one must be new.
     pub fn pick_up(&mut self, columns: &Arc<Columns>, times: Vec<([u8; 16], (u64, u64))>, now: u64) {
         let times: HashMap<_, _, RandomState> = times.into_iter().collect();
         self.feed(columns, now);
@@ -44,7 +44,7 @@ impl Stream {
         }
     }
 
-    /// Takes what others know of clocks and services: calls told by their ids, those whose caller was found.
+    /// Adds evidence about clocks and services: calls matched by their ids, those whose caller was found.
     pub fn hear(&mut self, calls: [Evidence; 2], services: &BTreeMap<String, u8>) {
         self.clocks.hear(calls);
         self.apiservers.hear(services);

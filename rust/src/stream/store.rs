@@ -15,7 +15,7 @@ use crate::columns::gather::{Gather, Room};
 use crate::columns::processes::Processes;
 use crate::numbers::u32_of;
 
-/// What is known of a held span, so that its columns need not be asked.
+/// Facts about a held span, so that its columns need not be read.
 pub mod fact {
     /// A request's SERVER span.
     pub const REQUEST: u8 = 1;
@@ -35,7 +35,7 @@ pub mod fact {
     pub const CRI_CALL: u8 = 128;
 }
 
-/// So many rows may be dead before it is worth a thought.
+/// Dead rows below which nothing is gathered.
 const SMALL: usize = 4096;
 
 /// Tables that may be open in any case, and held spans for each further one.
@@ -159,7 +159,7 @@ impl Store {
         }
     }
 
-    /// Lets these spans go.
+    /// Releases these spans.
     pub fn release(&mut self, spans: &[Held]) {
         self.live -= spans.len();
         for held in spans {
@@ -169,9 +169,9 @@ impl Store {
         }
     }
 
-    /// Brings spans, each with a label, into a table of their own, and into the order that they have there: that of the
-    /// tables, since reading those in order is many times faster. Texts of a table are copied if fewer than one in so
-    /// many of its rows is asked for (0: always); else both tables hold them.
+    /// Gathers spans, each with a label, into a new table, and sorts them by table and row, since reading tables in order
+    /// is many times faster. Texts of a table are copied if fewer than one in `one_in` of its rows is asked for (0:
+    /// always); else both tables share them.
     pub fn gather(&self, spans: &mut [Chosen], one_in: usize) -> Columns {
         self.sort(spans);
         let tables = || spans.chunk_by(|a, b| a.segment == b.segment);
@@ -189,8 +189,8 @@ impl Store {
         gather.finish()
     }
 
-    /// Sorts spans into the order of the tables: first by table, counting; then each table's rows, by putting them where
-    /// they belong if they are many.
+    /// Sorts spans into the order of the tables: first by table, by counting; then each table's rows, by placing them at
+    /// their index if they are many.
     fn sort(&self, spans: &mut [Chosen]) {
         let mut start = vec![0; self.segments.len() + 1];
         for span in &*spans {

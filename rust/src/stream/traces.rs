@@ -40,7 +40,7 @@ pub struct Given {
     pub requests: Vec<[u8; 8]>,
     /// Role → spans.
     pub roles: [u32; Role::NAMES.len()],
-    /// What its calls say of the clocks.
+    /// The clock evidence of its calls.
     pub calls: Vec<Call>,
 }
 

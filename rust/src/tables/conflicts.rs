@@ -1,4 +1,4 @@
-//! Updates that had to be tried again, because another client had written the object in between.
+//! Updates that were retried, because another client had written the object in between.
 //!
 //! ```text
 //! GuaranteedUpdate etcd3  |=======================================|
@@ -23,11 +23,11 @@ use crate::join::span_kind::INTERNAL;
 pub struct Conflicts {
     /// Its `GuaranteedUpdate etcd3` span.
     pub row: u32,
-    /// Attempts that were in vain.
+    /// Failed attempts.
     pub attempts: u64,
     /// When the first attempt began.
     pub from: i64,
-    /// When the last one that was in vain had ended, and the value to try with was there.
+    /// When the last failed attempt had ended, and the value for the next one had been read.
     pub to: i64,
 }
 
@@ -55,7 +55,7 @@ pub fn conflicts(joined: &Joined) -> Vec<Conflicts> {
     joined.forest.order.iter().filter(is_update).filter_map(of_update).collect()
 }
 
-/// What an update's events tell: how often it began anew, when it began, when it last began anew.
+/// From an update's events: how often it was retried, when it began, when the last retry began.
 fn retries(joined: &Joined, at: usize, begins: Option<u32>, retried: u32) -> (u64, Option<i64>, Option<i64>) {
     let c = &joined.columns;
     let (mut seen, mut from, mut to) = (0, None, None);

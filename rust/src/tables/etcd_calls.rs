@@ -137,10 +137,10 @@ pub fn retries(joined: &Joined, calls: &[EtcdCall]) -> Vec<bool> {
 /// Attributes in which etcd's own spans name the key, the best first.
 const INNER_KEYS: [&str; 4] = ["range_begin", "success_first_key", "compare_first_key", "key"];
 
-/// What etcd's keys begin with, unless a call tells otherwise.
+/// The prefix of etcd's keys, unless a call shows another one.
 const PREFIX: &str = "/registry";
 
-/// Prefixes that are told apart: one for each API server that keeps objects here.
+/// Prefixes that are recognised, at most: one for each API server that stores objects here.
 const PREFIXES: usize = 8;
 
 /// The keys that some of the calls are about, without the storage prefix: their caller's `key` attribute, or what etcd's
@@ -246,7 +246,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-/// What calls asked for, where that is told: names of attributes are looked up once.
+/// What calls asked for, if known: names of attributes are looked up once.
 pub struct Asked<'a> {
     joined: &'a Joined,
     resource_version: Option<u32>,
@@ -268,7 +268,7 @@ impl<'a> Asked<'a> {
         Some(self.joined.parent[call.row() as usize]).filter(|&row| row != NONE).map(|row| row as usize)
     }
 
-    /// A number that etcd's own span tells.
+    /// A number in etcd's own span.
     fn inside(&self, call: &EtcdCall, key: Option<u32>) -> Option<i64> {
         key?;
         inner_span(self.joined, call.server).and_then(|row| self.joined.columns.span_attributes.int(row, key))
@@ -294,7 +294,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The same calls for findings: their spans, and what they asked for where that is told. Lean: no ids, no text twice.
+/// The same calls for findings: their spans, and what they asked for, if known. Small: no ids, no repeated text.
 pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let calls = calls(joined);
     arrow::named(details_of(joined, &calls, &(0..calls.len()).collect::<Vec<_>>())?)

@@ -1,8 +1,8 @@
 //! What Kubernetes does with etcd: the operation of a call, in the classes of etcd's own coverage tests
 //! (get, list, count, keys, optimistic put and delete, lease, compaction, health; etcd `tests/robustness/coverage`).
 //!
-//! Evidence, best first: etcd's own span inside the SERVER span (3.7 and later) tells key and options; the apiserver's
-//! span around the call tells what it was for; the method alone leaves `range` and `txn`, which could be several.
+//! Evidence, best first: etcd's own span inside the SERVER span (3.7 and later) has key and options; the apiserver's
+//! span around the call shows its purpose; with the method alone, `range` and `txn` stay ambiguous.
 
 use std::cell::RefCell;
 

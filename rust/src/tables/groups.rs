@@ -1,4 +1,4 @@
-//! Rows in groups, and what groups sum up to.
+//! Rows in groups, and sums of groups.
 //!
 //! ```text
 //! rows   0 1 2 3 4 5           group 0      group 1
@@ -23,7 +23,7 @@ use crate::numbers::{u32_of, usize_of};
 /// Which rows have equal values: a number for each row of a column.
 pub type Codes = Vec<u32>;
 
-/// Numbers the values of a column; `None` for a type that is none of a key.
+/// Numbers the values of a column; `None` for a type that cannot be a key.
 pub fn codes(array: &ArrayRef) -> Option<Codes> {
     const NULL: u32 = u32::MAX;
     if let Some(words) = array.as_dictionary_opt::<UInt32Type>() {
@@ -99,7 +99,7 @@ fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
     rows.into_iter().filter(|&row| !is_inside(row)).collect()
 }
 
-/// The codes of other rows: `at` says whose each one is; those of nobody are alike.
+/// The codes of other rows: `at` has the row whose code each one gets; those with null share a code.
 pub fn codes_at(codes: &[u32], at: &arrow_array::Int64Array) -> Option<Codes> {
     const NOBODY: u32 = u32::MAX;
     let of = |row: Option<i64>| match row {
@@ -191,7 +191,7 @@ pub struct About {
 }
 
 impl About {
-    /// `root`: of each row the one that it is about, or null; there are so many `roots`.
+    /// `root`: for each row the root that it is about, or null; `roots`: the number of roots.
     pub fn new(root: &arrow_array::Int64Array, roots: usize) -> Self {
         let of = |row: usize| {
             let known = root.is_valid(row).then(|| usize::try_from(root.value(row)).ok()).flatten();

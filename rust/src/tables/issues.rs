@@ -24,7 +24,7 @@ struct Issue {
     code: &'static str,
     severity: &'static str,
     row: u32,
-    /// Row that tells the request.
+    /// Row that the request is found by.
     seen_in: u32,
     count: u64,
     detail: String,

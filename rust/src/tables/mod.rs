@@ -142,7 +142,7 @@ struct Calls {
     unpaired: u64,
     /// Made because the one before was refused.
     retries: u64,
-    /// Attempts at an update that were in vain, because another client had written the object.
+    /// Attempts at an update that failed, because another client had written the object.
     conflicts: u64,
 }
 

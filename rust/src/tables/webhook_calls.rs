@@ -70,7 +70,7 @@ fn timeout_ns(url: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Tells what went wrong with a span, in its own words: its status, its `error.type`, or the event that tells.
+/// What went wrong in a span, in the sender's words: its status, its `error.type`, or an event.
 fn errors(c: &Columns) -> impl Fn(usize) -> Option<String> {
     let key = |name: &str| c.keys.find(name.as_bytes());
     let (told, kind) = (["exception.message", "err"].map(key), key("error.type"));

@@ -15,11 +15,11 @@ struct Payee {
     is_leaf: bool,
 }
 
-/// A sweep over time which pays nobody until it must.
+/// A sweep over time that credits spans as late as possible.
 ///
-/// Paying every leaf of every piece would cost leaves × pieces. So the books are kept per rank instead:
-/// what a leaf that was there all along would have earned by now. A span notes that figure when it becomes
-/// a leaf, and receives the difference when it stops being one or changes its label.
+/// Crediting every leaf for every piece would cost leaves × pieces. Instead one account per rank is kept: what a leaf
+/// that existed from the beginning would have received so far. A span notes this value when it becomes a leaf, and
+/// receives the difference when it stops being one or changes its label.
 #[derive(Debug, Default)]
 pub(super) struct Division {
     nodes: Vec<Payee>,

@@ -15,7 +15,7 @@ pub(crate) enum JsonKind {
     /// An object that only wraps: its fields belong to the message around it.
     Wrapper(&'static [Field]),
     Text,
-    /// An id as hex of any case, or in base64 as protobuf's own JSON has it: its length tells which.
+    /// An id as hex of any case, or in base64 as protobuf's own JSON has it, which its length shows.
     Id,
     /// Bytes as base64, standard or URL-safe, padding optional.
     Base64,

@@ -7,7 +7,7 @@ use crate::decode::fields::{request, resource_spans, scope_spans, span};
 use crate::decode::write::Out;
 use crate::numbers::u32_of;
 
-/// Who made a span, as far as its own JSON tells.
+/// Who made a span, as far as its JSON says.
 #[derive(Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Sender {
     /// Key or wire bytes of its resource.
@@ -23,7 +23,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// Takes a tag if it tells of the scope.
+    /// Takes a tag if it is about the scope.
     pub(super) fn takes(&mut self, key: &str, value: &str) -> bool {
         match key {
             "otel.scope.name" | "otel.library.name" => self.name = value.to_owned(),
@@ -120,7 +120,7 @@ pub(super) fn bytes_attribute(out: &mut Out, number: u32, key: &str, value: &[u8
     out.close(at);
 }
 
-/// Writes a status, if one was told.
+/// Writes a status, if there is one.
 pub(super) fn status(out: &mut Out, code: u64, message: &str) {
     if code != 0 || !message.is_empty() {
         let at = out.open(span::STATUS.0);

@@ -18,7 +18,7 @@ const TOP_EXPECTED: &str = "an OTLP JSON object with the key resourceSpans or re
 /// Wire of other tools' JSON per byte of it, at most.
 const LOOSE_WIRE: usize = 4;
 pub(super) const THE_REST: &str = "the rest of the JSON document";
-/// Unknown keys of a document that are kept: they tell whose it is.
+/// Unknown keys of a document that are kept, to recognise its format.
 const KEYS_KEPT: usize = 12;
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
