@@ -5,7 +5,7 @@ Three ways to divide a request's wall time, defined in the reference ("Attributi
 
 * `critical_path` (the default): the one chain of spans that the request waited for. Sums to the wall time.
 * `active_share`: every instant divided among the spans active in it. Sums to the wall time.
-* `self_time`: own time of every span. Sums to more than the wall where spans overlap; the quotient is parallelism.
+* `self_time`: own time of every span. Sums to more than the wall time if spans overlap; the quotient is parallelism.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Attribution(ArrowExport):
     """
     Where the time of some requests went.
 
-    An Arrow table by itself: one row per request and phase, with the request's identity beside it.
+    It is an Arrow table: one row per request and phase, with the request's ids.
 
     Examples:
         >>> import k8strace
@@ -73,7 +73,7 @@ class Attribution(ArrowExport):
         The requests whose time was divided.
 
         Raises:
-            TypeError: It was that of something else: see `divided`.
+            TypeError: The time of something else was divided: see `divided`.
         """
         if not isinstance(self._divided, Requests):
             raise TypeError(f"this is about {self._divided.TABLE}, not requests")
@@ -105,7 +105,7 @@ class Attribution(ArrowExport):
     def __getitem__(self, at: str) -> Column: ...
     def __getitem__(self, at: SupportsIndex | str) -> Parts | Column:
         """
-        What one request's time was made of, or one sync's; by name a column.
+        The parts of one request's time, or of one sync's; by name a column.
 
         Args:
             at: The request, or its index among all joined ones; or the name of a column.
@@ -181,16 +181,16 @@ class Attribution(ArrowExport):
         long_running: bool = False,
     ) -> Breakdown:
         """
-        Groups the requests and says, per group, how long they took and what that time was made of.
+        Groups the requests, with the duration of each group and the parts of its time.
 
-        Left out are requests whose start and end cannot be true (`Request.has_valid_times`), and those inside another
-        one of these (`Requests.outermost`): their time is in that one.
+        Requests without valid times (`Request.has_valid_times`) are left out, and those inside another one of these
+        (`Requests.outermost`), which includes their time.
 
         Args:
             keys: Columns of `Requests`, such as "verb" and "resource". None: one group of all.
             quantiles: Of the wall time, by nearest rank: each is the wall time of a real request. Each also opens a
                 band: the requests from its rank up to the next quantile's, or to the slowest.
-            long_running: Keep watches and other requests that stay open by their nature.
+            long_running: Keep long-running requests, such as watches.
 
         Returns:
             The groups, most total time first.
@@ -231,10 +231,10 @@ class Attribution(ArrowExport):
 
     def quantile(self, q: float, by: Sequence[str] = ()) -> QuantileParts:
         """
-        What a quantile of the wall time is made of: parts that sum to it, with 95 % intervals.
+        The parts of a quantile of the wall time, which sum to it, with 95 % intervals.
 
-        About the same requests as `by`. It describes the requests at the quantile: what they are made of is no proof
-        of what made them slow, for that compare. Needs the extra `k8strace[analysis]`.
+        Over the same requests as `by`. It describes the requests at the quantile, which is no proof of what made them
+        slow: for that use `compare`. Needs the extra `k8strace[analysis]`.
 
         Args:
             q: In (0, 1], by nearest rank.
@@ -252,7 +252,7 @@ class Attribution(ArrowExport):
             >>> slow.keys, sum(slow.components.values()) == slow.wall_ns
             ({'verb': 'update', 'resource': 'configmaps'}, True)
         """
-        from k8strace.statistics.composition import compositions  # only who asks for it waits for it
+        from k8strace.statistics.composition import compositions  # imported only when it is needed
         from k8strace.statistics.population import population_of
 
         if self._method == "self_time":
@@ -281,16 +281,16 @@ class Attribution(ArrowExport):
 
     def what_if(self, *changes: Change) -> Projection:
         """
-        How long these requests would take if some of their parts took another time.
+        How long these requests would take after changes to some of their parts.
 
-        Every request is timed anew: a span starts after the siblings that had ended before it, and ends after its
-        children and its own last gap. What the times cannot tell of dependences is in the answer's bounds.
+        Every request is projected: a span starts after the siblings that had ended before it, and ends after its
+        children and its own last gap. The bounds of the result cover dependences that the times do not show.
 
         Args:
-            changes: All of them together. None: nothing changes, to the nanosecond.
+            changes: All changes, made together. Without any, nothing changes, to the nanosecond.
 
         Raises:
-            ValueError: A part is not there, or the changes are too many or too fine.
+            ValueError: A part does not exist, or the changes are too many or too fine.
 
         Examples:
             >>> import k8strace
@@ -301,7 +301,7 @@ class Attribution(ArrowExport):
             >>> group.after["mean_ns"].verdict
             'faster'
         """
-        from k8strace.whatif import project  # only who asks for it waits for it
+        from k8strace.whatif import project  # imported only when it is needed
 
         return project(self.requests, changes)
 
@@ -311,7 +311,7 @@ class Attribution(ArrowExport):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a request's wall time was made of. The parts sum to it, for conserving methods."""
+    """The parts of a request's wall time. They sum to it, for conserving methods."""
 
     phases: dict[str, int]
     """Phase → ns."""
@@ -333,7 +333,7 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Some requests of a group and what their time was made of. The parts sum to `wall_ns` for conserving methods."""
+    """Some requests of a group and the parts of their time. The parts sum to `wall_ns` for conserving methods."""
 
     requests: int
     """How many."""
@@ -346,7 +346,7 @@ class Band:
     exemplar_wall_ns: int
     """Its wall time."""
     errors: dict[str, Errors] = field(default_factory=dict)
-    """Class of the HTTP status, such as "4xx" → those of them that ended so."""
+    """Class of the HTTP status, such as "4xx" → the requests that ended with it."""
 
     @property
     def components(self) -> dict[str, int]:

@@ -1,14 +1,14 @@
 """
-The taxonomy: who spent the time, and on what.
+The taxonomy: which component spent the time, and on what.
 
 Every nanosecond of a request belongs to one *phase*, such as `apiserver.storage.encode`; its *component* is the part
 before the first dot. Phases come from one table of rules, applied once per distinct *signature* and never per span:
 
     Signature(service, scope, kind, name, parent, leaf, request_verb, detail)  ──rules, first match wins──→  phase
     (signature, event name)                                      ──the same rule's events──→  phase from there on
-    (calls around the span, phase)                               ──`below`──→  phase on whose behalf
+    (calls around the span, phase)                               ──`below`──→  phase within the call
 
-So a rule of your own is a Python object, or a Python function, and costs nothing per span.
+So your own rule is a Python object or function, and costs nothing per span.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ CLIENT: Final = 3
 """`SpanKind` numbers of the `.proto`."""
 
 UNATTRIBUTED: Final = "unattributed"
-"""Phase of what no rule explains. Always shown, never spread over the others."""
+"""Phase of time that no rule explains. It is always shown, never divided among the others."""
 
 
 class Signature(NamedTuple):
-    """What a rule may know of a span."""
+    """What rules can use of a span."""
 
     service: str
     """`service.name` of the resource."""
@@ -66,18 +66,18 @@ class Signature(NamedTuple):
     """Kubernetes verb of the innermost request, "nonresource" for `/healthz` and the like, None outside requests."""
     detail: str | None = None
     """
-    What attributes and events tell, where a rule of k8strace's needs it. Of an HTTP call of the apiserver that is not
-    below `Call … webhook`, whom it is for: "webhook", "aggregator" (the request itself is sent on), "api" (another
-    request of the API) or "webhook_or_aggregator" (nothing tells). Of `SerializeObject`: "interleaved" if it was
-    encoded or compressed while it was written. Of `syncPod`: "volumes" if it failed for want of them. Of a container
-    runtime's HTTP call: "resolve" if it asks what an image is, and fetches nothing of it. Of `authorization` and `Get`
-    in a request that is answered beyond the apiserver: "kubelet" (exec, attach, port-forward, log, a node's proxy) or
-    "upstream" (the proxy of a pod or a service). Otherwise None.
+    What the default rules need from attributes and events. For an HTTP call of the apiserver that is not below
+    `Call … webhook`, its target: "webhook", "aggregator" (the request itself is forwarded), "api" (another request of
+    the API) or "webhook_or_aggregator" (unknown). For `SerializeObject`: "interleaved" if it was encoded or compressed
+    while it was written. For `syncPod`: "volumes" if it failed because they were missing. For a container runtime's
+    HTTP call: "resolve" if it looks up an image without fetching it. For `authorization` and `Get` in a request that
+    is answered beyond the apiserver: "kubelet" (exec, attach, port-forward, log, a node's proxy) or "upstream" (the
+    proxy of a pod or a service). Otherwise None.
     """
 
 
 class Mark(NamedTuple):
-    """What an event does to the phase of its span's own time. None stands for the span's own phase."""
+    """How an event changes the phase of its span's own time. None is the span's own phase."""
 
     before: str | None = None
     """Phase of the time before it, if it is the first event with a rule and the sender dropped none."""
@@ -88,9 +88,9 @@ class Mark(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    One line of the taxonomy: spans that look like this spend their own time on that.
+    One rule of the taxonomy: the phase of the own time of matching spans.
 
-    A condition that is None is not asked. Text conditions are shell patterns and tell case; event names do not.
+    None is no condition. Text conditions are shell patterns and case-sensitive; event names are not.
 
     Examples:
         >>> from k8strace import Rule, Signature
@@ -118,7 +118,7 @@ class Rule:
     detail: str | None = None
     """Pattern of `Signature.detail`; a span without one does not match."""
     events: Mapping[str, Mark] = field(default_factory=dict, hash=False)
-    """Event name → what it changes."""
+    """Event name → change of phase."""
 
     def __call__(self, signature: Signature) -> str | None:
         """The phase, if the signature fits."""
@@ -146,7 +146,7 @@ def _is_pattern(text: str) -> bool:
 
 
 RuleFunction: TypeAlias = Callable[[Signature], str | None]
-"""A rule may be any function from a signature to a phase, or None where it has nothing to say."""
+"""A rule may be any function from a signature to a phase, or to None if it does not apply."""
 
 
 def component_of(phase: str) -> str:
@@ -161,7 +161,7 @@ def component_of(phase: str) -> str:
 
 
 _TAKES_OVER: Final = frozenset({"aggregator", "webhook"})
-"""Components whose calls answer for everything below them."""
+"""Components whose calls take over everything below them."""
 
 
 def by_component(phases: Mapping[str, int]) -> dict[str, int]:
@@ -203,7 +203,7 @@ def below(call: str, phase: str) -> str:
 
 
 def takes_over(call: str) -> bool:
-    """Whether a call of this component answers for everything below it, and not only for what no rule knows."""
+    """Whether a call of this component takes over everything below it, not only spans without a rule."""
     return call in _TAKES_OVER
 
 
@@ -383,7 +383,7 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     _api("watch", "WatchServer.HandleHTTP"),
     _api("serialize.encode", "SerializeObject", _write("encode_and_write"), detail="interleaved"),
     _api("serialize.encode", "SerializeObject", _write("write")),
-    # The watch cache. Waiting for freshness is told from reading.
+    # The watch cache. Waiting for freshness is separate from reading.
     _api("watchcache", "cacher*", _WATCH_CACHE),
     # Storage. In an update, admission runs inside GuaranteedUpdate, before the object is encoded.
     _api(
@@ -413,7 +413,7 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
         },
     ),
     _api("storage.transform", "Transform*Storage with envelopeTransformer", _KMS),
-    # Calls out of the apiserver. What is below them is told by `below`.
+    # Calls out of the apiserver. `below` is for the spans below them.
     *_webhook("mutating"),
     *_webhook("validating"),
     _http("webhook.admission", detail="webhook"),
@@ -421,7 +421,7 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
     _http("apiserver.call", detail="api"),
     _http("aggregator"),
     Rule("egress.dial", name="Proxy via *", service="apiserver", kind=INTERNAL),
-    # etcd. Without its SERVER span a call cannot be told from the network; a stream, not from the work on its pages.
+    # etcd. Without its SERVER span a call cannot be separated from the network; a stream, not from the work on pages.
     Rule("etcd.stream", name="etcdserverpb.KV/RangeStream", scope=_GRPC, kind=CLIENT),
     Rule("etcd.opaque", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT, leaf=True),
     Rule("etcd.transport", name="etcdserverpb.*", scope=_GRPC, kind=CLIENT),
@@ -439,7 +439,7 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
 
 
 class _Answer(NamedTuple):
-    """What the rules say of a signature."""
+    """The result of the rules for a signature."""
 
     phase: str
     events: Mapping[str, Mark]
@@ -447,12 +447,12 @@ class _Answer(NamedTuple):
 
 
 _REMEMBERED: Final = 4096
-"""Answers that a taxonomy keeps: real clusters have some hundreds of signatures."""
+"""Results that a taxonomy caches, at most: real clusters have some hundreds of signatures."""
 
 
 class Taxonomy:
     """
-    An ordered table of rules; the first that answers wins. Frozen: `with_rule` gives a new one.
+    An ordered table of rules; the first that matches wins. Frozen: `with_rule` gives a new one.
 
     Examples:
         >>> import k8strace
@@ -460,7 +460,7 @@ class Taxonomy:
         >>> taxonomy.phase(k8strace.Signature("envoy", "", 2, "ingress", None, True, "get"))
         'mesh.sidecar'
 
-        A rule may also be a function, for what patterns cannot say:
+        A rule may also be a function, if patterns are not enough:
 
         >>> taxonomy = taxonomy.with_rule(lambda s: "etcd.compaction" if "Compact" in s.name else None)
     """
@@ -469,7 +469,7 @@ class Taxonomy:
 
     def __init__(self, rules: Sequence[RuleFunction] = _RULES) -> None:
         self._rules = tuple(rules)
-        # Most rules ask for one name: the others need not be asked about spans of that name, nor these about others.
+        # Most rules have one name: only they, and rules without a fixed name, are tried for spans of that name.
         names = {rule.name for rule in rules if isinstance(rule, Rule)} - {None}
         exact = [name for name in names if name is not None and not _is_pattern(name)]
         self._by_name = {name: tuple(rule for rule in rules if _may_fit(rule, name)) for name in exact}
@@ -479,35 +479,35 @@ class Taxonomy:
 
     @property
     def rules(self) -> tuple[RuleFunction, ...]:
-        """The rules, in the order in which they are asked."""
+        """The rules, in the order in which they are tried."""
         return self._rules
 
     @property
     def phases(self) -> frozenset[str]:
-        """Every phase that a rule names, also below calls that take over; of functions none is known."""
+        """Every phase that a rule names, also below calls that take over; those of functions are unknown."""
         rules = [rule for rule in self._rules if isinstance(rule, Rule)]
         marked = (phase for rule in rules for mark in rule.events.values() for phase in mark if phase)
         named = {UNATTRIBUTED, *(rule.phase for rule in rules), *marked}
         return frozenset(named | {below(call, phase) for call in _TAKES_OVER for phase in named})
 
     def with_rule(self, rule: RuleFunction) -> Taxonomy:
-        """A taxonomy that asks `rule` before all others."""
+        """A taxonomy that tries `rule` before all others."""
         return Taxonomy((rule, *self._rules))
 
     def phase(self, signature: Signature) -> str:
-        """The phase of a signature; `UNATTRIBUTED` if no rule answers."""
+        """The phase of a signature; `UNATTRIBUTED` if no rule matches."""
         return self.resolve(signature)[0]
 
     def resolve(self, signature: Signature) -> tuple[str, Mapping[str, Mark]]:
         """
-        The phase of a signature, and what events do on it: event name in lower case → mark.
+        The phase of a signature, and its events: event name in lower case → mark.
 
-        Answers are remembered, a few thousand of them: a rule must say the same of the same signature.
+        Some thousand results are cached, so a rule must always give the same result for a signature.
         """
         return self._answer(signature)[:2]
 
     def yields(self, signature: Signature) -> bool:
-        """Whether the phase becomes another one below a call (see `below`). That of a rule of your own stays."""
+        """Whether the phase changes below a call (see `below`). That of your own rule does not."""
         return self._answer(signature).yields
 
     def _ask(self, signature: Signature) -> _Answer:
@@ -518,7 +518,7 @@ class Taxonomy:
         return _Answer(UNATTRIBUTED, {}, yields=True)
 
     def __reduce__(self) -> tuple[type[Taxonomy], tuple[Sequence[RuleFunction]]]:
-        """Copy and pickle the rules, without the answers."""
+        """Copy and pickle the rules, without the cache."""
         return Taxonomy, (self._rules,)
 
     def __repr__(self) -> str:
@@ -537,4 +537,4 @@ def _marks(rule: RuleFunction) -> Mapping[str, Mark]:
 
 
 OWN: Final = Taxonomy()
-"""k8strace's own, shared by all who name none, so that they share its answers."""
+"""The default taxonomy, shared by all calls without one, so that they share its cache."""

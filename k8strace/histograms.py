@@ -2,9 +2,9 @@
 Requests summed up so that parts add up to the whole: exact sums, and durations in buckets, for each group.
 
     part ─ join ─ attribute ─ Histograms.of ─┐
-    part ─ join ─ attribute ─ Histograms.of ─┴ + → what one join of everything would have given, bit by bit
+    part ─ join ─ attribute ─ Histograms.of ─┴ + → the same as one join of everything, bit by bit
 
-`Histograms.of` makes them. Nothing in them depends on the order or the split of the parts.
+The result does not depend on the order or the division into parts.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ SCALE: Final = 7
 """128 buckets for each power of two, a relative error of 0.27 %."""
 
 ALL_BUCKETS: Final = 1 << 31
-"""So many are never needed: the scale stays as it is."""
+"""More buckets than are ever needed, so the scale stays as it is."""
 
 MOST_GROUPS: Final = 1_000
-"""Groups that are told apart."""
+"""Groups, at most; further ones are summed up together."""
 
 KEYS: Final = ("verb", "resource")
-"""What requests are grouped by, unless something else is asked for."""
+"""The default keys of groups."""
 
 FORMAT: Final = 1
-"""Of the bytes."""
+"""Version of `to_bytes`."""
 
 
 class Histogram:
     """
     Durations in buckets whose limits grow by a factor, as in OTLP: bucket `i` has `(base**i, base**(i + 1)]` seconds.
 
-    Their count and their sum are exact, quantiles are within `relative_error`. It pickles, and is not changed.
+    Their count and their sum are exact, quantiles are within `relative_error`. Immutable and picklable.
 
     Args:
-        scale: How fine the buckets are: `base` is `2**(2**-scale)`.
-        most_buckets: From the first to the last one; above that, two neighbours become one, and the scale is less.
+        scale: Resolution of the buckets: `base` is `2**(2**-scale)`.
+        most_buckets: Buckets from the first to the last, at most. If there are more, neighbours are merged, and the
+            scale is reduced.
 
     Examples:
         >>> from k8strace import Histogram
@@ -81,7 +82,7 @@ class Histogram:
 
     @classmethod
     def of(cls, durations: Iterable[int]) -> Histogram:
-        """Of durations in ns; one below zero is counted as zero."""
+        """A histogram of durations in ns; negative ones count as zero."""
         made = cls()
         for ns in durations:
             made._core.add(ns)
@@ -89,12 +90,12 @@ class Histogram:
 
     @property
     def scale(self) -> int:
-        """How fine the buckets are."""
+        """Resolution of the buckets."""
         return self._core.scale
 
     @property
     def relative_error(self) -> float:
-        """How far a quantile may be from the true one, as a share of it; beside half a nanosecond."""
+        """Maximum error of a quantile as a share of the true one, plus half a nanosecond."""
         return self._core.relative_error
 
     @property
@@ -104,7 +105,7 @@ class Histogram:
 
     @property
     def zeros(self) -> int:
-        """Of them, those of zero or less."""
+        """Number of durations of zero or less."""
         return self._core.told()[1]
 
     @property
@@ -114,17 +115,17 @@ class Histogram:
 
     @property
     def range_ns(self) -> tuple[int, int] | None:
-        """The shortest and the longest; None of none."""
+        """The shortest and the longest; None if there are none."""
         return self._core.told()[3]
 
     @property
     def buckets(self) -> dict[int, int]:
-        """Index → how many, ascending, without empty ones."""
+        """Index → count, ascending, without empty buckets."""
         return dict(self._core.told()[4])
 
     def quantile(self, q: float) -> int | None:
         """
-        The quantile by nearest rank, in ns, within `relative_error`; None of none.
+        The quantile by nearest rank, in ns, within `relative_error`; None if there are no durations.
 
         Raises:
             ValueError: It is not in (0, 1].
@@ -159,11 +160,11 @@ class Sums:
     keys: dict[str, Any]
     """Column → value."""
     all: Band
-    """Exact sums; the exemplar is the slowest, of equally slow ones the first by its trace id."""
+    """Exact sums; the exemplar is the slowest request, the first by trace id if several are equal."""
     wall: Histogram
-    """Of their wall times."""
+    """Histogram of their wall times."""
     components: dict[str, Histogram]
-    """Component → what it took of those requests in which it took time; by name."""
+    """Component → histogram of its time in requests where it took time; by name."""
 
     @property
     def requests(self) -> int:
@@ -171,7 +172,7 @@ class Sums:
         return self.all.requests
 
     def quantile(self, q: float) -> int:
-        """Of the wall time, in ns, within the error of `wall`. Raises ValueError: it is not in (0, 1]."""
+        """A quantile of the wall time in ns, within the error of `wall`. Raises ValueError if `q` is not in (0, 1]."""
         return self.wall.quantile(q) or 0
 
     def __add__(self, other: object) -> Sums:
@@ -190,11 +191,11 @@ class Sums:
 
 class Histograms(ArrowExport):
     """
-    Groups of requests, summed up. Sums of parts say what the whole says, to the bit, in any order: `a + b`.
+    Groups of requests, summed up. `a + b` of parts is equal to the result for everything, bit by bit, in any order.
 
-    By the values of its keys it gives a group, and so for all of them. It pickles, and equal ones have equal bytes.
+    `[]` with the values of the keys gives a group. It pickles, and equal ones have equal bytes.
 
-    An Arrow table by itself: one row per group and component, null for the wall time, with `count`, `total_ns`,
+    It is an Arrow table: one row per group and component, null for the wall time, with `count`, `total_ns`,
     `min_ns`, `max_ns`, and OTLP's `scale`, `zero_count`, `bucket_offset` and `bucket_counts` of durations in seconds.
 
     Examples:
@@ -224,15 +225,16 @@ class Histograms(ArrowExport):
         others: Sums | None = None,
     ) -> None:
         """
-        Of groups that are there.
+        Makes one from groups.
 
         Args:
             keys: The columns that were grouped by.
             groups: One for each combination of their values.
-            left_out: Requests that latency statistics are not about: watches, impossible times, those inside others.
-            most_groups: Groups that are told apart, at least 1. Of more, those with the least hash of their keys stay,
+            left_out: Number of requests that are not in latency statistics: long-running ones, those with impossible
+                times, those inside others.
+            most_groups: Groups at most, at least 1. If there are more, those with the least hashes of their keys stay,
                 which are the same ones in any order of parts; `others` is the sum of the rest.
-            others: The sum of groups that are no longer told apart.
+            others: The sum of the groups above `most_groups`.
 
         Raises:
             ValueError: `most_groups` is not above 0.
@@ -250,12 +252,12 @@ class Histograms(ArrowExport):
     @classmethod
     def of(cls, attribution: Attribution, *keys: str, most_groups: int = MOST_GROUPS) -> Histograms:
         """
-        Groups requests and sums them up: about the same ones as `Attribution.by`.
+        Groups requests and sums them up, the same requests as in `Attribution.by`.
 
         Args:
-            attribution: Where the time of the requests went.
-            keys: Columns of `Requests`; none: "verb" and "resource".
-            most_groups: Groups that are told apart, as for `Histograms`.
+            attribution: The attribution of the requests.
+            keys: Columns of `Requests`; by default "verb" and "resource".
+            most_groups: As for `Histograms`.
 
         Raises:
             KeyError: There is no such column.
@@ -304,7 +306,7 @@ class Histograms(ArrowExport):
 
     @property
     def others(self) -> Sums | None:
-        """The sum of groups beyond `most_groups`, if there are any."""
+        """The sum of groups above `most_groups`, if there are any."""
         return self._others
 
     @cached_property
@@ -316,19 +318,19 @@ class Histograms(ArrowExport):
 
     @property
     def requests(self) -> int:
-        """Those that were summed up."""
+        """Number of requests that were summed up."""
         return self.total.requests
 
     @property
     def left_out(self) -> int:
-        """Those that latency statistics are not about: watches, impossible times, and those inside others."""
+        """Number of requests left out: long-running ones, those with impossible times, and those inside others."""
         return self._left_out
 
     def breakdown(self, quantiles: Sequence[float] = (0.5, 0.9, 0.99)) -> Breakdown:
         """
-        As `Attribution.by` gives it, with quantiles within the error.
+        The same as `Attribution.by`, with quantiles within the error.
 
-        What requests at a quantile are made of is not known, so those bands have no parts.
+        The parts of requests at a quantile are not known, so those bands have none.
 
         """
         return Breakdown(
@@ -349,7 +351,7 @@ class Histograms(ArrowExport):
     def __getitem__(self, at: str) -> Column: ...
     def __getitem__(self, at: int | tuple[Any, ...] | str) -> Sums | Column:
         """
-        A group by its place or by the values of its keys; by name a column.
+        A group by index or by the values of its keys; by name a column.
 
         Raises:
             KeyError: There is no such group, or no such column.
@@ -360,7 +362,7 @@ class Histograms(ArrowExport):
 
     def __add__(self, other: object) -> Histograms:
         """
-        What both say together.
+        The sum of both.
 
         Raises:
             ValueError: They are grouped by other columns.
@@ -391,16 +393,16 @@ class Histograms(ArrowExport):
         return Histograms.from_bytes, (self.to_bytes(),)
 
     def to_bytes(self) -> bytes:
-        """All of it; equal ones give equal bytes."""
+        """All of it as bytes; equal ones give equal bytes."""
         return zlib.compress(json.dumps(self._told(), separators=(",", ":")).encode(), 1)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Histograms:
         """
-        What `to_bytes` gave.
+        The reverse of `to_bytes`.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The bytes are something else.
         """
         try:
             told = json.loads(zlib.decompress(data))
@@ -456,14 +458,14 @@ class Histograms(ArrowExport):
 
 
 class _Slowest(NamedTuple):
-    """The slowest request of a group, by its trace id; of equally slow ones the first."""
+    """The slowest request of a group, by trace id; the first if several are equal."""
 
     grouped: _core.GroupedRows
     trace_id: _core.Column
     wall_ns: _core.Column
 
     def of(self, start: int, end: int) -> tuple[str, int]:
-        """Of the rows between two places."""
+        """The slowest of the rows in a range."""
         row = self.grouped.row
         first, most = end - 1, self.wall_ns[row(end - 1)]
         while first > start and self.wall_ns[row(first - 1)] == most:
@@ -474,7 +476,7 @@ class _Slowest(NamedTuple):
 def _durations(
     attribution: Attribution, grouped: _core.GroupedRows
 ) -> list[tuple[Histogram, dict[str, Histogram]]]:
-    """Group → its wall times, and component → what it took, by name."""
+    """For each group the histogram of its wall times, and by name those of its components."""
     names = sorted({component_of(name) for name in attribution._names})
     numbers = [names.index(component_of(name)) for name in attribution._names]
     found = []
@@ -489,7 +491,7 @@ def _values(group: Sums) -> tuple[Any, ...]:
 
 
 def _place(group: Sums) -> bytes:
-    """A number that is as good as drawn, and the same everywhere."""
+    """A hash of the keys, which is the same on every machine."""
     return _place_of(*group.keys.values())
 
 
@@ -528,7 +530,7 @@ def _sum_of_bands(one: Band, other: Band) -> Band:
 
 
 def _in_order(band: Band) -> Band:
-    """Parts by name, so that equal sums are written alike."""
+    """Parts sorted by name, so that equal sums have equal bytes."""
     return replace(band, phases=dict(sorted(band.phases.items())), errors=dict(sorted(band.errors.items())))
 
 
@@ -543,7 +545,7 @@ def _bands(group: Sums, quantiles: Sequence[float]) -> dict[float, Band]:
 
 
 def _dense(buckets: Mapping[int, int]) -> tuple[int, list[int]]:
-    """Index of the first bucket, and how many are in each from there on."""
+    """Index of the first bucket, and the counts from there on."""
     if not buckets:
         return 0, []
     first, last = min(buckets), max(buckets)

@@ -1,4 +1,4 @@
-"""The rules' answers as the core takes them: phases by number, for signatures, events and calls."""
+"""Results of the rules in the core's form: phases by number, for signatures, events and calls."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Context: TypeAlias = tuple[str, ...]
 
 
 class PhaseTable(NamedTuple):
-    """The taxonomy's answers for one set of signatures."""
+    """The taxonomy's results for one set of signatures."""
 
     names: tuple[str, ...]
-    """Phases in alphabetical order; their numbers are places in this list."""
+    """Phases in alphabetical order; their numbers are indices in this list."""
     answers: _core._Answers
-    """The same as the core takes them."""
+    """The results in the core's form."""
 
 
 def phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
