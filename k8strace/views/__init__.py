@@ -1,1 +1,1 @@
-"""What people look at: text, HTML and notebooks."""
+"""Output for people: text, HTML and notebooks."""

@@ -46,7 +46,7 @@ def audit_lines(
     audit: Audit, table: Table, cost: Table, by: Sequence[str], look: Look, top: int | None
 ) -> list[Text]:
     """
-    What the log says beside what spans say, then who costs what.
+    kube-apiserver's measurements beside those of the spans, then costs.
 
     Args:
         audit: The log and the requests.

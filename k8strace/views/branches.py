@@ -1,5 +1,5 @@
 """
-One request in the terminal: what it was, what its time was made of, its call tree with bars over time.
+One request in the terminal: title, parts of its time, and its call tree with bars over time.
 
     span                  took   waited   0             90 ms
     Create               90 ms     8 ms   █────────────────█
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["request_lines", "rooted_lines", "title_of", "tree_lines"]
 
 _LEAST_NAME: Final = 14
-"""Characters that guides leave to a name."""
+"""Characters that guides leave for a name, at least."""
 
 _LEAST_BAR: Final = 10
-"""Columns that bars need to say anything; narrower pictures have none."""
+"""Width below which bars are left out."""
 
 MOST_ERROR: Final = 300
-"""Characters of an error that are shown."""
+"""Characters of an error shown, at most."""
 
 ERROR: Final = 2
 """`StatusCode` of the `.proto`."""
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 def title_of(request: Request) -> str:
     """
-    What it asked for, as kubectl says it, free of controls.
+    What it asked for, written as for kubectl, without control characters.
 
     Examples:
         >>> import k8strace
@@ -80,7 +80,7 @@ def title_of(request: Request) -> str:
 
 
 def tree_lines(attribution: Attribution, look: Look, limit: int | None) -> list[Text]:
-    """Everything about all its requests, one after the other."""
+    """Everything about its requests, one after the other."""
     blocks = [request_lines(request, attribution, look, limit=limit) for request in attribution.requests]
     return [line for block in blocks for line in (*block, Text())][:-1]
 
@@ -148,7 +148,7 @@ def _phases(phases: Mapping[str, int]) -> Iterator[Text]:
 
 
 def _fitting(hang: str, pieces: Iterable[Text], width: int) -> Text:
-    """The first pieces on one line, as many as fit whole."""
+    """The first pieces that fit on one line."""
     line = Text(hang)
     for piece in pieces:
         between = " · " if line.cell_len > len(hang) else ""
@@ -313,7 +313,7 @@ class _Bars:
 
 
 def _mark(critical_ns: int, open_ns: int) -> str:
-    """Whether the request waits for a span mostly, partly or hardly, of the time that it is open in a cell."""
+    """The mark of a cell: the request waits for the span mostly, partly or hardly, while it is open in the cell."""
     if 10 * critical_ns <= open_ns:
         return "─"
     return "█" if 2 * critical_ns >= open_ns else "▒"

@@ -1,4 +1,4 @@
-"""The table of a report: groups of requests, how long they took, how they ended, and what their time was made of."""
+"""The table of a report: groups of requests with their durations, errors and the parts of their time."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ BAR: Final = 16
 """Characters of the bar of a row."""
 
 LOAD: Final = 10
-"""Characters of the bar that says how many requests there were."""
+"""Characters of the bar for the number of requests."""
 
 LEAST_KEY: Final = 28
-"""Characters of a key that stands alone, as long as a column can be left out instead."""
+"""Characters of a single key, as long as another column can be left out instead."""
 
 MOST_STEPS: Final = 500
-"""Steps of time between the first and the last one, up to which those without requests are shown too."""
+"""If there are at most this many steps of time, those without requests are shown too."""
 
 Cell = Text | str
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the report should hold."""
+    """The options of a report."""
 
     by: tuple[str, ...] = ("verb", "resource")
     """Columns to group by."""
@@ -73,15 +73,15 @@ class Wanted:
     slowest: int = 3
     """Requests with a call tree."""
     quantiles: tuple[float, ...] = QUANTILES
-    """Of the wall time, ascending."""
+    """Quantiles of the wall time, ascending."""
     sort: str | None = None
-    """What groups come first by: a key of `SORTS`; None: time where it is the first key, or "total"."""
+    """Order of groups: a key of `SORTS`; None for time if it is the first key, else "total"."""
     phases: bool = False
-    """With the phases of each group."""
+    """Whether to show the phases of each group."""
     verbose: bool = False
-    """With all that was read, and all findings."""
+    """Whether to show everything that was read, and all findings."""
     client_times: Sequence[ClientTime] = ()
-    """What clients saw, for findings."""
+    """Clients' own times, for findings."""
     audit: Readable | None = None
     """The audit log, for findings."""
 
@@ -102,13 +102,13 @@ SORTS: Final = {
 
 
 def groups_of(attribution: Attribution, wanted: Wanted) -> list[Group]:
-    """The groups that were asked for, in the order that was asked for."""
+    """The groups, in the order of the options."""
     quantiles = sorted({*wanted.quantiles, 0.99})
     return in_order_of(wanted, attribution.by(*wanted.by, quantiles=quantiles))
 
 
 def in_order_of(wanted: Wanted, groups: Iterable[Group]) -> list[Group]:
-    """Groups, most time first, in the order that was asked for."""
+    """Sorts groups, which come with most time first."""
     if wanted.sort is None and wanted.by and step_of(wanted.by[0]):
         return sorted(groups, key=lambda group: (group.keys[wanted.by[0]] or "", -group.all.wall_ns))
     return sorted(groups, key=SORTS[wanted.sort or "total"], reverse=True)
@@ -126,7 +126,7 @@ def heading(look: Look, title: str, rest: str = "") -> list[Text]:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of the table; without a band, a step of time that nothing happened in."""
+    """A row of the table; without a band, a step of time without requests."""
 
     keys: list[Cell]
     group: Group | None
@@ -134,7 +134,7 @@ class _Row:
 
 
 def breakdown_lines(attribution: Attribution, look: Look, wanted: Wanted) -> list[Text]:
-    """The table with its heading, and what is not in it."""
+    """The table with its heading, and the requests that are not in it."""
     quantiles = sorted({*wanted.quantiles, 0.99})
     everything = next(iter(attribution.by(quantiles=quantiles)), None)
     if everything is None:
@@ -166,7 +166,7 @@ def table_lines(everything: Group, groups: Sequence[Group], look: Look, wanted: 
 
 
 class _Table:
-    """The columns of the table: which there are, what is in them, and which a narrow one can do without."""
+    """The columns of the table, their cells, and which are left out in a narrow output."""
 
     def __init__(self, overall: Band, look: Look, wanted: Wanted) -> None:
         self.names = list(in_order(overall.components))
@@ -206,7 +206,7 @@ class _Table:
         ]
 
     def _load(self, band: Band, most: int) -> Text:
-        """How many requests, beside the most in a step; nothing for all of them."""
+        """A bar of the number of requests, relative to the largest step; nothing for the row of all."""
         if band.requests > most:
             return Text()
         return Text(
@@ -214,7 +214,7 @@ class _Table:
         )
 
     def spare(self) -> dict[int, str]:
-        """Columns that a narrow table can do without, the first one first."""
+        """Columns to leave out of a narrow table, in this order."""
         quantiles = [f"p{q * 100:g}" for q in self.wanted.quantiles]
         keys = len(self.wanted.by) + self.is_timeline
         names = ["count", *self.statuses, *quantiles, "total", *self.names]
@@ -241,7 +241,7 @@ class _Table:
 
 
 def _errors(errors: Errors | None, band: Band) -> Cell:
-    """How many, and their share of the time."""
+    """The number of errors, and their share of the time."""
     if errors is None:
         return Text("·", style="dim")
     return Text(f"{errors.requests:,} {percent(errors.wall_ns, band.wall_ns)}", style="red")
@@ -274,7 +274,7 @@ def _place(value: Any, step: int | None) -> int | None:
 
 
 def _empty(last: int | None, place: int | None, step: int) -> Iterator[_Row]:
-    """The steps between two that nothing happened in."""
+    """The steps without requests between two steps."""
     if last is None or place is None or place - last > MOST_STEPS:
         return
     for number in range(last + 1, place):
@@ -282,7 +282,7 @@ def _empty(last: int | None, place: int | None, step: int) -> Iterator[_Row]:
 
 
 def _times(groups: Iterable[Group], column: str) -> dict[Cell, str]:
-    """Times as clocks show them, where all are of one day."""
+    """Times without the date, if all are on one day."""
     values = {str(group.keys[column]) for group in groups if group.keys[column]}
     if len({value[:10] for value in values}) > 1:
         return {value: value.replace("T", " ").removesuffix("Z") for value in values}
@@ -306,7 +306,7 @@ def _phases(band: Band) -> list[Text]:
 
 
 def _with_phases(lines: list[Text], rows: Sequence[_Row], look: Look) -> list[Text]:
-    """Below each row, what its time was made of."""
+    """Adds the phases of its time below each row."""
     told = [lines[0]]
     for line, row in zip(lines[1:], rows, strict=False):
         told.append(line)
@@ -335,7 +335,7 @@ def _key(column: str, value: Any) -> Cell:
 
 
 def _together(groups: Sequence[Group]) -> Band:
-    """What these groups come to."""
+    """The sum of these groups."""
     bands = [group.all for group in groups]
     phases: Counter[str] = Counter()
     for band in bands:
@@ -379,13 +379,13 @@ def _left_out(attribution: Attribution, look: Look) -> list[Text]:
 
 
 def open_by_nature(requests: Requests) -> str:
-    """How many there are that stay open by their nature."""
+    """The number of long-running requests."""
     return (
         f"{count(len(requests), 'request')} that {'stays' if len(requests) == 1 else 'stay'} open by nature"
     )
 
 
 def verbs_of(requests: Requests) -> str:
-    """Their commonest verbs, with how many have each."""
+    """Their most common verbs, with the number of each."""
     verbs = Counter(verb or "other" for verb in requests.column("verb"))
     return ", ".join(f"{clean(verb, 20)} {number_of:,}" for verb, number_of in verbs.most_common(4))

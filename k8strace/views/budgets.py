@@ -1,4 +1,4 @@
-"""What became of budgets, for people and for CI: text, Markdown, JUnit XML and SARIF."""
+"""Results of budgets, for people and for CI: text, Markdown, JUnit XML and SARIF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["budget_lines", "budget_record", "junit", "markdown", "reason", "sari
 
 _STYLES: Final = {KEPT: "green", BROKEN: "bold red", CANNOT_TELL: "yellow"}
 _LEVELS: Final = {BROKEN: "error", CANNOT_TELL: "none"}
-"""SARIF allows other levels than "none" only to what failed."""
+"""SARIF allows levels other than "none" only for results that failed."""
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LIMIT: Final = 1000
 

@@ -1,4 +1,4 @@
-"""What a comparison looks like: sentences first, then its parts, then where they are; as text, Markdown and HTML."""
+"""Views of a comparison: sentences first, then its parts, then the cells; as text, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from k8strace.views.text import Look, clean, columns, count, duration, wrapped
 __all__ = ["comparison_html", "comparison_lines", "comparison_markdown", "escaped", "sentence"]
 
 MOST_ROWS: Final = 12
-"""Rows of a table that stands for more."""
+"""Rows of a shortened table, at most."""
 
 _BAR: Final = 12
-"""Characters of each half of a bar; half as many where there is little room, which the interval needs."""
+"""Characters of each half of a bar; half as many in a narrow output, so that the interval fits."""
 _NARROW: Final = 96
 
 
@@ -71,7 +71,7 @@ def _listed(rows: Iterable[DifferenceRow]) -> str:
 
 
 def _part(row: DifferenceRow) -> str:
-    """What a part is called in a sentence."""
+    """The name of a part in a sentence."""
     if row.part.endswith(" calls"):
         return f"{'more' if row.delta_ns > 0 else 'fewer'} {row.part} per request"
     return clean(row.part)
@@ -96,7 +96,7 @@ def interval(row: DifferenceRow) -> str:
 
 
 def places_told(difference: Difference) -> list[DifferenceRow]:
-    """The rows told apart that say more than the summary: per cell, by size."""
+    """The rows that differ from zero and are not in the summary: per cell, by size."""
     least = 1 if difference.at == "mean" else 10**6
     return [row for row in difference.told if len(row.path) >= least]
 
@@ -184,7 +184,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text from spans as Markdown that means nothing more."""
+    """Text from spans, escaped for Markdown."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in text)
 
 

@@ -1,4 +1,4 @@
-"""The report of a digest: where the time went in files of any size, hour by hour, and what could not be known."""
+"""The report of a digest: where the time went in files of any size, by the hour, and what is uncertain."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _read(digest: Digest, look: Look) -> list[Text]:
 
 
 def _unknown(digest: Digest) -> Iterator[str]:
-    """What a stream could not know, and what is wrong with the data."""
+    """What is uncertain, and what is wrong with the data."""
     counts = digest.counts
     if not digest.finished:
         yield "It is not finished: the same command goes on."

@@ -1,4 +1,4 @@
-"""What was read and what is wrong with it: facts about spans and their join, in plain words."""
+"""Facts about spans and their join: what was read, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ class Process:
     instance: str | None
     spans: int = 0
     version: str | None = None
-    """As it says itself: `service.version`, or the user agent of an apiserver's requests to itself."""
+    """Its version: `service.version`, or the user agent of an apiserver's requests to itself."""
     libraries: dict[str, set[str]] = field(default_factory=dict)
     """Instrumentation library → its versions."""
 
 
 def processes(spans: Spans, requests: Requests) -> list[Process]:
-    """Who sent the spans, most spans first, with the versions that the spans tell."""
+    """The processes that sent the spans, most spans first, with their versions."""
     found: dict[tuple[str | None, str | None], Process] = {}
     by_resource: list[Process] = []
     for attributes in map(_text_attributes, spans.resources.column("attributes").to_pylist()):
@@ -160,11 +160,11 @@ class Finding:
     text: str
     """A sentence for people, free of controls."""
     wrong: bool = True
-    """False for what is normal, or was put right."""
+    """False for what is normal, or was repaired."""
 
 
 def findings(spans: Spans, requests: Requests) -> list[Finding]:
-    """What is wrong with the data, then what is normal or was put right, but good to know."""
+    """What is wrong with the data, then what is normal or was repaired, but worth knowing."""
     found = [
         *_torn(spans),
         *_no_requests(spans, requests),

@@ -44,7 +44,7 @@ OTHERS: Final = "repeating-linear-gradient(45deg,#7a7d82 0 3px,rgba(122,125,130,
 
 
 MOST_PARTS: Final = 12
-"""Pieces of a composition that are told apart."""
+"""Pieces of a composition with their own colours."""
 
 
 class Html(str):
@@ -220,7 +220,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numbers: str 
 
 
 def _row(kind: str, cells: Sequence[Content], sides: Sequence[str], style: str) -> Html:
-    # Notebooks and documentation themes have ideas of their own about table cells: each is told.
+    # Notebooks and documentation themes style table cells, so each cell has its own style.
     cell = "padding:3px 12px 3px 0;border:0;vertical-align:middle;max-width:34em"
     written = [
         element(kind, content, style=f"{cell};text-align:{side}{_unbroken(content)}")

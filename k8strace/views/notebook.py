@@ -100,7 +100,7 @@ def _processes(spans: Spans) -> Html:
 
 
 def _attributes(attributes: Mapping[str, Any]) -> str:
-    """What else a resource says of itself, its first few attributes."""
+    """Further attributes of a resource, the first few."""
     more = [item for item in attributes.items() if item[0] not in ("service.name", "service.instance.id")]
     return ", ".join(f"{key}={value}" for key, value in more[:4]) + (", …" if len(more) > 4 else "")
 

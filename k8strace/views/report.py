@@ -82,7 +82,7 @@ def _data(joined: Requests, found: list[Finding], look: Look, *, in_full: bool) 
 # ── The answer ────────────────────────────────────────────────────────────────────────────────────
 
 MOST_ANSWERS: Final = 3
-"""Findings that are told, unless all are asked for."""
+"""Findings shown without --verbose, at most."""
 
 _MARKS: Final = {"error": ("! ", "bold red"), "warning": ("! ", "bold yellow"), "info": ("· ", "dim")}
 

@@ -131,7 +131,7 @@ _ASCII: Final = str.maketrans(
 
 
 def shade_of(component: str, look: Look) -> str:
-    """What a component's bar is drawn with: told apart by colour, or without colours by shade."""
+    """Style of a component's bar: distinct by colour, or without colours by shade."""
     return "█" if look.colour else _SHADES.get(component, "░")
 
 
