@@ -93,6 +93,8 @@ class Column:
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
+    def take(self, rows: Sequence[int]) -> Column:
+        """The values at these places, in this order. Raises IndexError."""
     def packed(self, rows: Sequence[int] | None = None) -> bytes:
         """
         The integers of these rows, or of all: 8 bytes each, as the machine stores them; null is 0.

@@ -65,21 +65,15 @@ impl Table {
 
     /// The rows at these places, in this order.
     fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
-        let n = self.0.num_rows();
-        if let Some(row) = rows.iter().find(|&&row| row >= n) {
-            return Err(PyIndexError::new_err(format!("row {row} of {n}")));
-        }
+        known(&rows, self.0.num_rows())?;
         taken(&self.0, &rows).map(Self).map_err(arrow_err)
     }
 
     /// Those of these rows, or of all, that latency statistics are about.
     fn judged(&self, rows: Option<Vec<usize>>, long_running: bool) -> PyResult<Vec<usize>> {
-        let n = self.0.num_rows();
-        let rows = rows.unwrap_or_else(|| (0..n).collect());
-        match rows.iter().find(|&&row| row >= n) {
-            Some(row) => Err(PyIndexError::new_err(format!("row {row} of {n}"))),
-            None => Ok(groups::judged(&self.0, rows, long_running)),
-        }
+        let rows = rows.unwrap_or_else(|| (0..self.0.num_rows()).collect());
+        known(&rows, self.0.num_rows())?;
+        Ok(groups::judged(&self.0, rows, long_running))
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -99,7 +93,19 @@ impl Table {
     }
 }
 
+<<<<<<< HEAD
 /// These rows, which must exist, in this order.
+=======
+/// Refuses rows that a table of `n` does not have.
+fn known(rows: &[usize], n: usize) -> PyResult<()> {
+    match rows.iter().find(|&&row| row >= n) {
+        Some(row) => Err(PyIndexError::new_err(format!("row {row} of {n}"))),
+        None => Ok(()),
+    }
+}
+
+/// The rows at these places, all of which must be there, in this order.
+>>>>>>> ef88367 (refactor(python): the core's columns take rows themselves; row 3 is held where a loaded machine puts it)
 pub fn taken(table: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let columns = table.columns().iter().map(|array| take(array, rows));
     RecordBatch::try_new(table.schema(), columns.collect::<Result<_, _>>()?)
@@ -130,6 +136,12 @@ impl Column {
         }
     }
 
+    /// The values at these places, in this order.
+    fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
+        known(&rows, self.0.len())?;
+        take(&self.0, &rows).map(Self).map_err(arrow_err)
+    }
+
     /// The integers of these rows, or of all: 8 bytes each, as the machine stores them. Null is 0.
     #[pyo3(signature = (rows=None))]
     fn packed<'py>(&self, py: Python<'py>, rows: Option<Vec<usize>>) -> PyResult<Bound<'py, PyBytes>> {
@@ -139,10 +151,10 @@ impl Column {
         let value = |row: usize| if numbers.is_valid(row) { numbers.value(row) } else { 0 };
         let values: Vec<i64> = match rows {
             None => (0..n).map(value).collect(),
-            Some(rows) => match rows.iter().find(|&&row| row >= n) {
-                Some(row) => return Err(PyIndexError::new_err(format!("row {row} of {n}"))),
-                None => rows.into_iter().map(value).collect(),
-            },
+            Some(rows) => {
+                known(&rows, n)?;
+                rows.into_iter().map(value).collect()
+            }
         };
         Ok(PyBytes::new(py, &values.into_iter().flat_map(i64::to_ne_bytes).collect::<Vec<_>>()))
     }
