@@ -93,9 +93,6 @@ impl Table {
     }
 }
 
-<<<<<<< HEAD
-/// These rows, which must exist, in this order.
-=======
 /// Refuses rows that a table of `n` does not have.
 fn known(rows: &[usize], n: usize) -> PyResult<()> {
     match rows.iter().find(|&&row| row >= n) {
@@ -104,8 +101,7 @@ fn known(rows: &[usize], n: usize) -> PyResult<()> {
     }
 }
 
-/// The rows at these places, all of which must be there, in this order.
->>>>>>> ef88367 (refactor(python): the core's columns take rows themselves; row 3 is held where a loaded machine puts it)
+/// These rows, which must exist, in this order.
 pub fn taken(table: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let columns = table.columns().iter().map(|array| take(array, rows));
     RecordBatch::try_new(table.schema(), columns.collect::<Result<_, _>>()?)
