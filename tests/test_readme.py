@@ -17,11 +17,18 @@ def shown() -> list[str]:
     return [line for line in block.splitlines() if line.strip() not in ("", "…")]
 
 
+def output(command: list[str]) -> list[str]:
+    """What a command prints, 100 columns wide; readline, where pytest loads it, tells children another width."""
+    wide = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=wide)
+    return done.stdout.splitlines()
+
+
 @pytest.mark.slow
 def test_the_first_screen_is_the_demos_real_output() -> None:
     """Every line of the block stands in the report, in the same order."""
     command = [sys.executable, "-m", "k8strace", "report", CAPTURE]
-    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    report = output(command)
     places = [-1]
     for line in shown():  # two findings may end in the same line
         places.append(report.index(line, places[-1] + 1))
@@ -40,10 +47,7 @@ def test_the_second_screen_is_real_output(command: str) -> None:
     )
     asked, *lines = block.splitlines()
     run = [sys.executable, "-m", "k8strace", command, *f"tests/{asked}".split()]
-    wide = {**os.environ, "COLUMNS": "100"}
-    done = subprocess.run(
-        run, cwd=ROOT, capture_output=True, text=True, check=True, env=wide
-    ).stdout.splitlines()
+    done = output(run)
     whole = lines[-1] != "…"
     told = lines if whole else lines[:-1]
     assert len(told) >= 8
