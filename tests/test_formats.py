@@ -350,7 +350,7 @@ def test_an_unknown_format_is_refused_at_once(name):
 def test_a_part_of_other_people_s_json_is_refused_with_what_it_is():
     """What is whole is read, see `test_other_formats.py`."""
     for document, got in [(b'{"traceID":"7"}', "Jaeger"), (b'{"localEndpoint":{}}', "Zipkin")]:
-        with pytest.raises(k8strace.DecodeError, match=f"resourceSpans or result, got .*{got}"):
+        with pytest.raises(k8strace.DecodeError, match=f"resourceSpans or result .*, got .*{got}"):
             k8strace.read(document)
 
 

@@ -1,5 +1,7 @@
 //! The keys of OTLP JSON: one table per message of the `.proto`.
 
+use std::sync::LazyLock;
+
 use crate::decode::fields as wire;
 use crate::decode::fields::{
     any_value, array_value, entity_ref, event, key_value, key_value_list, link, request, resource,
@@ -46,21 +48,29 @@ pub(crate) struct Field {
     pub(crate) many: bool,
     /// Spans are in it: a message that has another key instead is not what it should be.
     pub(crate) carries: bool,
+    /// Whose documents have their spans in it; empty below the top.
+    whose: &'static str,
+}
+
+impl Field {
+    const fn of(self, whose: &'static str) -> Self {
+        Self { whose, ..self }
+    }
 }
 
 /// What is no field of a message.
 const NONE: wire::Field = (0, Len);
 
 const fn one(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
-    Field { key, number, kind, many: false, carries: false }
+    Field { key, number, kind, many: false, carries: false, whose: "" }
 }
 
 const fn many(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
-    Field { key, number, kind, many: true, carries: false }
+    Field { key, number, kind, many: true, carries: false, whose: "" }
 }
 
 const fn carrier(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
-    Field { key, number, kind, many: true, carries: true }
+    Field { key, number, kind, many: true, carries: true, whose: "" }
 }
 
 static KINDS: [&str; 6] = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
@@ -68,18 +78,28 @@ static CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
 
 /// OTLP; Tempo's API; Jaeger's API and UI; what Kafka's clients and docker's log put around a message.
 static DOCUMENT: [Field; 11] = [
-    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
-    one("result", NONE, JsonKind::Wrapper(&REQUEST)),
-    one("trace", NONE, JsonKind::Wrapper(&TRACE)),
-    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
-    many("data", NONE, JsonKind::JaegerTrace),
-    many("spans", NONE, JsonKind::JaegerSpan),
+    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)).of("OTLP"),
+    one("result", NONE, JsonKind::Wrapper(&REQUEST)).of("OTLP"),
+    one("trace", NONE, JsonKind::Wrapper(&TRACE)).of("Tempo"),
+    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)).of("Tempo"),
+    many("data", NONE, JsonKind::JaegerTrace).of("Jaeger"),
+    many("spans", NONE, JsonKind::JaegerSpan).of("Jaeger"),
     one("processes", NONE, JsonKind::JaegerProcesses),
-    one("payload", NONE, JsonKind::Carried),
-    one("value", NONE, JsonKind::Carried),
-    one("log", NONE, JsonKind::Carried),
+    one("payload", NONE, JsonKind::Carried).of(AROUND),
+    one("value", NONE, JsonKind::Carried).of(AROUND),
+    one("log", NONE, JsonKind::Carried).of(AROUND),
     one("errors", NONE, JsonKind::ServerErrors),
 ];
+const AROUND: &str = "one of these in a message of Kafka or a line of docker's log";
+/// What a document may be, in words.
+pub(super) static DOCUMENTS: LazyLock<String> = LazyLock::new(|| {
+    let shapes = DOCUMENT.chunk_by(|a, b| a.whose == b.whose).filter(|same| !same[0].whose.is_empty());
+    let words = shapes.map(|same| {
+        let keys: Vec<&str> = same.iter().map(|field| field.key).collect();
+        format!("{} ({})", keys.join(" or "), same[0].whose)
+    });
+    format!("JSON with the key {}, or an array of Zipkin's spans", words.collect::<Vec<_>>().join(", "))
+});
 static TRACE: [Field; 2] = [
     many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
     many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),

@@ -266,10 +266,16 @@ fn values_of_the_wrong_kind_are_refused() {
 #[test]
 fn a_document_without_a_known_key_is_refused_and_says_which_one_it_had() {
     let error = refused(r#"{"resourceSpan":[]}"#);
-    assert!(
-        error.expected.contains("resourceSpans or result") && error.got.contains("resourceSpan"),
-        "{error}"
-    );
+    assert!(error.got.contains("resourceSpan"), "{error}");
+    for shape in [
+        "resourceSpans or result (OTLP)",
+        "trace or batches (Tempo)",
+        "data or spans (Jaeger)",
+        "payload or value or log (",
+        "an array of Zipkin's spans",
+    ] {
+        assert!(error.expected.contains(shape), "{error}");
+    }
     for json in ["[1]", "null", "1", "\"x\"", r#"{"data":[1]}"#, r#"{"result":[]}"#, "", " ", "{} {}", "{}x"]
     {
         assert!(to_wire(json.as_bytes()).is_err(), "{json:?}");

@@ -7,14 +7,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::error::Category;
 
 use super::fault::Fault;
-use super::fields::{CARRIED, Field, JAEGER_TRACE, JsonKind, TOP_CARRIED};
+use super::fields::{CARRIED, DOCUMENTS, Field, JAEGER_TRACE, JsonKind, TOP_CARRIED};
 use super::loose::Fill;
 use super::scalars::{Scalar, THE_NUMBER, base64, base64_id, clip};
 use super::{foreign, jaeger, zipkin};
 use crate::decode::write::Out;
 use crate::error::{DecodeError, ErrorKind, Result};
 
-const TOP_EXPECTED: &str = "an OTLP JSON object with the key resourceSpans or result";
 /// Wire of other tools' JSON per byte of it, at most.
 const LOOSE_WIRE: usize = 4;
 pub(super) const THE_REST: &str = "the rest of the JSON document";
@@ -172,13 +171,13 @@ impl Walk {
         self.trace.write(&mut self.out);
         if self.out.0.is_empty() && self.server_errors {
             let got = "an error that a server sent instead of spans";
-            return Err(DecodeError::new(TOP_EXPECTED, got, 0).of(ErrorKind::NotOtlp));
+            return Err(DecodeError::new(DOCUMENTS.as_str(), got, 0).of(ErrorKind::NotOtlp));
         }
         if self.known_at_top || self.unknown_at_top.is_empty() {
             return Ok((self.out.0, self.micros));
         }
         let (kind, got) = foreign::document(&self.unknown_at_top);
-        Err(DecodeError::new(TOP_EXPECTED, got, 0).of(kind))
+        Err(DecodeError::new(DOCUMENTS.as_str(), got, 0).of(kind))
     }
 }
 
@@ -206,8 +205,7 @@ fn without_position(message: &str) -> String {
 
 fn expectation(kind: JsonKind) -> &'static str {
     match kind {
-        JsonKind::Message(_) => "an object",
-        JsonKind::Wrapper(_) => TOP_EXPECTED,
+        JsonKind::Message(_) | JsonKind::Wrapper(_) => "an object",
         JsonKind::Text => "a string",
         JsonKind::Id => "an id as a string of hexadecimal digits",
         JsonKind::Base64 => "bytes as a base64 string",
@@ -237,6 +235,10 @@ impl Value<'_> {
     fn fail<E: serde::de::Error>(self, expected: &'static str, got: Cow<'static, str>) -> E {
         let kind = if self.walk.path.is_empty() { ErrorKind::NotOtlp } else { ErrorKind::Malformed };
         self.walk.fail(Fault { expected: expected.into(), got, kind })
+    }
+
+    fn expectation(&self) -> &'static str {
+        if self.walk.path.is_empty() { &DOCUMENTS } else { expectation(self.field.kind) }
     }
 
     /// Is an array due here, and not its element?
@@ -296,7 +298,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(expectation(self.field.kind))
+        f.write_str(self.expectation())
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> std::result::Result<(), E> {
@@ -322,7 +324,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<(), E> {
         match (self.field.kind, self.element) {
             (JsonKind::Wrapper(_), _) if self.walk.path.is_empty() => {
-                Err(self.fail(TOP_EXPECTED, "null".into()))
+                Err(self.fail(&DOCUMENTS, "null".into()))
             }
             (_, true) => {
                 self.walk.default_element(self.field);
@@ -345,7 +347,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             return Ok(());
         }
         if !self.wants_array() {
-            let expected = expectation(self.field.kind);
+            let expected = self.expectation();
             return Err(self.fail(expected, "an array".into()));
         }
         let Value { walk, field, .. } = self;
