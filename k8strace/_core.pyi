@@ -40,6 +40,7 @@ __all__ = [
     "dependencies",
     "find_traces",
     "inflate_all",
+    "jaeger_trace",
     "join",
     "join_part_of",
     "json_to_wire",
@@ -271,6 +272,12 @@ class JoinedSpans:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
     def explain(self, request: int, answers: _Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
+    def told(self, requests: Sequence[int], answers: _Answers) -> list[tuple[int, int, str, str, int, int]]:
+        """
+        Of every span in the trees of these requests.
+
+        Request, row, trace id, span id, phase, ns on the critical path. Raises IndexError, ValueError.
+        """
     def span_views(self, requests: Sequence[int], answers: _Answers) -> list[list[SpanView]]:
         """The spans of these requests, of each in preorder. Raises IndexError, ValueError."""
     def explain_sync(self, sync: int, answers: _Answers) -> Explained:
@@ -733,6 +740,21 @@ class RequestBuffer:
 
 def decode(buffers: Sequence[ReadableBuffer]) -> SpanColumns:
     """Decodes one request per buffer into one set of columns. Raises DecodeError."""
+
+def jaeger_trace(
+    trace_id: str,
+    parts: Sequence[
+        tuple[
+            SpanColumns, Sequence[tuple[int, tuple[int | None, str | None, str | None, int, Sequence[str]]]]
+        ]
+    ],
+    warnings: Sequence[str],
+) -> bytes:
+    """
+    One trace in Jaeger's own JSON, of rows of spans and what is told of each, with warnings about all of it.
+
+    What is told of a span: request, component, phase, critical ns, repairs in words. Raises IndexError.
+    """
 
 def join(spans: SpanColumns, apiserver: Sequence[str], threads: int) -> JoinedSpans:
     """

@@ -482,13 +482,6 @@ class _Join:
             self._tables[name] = self.core.table(name)
         return self._tables[name]
 
-    @cached_property
-    def repairs(self) -> dict[int | None, list[dict[str, Any]]]:
-        grouped: dict[int | None, list[dict[str, Any]]] = {}
-        for row in Table(self.named("repairs")):
-            grouped.setdefault(row["request"], []).append(row)
-        return grouped
-
 
 class Requests(Selection[Request], FileExport):
     """

@@ -259,7 +259,7 @@ class Table(ArrowExport):
         return len(self._table)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        names = self.column_names
+        names = self.column_names if len(self) else ()
         columns = [self._table.column(name).to_pylist() for name in names]
         return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 

@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import k8strace
 from k8strace.export import FORMATS, export
 from k8strace.export.otlp import otlp_requests
+from k8strace.formats import messages
 
 DATA = Path(__file__).parent / "data"
 CAPTURE = DATA / "k8s-1.31_etcd-3.5.otlp.zst"
@@ -31,7 +32,7 @@ CAPTURE = DATA / "k8s-1.31_etcd-3.5.otlp.zst"
 @pytest.fixture(scope="module")
 def sent():
     """The first messages of the recording: enough for every kind of repair."""
-    wires = (each.wire for each in k8strace.formats.messages(CAPTURE) if hasattr(each, "wire"))
+    wires = (each.wire for each in messages(CAPTURE) if hasattr(each, "wire"))
     return [bytes(wire) for wire in islice(wires, 8)]
 
 
@@ -257,6 +258,75 @@ def test_what_goes_out_comes_back_with_the_same_answers(requests, totals, to, tm
     assert set(back.spans.attributes("k8strace.component").to_pylist()) >= {"apiserver", "etcd"}
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [  # types of Jaeger's model.KeyValue; numbers that JavaScript has not are texts
+        ({"string_value": 'a "b"\u00e9\n'}, "string", 'a "b"\u00e9\n'),
+        ({"bool_value": True}, "bool", True),
+        ({"int_value": -(2**53) + 1}, "int64", -(2**53) + 1),
+        ({"int_value": 2**53}, "int64", str(2**53)),
+        ({"double_value": 0.1}, "float64", 0.1),
+        ({"double_value": float("inf")}, "string", "inf"),
+        ({"bytes_value": b"\xff\x00"}, "binary", "/wA="),
+        ({}, "string", ""),
+    ],
+)
+def test_jaeger_gets_every_kind_of_value(value, kind, shown, tmp_path):
+    """In tags of the process, the span and its events; what OTLP has in fields is in tags and references."""
+    wire = ExportTraceServiceRequest()
+    of = wire.resource_spans.add()
+    of.resource.attributes.add(key="service.name").value.string_value = "s"
+    within = of.scope_spans.add(scope={"name": "scope", "version": "1"})
+    ids = {"trace_id": b"\1" * 16, "span_id": b"\2" * 8, "parent_span_id": b"\3" * 8}
+    times = {"start_time_unix_nano": 1_999, "end_time_unix_nano": 5_000}
+    span = within.spans.add(name="n", kind=2, trace_state="a=b", **ids, **times)
+    span.status.code, span.status.message = 2, "bad"
+    span.links.add(trace_id=b"\4" * 16, span_id=b"\5" * 8)
+    event = span.events.add(name="e", time_unix_nano=3_000)
+    for owner in (of.resource, span, event):
+        attribute = owner.attributes.add(key="k")
+        if value:
+            setattr(attribute.value, *next(iter(value.items())))
+    within.spans.add(trace_id=b"\1" * 16)  # without an id
+    requests = k8strace.join(k8strace.decode(wire))
+    (trace,) = json.loads(requests.to_jaeger(tmp_path / "j").read_text())["data"]
+    tag = {"key": "k", "type": kind, "value": shown}
+    texts = {
+        "otel.scope.name": "scope",
+        "otel.scope.version": "1",
+        "span.kind": "server",
+        "otel.status_code": "ERROR",
+        "otel.status_description": "bad",
+        "w3c.tracestate": "a=b",
+    }
+    assert trace == {
+        "traceID": "01" * 16,
+        "spans": [
+            {
+                "traceID": "01" * 16,
+                "spanID": "02" * 8,
+                "operationName": "n",
+                "references": [
+                    {"refType": "CHILD_OF", "traceID": "01" * 16, "spanID": "03" * 8},
+                    {"refType": "FOLLOWS_FROM", "traceID": "04" * 16, "spanID": "05" * 8},
+                ],
+                "startTime": 1,
+                "duration": 4,
+                "tags": [
+                    *({"key": key, "type": "string", "value": text} for key, text in texts.items()),
+                    {"key": "error", "type": "bool", "value": True},
+                    tag,
+                ],
+                "logs": [{"timestamp": 3, "fields": [{"key": "event", "type": "string", "value": "e"}, tag]}],
+                "processID": "p1",
+                "warnings": None,
+            }
+        ],
+        "processes": {"p1": {"serviceName": "s", "tags": [tag]}},
+        "warnings": None,
+    }
+
+
 @pytest.mark.slow
 def test_repairs_are_attributes_and_warnings(requests, tmp_path):
     """Of the spans that were repaired, and of no others."""
@@ -364,7 +434,7 @@ def test_a_formula_in_a_name_is_guarded(tmp_path):
 
 def load_first() -> ExportTraceServiceRequest:
     """The first requests of the capture, in one."""
-    wires = [bytes(each.wire) for each in k8strace.formats.messages(CAPTURE) if hasattr(each, "wire")]
+    wires = [bytes(each.wire) for each in messages(CAPTURE) if hasattr(each, "wire")]
     return ExportTraceServiceRequest.FromString(b"".join(wires[:6]))
 
 

@@ -260,7 +260,7 @@ def test_a_large_trace_is_cut_and_says_so(monkeypatch, capture_136):
 
     traces = Traces(Populations(k8strace.read(capture_136)))
     (whole,) = expected(recorded(capture_136), lambda span: span["name"] == "Create etcd3", 1)
-    (document,) = trace_documents(traces.get([whole]))
+    (document,) = map(json.loads, trace_documents(traces.get([whole])))
     count = sum(span["trace"] == whole for span in recorded(capture_136))
     assert len(document["spans"]) == 5
     assert document["warnings"] == [f"{count - 5} more spans are not shown"]

@@ -44,7 +44,7 @@ class SpanWires:
     """Rows of a table of spans as requests in wire bytes."""
 
     def __init__(self, spans: Spans) -> None:
-        self._columns = spans._columns
+        self.columns = spans._columns
         self._scopes = spans._columns.column("scope_spans")
         self._resources = spans.scopes.column("resource_spans")
 
@@ -54,7 +54,7 @@ class SpanWires:
             yield self._wire(rows[start : start + BATCH_SPANS], known)
 
     def _wire(self, rows: Sequence[int], known: Mapping[int, Told]) -> bytes:
-        columns, out = self._columns, []
+        columns, out = self.columns, []
         for scope, group in groupby(rows, key=self._scopes.__getitem__):
             members = list(group)
             several = zip(members, columns.span_wires(members), strict=True)

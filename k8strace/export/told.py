@@ -31,31 +31,37 @@ NOTHING = Told(None, None, None, 0, ())
 def explained(requests: Requests) -> Iterator[tuple[int, Any]]:
     """Every outermost request, and its tree from the core."""
     joined = requests._joined
-    outer = joined.column("outer_request")
-    chosen = set(requests._rows)
-    for row in requests._rows:
-        if outer[row] not in chosen:
-            yield row, joined.core.explain(row, joined.phase_table.answers)
+    for row in _outermost(requests):
+        yield row, joined.core.explain(row, joined.phase_table.answers)
 
 
 def told(requests: Requests) -> dict[int, Told]:
     """Row of the span table → results, for the spans of these requests."""
-    names = requests._joined.phase_table.names
+    joined = requests._joined
+    names = joined.phase_table.names
+    components = [component_of(name) for name in names]
     repaired = _repairs(requests)
-    found: dict[int, Told] = {}
-    for request, tree in explained(requests):
-        for view, phase, (_, _, critical_ns, _) in zip(tree.span, tree.phase, tree.time, strict=True):
-            name = names[phase]
-            words = tuple(repaired.get((view.trace_id, view.span_id), ()))
-            found[view.row] = Told(request, component_of(name), name, critical_ns, words)
-    return found
+    spans = joined.core.told(_outermost(requests), joined.phase_table.answers)
+    return {
+        row: Told(
+            request, components[phase], names[phase], critical_ns, repaired.get((trace_id, span_id), ())
+        )
+        for request, row, trace_id, span_id, phase, critical_ns in spans
+    }
 
 
-def _repairs(requests: Requests) -> dict[tuple[str, str], list[str]]:
-    words: dict[tuple[str, str], list[str]] = {}
+def _outermost(requests: Requests) -> list[int]:
+    outer = requests._joined.column("outer_request")
+    chosen = set(requests._rows)
+    return [row for row in requests._rows if outer[row] not in chosen]
+
+
+def _repairs(requests: Requests) -> dict[tuple[str, str], tuple[str, ...]]:
+    words: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in requests.repairs:
         change = f": {row['field']} {row['before']} -> {row['after']}" if row["field"] else ""
-        words.setdefault((row["trace_id"], row["span_id"]), []).append(f"{row['kind']}{change}")
+        span = row["trace_id"], row["span_id"]
+        words[span] = (*words.get(span, ()), f"{row['kind']}{change}")
     return words
 
 

@@ -11,6 +11,8 @@ use crate::numbers::u32_of;
 
 /// `SpanStatus` of what failed.
 const ERROR: i32 = 2;
+/// How many candidates for a trace of an answer are kept until they are sorted.
+const FOUND_PER_TRACE: usize = 16;
 
 /// Conditions on a span; what is not set is no condition.
 #[derive(Debug, Clone, Default)]
@@ -64,11 +66,8 @@ impl<'a> Query<'a> {
             None => None,
             Some(name) => Some(c.names.find(name.as_bytes())?),
         };
-        let is_service = |resource: usize| {
-            let service = || c.resource_text(resource, "service.name").unwrap_or_default();
-            wanted.service.as_deref().is_none_or(|wanted| service() == wanted)
-        };
-        let resources: Vec<bool> = (0..c.resources.batch.len()).map(is_service).collect();
+        let is_service = |service| wanted.service.as_deref().is_none_or(|wanted| service == wanted);
+        let resources: Vec<bool> = services(c).into_iter().map(is_service).collect();
         let scopes: Vec<bool> = c.scopes.resource_spans.iter().map(|&row| resources[row as usize]).collect();
         let pair = |(key, value): &'a (String, String)| {
             let key = c.keys.find(key.as_bytes())?;
@@ -81,15 +80,25 @@ impl<'a> Query<'a> {
         scopes.contains(&true).then_some(Self { c, wanted, name, scopes, pairs })
     }
 
-    /// Adds the traces of the spans that fit and did not begin before the floor.
-    fn add(&self, floor: u64, found: &mut Vec<Latest>) {
+    /// Adds the traces of the spans that fit and are not too old. The last spans come first: they are the latest ones
+    /// mostly, and make the others too old.
+    fn add(&self, limit: usize, found: &mut Vec<Latest>) {
         let s = &self.c.spans;
-        for row in (0..self.c.len()).filter(|&row| s.start_time_unix_nano[row] >= floor && self.fits(row)) {
+        let most = found.len() + FOUND_PER_TRACE * limit.max(1);
+        let mut floor = floor(found, limit);
+        for row in (0..self.c.len()).rev() {
             let (start, trace) = (s.start_time_unix_nano[row], s.trace_id[row]);
+            if start < floor || !self.fits(row) {
+                continue;
+            }
             match found.last_mut() {
                 // Spans of a trace mostly stand together.
                 Some((latest, last)) if *last == trace => *latest = start.max(*latest),
                 _ => found.push((start, trace)),
+            }
+            if found.len() > most {
+                *found = latest(std::mem::take(found), limit);
+                floor = self::floor(found, limit);
             }
         }
     }
@@ -137,16 +146,20 @@ pub fn traces(takes: &[&Columns], wanted: &Wanted, limit: usize) -> Vec<[u8; 16]
     takes.sort_by_key(|&(at, _)| std::cmp::Reverse(at));
     let mut found: Vec<Latest> = Vec::new();
     for (at, c) in takes {
-        let floor = if found.len() < limit { 0 } else { found.last().map_or(0, |&(start, _)| start) };
-        if at < floor {
+        if at < floor(&found, limit) {
             break;
         }
         if let Some(query) = Query::new(c, wanted) {
-            query.add(floor, &mut found);
+            query.add(limit, &mut found);
             found = latest(found, limit);
         }
     }
     found.into_iter().map(|(_, trace)| trace).collect()
+}
+
+/// What began before cannot be among the latest.
+fn floor(found: &[Latest], limit: usize) -> u64 {
+    if found.len() < limit { 0 } else { found.last().map_or(0, |&(start, _)| start) }
 }
 
 /// The first of each trace, sorted only as far as is asked for.
@@ -191,8 +204,11 @@ pub fn rows(takes: &[&Columns], ids: &[[u8; 16]]) -> Vec<Vec<(u32, u32)>> {
     found
 }
 
+/// By resource.
 fn services(c: &Columns) -> Vec<&str> {
-    (0..c.resources.batch.len()).map(|row| c.resource_text(row, "service.name").unwrap_or_default()).collect()
+    let key = c.keys.find(b"service.name");
+    let service = |row| c.resource_attributes.string(row, key).map_or("", |text| c.text(text));
+    (0..c.resources.batch.len()).map(service).collect()
 }
 
 /// Every (service, span name, kind) that there is.

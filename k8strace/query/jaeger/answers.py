@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from k8strace import _core
-from k8strace.export.jaeger import SpanWriter, TraceWriter
+from k8strace.export import jaeger
 from k8strace.query.traces import Found
 from k8strace.spans import decode
 
@@ -16,6 +16,7 @@ __all__ = [
     "failure",
     "failure_v3",
     "structured",
+    "structured_traces",
     "summaries",
     "trace_documents",
     "traces_v3",
@@ -36,6 +37,11 @@ def structured(data: Any, *, total: int = 0, errors: Sequence[dict[str, Any]] | 
     return document({"data": data, "total": total, "limit": 0, "offset": 0, "errors": errors or None})
 
 
+def structured_traces(found: Iterable[Found], errors: Sequence[dict[str, Any]] = ()) -> bytes:
+    """Traces in this frame."""
+    return structured([], errors=errors).replace(b"[]", b"[%b]" % b",".join(trace_documents(found)), 1)
+
+
 def failure(status: int, message: str) -> bytes:
     """An error in the frame of the first API."""
     return structured(None, errors=[{"code": status, "msg": message}])
@@ -46,23 +52,16 @@ def failure_v3(status: int, message: str) -> bytes:
     return document({"error": {"httpCode": status, "message": message}})
 
 
-def trace_documents(found: Iterable[Found]) -> list[dict[str, Any]]:
+def trace_documents(found: Iterable[Found]) -> list[bytes]:
     """Each trace as Jaeger's page has it."""
-    found = list(found)
-    # Columns of these few spans alone: those of the populations may be a million rows long.
-    parts = [part for each in found for part in each.parts]
-    spans = decode([wire for part in parts for wire in part.wires.of(part.rows, {})])
-    told_of = (part.known.get(row) for part in parts for row in part.rows)
-    known = {at: told for at, told in enumerate(told_of) if told is not None}
-    writer, documents, begin = SpanWriter(spans, known), [], 0
-    for each in found:
-        trace = TraceWriter(each.trace_id)
-        trace.add(writer, range(begin, begin + each.spans))
-        begin += each.spans
-        if each.left_out:
-            trace.warnings.append(f"{each.left_out:,} more spans are not shown")
-        documents.append(trace.document())
-    return documents
+    return [
+        jaeger.document(
+            each.trace_id,
+            [(part.wires.columns, part.rows, part.known) for part in each.parts],
+            [f"{each.left_out:,} more spans are not shown"] if each.left_out else [],
+        )
+        for each in found
+    ]
 
 
 def wires(found: Found) -> Iterator[bytes]:

@@ -124,7 +124,7 @@ class _App:
             case ["api", "traces"]:
                 return self._search(asked)
             case ["api", "traces", trace_id]:
-                return answers.structured(answers.trace_documents(self._trace(trace_id)))
+                return answers.structured_traces(self._trace(trace_id))
             case ["api", "dependencies"]:
                 return self._dependencies(asked)
             case ["api", "v3", *rest]:
@@ -174,7 +174,7 @@ class _App:
         errors = [
             {"msg": "trace not found", "traceID": trace_id} for trace_id in trace_ids if trace_id not in here
         ]
-        return answers.structured(answers.trace_documents(found), errors=errors)
+        return answers.structured_traces(found, errors)
 
     def _trace(self, text: str) -> Sequence[Any]:
         found = self._traces.get([trace_id_of(text)])

@@ -95,15 +95,19 @@ fn value(field: &Field, raw: &Raw<'_>, depth: u32, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-fn double(value: f64, out: &mut Vec<u8>) {
+/// A number, or the text that OTLP JSON has for what is none.
+pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     match value {
         _ if value.is_nan() => text("NaN", out),
         f64::INFINITY => text("Infinity", out),
         f64::NEG_INFINITY => text("-Infinity", out),
-        _ => out.extend_from_slice(serde_json::to_string(&value).unwrap_or_default().as_bytes()),
+        _ => {
+            let _ = serde_json::to_writer(out, &value);
+        }
     }
 }
 
-fn text(value: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(serde_json::to_string(value).unwrap_or_default().as_bytes());
+pub(super) fn text(value: &str, out: &mut Vec<u8>) {
+    // A vector takes whatever is written.
+    let _ = serde_json::to_writer(out, value);
 }

@@ -1,5 +1,6 @@
 //! Columns → OTLP on the wire: every field that a span, a scope and a resource came with.
 
+pub mod jaeger;
 pub mod json;
 
 use std::ops::Range;

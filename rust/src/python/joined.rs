@@ -45,6 +45,9 @@ type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<
 /// Heavy calls, rows of calls that began meanwhile, sums of logarithms and of ns: by those, and by the placebo.
 type MemberRow = (usize, Vec<u32>, [Sums; 2], [Sums; 2]);
 
+/// Request, row, trace id, span id, phase, ns on the critical path.
+type ToldRow = (usize, u32, String, String, Phase, u64);
+
 /// A column by name.
 type NamedBytes<'py> = (&'static str, Bound<'py, PyBytes>);
 
@@ -367,6 +370,24 @@ impl JoinedSpans {
         self.check(&[request])?;
         let table = self.phase_table(answers)?;
         Ok(self.explained(attribute::explain(&self.joined, &self.signatures, &table, request)))
+    }
+
+    /// Of every span in the trees of these requests: (request, row, trace id, span id, phase, ns on the critical path).
+    fn told(&self, py: Python<'_>, requests: Vec<usize>, answers: Answers) -> PyResult<Vec<ToldRow>> {
+        self.check(&requests)?;
+        let table = self.phase_table(answers)?;
+        let spans = &self.joined.columns.spans;
+        let (mut told, mut ahead) = (Vec::new(), requests.iter());
+        py.detach(|| {
+            attribute::explain_each(&self.joined, &self.signatures, &table, &requests, |nodes, _| {
+                let request = ahead.next().copied().unwrap_or_default();
+                told.extend(nodes.iter().map(|node| {
+                    let (trace, span) = (spans.trace_id[node.row as usize], spans.span_id[node.row as usize]);
+                    (request, node.row, hex::encode(trace), hex::encode(span), node.phase, node.critical_ns)
+                }));
+            });
+        });
+        Ok(told)
     }
 
     /// The spans of these requests as people want to know them, of each in preorder.

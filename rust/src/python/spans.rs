@@ -7,17 +7,23 @@ use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::{arrow_err, to_py_err};
+use super::errors::{arrow_err, to_py_bytes, to_py_err};
 use super::table::{Column, Table};
 use crate::arrow::{self, Builder};
 use crate::columns::processes::Processes;
 use crate::columns::{Columns, IdField, roomy};
 use crate::decode::write::Out;
-use crate::encode;
+use crate::encode::{self, jaeger};
 use crate::numbers::u32_of;
 
 /// A process: service name, instance id, attributes of the first resource that it sent.
 type Process = (String, Option<String>, Vec<(String, Option<String>)>);
+
+/// What is told of a span: (request, component, phase, critical ns, repairs).
+type Told = (Option<u32>, Option<String>, Option<String>, u64, Vec<String>);
+
+/// Rows of some spans, and what is told of each.
+type JaegerPart<'py> = (PyRef<'py, SpanColumns>, Vec<(usize, Told)>);
 
 /// Decoded spans.
 #[pyclass(frozen, module = "k8strace._core")]
@@ -180,6 +186,31 @@ fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumn
     Ok(SpanColumns(Arc::new(columns)))
 }
 
+/// One trace in Jaeger's own JSON: rows of these spans, what is told of each, and warnings about all.
+#[pyfunction]
+fn jaeger_trace<'py>(
+    py: Python<'py>,
+    trace_id: &str,
+    parts: Vec<JaegerPart<'py>>,
+    warnings: Vec<String>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let told =
+        |(_, component, phase, critical_ns, repairs)| jaeger::Told { component, phase, critical_ns, repairs };
+    let mut shared = Vec::with_capacity(parts.len());
+    for (spans, rows) in parts {
+        let (c, len) = (spans.0.clone(), spans.0.len());
+        if let Some((row, _)) = rows.iter().find(|(row, _)| *row >= len) {
+            return Err(PyIndexError::new_err(format!("expected a row below {len}, got {row}")));
+        }
+        shared.push((c, rows.into_iter().map(|(row, known)| (row, told(known))).collect::<Vec<_>>()));
+    }
+    let json = py.detach(|| {
+        let parts: Vec<_> = shared.iter().map(|(c, rows)| (c.as_ref(), rows.as_slice())).collect();
+        jaeger::trace(trace_id, &parts, &warnings)
+    });
+    to_py_bytes(py, &json)
+}
+
 /// Copies a buffer while the GIL is held: a bytearray may change as soon as it is not.
 fn append(py: Python<'_>, buffer: &Bound<'_, PyAny>, arena: &mut Vec<u8>) -> PyResult<()> {
     if let Ok(bytes) = buffer.cast::<PyBytes>() {
@@ -209,5 +240,6 @@ fn processes(c: &Columns) -> Vec<Process> {
 /// Adds what this file has to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SpanColumns>()?;
-    module.add_function(wrap_pyfunction!(decode, module)?)
+    module.add_function(wrap_pyfunction!(decode, module)?)?;
+    module.add_function(wrap_pyfunction!(jaeger_trace, module)?)
 }
