@@ -1,9 +1,10 @@
 //! What rules need from the attributes of a span: the target of an HTTP call, and whether a response was encoded before
 //! it was written.
 
+use memchr::memmem::Finder;
+
 use crate::columns::{NONE, run};
 use crate::join::Joined;
-use crate::join::known_names::KnownNames;
 use crate::join::request_info::{method_of_name, split_target};
 use crate::join::span_kind::{CLIENT, INTERNAL};
 use crate::numbers::u32_of;
@@ -54,22 +55,41 @@ impl Detail {
 /// Delegated authentication and authorization: POST with a timeout, as webhooks are, but of the API.
 const REVIEWS: [&str; 2] = ["/apis/authentication.k8s.io/", "/apis/authorization.k8s.io/"];
 
+/// What INTERNAL spans are asked about, by their names.
+#[derive(Debug, Clone, Copy)]
+enum Inner {
+    Other,
+    Serialize,
+    Sync,
+    Handler,
+}
+
+impl Inner {
+    fn of(name: &str) -> Self {
+        match name {
+            "SerializeObject" => Self::Serialize,
+            "syncPod" => Self::Sync,
+            "authorization" | "Get" => Self::Handler,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Names and keys, looked up once.
 pub struct Details<'a> {
     joined: &'a Joined,
-    names: KnownNames,
-    serialize: Option<u32>,
+    /// Name number → what is asked about INTERNAL spans of this name.
+    inner: Vec<Inner>,
     writing: Option<u32>,
     written: [Option<u32>; 2],
     webhook_calls: [Option<u32>; 2],
     url: [Option<u32>; 2],
     method: [Option<u32>; 2],
     writer: Option<u32>,
+    gzip: Finder<'static>,
     size: Option<u32>,
-    sync: Option<u32>,
     message: Option<u32>,
     registry: Option<u32>,
-    handlers: [Option<u32>; 2],
     /// Words of requests: connect, proxy, nodes, log, pods.
     words: [Option<u32>; 5],
 }
@@ -82,18 +102,16 @@ impl<'a> Details<'a> {
         let key = |text: &str| c.keys.find(text.as_bytes());
         Self {
             joined,
-            names: KnownNames::new(c, &joined.apiservers),
-            serialize: name("SerializeObject"),
+            inner: c.names.iter().map(Inner::of).collect(),
             writing: name("About to start writing response"),
             written: ["Write call succeeded", "Write call failed"].map(name),
             webhook_calls: ["Call mutating webhook", "Call validating webhook"].map(name),
             url: ["url.full", "http.url"].map(key),
             method: ["http.request.method", "http.method"].map(key),
             writer: key("writer"),
+            gzip: Finder::new("gzip"),
             size: key("size"),
-            sync: name("syncPod"),
             message: key("exception.message"),
-            handlers: ["authorization", "Get"].map(name),
             words: ["connect", "proxy", "nodes", "log", "pods"]
                 .map(|word| joined.requests.words.find(word.as_bytes())),
             registry: name("remotes.docker.resolver.HTTPRequest"),
@@ -105,11 +123,14 @@ impl<'a> Details<'a> {
     pub fn of(&self, row: usize) -> Detail {
         let c = &self.joined.columns;
         match c.spans.kind[row] {
-            INTERNAL if Some(c.spans.name[row]) == self.serialize => self.response(row),
-            INTERNAL if Some(c.spans.name[row]) == self.sync => self.failure(row),
-            INTERNAL if self.handlers.contains(&Some(c.spans.name[row])) => self.answered_beyond(row),
+            INTERNAL => match self.inner[c.spans.name[row] as usize] {
+                Inner::Other => Detail::None,
+                Inner::Serialize => self.response(row),
+                Inner::Sync => self.failure(row),
+                Inner::Handler => self.answered_beyond(row),
+            },
             CLIENT if Some(c.spans.name[row]) == self.registry => self.image(row),
-            CLIENT if self.names.is_http_call(c, row) => self.call(row),
+            CLIENT if self.joined.names.is_http_call(c, row) => self.call(row),
             _ => Detail::None,
         }
     }
@@ -122,8 +143,8 @@ impl<'a> Details<'a> {
             let name = Some(c.events.name[event]);
             let size = || c.event_attributes.int(event, self.size);
             if name == self.writing {
-                let writer = c.event_attributes.string(event, self.writer).map(|text| c.text(text));
-                interleaved |= writer.is_some_and(|writer| writer.contains("gzip"));
+                let writer = c.event_attributes.string(event, self.writer).map(|text| text.of(&c.arena));
+                interleaved |= writer.is_some_and(|writer| self.gzip.find(writer).is_some());
                 first = size();
             } else if self.written.contains(&name) {
                 writes += 1;

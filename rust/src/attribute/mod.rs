@@ -16,6 +16,8 @@ pub mod sweep;
 
 use std::hash::Hash;
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -25,9 +27,10 @@ pub use crate::attribute::blame::Phase;
 use crate::attribute::details::{Detail, Details};
 use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
 use crate::columns::interner::Sequence;
-use crate::columns::{Columns, NONE, run};
+use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::apiservers::OWN_NAME;
+use crate::join::requests::RequestColumns;
 use crate::join::role::Role;
 use crate::join::span_kind::{CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER};
 use crate::join::times::id_key;
@@ -89,8 +92,7 @@ pub struct Signatures {
 impl Signatures {
     /// Interns the signature of every used span.
     pub fn new(joined: &Joined) -> Self {
-        let c = &joined.columns;
-        let leaf = leaves(joined);
+        let (c, forest) = (&joined.columns, &joined.forest);
         let (services, service_of) = services(joined);
         let (requests, details) = (&joined.requests, Details::new(joined));
         let scopes: Vec<(u32, u32)> = (c.scopes.resource_spans.iter().zip(&c.scopes.name))
@@ -98,62 +100,92 @@ impl Signatures {
                 (service_of[joined.processes.of_resource(resource as usize) as usize], name)
             })
             .collect();
-        let signature = |row: u32| {
-            let at = row as usize;
-            let request = requests.of_row[at];
-            let at_root = request != NONE
-                && requests.root[request as usize] == row
-                && requests.outer[request as usize] == NONE;
-            let above = joined.parent[at];
+        let signature = |row: u32, place: usize, around: &Around| {
+            let (at, above) = (row as usize, joined.parent[row as usize]);
             let (service, scope) = scopes[c.spans.scope_spans[at] as usize];
+            let is_top = row == around.root || above == NONE;
             Signature {
                 service,
                 scope,
                 kind: c.spans.kind[at],
                 name: c.spans.name[at],
-                parent: if at_root || above == NONE { NONE } else { c.spans.name[above as usize] },
-                leaf: leaf[at],
-                verb: if request == NONE { NONE } else { requests.verb[request as usize] },
-                resource_request: request != NONE && requests.resource[request as usize] != 0,
+                parent: if is_top { NONE } else { c.spans.name[above as usize] },
+                leaf: is_leaf(joined, c.spans.kind[at], place),
+                verb: around.verb,
+                resource_request: around.resource,
                 detail: details.of(at),
             }
         };
         let is_used =
             |row: u32| matches!(joined.role[row as usize], Role::Request | Role::Background | Role::Sync);
-        let number = |places: Range<usize>| {
-            let mut numbered = Numbered::default();
-            let rows = joined.forest.order[places].iter().copied();
-            rows.filter(|&row| is_used(row)).for_each(|row| numbered.push(signature(row), c, row));
-            numbered
+        let used = |places: Range<usize>| {
+            let rows = forest.order[places.clone()].iter().copied();
+            places.zip(rows).filter(|&(_, row)| is_used(row))
         };
-        let parts = threads::split(joined.forest.order.len(), joined.threads, PART_SPANS, number);
-        let used = joined.forest.order.iter().copied().filter(|&row| is_used(row));
-        Self::of_parts(parts, used, c, services)
-    }
-
-    /// Numbers of parts become those of the whole: still in order of first appearance.
-    fn of_parts(
-        parts: Vec<Numbered>,
-        mut used: impl Iterator<Item = u32>,
-        c: &Columns,
-        services: Vec<String>,
-    ) -> Self {
-        let (mut of_row, mut of_event) = (vec![NONE; c.len()], vec![NONE; c.events.name.len()]);
-        let (mut list, mut events) = (Numbers::default(), Numbers::default());
-        for part in parts {
-            let lists: Vec<u32> = part.signatures.list.into_iter().map(|each| list.number(each)).collect();
-            let pair = |(signature, name): (u32, u32)| (lists[signature as usize], name);
-            let pairs: Vec<u32> =
-                part.events.list.into_iter().map(|each| events.number(pair(each))).collect();
-            let mut event_numbers = part.event_numbers.iter();
-            for (&number, row) in part.numbers.iter().zip(&mut used) {
-                of_row[row as usize] = lists[number as usize];
-                for (event, &number) in run(&c.spans.events_end, row as usize).zip(&mut event_numbers) {
-                    of_event[event] = pairs[number as usize];
+        let (of_row, of_event) = (unnumbered(c.len()), unnumbered(c.events.name.len()));
+        let number = |places: Range<usize>| {
+            let mut numbers = Numbered::default();
+            let mut around = Around::new(requests, NONE);
+            for (place, row) in used(places.clone()) {
+                let request = requests.of_row[row as usize];
+                if request != around.request {
+                    around = Around::new(requests, request);
+                }
+                let number = numbers.signatures.number(signature(row, place, &around));
+                of_row[row as usize].store(number, Relaxed);
+                for event in run(&c.spans.events_end, row as usize) {
+                    let number = numbers.events.number((number, c.events.name[event]));
+                    of_event[event].store(number, Relaxed);
                 }
             }
+            (places, numbers)
+        };
+        let mut parts = threads::split(forest.order.len(), joined.threads, PART_SPANS, number).into_iter();
+        // The numbers of the first part are those of the whole already; those of the others become so.
+        let (_, mut all) = parts.next().unwrap_or_default();
+        for (places, part) in parts {
+            let (signatures, events) = all.learn(part);
+            for (_, row) in used(places) {
+                translate(&of_row[row as usize], &signatures);
+                run(&c.spans.events_end, row as usize).for_each(|event| translate(&of_event[event], &events));
+            }
         }
-        Self { of_row, list: list.list, events: events.list, of_event, services }
+        Self {
+            of_row: of_row.into_iter().map(AtomicU32::into_inner).collect(),
+            list: all.signatures.list,
+            events: all.events.list,
+            of_event: of_event.into_iter().map(AtomicU32::into_inner).collect(),
+            services,
+        }
+    }
+}
+
+/// Numbers that threads write, each into places of its own.
+fn unnumbered(len: usize) -> Vec<AtomicU32> {
+    (0..len).map(|_| AtomicU32::new(NONE)).collect()
+}
+
+fn translate(number: &AtomicU32, numbers: &[u32]) {
+    number.store(numbers[number.load(Relaxed) as usize], Relaxed);
+}
+
+/// What the innermost request around a span adds to its signature.
+struct Around {
+    request: u32,
+    /// Its root, if it is in no other.
+    root: u32,
+    verb: u32,
+    resource: bool,
+}
+
+impl Around {
+    fn new(requests: &RequestColumns, request: u32) -> Self {
+        if request == NONE {
+            return Self { request, root: NONE, verb: NONE, resource: false };
+        }
+        let at = request as usize;
+        let root = if requests.outer[at] == NONE { requests.root[at] } else { NONE };
+        Self { request, root, verb: requests.verb[at], resource: requests.resource[at] != 0 }
     }
 }
 
@@ -162,20 +194,16 @@ impl Signatures {
 struct Numbered {
     signatures: Numbers<Signature>,
     events: Numbers<(u32, u32)>,
-    /// Of each used span.
-    numbers: Vec<u32>,
-    /// Of each event of these, in their order.
-    event_numbers: Vec<u32>,
 }
 
 impl Numbered {
-    #[inline]
-    fn push(&mut self, signature: Signature, c: &Columns, row: u32) {
-        let number = self.signatures.number(signature);
-        self.numbers.push(number);
-        for event in run(&c.spans.events_end, row as usize) {
-            self.event_numbers.push(self.events.number((number, c.events.name[event])));
-        }
+    /// Adds what another part has numbered; gives the numbers that its numbers become.
+    fn learn(&mut self, part: Self) -> (Vec<u32>, Vec<u32>) {
+        let new = part.signatures.list.into_iter().map(|signature| self.signatures.number(signature));
+        let signatures: Vec<u32> = new.collect();
+        let pair = |(signature, name): (u32, u32)| (signatures[signature as usize], name);
+        let events = part.events.list.into_iter().map(|event| self.events.number(pair(event))).collect();
+        (signatures, events)
     }
 }
 
@@ -194,14 +222,17 @@ impl<T> Default for Numbers<T> {
 
 impl<T: Copy + Eq + Hash> Numbers<T> {
     /// The number of `thing`, which is its place in the list.
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, thing: T) -> u32 {
-        let Self { list, known, sequence } = self;
-        if let Some(guess) = sequence.guess()
-            && list[guess as usize] == thing
-        {
-            return sequence.follow(guess);
+        match self.sequence.guess() {
+            Some(guess) if self.list[guess as usize] == thing => self.sequence.follow(guess),
+            _ => self.look_up(thing),
         }
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, thing: T) -> u32 {
+        let Self { list, known, sequence } = self;
         let number = *known.entry(thing).or_insert_with(|| {
             list.push(thing);
             u32_of(list.len()) - 1
@@ -224,22 +255,22 @@ fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
     (list, of_process)
 }
 
-/// See [`Signature::leaf`].
-fn leaves(joined: &Joined) -> Vec<bool> {
-    let kind = &joined.columns.spans.kind;
-    let mut leaf = vec![true; kind.len()];
-    for &row in &joined.forest.order {
-        let above = joined.parent[row as usize];
-        if above != NONE {
-            let counts = match kind[above as usize] {
-                CLIENT => kind[row as usize] == SERVER,
-                SERVER => kind[row as usize] == INTERNAL,
-                _ => true,
-            };
-            leaf[above as usize] &= !counts;
-        }
+/// See [`Signature::leaf`], of a span of this kind at this place in the forest.
+#[inline(always)]
+fn is_leaf(joined: &Joined, own: i32, place: usize) -> bool {
+    let (kind, forest) = (&joined.columns.spans.kind, &joined.forest);
+    let wanted = match own {
+        CLIENT => SERVER,
+        SERVER => INTERNAL,
+        _ => return forest.size[place] == 1,
+    };
+    let behind = |at: usize| at + forest.size[at] as usize;
+    let end = behind(place);
+    let mut child = place + 1;
+    while child < end && kind[forest.order[child] as usize] != wanted {
+        child = behind(child);
     }
-    leaf
+    child >= end
 }
 
 /// What an event does to the label of its span's own time.
@@ -455,20 +486,22 @@ pub fn explain_sync(
 pub struct Labels {
     /// Before the first mark.
     pub initial: Vec<Phase>,
-    end: Vec<u32>,
+    /// Node → where its run of marks begins and ends.
+    runs: Vec<(u32, u32)>,
     marks: Vec<(i64, Phase)>,
 }
 
 impl Labels {
     fn clear(&mut self) {
         self.initial.clear();
-        self.end.clear();
+        self.runs.clear();
         self.marks.clear();
     }
 
     /// Where the label of a node changes, in order of time, and to what.
     pub fn marks(&self, node: u32) -> &[(i64, Phase)] {
-        &self.marks[run(&self.end, node as usize)]
+        let (first, end) = self.runs[node as usize];
+        &self.marks[first as usize..end as usize]
     }
 
     /// Cuts an own segment of `node` at the marks.
@@ -489,6 +522,13 @@ impl Labels {
         }
         emit(label, from, to);
     }
+}
+
+/// A CONSUMER below a PRODUCER: no span waits for it, so neither it nor anything below it counts.
+#[inline]
+fn is_detached(joined: &Joined, row: usize, is_root: bool) -> bool {
+    let kind = &joined.columns.spans.kind;
+    kind[row] == CONSUMER && !is_root && kind[joined.parent[row] as usize] == PRODUCER
 }
 
 /// Sums by phase, of one request at a time.
@@ -631,13 +671,15 @@ impl<'a> Walker<'a> {
             self.parent.push(above);
             self.below.push(self.table.blame.below(context, self.signatures.of_row[row]));
             self.rows.push(u32_of(row));
-            self.start.push(joined.start[row]);
-            let is_detached = self.is_detached(row, is_root) || is_beside(row);
-            self.end.push(if is_detached { joined.start[row] } else { joined.end[row] });
-            self.id.push(id_key(joined.columns.spans.span_id[row]));
             self.label(row, context);
             place += 1;
         }
+        let rows = || self.rows.iter().map(|&row| row as usize);
+        let is_detached = |row: usize| is_detached(joined, row, row == root as usize) || is_beside(row);
+        let end = |row: usize| if is_detached(row) { joined.start[row] } else { joined.end[row] };
+        self.start.extend(rows().map(|row| joined.start[row]));
+        self.end.extend(rows().map(end));
+        self.id.extend(rows().map(|row| id_key(joined.columns.spans.span_id[row])));
         let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
         self.sweep.load(&tree);
     }
@@ -650,20 +692,14 @@ impl<'a> Walker<'a> {
         let nodes = 1..self.rows.len();
         let waited = nodes.filter(|&node| self.parent[node] == 0 && self.start[node] < self.end[node]);
         let Some(at) = waited.map(|node| self.start[node]).min() else { return };
-        let marks = self.labels.end[0] as usize;
+        let marks = self.labels.runs[0].1 as usize;
         let place = self.labels.marks[..marks].partition_point(|&(other, _)| other <= at);
         if place == 0 {
             self.labels.initial[0] = rule.before.unwrap_or(own);
         }
         self.labels.marks.insert(place, (at, rule.after.unwrap_or(own)));
-        self.labels.end.iter_mut().for_each(|end| *end += 1);
-    }
-
-    /// A CONSUMER below a PRODUCER: no span waits for it, so neither it nor anything below it counts.
-    #[inline]
-    fn is_detached(&self, row: usize, is_root: bool) -> bool {
-        let kind = &self.joined.columns.spans.kind;
-        kind[row] == CONSUMER && !is_root && kind[self.joined.parent[row] as usize] == PRODUCER
+        self.labels.runs[0].1 += 1;
+        self.labels.runs[1..].iter_mut().for_each(|(first, end)| (*first, *end) = (*first + 1, *end + 1));
     }
 
     fn clear(&mut self) {
@@ -683,10 +719,11 @@ impl<'a> Walker<'a> {
         let signature = self.signatures.of_row[row];
         let own = self.table.phase[signature as usize];
         self.labels.initial.push(self.table.blame.phase(context, signature, own));
+        let first = u32_of(self.labels.marks.len());
         if self.has_rules[signature as usize] {
             self.mark(row, context);
         }
-        self.labels.end.push(u32_of(self.labels.marks.len()));
+        self.labels.runs.push((first, u32_of(self.labels.marks.len())));
     }
 
     fn mark(&mut self, row: usize, context: u16) {
@@ -697,15 +734,19 @@ impl<'a> Walker<'a> {
         let shift = self.joined.start[row].saturating_sub_unsigned(c.spans.start_time_unix_nano[row]);
         let first = self.labels.marks.len();
         let mut earliest: Option<(i64, Option<Phase>)> = None;
+        let (mut latest, mut in_order) = (i64::MIN, true);
         for event in run(&c.spans.events_end, row) {
             let Some(rule) = self.rules[self.signatures.of_event[event] as usize] else { continue };
             let at = i64::try_from(c.events.time_unix_nano[event]).unwrap_or(i64::MAX).saturating_add(shift);
             if earliest.is_none_or(|(first, _)| at < first) {
                 earliest = Some((at, rule.before));
             }
+            (in_order, latest) = (in_order && latest <= at, at);
             self.labels.marks.push((at, phase(rule.after.unwrap_or(own))));
         }
-        self.labels.marks[first..].sort_by_key(|&(at, _)| at);
+        if !in_order {
+            self.labels.marks[first..].sort_by_key(|&(at, _)| at);
+        }
         if let (Some((_, Some(before))), 0) = (earliest, c.spans.dropped_events_count[row])
             && let Some(initial) = self.labels.initial.last_mut()
         {

@@ -1,5 +1,6 @@
 //! One number per distinct string: span and event names, attribute keys, scope and service names.
 
+use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
@@ -78,6 +79,13 @@ impl Interner {
     /// The id of a text.
     pub fn intern_str(&mut self, text: &str) -> u32 {
         self.intern_known(text.as_bytes())
+    }
+
+    /// The same, for texts that come in sequence.
+    #[inline]
+    pub fn intern_str_next(&mut self, sequence: &mut Sequence, text: &str) -> u32 {
+        let Ok(id) = self.intern_next(sequence, text.as_bytes(), |_| Ok::<_, Infallible>(()));
+        id
     }
 
     /// The id of a string that is known to be UTF-8, such as another interner's.

@@ -1,5 +1,7 @@
 //! One role per span, so that the ledger adds up.
 
+use std::cell::LazyCell;
+
 use crate::columns::Columns;
 use crate::join::builder::Builder;
 use crate::join::known_names::KnownNames;
@@ -12,57 +14,61 @@ const PART_TREES: usize = 256;
 
 /// Gives every span that is still undecided its role, tree by tree.
 pub fn assign(b: &mut Builder<'_>) {
-    let called = called_by_requests(b);
+    mark(b);
     let trees: Vec<u32> = b.forest.trees().collect();
-    let found = threads::split(trees.len(), b.threads, PART_TREES, |part| roles(b, &called, &trees[part]));
-    for (&row, role) in b.forest.order.iter().zip(found.into_iter().flatten()) {
-        b.role[row as usize] = role;
+    let found = threads::split(trees.len(), b.threads, PART_TREES, |part| roles(b, &trees[part]));
+    let mut first = 0;
+    for (role, spans) in found.into_iter().flatten() {
+        for &row in &b.forest.order[first..first + spans] {
+            b.role[row as usize] = role;
+        }
+        first += spans;
     }
     for &(above, _) in &b.preludes {
         b.role[above as usize] = Role::Prelude;
     }
 }
 
-/// Roles in some trees, in preorder. `called` is sorted.
-fn roles(b: &Builder<'_>, called: &[u32], trees: &[u32]) -> Vec<Role> {
-    let Builder { c, names, forest, missing, preludes, .. } = b;
-    let mut roles = Vec::new();
+/// Roles in some trees, in preorder, each with how many spans in a row have it.
+fn roles(b: &Builder<'_>, trees: &[u32]) -> Vec<(Role, usize)> {
+    let Builder { c, names, forest, missing, role, .. } = b;
+    let mut roles: Vec<(Role, usize)> = Vec::new();
+    let is_request = |row: u32| names.is_request(c, row as usize);
     for &at in trees {
         let at = at as usize;
         let top = forest.order[at];
-        let rows = &forest.order[at..at + forest.size[at] as usize];
-        let has_request = rows.iter().any(|&row| names.is_request(c, row as usize));
-        let is_prelude = |row: &u32| preludes.binary_search_by_key(row, |&(above, _)| above).is_ok();
-        let of_top = match role_of_top(names, c, top as usize, missing[top as usize]) {
-            Role::Authentication if has_request || rows.iter().any(is_prelude) => Role::Unrelated,
-            role => role,
-        };
-        let mut request_end = at;
-        for (place, &row) in (at..).zip(rows) {
-            if names.is_request(c, row as usize) {
-                request_end = request_end.max(place + forest.size[place] as usize);
+        let (rows, size) = (forest.subtree(top), &forest.size[at..]);
+        let of_top = LazyCell::new(|| match role_of_top(names, c, top as usize, missing[top as usize]) {
+            Role::Authentication
+                if rows.iter().any(|&row| is_request(row) || role[row as usize] == Role::Prelude) =>
+            {
+                Role::Unrelated
             }
-            roles.push(match of_top {
-                _ if place < request_end => Role::Request,
-                Role::Sync => Role::Sync,
-                _ if called.binary_search(&row).is_ok() => Role::Caller,
-                _ => of_top,
-            });
+            role => role,
+        });
+        let mut place = 0;
+        while let Some(&row) = rows.get(place) {
+            let (role, spans) = match is_request(row) {
+                true => (Role::Request, size[place] as usize),
+                false if role[row as usize] == Role::Caller && *of_top != Role::Sync => (Role::Caller, 1),
+                false => (*of_top, 1),
+            };
+            match roles.last_mut() {
+                Some((last, many)) if *last == role => *many += spans,
+                _ => roles.push((role, spans)),
+            }
+            place += spans;
         }
     }
     roles
 }
 
-/// CLIENT rows that a request here has as its parent or names in a span link, sorted.
-fn called_by_requests(b: &Builder<'_>) -> Vec<u32> {
-    let mut rows: Vec<u32> = b
-        .rows()
-        .filter(|&row| b.is_request(row))
-        .flat_map(|row| b.called_by(row))
-        .filter(|&row| b.c.spans.kind[row as usize] == CLIENT)
-        .collect();
-    rows.sort_unstable();
-    rows
+/// Marks what other trees ask for: preludes, and CLIENT rows that a request here has as its parent or names in a link.
+fn mark(b: &mut Builder<'_>) {
+    let Builder { c, named, role, .. } = b;
+    let called = named.by_any().filter(|&row| c.spans.kind[row as usize] == CLIENT);
+    called.for_each(|row| role[row as usize] = Role::Caller);
+    b.preludes.iter().for_each(|&(above, _)| b.role[above as usize] = Role::Prelude);
 }
 
 fn role_of_top(names: &KnownNames, c: &Columns, top: usize, missing: bool) -> Role {

@@ -5,17 +5,17 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, NONE, run};
+use crate::columns::{Columns, NONE};
 use crate::join::apiservers::Apiservers;
 use crate::join::clock::{self, Bound, ClockOffset, Evidence};
 use crate::join::forest::Forest;
 use crate::join::known_names::KnownNames;
+use crate::join::named::Named;
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::role::Role;
 use crate::join::span_index::Index;
 use crate::join::span_kind::{CLIENT, SERVER};
 use crate::join::times::{bad_time, id_key, saturated};
-use crate::join::trace_sizes::TraceSizes;
 use crate::numbers::u32_of;
 
 /// The spans, and what the steps have found so far. Row → is for all spans.
@@ -30,7 +30,7 @@ pub struct Builder<'a> {
     pub clocks: clock::Known<'a>,
     /// On how many threads to work at most.
     pub threads: usize,
-    /// The spans by their ids, empty until they are entered.
+    /// The spans by their ids, from when they are entered until all that are named are found.
     pub index: Index<'a>,
     /// Row → what became of it; [`Role::Unrelated`] until it is set aside or its tree has its role.
     pub role: Vec<Role>,
@@ -42,10 +42,16 @@ pub struct Builder<'a> {
     pub start: Vec<i64>,
     /// Row → end.
     pub end: Vec<i64>,
-    /// How many spans each trace has; counted when the spans are entered.
-    pub traces: TraceSizes,
+    /// How many traces there are; counted when cycles are cut.
+    pub traces: u32,
+    /// `authentication` spans alone in their traces, in row order; found then too.
+    pub lone_filters: Vec<u32>,
     /// Changes made so far.
     pub repairs: Vec<Repair>,
+    /// SERVER rows of requests, in row order; empty until known shapes are repaired.
+    pub requests: Vec<u32>,
+    /// What they name, in the same order.
+    pub named: Named,
     /// (`authentication` row, request row), sorted.
     pub preludes: Vec<(u32, u32)>,
     /// All trees, empty until they are laid out. No parent changes after that.
@@ -72,7 +78,10 @@ impl<'a> Builder<'a> {
             missing: Vec::new(),
             start: spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
             end: spans.end_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
-            traces: TraceSizes::default(),
+            traces: 0,
+            lone_filters: Vec::new(),
+            requests: Vec::new(),
+            named: Named::default(),
             repairs: Vec::new(),
             preludes: Vec::new(),
             forest: Forest::default(),
@@ -165,11 +174,6 @@ impl<'a> Builder<'a> {
         self.c.spans.kind[row as usize] == kind && self.names.is_rpc(self.c, row as usize)
     }
 
-    /// It is the only span of its trace.
-    pub fn is_alone(&self, row: u32) -> bool {
-        self.traces.is_alone(self.c, row)
-    }
-
     /// It was sent without a parent.
     #[inline(always)]
     pub fn is_parentless(&self, row: u32) -> bool {
@@ -178,14 +182,7 @@ impl<'a> Builder<'a> {
 
     /// The rows that its span links name.
     pub fn linked(&self, row: u32) -> impl Iterator<Item = u32> {
-        let links = run(&self.c.spans.links_end, row as usize);
-        links.filter_map(|link| self.index.find(&self.c.links.trace_id[link], &self.c.links.span_id[link]))
-    }
-
-    /// The rows that it has as its parent or names in a span link.
-    pub fn called_by(&self, row: u32) -> impl Iterator<Item = u32> {
-        let (s, at) = (&self.c.spans, row as usize);
-        self.index.find(&s.trace_id[at], &s.parent_span_id[at]).into_iter().chain(self.linked(row))
+        self.index.linked(self.c, row as usize)
     }
 
     /// Those of the rows that are gRPC SERVER spans below their CLIENT span: (client, server).

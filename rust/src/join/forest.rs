@@ -40,42 +40,31 @@ impl Forest {
     }
 }
 
-/// Children of every row, as one array with offsets.
+/// Children of every row of every row, the last one first: those with a higher row often start later.
 struct Children {
-    first: Vec<u32>,
-    rows: Vec<u32>,
+    last: Vec<u32>,
+    /// Row → the child of its parent before it.
+    before: Vec<u32>,
 }
 
 impl Children {
-    fn new(parent: &[u32], in_tree: impl Fn(u32) -> bool) -> Self {
-        let n = parent.len();
-        let mut first = vec![0u32; n + 2];
-        let linked = |row: u32| in_tree(row) && parent[row as usize] != NONE;
-        for row in (0..u32_of(n)).filter(|&row| linked(row)) {
-            first[parent[row as usize] as usize + 2] += 1;
+    fn new(parent: &[u32]) -> Self {
+        let (mut last, mut before) = (vec![NONE; parent.len()], vec![NONE; parent.len()]);
+        for (row, (before, &above)) in (0..).zip(before.iter_mut().zip(parent)) {
+            // There is no row of the number that stands for none.
+            if let Some(last) = last.get_mut(above as usize) {
+                *before = std::mem::replace(last, row);
+            }
         }
-        for i in 2..first.len() {
-            first[i] += first[i - 1];
-        }
-        let mut rows = vec![0u32; first[n + 1] as usize];
-        for row in (0..u32_of(n)).filter(|&row| linked(row)) {
-            let at = &mut first[parent[row as usize] as usize + 1];
-            rows[*at as usize] = row;
-            *at += 1;
-        }
-        Self { first, rows }
-    }
-
-    fn of(&self, row: u32) -> &[u32] {
-        &self.rows[self.first[row as usize] as usize..self.first[row as usize + 1] as usize]
+        Self { last, before }
     }
 }
 
 /// Trees for each thread at least.
 const PART_TREES: usize = 256;
 
-/// Lays all trees out, children in this order, on at most so many threads. `parent` must be free of cycles among the
-/// rows that are `in_tree`.
+/// Lays all trees out, children in this order, on at most so many threads. `parent` must be free of cycles, and only
+/// rows that are `in_tree` have one.
 pub fn lay_out(
     parent: &[u32],
     in_tree: impl Fn(u32) -> bool,
@@ -83,13 +72,14 @@ pub fn lay_out(
     threads: usize,
 ) -> Forest {
     let n = parent.len();
-    let children = Children::new(parent, &in_tree);
-    let tops: Vec<u32> = (0..u32_of(n)).filter(|&row| in_tree(row) && parent[row as usize] == NONE).collect();
+    let children = Children::new(parent);
+    let tops: Vec<u32> = (0..u32_of(n)).filter(|&row| parent[row as usize] == NONE && in_tree(row)).collect();
     let walk = |part: Range<usize>| {
         let room = n * part.len() / tops.len().max(1);
         preorder(&tops[part], &children, &order, room)
     };
     let walked = threads::split(tops.len(), threads, PART_TREES, walk);
+    drop(children);
     let (order, size): (Vec<_>, Vec<_>) = walked.into_iter().unzip();
     let (order, size) = (threads::together(order), threads::together(size));
     let mut position = vec![NONE; n];
@@ -115,7 +105,11 @@ fn preorder(
             let (place, first) = (u32_of(rows.len()), stack.len());
             rows.push(row);
             above.push(parent);
-            stack.extend(children.of(row).iter().map(|&child| (child, place)));
+            let mut child = children.last[row as usize];
+            while child != NONE {
+                stack.push((child, place));
+                child = children.before[child as usize];
+            }
             if stack.len() > first + 1 {
                 stack[first..].sort_unstable_by(|&(a, _), &(b, _)| order(b, a).then(b.cmp(&a)));
             }

@@ -6,16 +6,16 @@ use crate::join::duplicates::{self, Twin};
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::role::Role;
 use crate::join::span_index::Index;
-use crate::join::trace_sizes::TraceSizes;
 
-/// Fills the index, and counts the traces. Sets aside what has no usable id, and all but one of those that share an id.
+/// Fills the index. Sets aside what has no usable id, and all but one of those that share an id.
 pub fn enter(b: &mut Builder<'_>) {
     const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
     let (c, role) = (b.c, &mut b.role[..]);
     let spans = &c.spans;
     let mut index = Index::new(&spans.trace_id, &spans.span_id);
-    for (at, role) in role.iter_mut().enumerate() {
-        if spans.present[at] & IDS != IDS || spans.span_id[at] == [0; 8] || spans.trace_id[at] == [0; 16] {
+    let ids = spans.present.iter().zip(&spans.trace_id).zip(&spans.span_id);
+    for (role, ((&present, trace_id), span_id)) in role.iter_mut().zip(ids) {
+        if present & IDS != IDS || *span_id == [0; 8] || *trace_id == [0; 16] {
             *role = Role::InvalidId;
         }
     }
@@ -27,7 +27,6 @@ pub fn enter(b: &mut Builder<'_>) {
         rows.push(same_id[0].0);
         keep_one(b, &mut rows);
     }
-    b.traces = TraceSizes::new(b.c, &b.role, b.threads);
 }
 
 fn keep_one(b: &mut Builder<'_>, rows: &mut [u32]) {

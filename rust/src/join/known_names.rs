@@ -56,19 +56,21 @@ pub struct KnownNames {
 impl KnownNames {
     /// Looks the names up.
     pub fn new(c: &Columns, apiservers: &Apiservers) -> Self {
-        let services: Vec<bool> = (0..c.resources.batch.len())
-            .map(|row| c.resource_text(row, "service.name").is_some_and(|name| apiservers.contains(name)))
-            .collect();
-        let is_of = |resource: u32, known: &[&str]| {
-            c.resource_text(resource as usize, "service.name").is_some_and(|name| known.contains(&name))
+        let of_service = |row: usize| {
+            let service = c.resource_text(row, "service.name");
+            service.map_or(ScopeFacts::default(), |name| ScopeFacts {
+                apiserver: apiservers.contains(name),
+                kubelet: name == KUBELET,
+                runtime: RUNTIMES.contains(&name),
+                ..ScopeFacts::default()
+            })
         };
+        let services: Vec<ScopeFacts> = (0..c.resources.batch.len()).map(of_service).collect();
         let facts = |(&name, &resource): (&u32, &u32)| ScopeFacts {
-            apiserver: services[resource as usize],
             http: c.names.bytes(name).ends_with(b"net/http/otelhttp"),
             rpc: c.names.bytes(name).ends_with(b"otelgrpc"),
-            kubelet: is_of(resource, &[KUBELET]),
-            runtime: is_of(resource, &RUNTIMES),
             syncs: c.names.bytes(name) == SYNC_SCOPE,
+            ..services[resource as usize]
         };
         let cri_method: Vec<bool> =
             (0..u32_of(c.names.len())).map(|id| c.names.bytes(id).starts_with(CRI)).collect();

@@ -13,7 +13,6 @@ use crate::columns::{Columns, NONE};
 use crate::join::builder::Builder;
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::times::saturated;
-use crate::numbers::u32_of;
 
 const MICROSECOND: i64 = 1_000;
 
@@ -21,13 +20,13 @@ const MICROSECOND: i64 = 1_000;
 pub fn widen(b: &mut Builder<'_>) {
     let Builder { c, parent, end, repairs, .. } = b;
     let raw = |row: u32| saturated(c.spans.end_time_unix_nano[row as usize]);
+    let is_over = |(&above, &ended): (&u32, &i64)| {
+        end.get(above as usize).is_some_and(|&of_parent| ended == of_parent + MICROSECOND)
+    };
+    let over: Vec<u32> =
+        (0..).zip(parent.iter().zip(&*end)).filter(|&(_, each)| is_over(each)).map(|(row, _)| row).collect();
     let mut widened = Vec::new();
-    for child in 0..u32_of(parent.len()) {
-        let over =
-            |row: u32| parent[row as usize] != NONE && raw(row) == raw(parent[row as usize]) + MICROSECOND;
-        if !over(child) || !is_whole(c, child) {
-            continue;
-        }
+    for child in over.into_iter().filter(|&child| is_whole(c, child)) {
         let mut at = parent[child as usize];
         while at != NONE && is_whole(c, at) && end[at as usize] == raw(at) {
             end[at as usize] = raw(at) + MICROSECOND;

@@ -1,7 +1,7 @@
 //! Spans → call trees: duplicates, parents, cycles, the known shapes of kube-apiserver, roles and the ledger.
 //!
 //! ```text
-//! ids ─ parents ─ cycles ─ µs ─ orphans ─ known shapes ─ lay out trees ─ clocks ─ roles ─ requests, syncs
+//! ids ─ parents ─ cycles ─ traces ─ µs ─ orphans ─ known shapes ─ named rows ─ lay out trees ─ clocks ─ roles ─ requests, syncs
 //! ```
 //!
 //! Each is a step over one [`Builder`]; [`join_part`] calls them in this order.
@@ -21,6 +21,7 @@ pub mod forest;
 mod ids;
 pub mod known_names;
 pub mod microseconds;
+mod named;
 pub mod orphans;
 mod parents;
 pub mod repair;
@@ -32,7 +33,7 @@ pub mod span_index;
 pub mod span_kind;
 pub mod syncs;
 pub mod times;
-mod trace_sizes;
+mod traces;
 
 use crate::columns::Columns;
 use crate::columns::processes::Processes;
@@ -42,9 +43,11 @@ use builder::Builder;
 use clock::ClockOffset;
 use forest::Forest;
 use known_names::KnownNames;
+use named::Named;
 use repair::Repair;
 use requests::RequestColumns;
 use role::Role;
+use span_index::Index;
 use syncs::Syncs;
 
 /// The joined spans.
@@ -58,6 +61,8 @@ pub struct Joined {
     pub parent: Vec<u32>,
     /// Row → it names a parent that is not here, and nothing took its place.
     pub missing: Vec<bool>,
+    /// What names and scopes tell of the rows.
+    pub names: KnownNames,
     /// All trees.
     pub forest: Forest,
     /// Row → start, after clock correction, in ns since the epoch; at most [`LATEST`].
@@ -129,11 +134,13 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     ids::enter(&mut b);
     parents::find(&mut b);
     parents::cut_cycles(&mut b);
+    traces::count(&mut b);
     microseconds::widen(&mut b);
     orphans::adopt(&mut b);
     apiserver::repair(&mut b);
-    // Nothing asks for them any more, and they are large.
-    let traces = u32_of(std::mem::take(&mut b.traces).len());
+    b.named = Named::new(b.c, &b.index, &b.requests);
+    // Nothing is looked up by its id any more, and the index is large.
+    b.index = Index::default();
     lay_out_trees(&mut b);
     correction::correct_clocks(&mut b);
     assign_roles::assign(&mut b);
@@ -141,13 +148,14 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     let syncs = Syncs::new(&b);
     let is_background = |&row: &u32| b.role[row as usize] == Role::Background;
     let background = etcd_calls(b.c, &b.names).filter(is_background).collect();
-    let Builder { role, parent, missing, forest, start, end, processes, .. } = b;
-    let Builder { clock_offsets, rpc_pairs, repairs, .. } = b;
+    let Builder { role, parent, missing, names, forest, start, end, processes, .. } = b;
+    let Builder { clock_offsets, rpc_pairs, repairs, traces, .. } = b;
     Joined {
         columns,
         role,
         parent,
         missing,
+        names,
         forest,
         start,
         end,

@@ -21,7 +21,8 @@ pub fn find(b: &mut Builder<'_>) {
         if role[row] != Role::Unrelated || *id == [0; 8] {
             return (NONE, false);
         }
-        index.find(&spans.trace_id[row], id).map_or((NONE, true), |parent| (parent, false))
+        let parent = index.row(&spans.trace_id[row], id);
+        (parent, parent == NONE)
     };
     let find = |rows: Range<usize>| rows.map(parent_of).unzip();
     let found: Vec<(Vec<u32>, Vec<bool>)> = threads::split(role.len(), b.threads, PART_SPANS, find);

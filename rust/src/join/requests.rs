@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::columns::interner::Interner;
+use crate::columns::interner::{Interner, Sequence};
 use crate::columns::{NONE, TextRef};
 use crate::join::builder::Builder;
 use crate::join::forest::Forest;
@@ -106,14 +106,21 @@ impl RequestColumns {
     /// Reads the requests off their SERVER spans.
     pub fn new(b: &Builder<'_>) -> Self {
         let Builder { c, role, forest, .. } = b;
-        let is_root = |&row: &u32| role[row as usize] == Role::Request && b.is_request(row);
-        let mut roots: Vec<u32> = forest.order.iter().copied().filter(is_root).collect();
-        roots.sort_by_cached_key(|&row| b.order(row));
+        let start = |&row: &u32| b.start[row as usize];
+        let mut roots: Vec<(i64, u32)> = b.requests.iter().map(start).zip(0..).collect();
+        roots.sort_unstable();
+        // Few begin at one time: only those are compared by the rest.
+        for same in roots.chunk_by_mut(|x, y| x.0 == y.0).filter(|same| same.len() > 1) {
+            same.sort_unstable_by_key(|&(_, at)| b.order(b.requests[at as usize]));
+        }
+        let places: Vec<usize> = roots.into_iter().map(|(_, at)| at as usize).collect();
+        let roots: Vec<u32> = places.iter().map(|&at| b.requests[at]).collect();
         let keys = Keys::new(c);
         let read = |part: Range<usize>| {
-            let mut requests = Self::default();
+            let (mut requests, mut sequence) = (Self::default(), Sequence::default());
             requests.words.intern_str("");
-            roots[part].iter().for_each(|&root| requests.push(&keys, Below { b, root }));
+            requests.reserve(part.len());
+            roots[part].iter().for_each(|&root| requests.push((&keys, &mut sequence), Below { b, root }));
             requests
         };
         let parts = threads::split(roots.len(), b.threads, PART_REQUESTS, read);
@@ -126,15 +133,16 @@ impl RequestColumns {
                 requests.prelude[*at as usize] = above;
             }
         }
-        requests.linked_from = (0..requests.len()).map(|at| requests.linked(b, at)).collect();
+        let linked = |(request, &place): (u32, &usize)| requests.linked(request, b.named.linked(place));
+        requests.linked_from = (0..).zip(&places).map(linked).collect();
         let is_caller = |&row: &u32| match role[row as usize] {
             Role::Caller => true,
             // What a sync asks the API server for is a part of it.
             Role::Sync => c.spans.kind[row as usize] == CLIENT,
             _ => false,
         };
-        let caller = |&root: &u32| b.called_by(root).find(is_caller).unwrap_or(NONE);
-        requests.caller = requests.root.iter().map(caller).collect();
+        let caller = |&place: &usize| b.named.by(place).find(is_caller).unwrap_or(NONE);
+        requests.caller = places.iter().map(caller).collect();
         requests
     }
 
@@ -158,9 +166,9 @@ impl RequestColumns {
     }
 
     /// The first request, other than itself, that one of its links names a span of.
-    fn linked(&self, b: &Builder<'_>, request: usize) -> u32 {
-        let mut from = b.linked(self.root[request]).map(|row| self.of_row[row as usize]);
-        from.find(|&at| at != NONE && at != u32_of(request)).unwrap_or(NONE)
+    fn linked(&self, request: u32, named: &[u32]) -> u32 {
+        let mut from = named.iter().map(|&row| self.of_row[row as usize]);
+        from.find(|&at| at != NONE && at != request).unwrap_or(NONE)
     }
 
     /// The request whose time holds that of this one, or [`NONE`]: the one it is in, or an earlier one that a link says
@@ -186,7 +194,21 @@ impl RequestColumns {
         self.root.is_empty()
     }
 
-    fn push(&mut self, keys: &Keys, below: Below<'_>) {
+    /// Makes room for so many more.
+    fn reserve(&mut self, more: usize) {
+        let Self { verb, api_group, api_version, resource, subresource, namespace, .. } = self;
+        for words in [verb, api_group, api_version, resource, subresource, namespace] {
+            words.reserve(more);
+        }
+        self.object_name.reserve(more);
+        self.http_method.reserve(more);
+        self.http_status.reserve(more);
+        self.target.reserve(more);
+        self.user_agent.reserve(more);
+        self.long_running.reserve(more);
+    }
+
+    fn push(&mut self, (keys, sequence): (&Keys, &mut Sequence), below: Below<'_>) {
         let (c, row) = (below.b.c, below.root as usize);
         let text = |keys: [Option<u32>; 2]| keys.iter().find_map(|&key| c.span_attributes.string(row, key));
         let own = |key: Option<u32>| c.span_attributes.string(row, key).filter(|text| !text.is_empty());
@@ -215,7 +237,7 @@ impl RequestColumns {
         }
         // Most words are absent; the empty one has the number 0.
         let words = &mut self.words;
-        let mut word = |text: &str| if text.is_empty() { 0 } else { words.intern_str(text) };
+        let mut word = |text: &str| if text.is_empty() { 0 } else { words.intern_str_next(sequence, text) };
         self.verb.push(word(&info.verb));
         self.api_group.push(word(&info.group));
         self.api_version.push(word(&info.version));
@@ -239,22 +261,27 @@ impl RequestColumns {
         let n = self.root.len();
         (self.of_row, self.outer, self.level) = (vec![NONE; rows], vec![NONE; n], vec![0; n]);
         self.outermost = vec![NONE; n];
-        for (at, &root) in self.root.iter().enumerate() {
-            self.of_row[root as usize] = u32_of(at);
-        }
-        let mut open: Vec<(u32, usize)> = Vec::new();
-        for (place, &row) in forest.order.iter().enumerate() {
-            while open.last().is_some_and(|&(_, end)| end <= place) {
+        let place_of = |at: u32| forest.position[self.root[at as usize] as usize] as usize;
+        let mut places: Vec<(usize, u32)> = (0..u32_of(n)).map(|at| (place_of(at), at)).collect();
+        places.sort_unstable();
+        // Requests that the walk is in, and where they end; all places before `told` have their request.
+        let (mut open, mut told): (Vec<(u32, usize)>, usize) = (Vec::new(), 0);
+        for (place, own) in places.into_iter().chain([(forest.order.len(), NONE)]) {
+            while let Some(&(request, end)) = open.last() {
+                let until = end.min(place);
+                forest.order[told..until].iter().for_each(|&row| self.of_row[row as usize] = request);
+                told = until;
+                if end > place {
+                    break;
+                }
                 open.pop();
             }
-            let own = self.of_row[row as usize];
+            told = place;
             if own != NONE {
                 self.outer[own as usize] = open.last().map_or(NONE, |&(request, _)| request);
                 self.level[own as usize] = u32_of(open.len());
                 self.outermost[own as usize] = open.first().map_or(own, |&(request, _)| request);
                 open.push((own, place + forest.size[place] as usize));
-            } else if let Some(&(request, _)) = open.last() {
-                self.of_row[row as usize] = request;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! (trace id, span id) → row: an open-addressing table of 8-byte slots, at most half full.
+//! (trace id, span id) → row: an open-addressing table of 8-byte slots, at most two thirds full.
 //!
 //! ```text
 //! slot = hash tag (32 bits) | row + 1 (32 bits); 0 is free
@@ -12,6 +12,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
+use crate::columns::{Columns, NONE, run};
 use crate::numbers::u32_of;
 use crate::threads;
 
@@ -73,7 +74,7 @@ impl Ids<'_> {
 impl<'a> Index<'a> {
     /// An empty index over these columns.
     pub fn new(trace_id: &'a [[u8; 16]], span_id: &'a [[u8; 8]]) -> Self {
-        let slots = (trace_id.len() * 2).next_power_of_two().max(16);
+        let slots = (trace_id.len() * 3 / 2 + 1).next_power_of_two().max(16);
         let seed = RandomState::default().hash_one(0u8) | 1;
         Self { ids: Ids { trace_id, span_id, seed }, slots: vec![0; slots], within: slots - 1 }
     }
@@ -84,11 +85,22 @@ impl<'a> Index<'a> {
         self.ids.probe(&self.slots, self.within, hash, (trace_id, span_id))
     }
 
-    /// The row with this id.
+    /// The row with this id, or [`NONE`].
     #[inline]
-    pub fn find(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> Option<u32> {
+    pub fn row(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> u32 {
         let (_, slot) = self.probe(trace_id, span_id);
-        (slot as u32).checked_sub(1)
+        (slot as u32).wrapping_sub(1)
+    }
+
+    /// The row with this id.
+    pub fn find(&self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> Option<u32> {
+        Some(self.row(trace_id, span_id)).filter(|&row| row != NONE)
+    }
+
+    /// The rows that the span links of a row name.
+    pub fn linked(&self, c: &Columns, row: usize) -> impl Iterator<Item = u32> {
+        run(&c.spans.links_end, row)
+            .filter_map(|link| self.find(&c.links.trace_id[link], &c.links.span_id[link]))
     }
 
     /// Adds rows under their own ids, each shard on a thread of its own. Where an id is there already, nothing changes;
@@ -96,13 +108,15 @@ impl<'a> Index<'a> {
     pub fn fill(&mut self, usable: impl Fn(usize) -> bool + Sync, threads: usize) -> Vec<(u32, u32)> {
         let shards = threads.next_power_of_two().min(self.slots.len() / LEAST_SLOTS).max(1);
         let (ids, mask, len) = (self.ids, self.slots.len() - 1, self.slots.len() / shards);
+        let bits = len.trailing_zeros();
+        let shard_of = move |hash: u64| (hash as usize & mask) >> bits;
         self.within = len - 1;
         let fill = |(shard, slots): (usize, &mut [u64])| {
             let mut repeated = Vec::new();
             for row in (0..ids.span_id.len()).filter(|&row| usable(row)) {
                 let id = (&ids.trace_id[row], &ids.span_id[row]);
                 let hash = ids.hash(id.0, id.1);
-                if (hash as usize & mask) / len != shard {
+                if shard_of(hash) != shard {
                     continue;
                 }
                 let (at, slot) = ids.probe(slots, len - 1, hash, id);

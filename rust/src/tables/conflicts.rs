@@ -15,7 +15,6 @@ use arrow_schema::ArrowError;
 use crate::arrow;
 use crate::columns::{NONE, run};
 use crate::join::Joined;
-use crate::join::known_names::KnownNames;
 use crate::join::span_kind::INTERNAL;
 
 /// One update with conflicts.
@@ -41,7 +40,7 @@ pub fn conflicts(joined: &Joined) -> Vec<Conflicts> {
     else {
         return Vec::new();
     };
-    let names = KnownNames::new(c, &joined.apiservers);
+    let names = &joined.names;
     let begins = c.names.find(b"initial value restored");
     let transactions = transactions(joined);
     let is_update = |&&row: &&u32| c.spans.name[row as usize] == update && names.is_inner(c, row as usize);

@@ -10,7 +10,6 @@ use crate::arrow;
 use crate::columns::interner::Interner;
 use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
-use crate::join::known_names::KnownNames;
 use crate::join::role::Role;
 use crate::numbers::u32_of;
 use crate::tables::etcd_operations::{Operations, inner_span, method_of};
@@ -55,7 +54,7 @@ impl EtcdCall {
 /// All etcd calls that were not set aside as repeats, by start.
 pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
     let c = &joined.columns;
-    let names = KnownNames::new(c, &joined.apiservers);
+    let names = &joined.names;
     let mut server = vec![NONE; c.len()];
     for &(client, row) in &joined.rpc_pairs {
         server[client as usize] = row;

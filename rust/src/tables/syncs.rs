@@ -10,7 +10,6 @@ use hashbrown::HashMap;
 use crate::arrow::{hex_column, instant_column, named, word_column};
 use crate::columns::{NONE, run};
 use crate::join::Joined;
-use crate::join::known_names::KnownNames;
 use crate::join::request_info::{self, split_target};
 use crate::join::syncs::{CriCall, Purpose};
 use crate::join::times::bad_time;
@@ -196,7 +195,7 @@ fn service(joined: &Joined, row: u32) -> &str {
 /// One row per HTTP call of a kubelet, and per request that a kubelet answered, by start.
 pub fn kubelet_requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let c = &joined.columns;
-    let names = KnownNames::new(c, &joined.apiservers);
+    let names = &joined.names;
     let is_one =
         |&row: &u32| names.is_kubelet_request(c, row as usize) || names.is_served_by_kubelet(c, row as usize);
     let mut rows: Vec<u32> = if names.any_kubelet() {

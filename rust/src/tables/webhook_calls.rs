@@ -9,7 +9,6 @@ use arrow_schema::ArrowError;
 use crate::arrow;
 use crate::columns::{Columns, NONE, run};
 use crate::join::Joined;
-use crate::join::known_names::KnownNames;
 use crate::join::span_kind::CLIENT;
 use crate::numbers::{ns_between, u32_of};
 
@@ -31,7 +30,7 @@ struct Call {
 
 fn calls(joined: &Joined) -> Vec<Call> {
     let c = &joined.columns;
-    let names = KnownNames::new(c, &joined.apiservers);
+    let names = &joined.names;
     let known = AROUND.map(|(name, kind)| (c.names.find(name.as_bytes()), kind));
     if known.iter().all(|(name, _)| name.is_none()) {
         return Vec::new();

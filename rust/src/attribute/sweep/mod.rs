@@ -162,17 +162,21 @@ impl Sweep {
     pub fn critical_path_of(&mut self, node: u32, overlap: Overlap, mut emit: impl FnMut(u32, i64, i64)) {
         self.sort_children();
         let mut stack = std::mem::take(&mut self.stack);
-        stack.extend(self.spans.get(node as usize).map(|top| self.visit(node, top.start, top.end)));
-        while let Some(mut visit) = stack.pop() {
+        let mut next = self.spans.get(node as usize).map(|top| self.visit(node, top.start, top.end));
+        while let Some(mut visit) = next {
             let child = visit.next_child(&self.children, overlap);
             let below = child.map_or(visit.from, |child| child.end.min(visit.to));
             if below < visit.to {
                 emit(visit.node, below, visit.to);
             }
-            let Some(child) = child else { continue };
-            let inner = self.visit(child.node, child.start, below);
-            visit.to = inner.from;
-            stack.extend([visit, inner]);
+            next = match child {
+                Some(child) => {
+                    visit.to = child.start;
+                    stack.push(visit);
+                    Some(self.visit(child.node, child.start, below))
+                }
+                None => stack.pop(),
+            };
         }
         self.stack = stack;
     }

@@ -11,14 +11,11 @@ use crate::join::repair::{Change, Repair, RepairKind};
 /// authentication  |=|                  →    authentication  |=|
 ///   Create            |========|            Create              |========|
 /// ```
-pub fn move_children(b: &mut Builder<'_>, rows: &[u32]) {
-    let left = rows.iter().filter_map(|&row| {
+pub fn move_children(b: &mut Builder<'_>, below_filters: &[u32]) {
+    let left = below_filters.iter().filter_map(|&row| {
         let filter = b.parent[row as usize];
         let request = b.parent[filter as usize];
-        let left = b.is_authentication(filter)
-            && b.ended(filter) <= b.start[row as usize]
-            && request != NONE
-            && b.is_request(request);
+        let left = b.ended(filter) <= b.start[row as usize] && request != NONE && b.is_request(request);
         left.then_some((row, request))
     });
     // All moves are found before the first is made, so that their order does not matter.
@@ -28,9 +25,10 @@ pub fn move_children(b: &mut Builder<'_>, rows: &[u32]) {
 }
 
 /// 1.34 and later, privileged callers: the `authentication` span covers the request and is its parent.
-pub fn take_preludes(b: &mut Builder<'_>, rows: &[u32]) {
+pub fn take_preludes(b: &mut Builder<'_>, requests: &[u32]) {
     let above = |row: u32| b.parent[row as usize];
-    let candidates = rows.iter().copied().filter(|&row| b.is_request(row) && b.is_authentication(above(row)));
+    let is_below_filter = |&row: &u32| above(row) != NONE && b.is_authentication(above(row));
+    let candidates = requests.iter().copied().filter(is_below_filter);
     let mut inside = Inside::default();
     let preludes: Vec<(u32, u32)> =
         candidates.map(|row| (above(row), row)).filter(|&(filter, _)| !inside.a_request(b, filter)).collect();
@@ -93,10 +91,9 @@ struct Meeting {
 ///                         ^^ at most APART_NS                                       ^ at most APART_NS
 /// ```
 ///
-/// `filters` are `authentication` spans alone in their traces, `requests` those without a prelude, with whether they
-/// are of the later shape.
-pub fn join_split(b: &mut Builder<'_>, filters: &[u32], requests: &[(u32, bool)]) {
-    let pairs = split_pairs(b, filters, requests);
+/// `requests` are those without a prelude, with whether they are of the later shape.
+pub fn join_split(b: &mut Builder<'_>, requests: &[(u32, bool)]) {
+    let pairs = split_pairs(b, requests);
     b.repairs.extend(pairs.iter().map(|&(filter, row)| Repair {
         kind: RepairKind::SplitAuthentication,
         row,
@@ -105,7 +102,7 @@ pub fn join_split(b: &mut Builder<'_>, filters: &[u32], requests: &[(u32, bool)]
     b.preludes.extend(pairs);
 }
 
-fn split_pairs(b: &Builder<'_>, filters: &[u32], requests: &[(u32, bool)]) -> Vec<(u32, u32)> {
+fn split_pairs(b: &Builder<'_>, requests: &[(u32, bool)]) -> Vec<(u32, u32)> {
     let Builder { start, end, .. } = b;
     let sorted = |meetings: &mut dyn Iterator<Item = (u32, bool, i64)>| {
         let usable = meetings.filter(|&(row, ..)| b.has_usable_times(row));
@@ -114,7 +111,7 @@ fn split_pairs(b: &Builder<'_>, filters: &[u32], requests: &[(u32, bool)]) -> Ve
         meetings.sort_unstable_by_key(|m| (m.process, m.at, m.row));
         meetings
     };
-    let filters = sorted(&mut filters.iter().map(|&row| (row, true, end[row as usize])));
+    let filters = sorted(&mut b.lone_filters.iter().map(|&row| (row, true, end[row as usize])));
     let met_at = |row: u32, nested: bool| if nested { end[row as usize] } else { start[row as usize] };
     let requests = sorted(&mut requests.iter().map(|&(row, nested)| (row, nested, met_at(row, nested))));
     let fits = |filter: &Meeting, request: &Meeting| {

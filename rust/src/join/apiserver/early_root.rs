@@ -22,25 +22,25 @@ struct Child {
 }
 
 /// Lets the request roots of `unanswered` (sorted) that ended early end with their handling.
-pub fn extend(b: &mut Builder<'_>, unanswered: &[u32], rows: &[u32]) {
+pub fn extend(b: &mut Builder<'_>, unanswered: &[u32]) {
     if unanswered.is_empty() {
         return;
     }
-    for (row, end) in extensions(b, unanswered, rows) {
+    for (row, end) in extensions(b, unanswered) {
         b.extend(RepairKind::RootExtended, row, end);
     }
 }
 
 /// (root, end of its handling) of those that ended earlier.
-fn extensions(b: &Builder<'_>, unanswered: &[u32], rows: &[u32]) -> Vec<(u32, i64)> {
-    let of_handling = |row: &u32| {
-        let (at, root) = (*row as usize, b.parent[*row as usize]);
+fn extensions(b: &Builder<'_>, unanswered: &[u32]) -> Vec<(u32, i64)> {
+    let of_handling = |row: u32| {
+        let (at, root) = (row as usize, b.parent[row as usize]);
         let counts = unanswered.binary_search(&root).is_ok()
-            && b.has_usable_times(*row)
-            && b.process(*row) == b.process(root);
+            && b.has_usable_times(row)
+            && b.process(row) == b.process(root);
         counts.then(|| Child { root, start: b.start[at], end: b.end[at], verb: b.names.is_verb(b.c, at) })
     };
-    let mut children: Vec<Child> = rows.iter().filter_map(of_handling).collect();
+    let mut children: Vec<Child> = b.rows().filter_map(of_handling).collect();
     children.sort_unstable_by_key(|child| child.root);
     children.chunk_by(|a, b| a.root == b.root).filter_map(|children| extension(b, children)).collect()
 }

@@ -7,47 +7,77 @@ pub mod unended;
 
 use std::ops::Range;
 
-use crate::columns::NONE;
+use crate::columns::{Columns, NONE};
 use crate::join::builder::Builder;
 use crate::join::request_keys::Keys;
-use crate::join::span_kind::{INTERNAL, SERVER};
+use crate::join::span_kind::SERVER;
 use crate::threads;
+use siblings::{Beside, Side};
 
 /// Spans for each thread at least.
 const PART_SPANS: usize = 2048;
 
-/// The rows that the rules look at, found in one pass.
+/// What the rules know a span's name for.
+#[derive(Clone, Copy)]
+enum Named {
+    /// Nothing.
+    Other,
+    /// `authentication` or `audit`.
+    Filter,
+    /// A span beside which another may have to move, or that other.
+    Beside(Side),
+}
+
+/// Name number → what it is known for.
+fn names(c: &Columns) -> Vec<Named> {
+    let named = |name: &str| match name {
+        "authentication" | "audit" => Named::Filter,
+        _ => siblings::side_of(name).map_or(Named::Other, Named::Beside),
+    };
+    c.names.iter().map(named).collect()
+}
+
+/// The rows that the rules look at, found in one pass. All but requests have a parent.
 #[derive(Default)]
 struct Candidates {
-    /// With a parent.
-    children: Vec<u32>,
     requests: Vec<u32>,
     /// Requests without a status.
     unanswered: Vec<u32>,
-    /// `authentication` spans alone in their traces.
+    /// `authentication` and `audit` spans.
     filters: Vec<u32>,
+    /// What hangs on `authentication` spans, of any kind.
+    below_filters: Vec<u32>,
+    beside: Beside,
 }
 
 impl Candidates {
     fn new(b: &Builder<'_>) -> Self {
-        let keys = Keys::new(b.c);
-        let of = |rows: Range<usize>| Self::among(b, &keys, rows);
+        let (keys, names) = (Keys::new(b.c), names(b.c));
+        let of = |rows: Range<usize>| Self::among(b, (&keys, &names), rows);
         let parts = threads::split(b.parent.len(), b.threads, PART_SPANS, of);
         parts.into_iter().reduce(Self::followed_by).unwrap_or_default()
     }
 
-    fn among(b: &Builder<'_>, keys: &Keys, rows: Range<usize>) -> Self {
-        let mut found = Self { children: Vec::with_capacity(rows.len()), ..Self::default() };
+    fn among(b: &Builder<'_>, (keys, names): (&Keys, &[Named]), rows: Range<usize>) -> Self {
+        let mut found = Self::default();
+        let spans = &b.c.spans;
         for row in b.rows_of(rows) {
-            if b.parent[row as usize] != NONE {
-                found.children.push(row);
+            let at = row as usize;
+            if spans.kind[at] == SERVER && b.is_request(row) {
+                found.requests.push(row);
             }
-            match b.c.spans.kind[row as usize] {
-                SERVER if b.is_request(row) => found.requests.push(row),
-                INTERNAL if b.is_authentication(row) && b.is_parentless(row) && b.is_alone(row) => {
-                    found.filters.push(row);
-                }
-                _ => {}
+            let above = b.parent[at];
+            if above == NONE {
+                continue;
+            }
+            if b.is_authentication(above) {
+                found.below_filters.push(row);
+            }
+            match names[spans.name[at] as usize] {
+                Named::Other => {}
+                _ if !b.names.is_inner(b.c, at) => {}
+                Named::Filter => found.filters.push(row),
+                Named::Beside(side) => found.beside.push(side, row),
             }
         }
         let is_unanswered = |&row: &u32| keys.is_unanswered(b.c, row as usize);
@@ -56,10 +86,11 @@ impl Candidates {
     }
 
     fn followed_by(mut self, others: Self) -> Self {
-        self.children.extend(others.children);
         self.requests.extend(others.requests);
         self.unanswered.extend(others.unanswered);
         self.filters.extend(others.filters);
+        self.below_filters.extend(others.below_filters);
+        self.beside.extend(others.beside);
         self
     }
 }
@@ -67,12 +98,14 @@ impl Candidates {
 /// Applies the known-shape rules, and finds what else they say of the requests.
 pub fn repair(b: &mut Builder<'_>) {
     let found = Candidates::new(b);
-    authentication::move_children(b, &found.children);
-    siblings::move_siblings(b, &found.children);
-    authentication::take_preludes(b, &found.children);
-    authentication::join_split(b, &found.filters, &split_requests(b, &found));
-    early_root::extend(b, &found.unanswered, &found.children);
+    authentication::move_children(b, &found.below_filters);
+    siblings::move_siblings(b, &found.beside);
+    authentication::take_preludes(b, &found.requests);
+    let requests = split_requests(b, &found);
+    authentication::join_split(b, &requests);
+    early_root::extend(b, &found.unanswered);
     b.preludes.sort_unstable();
+    b.requests = found.requests;
 }
 
 /// The requests whose `authentication` may be in a trace of its own, and whether they are nested in it: see
@@ -81,11 +114,11 @@ fn split_requests(b: &Builder<'_>, found: &Candidates) -> Vec<(u32, bool)> {
     const NESTED: u8 = 1;
     const FILTERED: u8 = 2;
     const PRELUDED: u8 = 4;
-    if found.filters.is_empty() {
+    if b.lone_filters.is_empty() {
         return Vec::new();
     }
     let mut is = vec![0u8; b.parent.len()];
-    for &row in found.children.iter().filter(|&&row| b.parent[row as usize] != NONE) {
+    for &row in found.filters.iter().filter(|&&row| b.parent[row as usize] != NONE) {
         let above = b.parent[row as usize] as usize;
         if b.names.is_audit(b.c, row as usize) {
             is[above] |= NESTED;

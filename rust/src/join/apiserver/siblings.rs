@@ -1,6 +1,5 @@
 //! Spans that are sent beside the span that they happened in.
 
-use crate::columns::Columns;
 use crate::join::builder::Builder;
 use crate::join::known_names::VERBS;
 use crate::join::repair::RepairKind;
@@ -29,54 +28,74 @@ type Rule = (RepairKind, &'static [&'static str], &'static [&'static str]);
 /// A parent has one or two spans that can contain others; more than this many are not searched for one that fits.
 const CONTAINERS: usize = 16;
 
-/// The table by name number: index into [`BESIDE`] plus one, 0 for none.
-struct Names {
-    moved: Vec<u8>,
-    containers: Vec<u8>,
+/// What a span is in the table; the number of a rule is its place in [`BESIDE`].
+#[derive(Clone, Copy)]
+pub enum Side {
+    /// It may have to move, by this rule.
+    Moved(u8),
+    /// It may contain what moves by this rule.
+    Container(u8),
 }
 
-impl Names {
-    fn new(c: &Columns) -> Self {
-        Self {
-            moved: rule_of_name(c, |(_, moved, _)| moved),
-            containers: rule_of_name(c, |(_, _, containers)| containers),
+/// What a span of this name is.
+pub fn side_of(name: &str) -> Option<Side> {
+    let rule = |names: fn(&Rule) -> &'static [&'static str]| {
+        (0..).zip(&BESIDE).find(|(_, rule)| names(rule).contains(&name)).map(|(number, _)| number)
+    };
+    let moved = rule(|&(_, moved, _)| moved).map(Side::Moved);
+    moved.or_else(|| rule(|&(.., containers)| containers).map(Side::Container))
+}
+
+/// Spans that the table names, with a parent: (rule, row), in row order.
+#[derive(Default)]
+pub struct Beside {
+    moved: Vec<(u8, u32)>,
+    containers: Vec<(u8, u32)>,
+}
+
+impl Beside {
+    /// Adds one.
+    pub fn push(&mut self, side: Side, row: u32) {
+        match side {
+            Side::Moved(rule) => self.moved.push((rule, row)),
+            Side::Container(rule) => self.containers.push((rule, row)),
         }
+    }
+
+    /// Adds others, with later rows.
+    pub fn extend(&mut self, others: Self) {
+        self.moved.extend(others.moved);
+        self.containers.extend(others.containers);
     }
 }
 
-fn rule_of_name(c: &Columns, names: fn(&Rule) -> &'static [&'static str]) -> Vec<u8> {
-    let rule = |name: &str| (1..).zip(&BESIDE).find(|(_, rule)| names(rule).contains(&name));
-    c.names.iter().map(|name| rule(name).map_or(0, |(number, _)| number)).collect()
-}
-
 /// Moves spans under the one beside them that contains them, by [`BESIDE`]; of several, the smallest span id.
-pub fn move_siblings(b: &mut Builder<'_>, rows: &[u32]) {
-    for (kind, row, to) in moves(b, rows) {
+pub fn move_siblings(b: &mut Builder<'_>, beside: &Beside) {
+    for (kind, row, to) in moves(b, beside) {
         b.reparent(kind, row, to);
     }
 }
 
 /// (Rule, row, new parent).
-fn moves(b: &Builder<'_>, rows: &[u32]) -> Vec<(RepairKind, u32, u32)> {
-    let Builder { c, names, parent, start, .. } = b;
-    let rules = Names::new(c);
-    let rule_of = |rules: &[u8], row: u32| match rules[c.spans.name[row as usize] as usize] {
-        0 => None,
-        rule if names.is_inner(c, row as usize) => Some(rule),
-        _ => None,
-    };
-    let moved: Vec<(u8, u32)> =
-        rows.iter().filter_map(|&row| rule_of(&rules.moved, row).map(|rule| (rule, row))).collect();
+fn moves(b: &Builder<'_>, beside: &Beside) -> Vec<(RepairKind, u32, u32)> {
+    const MOVED: u8 = 1;
+    const CONTAINER: u8 = 2;
+    let Builder { c, parent, start, .. } = b;
     // Few spans have one beside them that may have to move: only those are brought into order.
-    let mut above_moved = vec![false; if moved.is_empty() { 0 } else { parent.len() }];
-    for &(_, row) in &moved {
-        above_moved[parent[row as usize] as usize] = true;
+    let mut above = vec![0u8; if beside.moved.is_empty() { 0 } else { parent.len() }];
+    for (what, rows) in [(MOVED, &beside.moved), (CONTAINER, &beside.containers)] {
+        for &(_, row) in rows {
+            if let Some(above) = above.get_mut(parent[row as usize] as usize) {
+                *above |= what;
+            }
+        }
     }
-    let mut containers: Vec<(u8, u32, u64, u32)> = rows
-        .iter()
-        .filter(|&&row| above_moved.get(parent[row as usize] as usize) == Some(&true))
-        .filter_map(|&row| rule_of(&rules.containers, row).map(|rule| (rule, row)))
-        .map(|(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
+    let is_above_both = |&&(_, row): &&(u8, u32)| {
+        above.get(parent[row as usize] as usize).is_some_and(|&what| what == MOVED | CONTAINER)
+    };
+    let mut containers: Vec<(u8, u32, u64, u32)> = (beside.containers.iter())
+        .filter(is_above_both)
+        .map(|&(rule, row)| (rule, parent[row as usize], id_key(c.spans.span_id[row as usize]), row))
         .collect();
     containers.sort_unstable();
     let container = |(rule, row): (u8, u32)| {
@@ -87,10 +106,10 @@ fn moves(b: &Builder<'_>, rows: &[u32]) -> Vec<(RepairKind, u32, u32)> {
                 && b.process(span) == b.process(row)
         };
         let first = containers.partition_point(|&(r, up, ..)| (r, up) < (rule, above));
-        let beside =
+        let nearby =
             containers[first..].iter().take(CONTAINERS).take_while(|&&(r, up, ..)| (r, up) == (rule, above));
-        let span = beside.map(|&(.., span)| span).find(fits)?;
-        Some((BESIDE[usize::from(rule) - 1].0, row, span))
+        let span = nearby.map(|&(.., span)| span).find(fits)?;
+        Some((BESIDE[usize::from(rule)].0, row, span))
     };
-    moved.into_iter().filter_map(container).collect()
+    beside.moved.iter().filter(is_above_both).filter_map(|&moved| container(moved)).collect()
 }
