@@ -45,14 +45,14 @@ mod columns;
 /// Bytes → columns: OTLP on the wire, as JSON, compressed.
 mod decode;
 
-/// Columns → wire bytes again.
-mod encode;
-
 /// What a receiver accepts of a request.
 mod screen;
 
 /// Columns → tables that other libraries read.
 mod arrow;
+
+/// Columns → wire bytes again, and other tools' JSON.
+mod encode;
 
 /// Columns → the traces that match a search.
 mod search;
