@@ -54,8 +54,8 @@ class DecodeError(K8straceError, ValueError):
         """Byte offset in the input."""
         self.kind = kind
         """
-        The kind of error, for programs: "malformed", "cut", "utf8", "json" (not JSON), "not_otlp", "metrics", "logs",
-        "profiles" (OTLP of another signal), "limit", "compression", "checksum".
+        What kind of error it is, for programs; one of "malformed", "cut", "utf8", "json" (not JSON), "not_otlp",
+        "metrics", "logs", "profiles" (OTLP of another signal), "limit", "compression", "checksum".
         """
 
     def __str__(self) -> str:

@@ -228,6 +228,8 @@ def column_of_values(values: list[Any]) -> Column:
 def typed(values: list[Any]) -> tuple[str, list[Any]]:
     """The type of a column that is no one's, such as a key, told by its values."""
     kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return "float", [value if value is None else float(value) for value in values]
     kind = {bool: "bool", int: "int", float: "float"}.get(kinds.pop(), "text") if len(kinds) == 1 else "text"
     return kind, values if kind != "text" else [value if value is None else str(value) for value in values]
 

@@ -195,3 +195,18 @@ def test_transport_time_needs_no_clocks() -> None:
     assert [call["transport_ns"] for call in right] == [
         (c.client[1] - c.client[0]) - (c.server[1] - c.server[0]) for c in simulated
     ]
+
+
+def test_offsets_come_in_the_same_order_however_spans_came() -> None:
+    simulated = list(calls(random.Random(5), apiservers=3, members=2, count=60, spread=SECOND))
+    batch = recorded(simulated, [clock(0)] * 3, [clock(0)] * 2)
+    turned = ExportTraceServiceRequest()
+    turned.resource_spans.extend(reversed(batch.resource_spans))
+    one, other = (
+        list(k8strace.join(k8strace.decode(each.SerializeToString())).joined.clock_offsets)
+        for each in (batch, turned)
+    )
+    assert one == other
+    pairs = [(row["client"], row["server"]) for row in one]
+    assert len(pairs) == 6
+    assert pairs == sorted(pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from builder import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import k8strace
+from k8strace.export.jaeger import jaeger
 
 pytestmark = pytest.mark.alone
 
@@ -131,3 +133,48 @@ def test_requests_in_requests_cost_their_number_not_its_square() -> None:
 
     thousand = min(seconds(1_000) for _ in range(3))
     assert seconds(50_000) < 500 * thousand + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("flipped", [0, 1])
+def test_ids_that_somebody_chose_cost_no_more_than_others(threads: int, flipped: int) -> None:
+    """They made a known factor of the hash 0, or 1, and met in one slot; a shard full of them was searched for ever."""
+    factor = 0x9E37_79B9_7F4A_7C15 ^ flipped
+
+    def seconds(high: int) -> float:
+        message = ExportTraceServiceRequest()
+        scope = message.resource_spans.add().scope_spans.add()
+        for number in range(1, 40_001):
+            low = number.to_bytes(8, "little")
+            span_id = low if flipped else b"abcdefgh"
+            scope.spans.add(
+                trace_id=low + high.to_bytes(8, "little"), span_id=span_id, name="x", start_time_unix_nano=1
+            )
+        spans = k8strace.decode(message.SerializeToString())
+        began = time.perf_counter()
+        ledger = k8strace.join(spans, threads=threads).joined.ledger
+        assert ledger.set_aside["unrelated"] == 40_000  # none is another one's duplicate
+        return time.perf_counter() - began
+
+    assert seconds(factor) < 10 * seconds(0x1234_5678_9ABC_DEF1) + 0.5
+
+
+def test_jaegers_json_costs_the_number_of_spans_not_its_square() -> None:
+    """One id for all of them, so that each is a repair of the same span; and a resource for each."""
+
+    def seconds(count: int) -> float:
+        message = ExportTraceServiceRequest()
+        for number in range(count):
+            resource = message.resource_spans.add()
+            resource.resource.attributes.add(key="number").value.int_value = number
+            resource.scope_spans.add().spans.add(
+                trace_id=b"\1" * 16, span_id=b"\2" * 8, name=f"{number}", start_time_unix_nano=1
+            )
+        requests = k8strace.join(k8strace.decode(message.SerializeToString()))
+        began = time.perf_counter()
+        (trace,) = json.loads(b"".join(jaeger(requests)))["data"]
+        taken = time.perf_counter() - began
+        assert len(trace["spans"]) == len(trace["processes"]) == count
+        return taken
+
+    assert seconds(20_000) < 50 * seconds(2_000) + 0.5

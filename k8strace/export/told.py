@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -57,12 +58,11 @@ def _outermost(requests: Requests) -> list[int]:
 
 
 def _repairs(requests: Requests) -> dict[tuple[str, str], tuple[str, ...]]:
-    words: dict[tuple[str, str], tuple[str, ...]] = {}
+    words: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for row in requests.repairs:
         change = f": {row['field']} {row['before']} -> {row['after']}" if row["field"] else ""
-        span = row["trace_id"], row["span_id"]
-        words[span] = (*words.get(span, ()), f"{row['kind']}{change}")
-    return words
+        words[row["trace_id"], row["span_id"]].append(f"{row['kind']}{change}")
+    return {span: tuple(each) for span, each in words.items()}
 
 
 def chosen_rows(requests: Requests, known: dict[int, Told]) -> Sequence[int]:

@@ -84,7 +84,7 @@ impl<'a> Query<'a> {
     /// mostly, and make the others too old.
     fn add(&self, limit: usize, found: &mut Vec<Latest>) {
         let s = &self.c.spans;
-        let most = found.len() + FOUND_PER_TRACE * limit.max(1);
+        let most = found.len() + FOUND_PER_TRACE.saturating_mul(limit.max(1));
         let mut floor = floor(found, limit);
         for row in (0..self.c.len()).rev() {
             let (start, trace) = (s.start_time_unix_nano[row], s.trace_id[row]);
@@ -168,7 +168,7 @@ fn latest(mut found: Vec<Latest>, limit: usize) -> Vec<Latest> {
     let mut seen = HashSet::default();
     let mut rest = found.as_mut_slice();
     while chosen.len() < limit && !rest.is_empty() {
-        let some = (4 * limit).clamp(1, rest.len());
+        let some = limit.saturating_mul(4).clamp(1, rest.len());
         if some < rest.len() {
             rest.select_nth_unstable_by(some, |a, b| b.cmp(a));
         }

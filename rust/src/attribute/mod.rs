@@ -575,6 +575,7 @@ pub struct Walker<'a> {
     pub sweep: Sweep,
     /// Node → row.
     pub rows: Vec<u32>,
+    /// Place in the tree → node, where that was visited; of an earlier tree otherwise.
     node_of_place: Vec<u32>,
     /// Node → node of its parent; the root's is 0.
     pub parent: Vec<u32>,
@@ -654,7 +655,9 @@ impl<'a> Walker<'a> {
         let base = joined.forest.position[root as usize] as usize;
         let size = joined.forest.size[base] as usize;
         self.clear();
-        self.node_of_place.resize(size, 0);
+        if self.node_of_place.len() < size {
+            self.node_of_place.resize(size, 0);
+        }
         let mut place = 0;
         while place < size {
             let row = joined.forest.order[base + place] as usize;
@@ -704,7 +707,6 @@ impl<'a> Walker<'a> {
 
     fn clear(&mut self) {
         self.rows.clear();
-        self.node_of_place.clear();
         self.parent.clear();
         self.below.clear();
         self.start.clear();

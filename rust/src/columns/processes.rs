@@ -19,6 +19,11 @@ pub struct Processes {
 }
 
 impl Processes {
+    /// What makes a process one: service name, instance id, and what else distinguishes it.
+    pub fn identity(&self, process: u32) -> (&(String, Option<String>), &str) {
+        (&self.names[process as usize], &self.rest[process as usize])
+    }
+
     /// Tells processes apart by service name and `service.instance.id`; without one, by the whole resource.
     pub fn new(c: &Columns) -> Self {
         let mut known: BTreeMap<(String, Option<String>, String), u32> = BTreeMap::new();

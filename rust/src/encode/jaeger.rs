@@ -58,9 +58,11 @@ pub fn trace(id: &str, parts: &[Part<'_>], warnings: &[String]) -> Vec<u8> {
     out.raw(r#"{"traceID":"#).text(id).raw(r#","spans":"#);
     out.list(rows, |out, (c, row, told, process)| span(out, id, c, row, told, process));
     out.raw(r#","processes":{"#);
-    out.separated(processes.known.iter().enumerate(), |out, (number, process)| {
-        out.raw("\"p").number(number + 1).raw("\":");
-        out.0.extend_from_slice(process);
+    let mut known: Vec<_> = processes.known.into_iter().collect();
+    known.sort_unstable_by_key(|&(_, number)| number);
+    out.separated(known, |out, (process, number)| {
+        out.raw("\"p").number(number).raw("\":");
+        out.0.extend_from_slice(&process);
     });
     out.raw(r#"},"warnings":"#).texts(warnings).raw("}");
     out.0
@@ -69,8 +71,9 @@ pub fn trace(id: &str, parts: &[Part<'_>], warnings: &[String]) -> Vec<u8> {
 /// The processes of a trace in the order in which they came, as JSON: equal ones are one.
 #[derive(Default)]
 struct Processes {
-    known: Vec<Vec<u8>>,
-    /// By place of the part and row of the resource.
+    /// JSON → number.
+    known: HashMap<Vec<u8>, usize>,
+    /// Place of the part and row of the resource → number.
     number: HashMap<(usize, usize), usize>,
 }
 
@@ -78,12 +81,8 @@ impl Processes {
     /// Its key is `p` and this number, from 1 on.
     fn number(&mut self, part: usize, c: &Columns, resource: usize) -> usize {
         *self.number.entry((part, resource)).or_insert_with(|| {
-            let process = process(c, resource);
-            let at = self.known.iter().position(|known| *known == process);
-            1 + at.unwrap_or_else(|| {
-                self.known.push(process);
-                self.known.len() - 1
-            })
+            let next = self.known.len() + 1;
+            *self.known.entry(process(c, resource)).or_insert(next)
         })
     }
 }

@@ -10,7 +10,12 @@ use crate::join::times::LATEST;
 /// Measures the offsets by all RPC pairs in trees, and moves the times of called processes by them.
 pub fn correct_clocks(b: &mut Builder<'_>) {
     b.rpc_pairs = b.pair_rpcs(b.forest.order.iter().copied());
-    b.clock_offsets = b.measure_clocks(&b.rpc_pairs, &[b.clocks.calls, b.clocks.adopted]);
+    let mut offsets = b.measure_clocks(&b.rpc_pairs, &[b.clocks.calls, b.clocks.adopted]);
+    // Processes are numbered as they came; the order of their offsets is that of their identities.
+    let identities =
+        |offset: &ClockOffset| [offset.client, offset.server].map(|each| b.processes.identity(each));
+    offsets.sort_by(|one, other| identities(one).cmp(&identities(other)));
+    b.clock_offsets = offsets;
     shift_times(b);
 }
 

@@ -4,7 +4,8 @@
 //! slot = hash tag (32 bits) | row + 1 (32 bits); 0 is free
 //! ```
 //!
-//! Each thread fills a shard, which is a run of slots. Ids are compared in the columns, and only when the tags agree. The hash is seeded, since senders choose the ids.
+//! Each thread fills a shard, which is a run of slots. Ids are compared in the columns, and only when the tags agree.
+//! Senders choose the ids: both factors of the hash have secrets, or one of them could be made 0.
 
 #![expect(clippy::cast_possible_truncation, reason = "hashes and slots are taken apart into their halves")]
 
@@ -33,7 +34,7 @@ const LEAST_SLOTS: usize = 1 << 12;
 struct Ids<'a> {
     trace_id: &'a [[u8; 16]],
     span_id: &'a [[u8; 8]],
-    seed: u64,
+    secrets: [u64; 3],
 }
 
 impl Ids<'_> {
@@ -41,9 +42,10 @@ impl Ids<'_> {
     fn hash(self, trace_id: &[u8; 16], span_id: &[u8; 8]) -> u64 {
         let whole = u128::from_le_bytes(*trace_id);
         let (low, high) = (whole as u64, (whole >> 64) as u64);
-        let a = u128::from(low ^ self.seed) * u128::from(high ^ 0x9e37_79b9_7f4a_7c15);
+        let [of_low, of_high, of_span] = self.secrets;
+        let a = u128::from(low ^ of_low) * u128::from(high ^ of_high);
         let b = (a as u64) ^ ((a >> 64) as u64) ^ u64::from_le_bytes(*span_id);
-        let c = u128::from(b ^ self.seed) * 0xd6e8_feb8_6659_fd93_u128;
+        let c = u128::from(b ^ of_span) * 0xd6e8_feb8_6659_fd93_u128;
         (c as u64) ^ ((c >> 64) as u64)
     }
 
@@ -75,8 +77,9 @@ impl<'a> Index<'a> {
     /// An empty index over these columns.
     pub fn new(trace_id: &'a [[u8; 16]], span_id: &'a [[u8; 8]]) -> Self {
         let slots = (trace_id.len() * 3 / 2 + 1).next_power_of_two().max(16);
-        let seed = RandomState::default().hash_one(0u8) | 1;
-        Self { ids: Ids { trace_id, span_id, seed }, slots: vec![0; slots], within: slots - 1 }
+        let random = RandomState::default();
+        let secrets = [0_u8, 1, 2].map(|each| random.hash_one(each));
+        Self { ids: Ids { trace_id, span_id, secrets }, slots: vec![0; slots], within: slots - 1 }
     }
 
     #[inline(always)]
@@ -107,12 +110,25 @@ impl<'a> Index<'a> {
     /// gives (the earlier row, row) of these.
     pub fn fill(&mut self, usable: impl Fn(usize) -> bool + Sync, threads: usize) -> Vec<(u32, u32)> {
         let shards = threads.next_power_of_two().min(self.slots.len() / LEAST_SLOTS).max(1);
+        self.fill_shards(&usable, threads, shards).unwrap_or_else(|| {
+            self.slots.fill(0);
+            self.fill_shards(&usable, 1, 1).unwrap_or_default()
+        })
+    }
+
+    /// None if a shard is full, in which a search would never end. All slots together are not.
+    fn fill_shards(
+        &mut self,
+        usable: &(impl Fn(usize) -> bool + Sync),
+        threads: usize,
+        shards: usize,
+    ) -> Option<Vec<(u32, u32)>> {
         let (ids, mask, len) = (self.ids, self.slots.len() - 1, self.slots.len() / shards);
         let bits = len.trailing_zeros();
         let shard_of = move |hash: u64| (hash as usize & mask) >> bits;
         self.within = len - 1;
         let fill = |(shard, slots): (usize, &mut [u64])| {
-            let mut repeated = Vec::new();
+            let (mut repeated, mut free) = (Vec::new(), slots.len());
             for row in (0..ids.span_id.len()).filter(|&row| usable(row)) {
                 let id = (&ids.trace_id[row], &ids.span_id[row]);
                 let hash = ids.hash(id.0, id.1);
@@ -121,18 +137,44 @@ impl<'a> Index<'a> {
                 }
                 let (at, slot) = ids.probe(slots, len - 1, hash, id);
                 match slot as u32 {
-                    0 => slots[at] = slot | (row as u64 + 1),
+                    0 if free == 1 => return None,
+                    0 => {
+                        slots[at] = slot | (row as u64 + 1);
+                        free -= 1;
+                    }
                     first => repeated.push((first - 1, u32_of(row))),
                 }
             }
-            repeated
+            Some(repeated)
         };
-        threads::each(self.slots.chunks_mut(len).enumerate().collect(), threads, fill).concat()
+        let parts = threads::each(self.slots.chunks_mut(len).enumerate().collect(), threads, fill);
+        Some(parts.into_iter().collect::<Option<Vec<_>>>()?.concat())
     }
 
     /// Lets `row` stand for its id from now on.
     pub fn replace(&mut self, row: u32) {
         let (at, slot) = self.probe(&self.ids.trace_id[row as usize], &self.ids.span_id[row as usize]);
         self.slots[at] = (slot & !0xffff_ffff) | u64::from(row + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_is_full_is_no_end_of_it() {
+        const N: usize = 5_000; // 8,192 slots: two shards, each too small for all
+        let known = Ids::default();
+        let is_low = |span_id: &[u8; 8]| known.hash(&[0; 16], span_id) & 8_191 < 4_096;
+        let span_id: Vec<[u8; 8]> = (1_u64..).map(u64::to_le_bytes).filter(is_low).take(N).collect();
+        let trace_id = vec![[0; 16]; N];
+        let mut index = Index::new(&trace_id, &span_id);
+        index.ids.secrets = known.secrets;
+        assert_eq!(index.fill(|_| true, 2), []);
+        for (row, id) in span_id.iter().enumerate() {
+            assert_eq!(index.find(&[0; 16], id), Some(u32_of(row)));
+        }
+        assert_eq!(index.find(&[1; 16], &span_id[0]), None);
     }
 }

@@ -133,8 +133,13 @@ impl Column {
     }
 
     /// The values at these places, in this order.
-    fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
-        known(&rows, self.0.len())?;
+    fn take(&self, rows: Vec<isize>) -> PyResult<Self> {
+        let n = self.0.len();
+        let place = |row: isize| {
+            let known = usize::try_from(row).ok().filter(|&row| row < n);
+            known.ok_or_else(|| PyIndexError::new_err(format!("row {row} of {n}")))
+        };
+        let rows: Vec<usize> = rows.into_iter().map(place).collect::<PyResult<_>>()?;
         take(&self.0, &rows).map(Self).map_err(arrow_err)
     }
 
