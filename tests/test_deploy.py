@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from go_programs import built, recipe
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from serving import EXPORT, batches_of, serving
 
@@ -168,6 +169,34 @@ def instructions(stage: int) -> list[tuple[str, str]]:
     begins = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
     chosen = lines[begins[stage] : [*begins, len(lines)][stage + 1]]
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in chosen]
+
+
+@pytest.mark.slow
+def test_buildkit_reads_the_container_file():
+    """With the parser that `docker build` has; a warning of it fails, too."""
+    reader = linter(".", "containerfile")
+    ran(DEPLOY / "container", str(reader), "Containerfile")
+
+
+@pytest.mark.slow
+def test_the_release_workflow_is_one():
+    """`actionlint`: keys, expressions, and the names of jobs and outputs that others ask for."""
+    ran(ROOT, str(linter("github.com/rhysd/actionlint/cmd/actionlint", "actionlint")))
+
+
+def linter(package: str, name: str) -> Path:
+    """The program, built at most once: it stays in `build/`."""
+    source = ROOT / "tests" / "linters"
+    folder = ROOT / "build" / "linters"
+    folder.mkdir(parents=True, exist_ok=True)
+    return built(
+        source,
+        package,
+        folder / f"{name}-{recipe(sorted(source.iterdir()))}",
+        fetched_by=[(["mod", "download"], 120)],
+        reason="linters cannot be fetched",
+        build=120,
+    )
 
 
 def test_the_image_runs_serve_as_nobody_in_particular():
