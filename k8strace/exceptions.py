@@ -1,4 +1,4 @@
-"""All exceptions of k8strace; `K8straceError` is their base."""
+"""All exceptions of k8strace, of which `K8straceError` is the base; and the checks of arguments."""
 
 import errno
 from collections.abc import Collection, Iterator

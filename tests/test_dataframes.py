@@ -164,5 +164,8 @@ def test_a_column_has_values_and_slices(requests):
     assert "lists" not in column
     with pytest.raises(IndexError):
         column[len(column)]
-    with pytest.raises(IndexError):
-        column.take([len(column)])
+    for outside in (len(column), -1):
+        with pytest.raises(IndexError, match=f"row {outside} of {len(column)}"):
+            column.take([outside])
+        with pytest.raises(IndexError, match=f"row {outside} of {len(column)}"):
+            requests._joined.table.take([outside])

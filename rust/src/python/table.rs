@@ -64,16 +64,13 @@ impl Table {
     }
 
     /// The rows at these places, in this order.
-    fn take(&self, rows: Vec<usize>) -> PyResult<Self> {
-        known(&rows, self.0.num_rows())?;
-        taken(&self.0, &rows).map(Self).map_err(arrow_err)
+    fn take(&self, rows: Vec<isize>) -> PyResult<Self> {
+        taken(&self.0, &known(rows, self.0.num_rows())?).map(Self).map_err(arrow_err)
     }
 
     /// Those of these rows, or of all, that latency statistics are about.
-    fn judged(&self, rows: Option<Vec<usize>>, long_running: bool) -> PyResult<Vec<usize>> {
-        let rows = rows.unwrap_or_else(|| (0..self.0.num_rows()).collect());
-        known(&rows, self.0.num_rows())?;
-        Ok(groups::judged(&self.0, rows, long_running))
+    fn judged(&self, rows: Option<Vec<isize>>, long_running: bool) -> PyResult<Vec<usize>> {
+        Ok(groups::judged(&self.0, known_or_all(rows, self.0.num_rows())?, long_running))
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -93,12 +90,17 @@ impl Table {
     }
 }
 
-/// Refuses rows that a table of `n` does not have.
-fn known(rows: &[usize], n: usize) -> PyResult<()> {
-    match rows.iter().find(|&&row| row >= n) {
-        Some(row) => Err(PyIndexError::new_err(format!("row {row} of {n}"))),
-        None => Ok(()),
-    }
+/// Rows of a table of `n`; refuses those that it does not have.
+fn known(rows: Vec<isize>, n: usize) -> PyResult<Vec<usize>> {
+    let place = |row: isize| {
+        let row_of_table = usize::try_from(row).ok().filter(|&row| row < n);
+        row_of_table.ok_or_else(|| PyIndexError::new_err(format!("row {row} of {n}")))
+    };
+    rows.into_iter().map(place).collect()
+}
+
+fn known_or_all(rows: Option<Vec<isize>>, n: usize) -> PyResult<Vec<usize>> {
+    rows.map_or_else(|| Ok((0..n).collect()), |rows| known(rows, n))
 }
 
 /// These rows, which must exist, in this order.
@@ -134,30 +136,17 @@ impl Column {
 
     /// The values at these places, in this order.
     fn take(&self, rows: Vec<isize>) -> PyResult<Self> {
-        let n = self.0.len();
-        let place = |row: isize| {
-            let known = usize::try_from(row).ok().filter(|&row| row < n);
-            known.ok_or_else(|| PyIndexError::new_err(format!("row {row} of {n}")))
-        };
-        let rows: Vec<usize> = rows.into_iter().map(place).collect::<PyResult<_>>()?;
-        take(&self.0, &rows).map(Self).map_err(arrow_err)
+        take(&self.0, &known(rows, self.0.len())?).map(Self).map_err(arrow_err)
     }
 
     /// The integers of these rows, or of all: 8 bytes each, as the machine stores them. Null is 0.
     #[pyo3(signature = (rows=None))]
-    fn packed<'py>(&self, py: Python<'py>, rows: Option<Vec<usize>>) -> PyResult<Bound<'py, PyBytes>> {
+    fn packed<'py>(&self, py: Python<'py>, rows: Option<Vec<isize>>) -> PyResult<Bound<'py, PyBytes>> {
         let kind = || PyTypeError::new_err(format!("expected integers, got {}", self.0.data_type()));
         let numbers = self.0.as_primitive_opt::<Int64Type>().ok_or_else(kind)?;
-        let n = numbers.len();
         let value = |row: usize| if numbers.is_valid(row) { numbers.value(row) } else { 0 };
-        let values: Vec<i64> = match rows {
-            None => (0..n).map(value).collect(),
-            Some(rows) => {
-                known(&rows, n)?;
-                rows.into_iter().map(value).collect()
-            }
-        };
-        Ok(PyBytes::new(py, &values.into_iter().flat_map(i64::to_ne_bytes).collect::<Vec<_>>()))
+        let values = known_or_all(rows, numbers.len())?.into_iter().map(value);
+        Ok(PyBytes::new(py, &values.flat_map(i64::to_ne_bytes).collect::<Vec<_>>()))
     }
 
     /// These integers, and where there is none those of another column.
