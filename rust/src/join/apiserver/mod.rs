@@ -19,7 +19,7 @@ const PART_SPANS: usize = 2048;
 
 /// What the rules know a span's name for.
 #[derive(Clone, Copy)]
-enum Named {
+enum KnownFor {
     /// Nothing.
     Other,
     /// `authentication` or `audit`.
@@ -29,10 +29,10 @@ enum Named {
 }
 
 /// Name number → what it is known for.
-fn names(c: &Columns) -> Vec<Named> {
+fn names(c: &Columns) -> Vec<KnownFor> {
     let named = |name: &str| match name {
-        "authentication" | "audit" => Named::Filter,
-        _ => siblings::side_of(name).map_or(Named::Other, Named::Beside),
+        "authentication" | "audit" => KnownFor::Filter,
+        _ => siblings::side_of(name).map_or(KnownFor::Other, KnownFor::Beside),
     };
     c.names.iter().map(named).collect()
 }
@@ -58,7 +58,7 @@ impl Candidates {
         parts.into_iter().reduce(Self::followed_by).unwrap_or_default()
     }
 
-    fn among(b: &Builder<'_>, (keys, names): (&Keys, &[Named]), rows: Range<usize>) -> Self {
+    fn among(b: &Builder<'_>, (keys, names): (&Keys, &[KnownFor]), rows: Range<usize>) -> Self {
         let mut found = Self::default();
         let spans = &b.c.spans;
         for row in b.rows_of(rows) {
@@ -74,10 +74,10 @@ impl Candidates {
                 found.below_filters.push(row);
             }
             match names[spans.name[at] as usize] {
-                Named::Other => {}
+                KnownFor::Other => {}
                 _ if !b.names.is_inner(b.c, at) => {}
-                Named::Filter => found.filters.push(row),
-                Named::Beside(side) => found.beside.push(side, row),
+                KnownFor::Filter => found.filters.push(row),
+                KnownFor::Beside(side) => found.beside.push(side, row),
             }
         }
         let is_unanswered = |&row: &u32| keys.is_unanswered(b.c, row as usize);
