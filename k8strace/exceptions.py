@@ -3,8 +3,10 @@
 import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from operator import index
 from reprlib import repr as shortened
 from types import UnionType
+from typing import SupportsIndex
 
 __all__ = [
     "OUT_OF_MEMORY",
@@ -19,6 +21,7 @@ __all__ = [
     "RulesError",
     "SamplingError",
     "expect",
+    "expect_count",
     "expect_several",
     "extra",
     "is_out_of_memory",
@@ -137,6 +140,25 @@ def expect_several(values: object, wanted: str, kind: type = Collection) -> None
     if isinstance(values, str | bytes):
         raise TypeError(f"expected {wanted}, got {shortened(values)}")
     expect(values, kind, wanted)
+
+
+def expect_count(count: object) -> None:
+    """
+    An argument is a number of rows, or None for all.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is negative.
+
+    Examples:
+        >>> expect_count(-1)
+        Traceback (most recent call last):
+        ...
+        ValueError: expected a number of rows, at least 0, or None for all, got -1
+    """
+    expect(count, SupportsIndex | None, "a number of rows")
+    if isinstance(count, SupportsIndex) and index(count) < 0:
+        raise ValueError(f"expected a number of rows, at least 0, or None for all, got {count!r}")
 
 
 @contextmanager

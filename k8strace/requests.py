@@ -650,6 +650,9 @@ class Requests(Selection[Request], FileExport):
         Args:
             count: At most this many; None for all.
             long_running: Keep watches and other requests that stay open by their nature.
+
+        Raises:
+            ValueError: The count is negative.
         """
         return self._measured(long_running=long_running)._by_length(count)
 
@@ -880,6 +883,7 @@ class Requests(Selection[Request], FileExport):
 
         Raises:
             OSError: The file cannot be written.
+            ValueError: max_mb is not above 0.
 
         Examples:
             >>> import k8strace

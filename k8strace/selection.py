@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, ClassVar, Generic, Protocol, Self, SupportsIndex, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from k8strace import _core
-from k8strace.exceptions import expect
+from k8strace.exceptions import expect, expect_count
 from k8strace.phases import PhaseTable
 from k8strace.tables import ArrowExport, Column, column_of_values
 
@@ -134,7 +134,7 @@ class Selection(ArrowExport, Generic[Row]):
 
     def _by_length(self, count: int | None) -> Self:
         """The longest first; of equally long ones the earlier first."""
-        expect(count, SupportsIndex | None, "a number of rows")
+        expect_count(count)
         wall = self._all("wall_ns")
         return self._with(sorted(self._rows, key=lambda row: (-wall[row], row))[:count])
 

@@ -16,6 +16,7 @@ from typing import (
 )
 
 from k8strace import _core
+from k8strace.exceptions import expect
 from k8strace.tables import ArrowExport, Column, Table
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class Spans(ArrowExport):
         The type is that of the values; text if they are of several types, with nested values as JSON.
         Null where a span has no such attribute. Of a key that a span repeats the last value counts.
         """
+        expect(key, str, "the key of an attribute")
         return Column(self._columns.attribute(key))
 
     def with_attributes(self, *keys: str) -> Table:

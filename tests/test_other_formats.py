@@ -195,6 +195,8 @@ def test_a_trace_of_jaegers_that_is_broken_costs_no_other():
         b'{"data":[],"errors":[{"code":500,"msg":"x"}]}',
         b'{"traces":[{"traceID":"7"}]}',
         b'{"value":"no request"}',
+        b'{"payload":1}',
+        b'{"value":{"level":"info"}}',
     ],
 )
 def test_an_answer_without_spans_is_told_from_one(answer):
@@ -202,7 +204,9 @@ def test_an_answer_without_spans_is_told_from_one(answer):
     if b'"data":[]' in answer:
         assert len(k8strace.read(answer)) == 0
         return
-    with pytest.raises(k8strace.K8straceError, match=r"error that a server|search|OTLP request"):
+    with pytest.raises(
+        k8strace.K8straceError, match=r"error that a server|search|OTLP request|unknown key level"
+    ):
         k8strace.read(answer)
 
 

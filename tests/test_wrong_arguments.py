@@ -44,6 +44,8 @@ KINDS = {
     "requests.where(['verb=list'])": "expected a condition such as \"verb=list\", got ['verb=list']",
     "requests.find(5)": "expected a trace id in hex, got 5",
     "requests.slowest('5')": "expected a number of rows, got '5'",
+    "requests.to_html(max_mb='5')": "expected a number of megabytes, got '5'",
+    "spans.attributes(5)": "expected the key of an attribute, got 5",
     "requests.column(5)": "expected the name of a column, got 5",
     "requests.cost(['verb'])": "expected the name of a column, got ['verb']",
     "requests.with_column('team', 5)": "expected a value for each joined request, got 5",
@@ -61,6 +63,8 @@ VALUES = {
     "attribution.by(quantiles=['p99'])": "expected ascending quantiles in (0, 1], got ('p99',)",
     "attribution.quantile('p99')": "expected a quantile in (0, 1], got 'p99'",
     "requests.stalls(error_rate=0)": "expected an error rate above 0, got 0",
+    "requests.slowest(-1)": "expected a number of rows, at least 0, or None for all, got -1",
+    "requests.to_html(max_mb=0)": "expected max_mb above 0, got 0",
 }
 """The same of a ValueError: of the right kind, or for a statistic, but none that there is."""
 

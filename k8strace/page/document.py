@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from numbers import Real
 from typing import Any, Final
 
 from k8strace.attribution import Attribution, attribute
 from k8strace.compare.result import Comparison
+from k8strace.exceptions import expect
 from k8strace.page import first
 from k8strace.page.choosing import chosen_trees
 from k8strace.page.comparing import changed
@@ -45,6 +47,11 @@ class Options:
     """Names as hashes."""
     max_mb: float = 10.0
     """Megabytes of the file, about: as many trees as fit are in it."""
+
+    def __post_init__(self) -> None:
+        expect(self.max_mb, Real, "a number of megabytes")
+        if not self.max_mb > 0:
+            raise ValueError(f"expected max_mb above 0, got {self.max_mb!r}")
 
 
 def page_of(requests: Requests, options: Options | None = None, *, served: bool = False) -> str:

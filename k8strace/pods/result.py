@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from k8strace import _core
-from k8strace.exceptions import expect
+from k8strace.exceptions import expect_count
 from k8strace.pods.drawing import start_tree
 from k8strace.pods.facts import Facts, took
 from k8strace.pods.lives import ENDING_PARTS, START_PARTS
@@ -293,7 +293,7 @@ class Pods(ArrowExport):
         Args:
             count: At most this many; None for all.
         """
-        expect(count, SupportsIndex | None, "a number of rows")
+        expect_count(count)
         took = self._all("start_ns")
         rows = [row for row in self._rows if took[row] is not None]
         return Pods(self._facts, sorted(rows, key=lambda row: (-took[row], row))[:count])

@@ -56,6 +56,10 @@ impl Field {
     const fn of(self, whose: &'static str) -> Self {
         Self { whose, ..self }
     }
+
+    const fn carrying(self) -> Self {
+        Self { carries: true, ..self }
+    }
 }
 
 /// What is no field of a message.
@@ -67,10 +71,6 @@ const fn one(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Fie
 
 const fn many(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
     Field { key, number, kind, many: true, carries: false, whose: "" }
-}
-
-const fn carrier(key: &'static str, (number, _): wire::Field, kind: JsonKind) -> Field {
-    Field { key, number, kind, many: true, carries: true, whose: "" }
 }
 
 static KINDS: [&str; 6] = ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
@@ -108,20 +108,21 @@ pub(crate) static JAEGER_TRACE: [Field; 2] =
     [many("spans", NONE, JsonKind::JaegerSpan), one("processes", NONE, JsonKind::JaegerProcesses)];
 /// What a message can be that was carried: everything that is not itself carrying one.
 pub(crate) static CARRIED: [Field; 7] = [
-    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
-    one("result", NONE, JsonKind::Wrapper(&REQUEST)),
-    one("trace", NONE, JsonKind::Wrapper(&TRACE)),
-    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)),
-    many("data", NONE, JsonKind::JaegerTrace),
-    many("spans", NONE, JsonKind::JaegerSpan),
+    many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)).carrying(),
+    one("result", NONE, JsonKind::Wrapper(&REQUEST)).carrying(),
+    one("trace", NONE, JsonKind::Wrapper(&TRACE)).carrying(),
+    many("batches", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS)).carrying(),
+    many("data", NONE, JsonKind::JaegerTrace).carrying(),
+    many("spans", NONE, JsonKind::JaegerSpan).carrying(),
     one("processes", NONE, JsonKind::JaegerProcesses),
 ];
 pub(crate) static REQUEST: [Field; 1] =
     [many("resourceSpans", request::RESOURCE_SPANS, JsonKind::Message(&RESOURCE_SPANS))];
 static RESOURCE_SPANS: [Field; 4] = [
     one("resource", resource_spans::RESOURCE, JsonKind::Message(&RESOURCE)),
-    carrier("scopeSpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS)),
-    carrier("instrumentationLibrarySpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS)),
+    many("scopeSpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS)).carrying(),
+    many("instrumentationLibrarySpans", resource_spans::SCOPE_SPANS, JsonKind::Message(&SCOPE_SPANS))
+        .carrying(),
     one("schemaUrl", resource_spans::SCHEMA_URL, JsonKind::Text),
 ];
 static RESOURCE: [Field; 3] = [
@@ -138,7 +139,7 @@ static ENTITY_REF: [Field; 4] = [
 static SCOPE_SPANS: [Field; 4] = [
     one("scope", scope_spans::SCOPE, JsonKind::Message(&SCOPE)),
     one("instrumentationLibrary", scope_spans::SCOPE, JsonKind::Message(&SCOPE)),
-    carrier("spans", scope_spans::SPANS, JsonKind::Message(&SPAN)),
+    many("spans", scope_spans::SPANS, JsonKind::Message(&SPAN)).carrying(),
     one("schemaUrl", scope_spans::SCHEMA_URL, JsonKind::Text),
 ];
 static SCOPE: [Field; 4] = [

@@ -107,7 +107,7 @@ impl Walk {
                 self.out.fixed64(field.number, value.double().ok_or_else(wrong)?.to_bits());
             }
             (JsonKind::Carried, Scalar::Text(text)) => self.carried(text)?,
-            (JsonKind::Carried, _) => {}
+            (JsonKind::Carried, _) => return Err(Fault { kind: ErrorKind::NotOtlp, ..wrong() }),
             _ => return Err(wrong()),
         }
         Ok(())
