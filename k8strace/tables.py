@@ -209,7 +209,7 @@ def _without_views(pyarrow: Any, rows: ArrowExport) -> pa.Table:
     def named(field: Any) -> Any:
         return pyarrow.field(field.name, plain(field.type))
 
-    table: pa.Table = pyarrow.table(rows)
+    table: pa.Table = pyarrow.RecordBatchReader.from_stream(rows).read_all()  # `table` would import pandas
     return table.cast(pyarrow.schema([named(field) for field in table.schema]))
 
 

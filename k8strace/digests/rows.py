@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from k8strace.export.rows import request_rows
 from k8strace.export.tables import table_of
@@ -71,19 +70,18 @@ class HourlyRows:
             return
         pyarrow, parquet = require("pyarrow", "arrow"), require("pyarrow.parquet", "arrow")
         rows = pyarrow.concat_tables(self._held)
-        for hour, chosen in _hours(rows):
+        for hour, chosen in _by_hour(rows):
             folder = self._into / f"hour={hour}"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"part-{self.number:06d}-{self._parts}.parquet"
-            parquet.write_table(rows.take(chosen), path, compression="zstd", row_group_size=ROWS)
+            parquet.write_table(chosen, path, compression="zstd", row_group_size=ROWS)
         self._held, self._count = [], 0
         self._parts += 1
 
 
-def _hours(rows: pa.Table) -> Iterator[tuple[str, Any]]:
-    """Hour and the indices of its rows."""
-    places = defaultdict(list)
-    for at, start in enumerate(rows["start_unix_nano"].to_pylist()):
-        places[start // HOUR_NS].append(at)
-    for hour, chosen in sorted(places.items()):
-        yield text_of(hour * HOUR_NS, 0)[:13], chosen
+def _by_hour(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Hour and its rows."""
+    compute = require("pyarrow.compute", "arrow")
+    hours = compute.divide(rows["start_unix_nano"], HOUR_NS)
+    for hour in sorted(compute.unique(hours).to_pylist()):
+        yield text_of(hour * HOUR_NS, 0)[:13], rows.filter(compute.equal(hours, hour))

@@ -144,10 +144,10 @@ class Running:
         late_ns = max(self._now - piece.time_ns, 0) + piece.ahead_ns
         if late_ns > self._settings.window_ns:
             self._counts["out_of_order"] += len(spans)
-        if (
-            piece.time_ns > self._now + self._settings.window_ns
-        ):  # a gap in time: emit what is idle before time jumps past its maximum age
-            self._sum_up(self._stream.take(self._now + self._settings.window_ns))
+        idle_ns = self._now + self._settings.window_ns
+        if piece.time_ns > idle_ns:
+            # A gap in time: emit what is idle before time jumps past its maximum age.
+            self._sum_up(self._stream.take(idle_ns))
         self._now = max(self._now, piece.time_ns)
         self._stream.feed(spans._columns, self._now)
         self._since_take += len(spans)
