@@ -34,7 +34,7 @@ check: format-check lint types stubs rust test ## everything CI runs, but docs a
 bench: dev $(VENV)/.bench ## benchmarks and the table of goals, a quarter of an hour (ARGS='--help')
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-bench-check: dev ## the gate of CI: floors on one capture, instruction budgets if valgrind is there
+bench-check: dev ## the gate of CI: floors that a busy machine can hold, instruction budgets if valgrind is there
 	$(BIN)/python benchmarks/run.py --gate $(ARGS)
 
 bench-peers: dev $(VENV)/.bench ## the same as bench, and Go's pdata, which is built first

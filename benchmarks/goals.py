@@ -71,7 +71,7 @@ GOALS = {
     )
 }
 
-HELD_INSTEAD: Mapping[int, float] = {3: 0.9}
+HELD_INSTEAD: Mapping[int, float] = {3: 0.9, 9: 1.4, 12: 0.38, 18: 665}
 """Floors not reached yet → what the gate of CI holds meanwhile, so that it notices when it gets worse.
 The floors stay as they are: the table and `--check` say that they are missed, and so does the gate."""
 
@@ -133,15 +133,21 @@ def below_floor(results: Results) -> list[str]:
     ]
 
 
-def gate(values: Mapping[int, Figure], numbers: Sequence[int]) -> list[tuple[bool, str]]:
-    """Say of each whether CI may pass, and why."""
-    lines = []
-    for number in numbers:
-        goal, value = GOALS[number], values[number].value
-        line = f"#{number} {goal.what}: {figure(value)}, floor {figure(goal.floor)}"
-        holds = goal.reached(value, goal.floor)
-        if not holds and number in HELD_INSTEAD:
-            holds = goal.reached(value, HELD_INSTEAD[number])
-            line += f", MISSED and known to be; held at {figure(HELD_INSTEAD[number])}"
-        lines.append((holds, ("pass  " if holds else "FAIL  ") + line))
-    return lines
+def gate(
+    results: Results, rows: Mapping[str, Sequence[int]], skipped: Mapping[int, str]
+) -> list[tuple[bool, str]]:
+    """Say of each of these rows of each workload whether CI may pass, and why."""
+    return [_held(number, results[name], skipped) for name, numbers in rows.items() for number in numbers]
+
+
+def _held(number: int, values: Mapping[int, Figure], skipped: Mapping[int, str]) -> tuple[bool, str]:
+    goal = GOALS[number]
+    if number in skipped:
+        return True, f"skip  #{number} {goal.what}: {skipped[number]}"
+    value = values[number].value
+    line = f"#{number} {goal.what}: {figure(value)}, floor {figure(goal.floor)}"
+    holds = goal.reached(value, goal.floor)
+    if not holds and number in HELD_INSTEAD:
+        holds = goal.reached(value, HELD_INSTEAD[number])
+        line += f", MISSED and known to be; held at {figure(HELD_INSTEAD[number])}"
+    return holds, ("pass  " if holds else "FAIL  ") + line

@@ -21,6 +21,7 @@ from typing import Any
 from spent import Spent, alone, of
 
 import k8strace
+from k8strace.formats import BATCH_BYTES
 
 TREES = 15
 """How many requests are asked for their tree alone."""
@@ -36,7 +37,7 @@ def scan_growth(path: Path) -> dict[str, Any]:
     Copies are further frames of one zstd stream: one source, however long.
     """
     wire = child("columns", path)["wire_bytes"]
-    copies = -(-4 * k8strace.formats.BATCH_BYTES // wire)
+    copies = -(-4 * BATCH_BYTES // wire)
     once, tenfold = (child("scan", path, number) for number in (copies, 10 * copies))
     return {
         "ratio": tenfold["peak_bytes"] / once["peak_bytes"],

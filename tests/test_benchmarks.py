@@ -250,9 +250,14 @@ def test_the_gate_holds_known_misses_where_they_are(monkeypatch):
     held = goals.GOALS[3].floor - 0.2
     monkeypatch.setattr(goals, "HELD_INSTEAD", {3: held})
     values = {1: goals.Figure(11.0), 3: goals.Figure(held), 10: goals.Figure(100.0)}
-    assert [holds for holds, _ in goals.gate(values, (1, 3, 10))] == [False, True, True]
-    assert "MISSED" in goals.gate(values, (3,))[0][1]
-    assert not goals.gate({3: goals.Figure(held - 0.1)}, (3,))[0][0]
+
+    def lines(values, *numbers, skipped=None):
+        return goals.gate({"a": values}, {"a": numbers}, skipped or {})
+
+    assert [holds for holds, _ in lines(values, 1, 3, 10)] == [False, True, True]
+    assert "MISSED" in lines(values, 3)[0][1]
+    assert not lines({3: goals.Figure(held - 0.1)}, 3)[0][0]
+    assert lines({}, 14, skipped={14: "polars is not installed"})[0][0]
 
 
 def test_the_table_has_a_row_per_goal_and_workload():
