@@ -53,6 +53,7 @@ __all__ = [
     "screen",
     "split_by_trace",
     "split_frames",
+    "sum_by",
     "trace_rows",
     "varints",
     "weighted_quantiles",
@@ -283,19 +284,43 @@ class JoinedSpans:
     def explain_sync(self, sync: int, answers: _Answers) -> Explained:
         """The tree of one sync. Raises IndexError, ValueError."""
     def critical_within(
-        self,
-        answers: _Answers,
-        requests: Sequence[int],
-        spans: Sequence[int],
-        begin: Sequence[int],
-        end: Sequence[int],
+        self, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
     ) -> tuple[list[int], list[int | None]]:
         """
-        What lies on these requests' critical paths below spans and within times.
+        What lies on these requests' critical paths below spans and within times; none of these is inside another one.
 
-        Per row of a span, with its begin and end: ns, and one of the requests that holds the span. Raises IndexError,
-        ValueError.
+        `windows`: (row of a span, from, to), unix ns. Per window: ns, and the request that holds the span; None if none
+        of these does. Raises IndexError.
         """
+    def held_calls(self, requests: Sequence[int], table: Table) -> Table:
+        """
+        The rows of a table about calls that these requests hold, in its order; none of these is inside another one.
+
+        `span` has the row of a call's span; `from_unix_nano` and `to_unix_nano`, if there are such columns, the times
+        that count. Two more columns: `held`, the request, and `critical_ns`, the call's part of its critical path.
+        Raises IndexError, RuntimeError.
+        """
+    def gets_after_lists(
+        self, reads: GroupedRows, fewest: int, pause: int
+    ) -> list[tuple[int, list[int], int]]:
+        """
+        In groups of gets and lists, by start, the gets that follow a list one by one.
+
+        A run is after the list's end and in its namespace, of different objects, of `fewest` and more; a pause `pause`
+        times as long as the median one ends it. (Group, gets, how many lists), of groups with such. Raises IndexError.
+        """
+    def lists_before_watches(
+        self, requests: Sequence[int] | None, rows: GroupedRows, within: int
+    ) -> list[int]:
+        """
+        Those of `rows`, lists, after which the same client watches the same resource, less than `within` ns later.
+
+        `requests`: by start, among them the watches; None for all. Raises IndexError.
+        """
+    def after_silence(self, rows: GroupedRows, group: int, silent: int) -> list[int]:
+        """Those of a group, by start, that begin when none of it was open for so many ns. Raises IndexError."""
+    def lasted(self, requests: Sequence[int]) -> tuple[int, int] | None:
+        """From when to when some requests lasted, in unix ns; None of none. Raises IndexError."""
     def trees(self, requests: Sequence[int], answers: _Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
         """The trees of these requests as columns of varints by name, and span names. Raises IndexError, ValueError."""
     def processes(self) -> list[tuple[str, str | None]]:
@@ -397,8 +422,8 @@ class AttributedRequests:
 
         Raises ValueError for a group that is none.
         """
-    def spent(self, phase: int, requests: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Those of these requests that one phase took time of, and how much, in ns."""
+    def spent(self, phase: int, requests: Sequence[int], least: int = 1) -> tuple[list[int], list[int]]:
+        """Those of these requests that one phase took so many ns of and more, and how many."""
     def column(self, phase: int) -> list[int]:
         """Time of one phase in every request, in ns; 0 where it has none."""
     def totals(self, requests: Sequence[int], phases: int) -> list[int]:
@@ -426,6 +451,9 @@ class Codes:
     @staticmethod
     def of(column: Column) -> Codes:
         """Of a column's values. Raises TypeError for lists and structs."""
+    @staticmethod
+    def steps(start: Column, valid: Column, step: int) -> Codes:
+        """Of steps of time, in ns; rows that are not valid have the same code. Raises TypeError."""
     def at(self, column: Column) -> Codes:
         """
         Of other rows, each with the code of the row that a column of integers tells; those that it tells none of are alike.
@@ -448,6 +476,12 @@ class GroupedRows:
         cls, rows: Sequence[int] | None, known: int, keys: Sequence[Codes], wall: Column | None = None
     ) -> Self:
         """Of some of `known` rows, or of all. `keys`: codes of all rows. Raises IndexError, TypeError."""
+    def by(self, keys: Sequence[Codes]) -> GroupedRows:
+        """All these rows grouped anew. Raises IndexError."""
+    def at_least(self, column: Column, least: int) -> GroupedRows:
+        """Those whose integer is at least that, in one group; null is none. Raises IndexError, TypeError."""
+    def among(self, column: Column, texts: Sequence[str | None]) -> GroupedRows:
+        """Those whose text is one of these, in one group; None is null. Raises IndexError, TypeError."""
     def __len__(self) -> int: ...
     @property
     def ends(self) -> list[int]:
@@ -457,10 +491,14 @@ class GroupedRows:
         """Group → the first of its rows."""
     def row(self, place: int) -> int:
         """The row at a place. Raises IndexError."""
+    def all(self) -> list[int]:
+        """All rows, group after group."""
     def rows(self, group: int) -> list[int]:
         """The rows of a group. Raises IndexError."""
     def numbers(self) -> bytes:
         """The number of each row's group, as the rows came: 8 bytes each, as the machine stores them."""
+    def coded(self, codes: Sequence[int]) -> Codes:
+        """The code of each row's group, of groups of all rows. Raises IndexError."""
     def totals(self, column: Column) -> list[int]:
         """Group → the sum of a column of integers; null counts as nothing. Raises IndexError, TypeError."""
     def distinct(self, column: Column) -> list[int]:
@@ -481,6 +519,13 @@ class GroupedRows:
 
         `component`: phase → its number. `empty`: what they are added to. Raises ValueError.
         """
+
+def sum_by(keys: Column, numbers: Column, rows: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
+    """
+    Sums of integers by key, of some rows or all: the keys in the order in which they come first, and their sums.
+
+    Rows with null in either are left out. Raises IndexError, TypeError.
+    """
 
 @final
 class About:

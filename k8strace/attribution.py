@@ -218,14 +218,14 @@ class Attribution(ArrowExport):
         sums = iter(self._sums(grouped, [places for bands in spans for places, _ in bands]))
         groups = []
         ids, walls = (self._divided._table.column(name) for name in ("trace_id", "wall_ns"))
-        for first, bands in zip(grouped.first, spans, strict=True):
+        for values, bands in zip(self._divided._values(keys, grouped), spans, strict=True):
             rows = [grouped.row(at) for _, at in bands]
             whole, *others = [
                 self._band(places, next(sums), ids[row], walls[row])
                 for (places, _), row in zip(bands, rows, strict=True)
             ]
-            values = {key: self._divided._value(key, first) for key in keys}
-            groups.append(Group(values, whole, dict(zip(quantiles, others, strict=True))))
+            named = dict(zip(keys, values, strict=True))
+            groups.append(Group(named, whole, dict(zip(quantiles, others, strict=True))))
         groups.sort(key=lambda group: (-group.all.wall_ns, str(group.keys)))
         return Breakdown(tuple(keys), tuple(quantiles), tuple(groups))
 

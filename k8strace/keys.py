@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from k8strace.selecting import Condition, span_of, text_of
 
-__all__ = ["KEYS", "MANY", "client_of", "column_of", "key_of", "step_of"]
+__all__ = ["EACH", "KEYS", "MANY", "client_of", "column_of", "key_of", "step_of", "step_text"]
 
 
 class Columns(Protocol):
@@ -30,14 +30,6 @@ class Columns(Protocol):
 
     def spending(self, component: str) -> Collection[int]:
         """Requests that spent time in a component."""
-
-
-def _status(columns: Columns) -> list[str | None]:
-    return [None if code is None else f"{code // 100}xx" for code in columns.column("http_status")]
-
-
-def _client(columns: Columns) -> list[str | None]:
-    return [agent and client_of(agent) for agent in columns.column("user_agent")]
 
 
 _BUILD: Final = re.compile(r" \([^()]*\)| kubernetes/[^/\s]+")
@@ -57,6 +49,18 @@ def client_of(user_agent: str) -> str:
         'curl/8.5.0'
     """
     return _BUILD.sub("", user_agent) or user_agent
+
+
+EACH: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
+    "status": ("http_status", lambda code: f"{code // 100}xx"),
+    "client": ("user_agent", client_of),
+}
+"""Key → the column that it is told by, and how by each of its values; by null, it is null."""
+
+
+def _each(name: str) -> Callable[[Columns], list[str | None]]:
+    column, told = EACH[name]
+    return lambda columns: [None if value is None else told(value) for value in columns.column(column)]
 
 
 def _webhook_ns(columns: Columns) -> list[dict[str, int]]:
@@ -118,8 +122,8 @@ def _read_from_etcd(columns: Columns) -> set[int]:
 
 
 KEYS: Final[Mapping[str, Callable[[Columns], list[Any]]]] = {
-    "status": _status,
-    "client": _client,
+    "status": _each("status"),
+    "client": _each("client"),
     "webhook": _webhook,
     "cached": _cached,
 }
@@ -160,11 +164,22 @@ def column_of(name: str, columns: Columns) -> list[Any] | None:
 
 def _steps(columns: Columns, step: int) -> list[str | None]:
     """The beginning of the step that each request begins in; None if the request's time is not valid."""
-    digits = next(digits for digits, unit in ((0, 10**9), (3, 10**6), (6, 10**3), (9, 1)) if step % unit == 0)
     starts = zip(columns.column("start_unix_nano"), columns.column("has_valid_times"), strict=True)
     places = [start // step if valid else None for start, valid in starts]
-    told = {place: text_of(place * step, digits) for place in set(places) if place is not None}
+    told = {place: step_text(place * step, step) for place in set(places) if place is not None}
     return [None if place is None else told[place] for place in places]
+
+
+def step_text(start: int, step: int) -> str:
+    """
+    The step of time that an instant is in, as text: its beginning, with the digits that steps of this length need.
+
+    Examples:
+        >>> step_text(1_500_000_000, 10**9), step_text(1_500_000_000, 10**8)
+        ('1970-01-01T00:00:01Z', '1970-01-01T00:00:01.500Z')
+    """
+    digits = next(digits for digits, unit in ((0, 10**9), (3, 10**6), (6, 10**3), (9, 1)) if step % unit == 0)
+    return text_of(start // step * step, digits)
 
 
 def key_of(condition: Condition) -> str:

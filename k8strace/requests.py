@@ -16,7 +16,7 @@ from k8strace.calltree import build_call_tree
 from k8strace.components import OWN, Taxonomy, by_component, component_of
 from k8strace.exceptions import expect, expect_several
 from k8strace.files import FileExport
-from k8strace.keys import KEYS, MANY, column_of, key_of
+from k8strace.keys import EACH, KEYS, MANY, column_of, key_of, step_of, step_text
 from k8strace.phases import PhaseTable, phase_table
 from k8strace.selecting import (
     Condition,
@@ -358,18 +358,48 @@ class _Join:
 
     def value(self, name: str, table: str, row: int) -> Any:
         """One value of a column."""
-        own = None if (table, name) in self.columns else self.own(name, table)
-        return self.column(name, table)[row] if own is None else own[row]
+        return self.values(name, table, [row])[0]
+
+    def values(self, name: str, table: str, rows: Sequence[int]) -> list[Any]:
+        """Some values of a column, without making the others if it can be helped."""
+        if (table, name) in self.columns:
+            values = self.columns[table, name]
+            return [values[row] for row in rows]
+        own = self.own(name, table)
+        if own is not None:
+            return own.take(rows).to_pylist()
+        if table == "requests" and name in EACH:
+            column, told = EACH[name]
+            return [None if value is None else told(value) for value in self.values(column, table, rows)]
+        step = step_of(name) if table == "requests" else None
+        if step is not None:
+            times = (self.values(each, table, rows) for each in ("start_unix_nano", "has_valid_times"))
+            return [step_text(at, step) if valid else None for at, valid in zip(*times, strict=True)]
+        return [self.column(name, table)[row] for row in rows]
 
     def codes(self, name: str, table: str) -> _core.Codes:
         """Which rows have equal values in a column, told by the core where the column is its own."""
         expect(name, str, "the name of a column")
         if (table, name) not in self._codes:
-            own = self.own(name, table)
-            self._codes[table, name] = (
-                _numbered(self.column(name, table)) if own is None else _core.Codes.of(own)
-            )
+            self._codes[table, name] = self._coded(name, table)
         return self._codes[table, name]
+
+    def _coded(self, name: str, table: str) -> _core.Codes:
+        own = self.own(name, table)
+        if own is not None:
+            return _core.Codes.of(own)
+        if (table, name) in self.columns or table != "requests":
+            return _core.Codes(_numbered(self.column(name, table)))
+        if name in EACH:
+            column, _ = EACH[name]
+            distinct = _core.GroupedRows(None, len(self.core), [self.codes(column, table)])
+            return distinct.coded(_numbered(self.values(name, table, distinct.first)))
+        step = step_of(name)
+        if step is not None and step < 2**63:
+            return _core.Codes.steps(
+                self.table.column("start_unix_nano"), self.table.column("has_valid_times"), step
+            )
+        return _core.Codes(_numbered(self.column(name, table)))
 
     def own(self, name: str, table: str) -> _core.Column | None:
         """A column of the core, unless it was added or is made of others."""
@@ -992,10 +1022,10 @@ class Requests(Selection[Request], FileExport):
         )
 
 
-def _numbered(values: Iterable[Any]) -> _core.Codes:
+def _numbered(values: Iterable[Any]) -> list[int]:
     """Equal values have equal numbers."""
     known: dict[Any, int] = {}
-    return _core.Codes([known.setdefault(value, len(known)) for value in values])
+    return [known.setdefault(value, len(known)) for value in values]
 
 
 def _instant(unix_nano: int) -> datetime:

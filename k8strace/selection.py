@@ -40,6 +40,9 @@ class Join(Protocol):
     def value(self, name: str, table: str, row: int) -> Any:
         """One value of a column. Raises KeyError."""
 
+    def values(self, name: str, table: str, rows: Sequence[int]) -> list[Any]:
+        """Some values of a column. Raises KeyError."""
+
     def codes(self, name: str, table: str) -> _core.Codes:
         """Which rows have equal values in a column. Raises KeyError."""
 
@@ -90,7 +93,9 @@ class Selection(ArrowExport, Generic[Row]):
 
     def _values(self, keys: Sequence[str], grouped: _core.GroupedRows) -> list[tuple[Any, ...]]:
         """What each group has in common."""
-        return [tuple(self._value(key, first) for key in keys) for first in grouped.first]
+        first = grouped.first
+        values = [self._joined.values(key, self.TABLE, first) for key in keys]
+        return list(zip(*values, strict=True)) if keys else [()] * len(first)
 
     def outermost(self) -> Self:
         """Those whose time is not in that of another one of these."""

@@ -23,18 +23,18 @@ TIMED_OUT: Final = 504
 def work_after_client_left(selection: Selection) -> Iterator[Finding]:
     """Calls to etcd that ended after their request."""
     calls = selection.etcd_calls
-    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
+    start, wall = (selection.values(name, calls.held) for name in ("start_unix_nano", "wall_ns"))
     after = []
-    for row, begin, ns in zip(calls.held, calls["start_unix_nano"], calls["ns"], strict=True):
-        end = start[row] + wall[row]
+    told = zip(calls.held, calls["start_unix_nano"], calls["ns"], start, wall, strict=True)
+    for row, begin, ns, begun, lasted in told:
+        end = begun + lasted
         left = begin + ns - max(begin, end)
         if left > 0:
             after.append((row, left))
     outlay = Outlay.of(after)
     if outlay.total_ns < TELL_NS:
         return
-    status = selection.of_all("http_status")
-    timeouts = sum(status[row] == TIMED_OUT for row in outlay.rows)
+    timeouts = selection.values("http_status", outlay.rows).count(TIMED_OUT)
     yield selection.finding(
         "work_after_client_left",
         "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Final
 
+from k8strace import _core
 from k8strace.findings.finding import Finding
 from k8strace.findings.selection import Selection
 from k8strace.keys import client_of
-from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count
 
 __all__ = ["list_then_get", "relist_storm"]
@@ -45,9 +44,13 @@ BOOTSTRAP_REQUESTS: Final = 20
 
 def list_then_get(selection: Selection) -> Iterator[Finding]:
     """Clients that list a resource and then get its objects one by one: one finding for each client and resource."""
-    for (_, agent, _, resource), rows in _by_agent(selection):
-        gets, lists = _runs(selection, rows)
-        if gets:
+    joined = selection.joined
+    keys = [joined.codes(name, "requests") for name in ("instance", "user_agent", "api_group", "resource")]
+    reads = selection.whole.among(selection.own("verb"), ("get", "list")).by(keys)
+    agents, resources = (selection.values(name, reads.first) for name in ("user_agent", "resource"))
+    for at, gets, lists in joined.core.gets_after_lists(reads, FEWEST_GETS, PAUSE):
+        agent, resource = agents[at], resources[at]
+        if agent is not None and resource is not None:
             outlay = selection.wall(gets)
             yield selection.finding(
                 "list_then_get",
@@ -62,69 +65,19 @@ def list_then_get(selection: Selection) -> Iterator[Finding]:
             )
 
 
-Key = tuple[str | None, str, str | None, str]
-
-
-def _by_agent(selection: Selection) -> Iterator[tuple[Key, list[int]]]:
-    verb = selection.of_all("verb")
-    reads = [row for row in selection.rows if verb[row] == "get" or verb[row] == "list"]
-    groups = selection.groups("instance", "user_agent", "api_group", "resource", rows=reads)
-    for (instance, agent, group, resource), rows in groups.items():
-        if agent is not None and resource is not None and len(rows) > FEWEST_GETS:
-            yield (instance, agent, group, resource), rows
-
-
-def _runs(selection: Selection, rows: Sequence[int]) -> tuple[list[int], int]:
-    """The gets that follow lists, and the number of these lists; `rows` by start."""
-    verb, subresource = selection.of_all("verb"), selection.of_all("subresource")
-    gets: list[int] = []
-    lists = 0
-    listed: int | None = None
-    run: list[int] = []
-    for row in (*rows, None):
-        if row is None or verb[row] == "list":
-            found = _run(selection, listed, run) if listed is not None and len(run) >= FEWEST_GETS else []
-            gets += found
-            lists += bool(found)
-            listed, run = row, []
-        elif listed is not None and subresource[row] is None:
-            run.append(row)
-    return gets, lists
-
-
-def _run(selection: Selection, listed: int, gets: list[int]) -> list[int]:
-    """The gets of a run: after the list's end, in its namespace, of different objects, without a long pause."""
-    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
-    namespace, name = selection.of_all("namespace"), selection.of_all("object_name")
-    end = start[listed] + wall[listed]
-    gets = [row for row in gets if start[row] >= end and namespace[listed] in (None, namespace[row])]
-    run: list[int] = []
-    seen: set[tuple[str | None, str | None]] = set()
-    for row in gets:
-        if (namespace[row], name[row]) in seen:
-            break
-        seen.add((namespace[row], name[row]))
-        run.append(row)
-    if len(run) < FEWEST_GETS:
-        return []
-    gaps = [start[after] - start[before] for before, after in pairwise(run)]
-    most = PAUSE * at_rank(sorted(gaps), 0.5)
-    if start[run[0]] - end > most:
-        return []
-    length = next((at for at, gap in enumerate(gaps, 1) if gap > most), len(run))
-    return run[:length] if length >= FEWEST_GETS else []
-
-
 def relist_storm(selection: Selection) -> Iterator[Finding]:
     """Many clients that list and watch again right after an apiserver started: one finding for each start."""
-    start, client, instances = map(selection.of_all, ("start_unix_nano", "client", "instance"))
-    watched = _lists_before_watches(selection)
-    for (instance,), fresh in selection.groups("instance", rows=watched).items():
-        if len(fresh) < STORM_LISTS:
-            continue
-        for begin in _starts(selection, [row for row in selection.rows if instances[row] == instance]):
-            lists = [row for row in fresh if begin <= start[row] < begin + STORM_NS]
-            clients = {client[row] for row in lists}
+    joined = selection.joined
+    chosen = selection.requests._chosen
+    by_start = None if chosen is None else sorted(chosen)
+    watched = joined.core.lists_before_watches(by_start, selection.whole, WATCH_NS)
+    by_instance = selection.whole.by([joined.codes("instance", "requests")])
+    served = {selection.own("instance")[first]: at for at, first in enumerate(by_instance.first)}
+    for (instance,), fresh in selection.groups("instance", rows=watched, fewest=STORM_LISTS).items():
+        begun = selection.values("start_unix_nano", fresh)
+        for begin in _starts(selection, by_instance, served[instance]):
+            lists = [row for row, at in zip(fresh, begun, strict=True) if begin <= at < begin + STORM_NS]
+            clients = set(selection.values("client", lists))
             if len(lists) >= STORM_LISTS and len(clients) >= STORM_CLIENTS:
                 outlay = selection.wall(lists)
                 yield selection.finding(
@@ -140,48 +93,14 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
                 )
 
 
-def _lists_before_watches(selection: Selection) -> list[int]:
-    """Lists after which the same client watches the same resource: those of informers, by start."""
-    names = (
-        "verb",
-        "user_agent",
-        "instance",
-        "api_group",
-        "resource",
-        "namespace",
-        "start_unix_nano",
-        "wall_ns",
-    )
-    verb, agent, instance, group, resource, namespace, start, wall = map(selection.of_all, names)
-
-    def about(row: int) -> tuple[str | None, ...]:
-        return agent[row], instance[row], group[row], resource[row], namespace[row]
-
-    watches: dict[tuple[str | None, ...], list[int]] = {}
-    for row in sorted(selection.requests._rows):
-        if verb[row] == "watch":
-            watches.setdefault(about(row), []).append(start[row])
-
-    def is_watched(row: int) -> bool:
-        begins, end = watches.get(about(row), []), start[row] + wall[row]
-        at = bisect_left(begins, end)
-        return at < len(begins) and begins[at] - end < WATCH_NS
-
-    return [row for row in selection.rows if verb[row] == "list" and is_watched(row)]
-
-
-def _starts(selection: Selection, rows: Sequence[int]) -> Iterator[int]:
-    """When an apiserver began to serve: after a silence, or at its own first requests; `rows` by start."""
-    start, wall = selection.of_all("start_unix_nano"), selection.of_all("wall_ns")
-    agent, resource = selection.of_all("user_agent"), selection.of_all("resource")
-    first = start[rows[0]]
-    early = rows[: bisect_left(rows, first + STORM_NS, key=start.__getitem__)]
-    bootstrap = [row for row in early if resource[row] in BOOTSTRAP]
-    own = sum((agent[row] or "").startswith("kube-apiserver/") for row in bootstrap)
-    if own >= BOOTSTRAP_REQUESTS:
-        yield first
-    last = first
-    for row in rows:
-        if start[row] - last >= SILENT_NS:
-            yield start[row]
-        last = max(last, start[row] + wall[row])
+def _starts(selection: Selection, by_instance: _core.GroupedRows, instance: int) -> Iterator[int]:
+    """When an apiserver began to serve: after a silence, or at its own first requests."""
+    rows = by_instance.rows(instance)
+    start = selection.own("start_unix_nano")
+    early = rows[: bisect_left(rows, start[rows[0]] + STORM_NS, key=start.__getitem__)]
+    told = zip(*(selection.values(name, early) for name in ("resource", "user_agent")), strict=True)
+    bootstrap = [agent or "" for resource, agent in told if resource in BOOTSTRAP]
+    if sum(agent.startswith("kube-apiserver/") for agent in bootstrap) >= BOOTSTRAP_REQUESTS:
+        yield start[rows[0]]
+    again = selection.joined.core.after_silence(by_instance, instance, SILENT_NS)
+    yield from selection.values("start_unix_nano", again)

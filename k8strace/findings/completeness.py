@@ -20,10 +20,10 @@ TOO_MANY: Final = 0.05
 
 def spans_lost(selection: Selection) -> Iterator[Finding]:
     """Requests with spans that never arrived, or with parts that a sender dropped."""
-    cause = selection.of_all("incomplete_cause")
-    lost = [row for row in selection.rows if cause[row] in LOST]
+    lost = selection.among("incomplete_cause", *LOST)
     if lost:
-        causes = [row for row in lost if cause[row] == "span_lost"]
+        causes = selection.values("incomplete_cause", lost)
+        never = causes.count("span_lost")
         outlay = selection.wall(lost)
         whole = len(selection.rows)
         yield selection.finding(
@@ -31,8 +31,8 @@ def spans_lost(selection: Selection) -> Iterator[Finding]:
             "warning" if len(lost) >= TOO_MANY * whole else "info",
             outlay,
             f"Something is missing from {count(len(lost), 'request')} ({percent(len(lost), whole)}): spans that never"
-            f" arrived in {len(causes):,}, parts that a sender dropped or a full stream evicted in the rest",
+            f" arrived in {never:,}, parts that a sender dropped or a full stream evicted in the rest",
             "Look at the ledger and at the senders' queues: they hold 2,048 spans and drop silently.",
             [f"incomplete_cause~^({'|'.join(LOST)})$"],
-            **{name: sum(cause[row] == name for row in lost) for name in LOST},
+            **{name: causes.count(name) for name in LOST},
         )

@@ -23,9 +23,9 @@ STREAM_TELL: Final = 0.01
 
 def etcd_raft_share(selection: Selection) -> Iterator[Finding]:
     """Writes that waited for raft: the log on disk, the other members, the change applied."""
-    outlay = selection.phase("etcd.raft")
-    share = selection.share(outlay.total_ns)
+    share = selection.share(selection.phase_ns("etcd.raft"))
     if share >= RAFT_TELL:
+        outlay = selection.phase("etcd.raft")
         lengths = sorted(outlay.ns)
         median, p99 = at_rank(lengths, 0.5), at_rank(lengths, 0.99)
         yield selection.finding(
@@ -43,8 +43,8 @@ def etcd_raft_share(selection: Selection) -> Iterator[Finding]:
 
 def etcd_opaque(selection: Selection) -> Iterator[Finding]:
     """Calls to etcd without etcd's own span: etcd and the network cannot be told apart."""
-    outlay = selection.phase("etcd.opaque")
-    if selection.share(outlay.total_ns) >= OPAQUE_TELL:
+    if selection.share(selection.phase_ns("etcd.opaque")) >= OPAQUE_TELL:
+        outlay = selection.phase("etcd.opaque")
         yield selection.finding(
             "etcd_opaque",
             "info",
@@ -58,8 +58,8 @@ def etcd_opaque(selection: Selection) -> Iterator[Finding]:
 
 def etcd_stream(selection: Selection) -> Iterator[Finding]:
     """Streamed lists from etcd: their time includes the apiserver's own work on the pages."""
-    outlay = selection.phase("etcd.stream")
-    if selection.share(outlay.total_ns) >= STREAM_TELL:
+    if selection.share(selection.phase_ns("etcd.stream")) >= STREAM_TELL:
+        outlay = selection.phase("etcd.stream")
         yield selection.finding(
             "etcd_stream",
             "info",

@@ -35,8 +35,10 @@ LEASES: Final = "leases"
 def client_hammers(selection: Selection) -> Iterator[Finding]:
     """One finding for each client and request."""
     least = max(FEWEST, round(SAME * len(selection.joined.core)))
-    for (client, verb, resource), rows in selection.groups("client", "verb", "resource").items():
-        if client is None or resource is None or len(rows) < least:
+    for (client, verb, resource), rows in selection.groups(
+        "client", "verb", "resource", fewest=least
+    ).items():
+        if client is None or resource is None:
             continue
         names = ("namespace", "object_name", "subresource")
         (_, name, sub), same = max(
@@ -58,19 +60,22 @@ def _is_loop(selection: Selection, rows: Sequence[int], least: float) -> bool:
 
     Measured against everything that was joined: a large part of a selection may be a small part of the load.
     """
-    conflicts, start = selection.of_all("conflicts"), selection.of_all("start_unix_nano")
-    if len(rows) < least * len(selection.joined.core) or sum(conflicts[row] > 0 for row in rows) * 2 > len(
-        rows
-    ):
+    if len(rows) < least * len(selection.joined.core):
         return False
-    gaps = sorted(start[then] - start[row] for row, then in pairwise(rows))
+    if sum(number > 0 for number in selection.values("conflicts", rows)) * 2 > len(rows):
+        return False
+    gaps = _gaps(selection, rows)
     soon = bool(gaps) and at_rank(gaps, 0.5) <= PAUSE_NS
     return soon and selection.share(selection.wall(rows).total_ns) >= least
 
 
+def _gaps(selection: Selection, rows: Sequence[int]) -> list[int]:
+    """Times between the starts of requests, the shortest first."""
+    return sorted(then - start for start, then in pairwise(selection.values("start_unix_nano", rows)))
+
+
 def _finding(selection: Selection, rows: Sequence[int], what: str, where: Sequence[str]) -> Finding:
-    outlay, start = selection.wall(rows), selection.of_all("start_unix_nano")
-    gap = at_rank(sorted(start[then] - start[row] for row, then in pairwise(rows)), 0.5)
+    outlay, gap = selection.wall(rows), at_rank(_gaps(selection, rows), 0.5)
     return selection.finding(
         "client_hammers",
         "warning" if selection.share(outlay.total_ns) >= TOO_MUCH else "info",

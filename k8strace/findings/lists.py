@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -29,18 +30,19 @@ NEVER_CACHED: Final = frozenset({"events"})
 def list_from_etcd(selection: Selection) -> Iterator[Finding]:
     """Lists of whole collections that went to etcd: one finding for each resource."""
     calls = selection.etcd_calls
-    verb, target = selection.of_all("verb"), selection.of_all("target")
+    lists = [at for at, operation in enumerate(calls["operation"]) if operation == "list"]
+    if not lists:
+        return
+    verb, target = (selection.values(name, calls.held) for name in ("verb", "target"))
 
     def could_be_cached(at: int) -> bool:
-        row = calls.held[at]
         return (
             not calls["continued"][at]
-            and verb[row] == "list"
-            and not _asked(target[row]) & {"limit", "continue", "resourceVersionMatch"}
+            and verb[at] == "list"
+            and not _asked(target[at]) & {"limit", "continue", "resourceVersionMatch"}
         )
 
-    lists = (at for at, operation in enumerate(calls["operation"]) if operation == "list")
-    listed = calls.outlay(at for at in lists if could_be_cached(at))
+    listed = calls.outlay([at for at in lists if could_be_cached(at)])
     ns = dict(zip(*listed, strict=True))
     for (resource,), rows in selection.groups("resource", rows=listed.rows).items():
         outlay = type(listed)(rows, [ns[row] for row in rows])
@@ -61,13 +63,14 @@ def list_from_etcd(selection: Selection) -> Iterator[Finding]:
 
 def list_unpaged_big(selection: Selection) -> Iterator[Finding]:
     """Lists without a limit that had large answers: one finding for each resource."""
-    sent, target = selection.of_all("response_bytes"), selection.of_all("target")
-    verb = selection.of_all("verb")
-    large = [row for row in selection.rows if (sent[row] or 0) >= BIG_BYTES and verb[row] == "list"]
-    big = [row for row in large if "limit" not in _asked(target[row])]
+    large = selection.at_least("response_bytes", BIG_BYTES)
+    if not large:
+        return
+    told = zip(large, *(selection.values(name, large) for name in ("verb", "target")), strict=True)
+    big = [row for row, verb, target in told if verb == "list" and "limit" not in _asked(target)]
     for (resource,), rows in selection.groups("resource", rows=big).items():
         outlay = selection.wall(rows)
-        largest = max(sent[row] for row in rows)
+        largest = max(selection.values("response_bytes", rows))
         yield selection.finding(
             "list_unpaged_big",
             "warning" if selection.share(outlay.total_ns) >= BIG_TOO_MUCH else "info",
@@ -81,6 +84,7 @@ def list_unpaged_big(selection: Selection) -> Iterator[Finding]:
         )
 
 
-def _asked(target: str | None) -> set[str]:
+@lru_cache(4096)
+def _asked(target: str | None) -> frozenset[str]:
     """Names of a request's query parameters that have a value."""
-    return set(parse_qs((target or "").partition("?")[2]))
+    return frozenset(parse_qs((target or "").partition("?")[2]))

@@ -90,11 +90,12 @@ VerbAndResource = tuple[str | None, str | None]
 def _by_request_kind(
     selection: Selection, calls: Calls, places: Iterable[int]
 ) -> Iterator[tuple[VerbAndResource, list[int], Outlay]]:
-    verb, resource = selection.of_all("verb"), selection.of_all("resource")
+    chosen = list(places)
+    held = [calls.held[at] for at in chosen]
     groups: dict[VerbAndResource, list[int]] = {}
-    for at in places:
-        row = calls.held[at]
-        groups.setdefault((verb[row], resource[row]), []).append(at)
+    keys = zip(*(selection.values(name, held) for name in ("verb", "resource")), strict=True)
+    for at, key in zip(chosen, keys, strict=True):
+        groups.setdefault(key, []).append(at)
     return ((keys, of_kind, calls.outlay(of_kind)) for keys, of_kind in groups.items())
 
 

@@ -44,8 +44,7 @@ _FIX_SERVER: Final = "Look at the example's call tree and at the apiserver's log
 
 def refused_requests(selection: Selection) -> Iterator[Finding]:
     """One finding for each verb, resource and status that took enough time."""
-    status = selection.of_all("http_status")
-    refused = [row for row in selection.rows if (status[row] or 0) >= 400]
+    refused = selection.at_least("http_status", 400)
     for key, rows in selection.groups("verb", "resource", "http_status", rows=refused).items():
         outlay = selection.wall(rows)
         if selection.share(outlay.total_ns) >= WORTH_TELLING:
@@ -78,7 +77,7 @@ def _finding(selection: Selection, outlay: Outlay, verb: str, resource: str | No
 
 def _retried(selection: Selection, outlay: Outlay) -> Outlay:
     """Those that spent at least half their time, and long, in the apiserver's own admission: it retried."""
-    ns = dict(zip(*selection.phase("apiserver.admission"), strict=True))
+    ns = dict(zip(*selection.phase("apiserver.admission", rows=outlay.rows), strict=True))
     wall = dict(zip(*outlay, strict=True))
     return Outlay.of(
         (row, ns[row]) for row in outlay.rows if ns.get(row, 0) >= max(RETRIED_NS, wall[row] // 2)

@@ -31,7 +31,7 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
     conflicts = selection.conflicts
     if not len(conflicts):
         return
-    outlay = conflicts.outlay(range(len(conflicts)))
+    outlay = conflicts.outlay()
     attempts = sum(conflicts["conflicts"])
     per_key: Counter[str | None] = Counter()
     for key, number in zip(conflicts["key"], conflicts["conflicts"], strict=True):
@@ -56,10 +56,11 @@ def update_conflicts(selection: Selection) -> Iterator[Finding]:
 
 def _client(selection: Selection) -> tuple[str | None, int]:
     """The client with the most conflicts, and how many."""
-    conflicts, client = selection.conflicts, selection.of_all("client")
+    conflicts = selection.conflicts
     per_client: Counter[str | None] = Counter()
-    for row, number in zip(conflicts.held, conflicts["conflicts"], strict=True):
-        per_client[client[row]] += number
+    clients = selection.values("client", conflicts.held)
+    for client, number in zip(clients, conflicts["conflicts"], strict=True):
+        per_client[client] += number
     return max(per_client.items(), key=lambda item: (item[1], str(item[0])))
 
 
@@ -85,7 +86,7 @@ def retries_cost(selection: Selection) -> Iterator[Finding]:
     refused, repeats = _refused(selection, besides=frozenset(conflicts["span"]))
     if not (len(conflicts) and repeats):
         return
-    again = conflicts.outlay(range(len(conflicts)))
+    again = conflicts.outlay()
     outlay = Outlay.of([*zip(*again, strict=True), *zip(*refused, strict=True)])
     attempts = sum(conflicts["conflicts"])
     if selection.share(outlay.total_ns) >= WORTH_TELLING:
@@ -111,7 +112,8 @@ def _refused(selection: Selection, besides: frozenset[int] = frozenset()) -> tup
     calls = selection.etcd_calls
     if not any(calls["retry"]):
         return Outlay([], []), 0
-    groups = calls.groups("above", "method", kept=lambda at: calls["above"][at] not in besides)
+    told = [at for at, above in enumerate(calls["above"]) if above not in besides]
+    groups = calls.groups("above", "method", places=told)
     pairs = [
         (first, then)
         for places in groups.values()

@@ -91,12 +91,11 @@ def _reaches_all(traces: int, *greatest: int) -> bool:
 
 def sampled(selection: Selection) -> Iterator[Finding]:
     """Only a part of the traces was recorded."""
-    caller = selection.of_all("caller_service")
-    own = [row for row in selection.rows if caller[row] is None]
+    own = selection.among("caller_service", None)
     traces, *greatest = selection.joined.core.greatest_trace_ids(own)
     if traces < FEWEST or _reaches_all(traces, *greatest):
         return
-    sampling = inferred({*map(selection.of_all("trace_id").__getitem__, own)})
+    sampling = inferred({*selection.values("trace_id", own)})
     if sampling is not None and not is_all(sampling):
         yield selection.finding(
             "sampled",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import chain, compress
-from operator import add
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from k8strace import _core
@@ -54,35 +53,49 @@ class Outlay(NamedTuple):
 
 class Calls:
     """
-    Calls of the selected requests: columns of one of the core's tables, and two more.
+    Calls of the selected requests: one of the core's tables, with two more columns. Lists are made when asked for.
 
     `held` is the request whose time a call is in: the outermost one. `critical_ns` is its part of the critical path.
     """
 
-    def __init__(self, columns: Mapping[str, list[Any]], held: list[int], critical_ns: list[int]) -> None:
-        self.columns = columns
-        self.held = held
-        self.critical_ns = critical_ns
+    def __init__(self, table: _core.Table) -> None:
+        self._table = table
+        self._lists: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self._table)
 
     def __getitem__(self, name: str) -> list[Any]:
-        return self.columns[name]
+        if name not in self._lists:
+            self._lists[name] = self._table.column(name).to_pylist()
+        return self._lists[name]
 
-    def groups(self, *names: str, kept: Callable[[int], bool] = lambda _: True) -> dict[Any, list[int]]:
-        """Values of columns → places of the calls, in order."""
-        groups: dict[Any, list[int]] = {}
-        for at, key in enumerate(zip(*(self.columns[name] for name in names), strict=True)):
-            if kept(at):
-                groups.setdefault(key, []).append(at)
-        return groups
+    @property
+    def held(self) -> list[int]:
+        """For each call its request."""
+        return self["held"]
 
-    def outlay(self, places: Iterable[int]) -> Outlay:
-        """The requests of these calls, and what the calls cost in each."""
-        chosen = list(places)
-        held, ns = map(self.held.__getitem__, chosen), map(self.critical_ns.__getitem__, chosen)
-        return Outlay.of(zip(held, ns, strict=True))
+    def groups(self, *names: str, places: Sequence[int] | None = None) -> dict[Any, list[int]]:
+        """Values of columns → places of the calls, or of some of them, in order."""
+        columns = [self._table.column(name) for name in names]
+        grouped = _core.GroupedRows(places, len(self), [*map(_core.Codes.of, columns)])
+        return {
+            tuple(column[first] for column in columns): grouped.rows(at)
+            for at, first in enumerate(grouped.first)
+        }
+
+    def grouped(self, *names: str, by: str | None = None) -> _core.GroupedRows:
+        """The places in groups of equal values, each in order, or by the numbers of a column."""
+        codes = [_core.Codes.of(self._table.column(name)) for name in names]
+        return _core.GroupedRows(None, len(self), codes, self._table.column(by) if by else None)
+
+    def own(self, name: str) -> _core.Column:
+        """A column of the core."""
+        return self._table.column(name)
+
+    def outlay(self, places: Sequence[int] | None = None) -> Outlay:
+        """The requests of these calls, or of all, and what the calls cost in each."""
+        return Outlay(*_core.sum_by(self._table.column("held"), self._table.column("critical_ns"), places))
 
 
 class Selection:
@@ -118,31 +131,57 @@ class Selection:
         """A column of all joined requests, indexed by row."""
         return self._joined.column(name)
 
-    def column(self, name: str) -> list[Any]:
-        """A column of these requests, in the order of `rows`."""
-        return self.kept._list(name)
+    @cached_property
+    def whole(self) -> _core.GroupedRows:
+        """These requests as one group, which stays in the core."""
+        return self.kept._by_key(())
 
-    def groups(self, *names: str, rows: Iterable[int] | None = None) -> dict[tuple[Any, ...], list[int]]:
-        """Values of columns → rows, in order."""
-        chosen = self.kept if rows is None else type(self.kept)(self._joined, list(rows))
-        grouped = chosen._by_key(names)
-        return {values: grouped.rows(at) for at, values in enumerate(chosen._values(names, grouped))}
+    def own(self, name: str) -> _core.Column:
+        """A column of all joined requests, in the core."""
+        return self._joined.table.column(name)
+
+    def values(self, name: str, rows: Sequence[int]) -> list[Any]:
+        """A column of these rows, in their order."""
+        return self._joined.values(name, "requests", rows)
+
+    def at_least(self, name: str, number: int) -> list[int]:
+        """The rows whose number in a column is at least that; null is none."""
+        return self.whole.at_least(self.own(name), number).all()
+
+    def among(self, name: str, *texts: str | None) -> list[int]:
+        """The rows whose text in a column is one of these; None is null."""
+        return self.whole.among(self.own(name), texts).all()
+
+    def groups(
+        self, *names: str, rows: Iterable[int] | None = None, fewest: int = 1
+    ) -> dict[tuple[Any, ...], list[int]]:
+        """Values of columns → rows, in order; groups of fewer rows are left out."""
+        codes = [self._joined.codes(name, "requests") for name in names]
+        grouped = (
+            self.whole.by(codes)
+            if rows is None
+            else _core.GroupedRows(list(rows), len(self._joined.core), codes)
+        )
+        sizes = [end - begin for begin, end in pairwise([0, *grouped.ends])]
+        large = [at for at, size in enumerate(sizes) if size >= fewest]
+        first = grouped.first
+        keys = zip(*(self.values(name, [first[at] for at in large]) for name in names), strict=True)
+        return {key: grouped.rows(at) for key, at in zip(keys, large, strict=True)}
 
     @cached_property
     def total_ns(self) -> int:
         """The sum of these requests' wall times."""
-        return sum(self.column("wall_ns"))
+        return sum(self.whole.totals(self.own("wall_ns")))
 
     @cached_property
     def lasted(self) -> tuple[int, int]:
         """From when to when there were requests, in unix ns."""
-        return self._times(self.rows) if self.rows else (0, 0)
+        return self._times(self.rows)
 
     def wall(self, rows: Iterable[int]) -> Outlay:
         """These requests with all their wall time."""
-        wall = self.of_all("wall_ns")
         chosen = list(rows)
-        return Outlay(chosen, [wall[row] for row in chosen])
+        return Outlay(chosen, self.values("wall_ns", chosen))
 
     # ── Where the time went ───────────────────────────────────────────────────────────────────────
 
@@ -150,12 +189,22 @@ class Selection:
     def _attribution(self) -> Any:
         return attribute(self.kept)
 
-    def phase(self, name: str) -> Outlay:
-        """The requests in which a phase took time, and how much."""
-        attribution = self._attribution
-        if name not in attribution._names:
+    @cached_property
+    def _phases_ns(self) -> list[int]:
+        totals: list[int] = self._attribution._core.totals(self.rows, len(self._attribution._names))
+        return totals
+
+    def phase_ns(self, name: str) -> int:
+        """How much time a phase took of these requests."""
+        names = self._attribution._names
+        return self._phases_ns[names.index(name)] if name in names else 0
+
+    def phase(self, name: str, least_ns: int = 1, rows: Sequence[int] | None = None) -> Outlay:
+        """Of these requests, or of some rows, those in which a phase took at least that time, and how much."""
+        if not self.phase_ns(name):
             return Outlay([], [])
-        return Outlay(*attribution._core.spent(attribution._names.index(name), self.rows))
+        attribution, of = self._attribution, self.rows if rows is None else rows
+        return Outlay(*attribution._core.spent(attribution._names.index(name), of, least_ns))
 
     def critical_within(self, windows: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int | None]]:
         """
@@ -167,16 +216,9 @@ class Selection:
         Returns:
             For each window: ns, and the one of these requests that contains it; None if none does.
         """
-        return self._critical(*([window[at] for window in windows] for at in range(3)))
+        return self._joined.core.critical_within(self.rows, windows)
 
-    def _critical(
-        self, spans: Sequence[int], begin: Sequence[int], end: Sequence[int]
-    ) -> tuple[list[int], list[int | None]]:
-        """The same by columns, since one span in ten may be a call."""
-        answers = self._joined.phase_table.answers
-        return self._joined.core.critical_within(answers, self.rows, spans, begin, end)
-
-    @property
+    @cached_property
     def etcd_calls(self) -> Calls:
         """
         The etcd calls of these requests that a finding can come from, by start; most calls are left out.
@@ -188,46 +230,21 @@ class Selection:
         `Requests.etcd_calls`; `start_unix_nano`; `ns`, its length; `retry`, whether it repeats one that etcd refused;
         `revision` and `continued`, what it asked for, if known.
         """
-        return self._calls[_TELLING]
+        return self._held(self._joined.core.telling_calls(self.rows))
 
-    @property
+    @cached_property
     def webhook_calls(self) -> Calls:
         """The webhook calls of these requests, by start: columns of `Requests.webhook_calls`."""
-        return self._calls["webhook_call_details"]
+        return self._held(self._joined.named("webhook_call_details"))
 
     @cached_property
-    def by_webhook(self) -> dict[str, list[int]]:
-        """Webhook → the places of its calls, in order."""
-        groups: defaultdict[str, list[int]] = defaultdict(list)
-        for at, webhook in enumerate(self.webhook_calls["webhook"]):
-            if webhook is not None:
-                groups[webhook].append(at)
-        return dict(groups)
-
-    @property
     def conflicts(self) -> Calls:
         """Updates of these requests that conflicted with others; `critical_ns` is that of the failed attempts."""
-        return self._calls["conflicts"]
+        return self._held(self._joined.named("conflicts"))
 
-    @cached_property
-    def _calls(self) -> dict[str, Calls]:
-        """All three, so that the critical paths are walked once."""
-        tables = {name: self._columns(self._table(name), names) for name, names in _CALLS.items()}
-        windows = [_windows(columns) for columns in tables.values()]
-        ns, held = self._critical(*(list(chain.from_iterable(each)) for each in zip(*windows, strict=True)))
-        calls, begin = {}, 0
-        for table, columns in tables.items():
-            end = begin + len(columns["span"])
-            calls[table] = _held(columns, held[begin:end], ns[begin:end])
-            begin = end
-        return calls
-
-    def _table(self, name: str) -> _core.Table:
-        return self._joined.core.telling_calls(self.rows) if name == _TELLING else self._joined.named(name)
-
-    @staticmethod
-    def _columns(table: _core.Table, names: Iterable[str]) -> dict[str, list[Any]]:
-        return {name: table.column(name).to_pylist() for name in names}
+    def _held(self, calls: _core.Table) -> Calls:
+        """The calls that are within the time of one of these requests."""
+        return Calls(self._joined.core.held_calls(self.rows, calls))
 
     # ── Findings ──────────────────────────────────────────────────────────────────────────────────
 
@@ -250,14 +267,8 @@ class Selection:
             return ""
         return f", from {_clock(first)} to {_clock(last)} UTC"
 
-    def _times(self, rows: Iterable[int]) -> tuple[int, int]:
-        chosen = list(rows)
-        start, end = self.of_all("start_unix_nano"), self._ends
-        return min(map(start.__getitem__, chosen)), max(map(end.__getitem__, chosen))
-
-    @cached_property
-    def _ends(self) -> list[int]:
-        return [*map(add, self.of_all("start_unix_nano"), self.of_all("wall_ns"))]
+    def _times(self, rows: Sequence[int]) -> tuple[int, int]:
+        return self._joined.core.lasted(rows) or (0, 0)
 
     def finding(
         self,
@@ -298,40 +309,6 @@ class Selection:
             example_trace_id=self._joined.table.column("trace_id")[dearest],
             evidence=evidence,
         )
-
-
-_TELLING: Final = "etcd_call_details"
-"""The one table of which only some rows are read."""
-
-_CALLS: Final = {
-    _TELLING: (
-        *("span", "above", "method", "operation", "key", "start_unix_nano", "ns"),
-        *("retry", "revision", "continued"),
-    ),
-    "webhook_call_details": (
-        *("span", "request", "webhook", "client_ns"),
-        *("timeout_ns", "http_status", "error"),
-    ),
-    "conflicts": ("span", "key", "conflicts", "from_unix_nano", "to_unix_nano"),
-}
-"""Tables of the core, and the columns that detectors read."""
-
-
-def _windows(columns: Mapping[str, list[Any]]) -> tuple[list[int], list[int], list[int]]:
-    """Where the time of each call is counted: below its span, and within its times if it has any."""
-    spans = columns["span"]
-    begin = columns.get("from_unix_nano", [BEFORE] * len(spans))
-    return spans, begin, columns.get("to_unix_nano", [AFTER] * len(spans))
-
-
-def _held(columns: Mapping[str, list[Any]], held: list[int | None], ns: list[int]) -> Calls:
-    """The calls that are within the time of one of the selected requests."""
-    kept = [row is not None for row in held]
-    rows = [row for row in held if row is not None]
-    if len(rows) < len(held):
-        columns = {name: list(compress(values, kept)) for name, values in columns.items()}
-        ns = list(compress(ns, kept))
-    return Calls(columns, rows, ns)
 
 
 def _clock(unix_nano: int) -> str:

@@ -190,7 +190,7 @@ def usual_stalls(selection: Selection) -> list[Stall]:
 def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
     joined = selection.requests._joined
     core = joined.core
-    lossy = selection.column("incomplete_cause").count("span_lost") > MANY_LOST * len(selection.rows)
+    lossy = len(selection.among("incomplete_cause", "span_lost")) > MANY_LOST * len(selection.rows)
     first = _first_awake(_stood_still(joined.named("silences"), error_rate))
     found = sorted(one for one in first if not (lossy and one.is_of_own_spans))
     held: list[list[tuple[int, int]]] = [[] for _ in found]
@@ -207,7 +207,7 @@ def _stalls(selection: Selection, error_rate: float) -> list[Stall]:
 
 def _untraced(selection: Selection, error_rate: float) -> Iterator[Stall]:
     """Stops that show in calls to an etcd that sends no spans."""
-    if not selection.phase("etcd.opaque").rows:
+    if not selection.phase_ns("etcd.opaque"):
         return
     calls, is_traced = calls_of(selection.joined.named("etcd_call_details"))
     if is_traced:

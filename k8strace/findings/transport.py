@@ -12,7 +12,7 @@ quickest        0.3 ms        41 ms        40 ms         slow slots: no request 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from k8strace.findings.finding import Finding
@@ -50,12 +50,12 @@ class Slow(NamedTuple):
 def etcd_transport(selection: Selection) -> Iterator[Finding]:
     """Requests whose calls to etcd spent long in transport."""
     stalled = {row for stall in selection.once(usual_stalls) for row in stall.requests}
-    rows, ns = selection.phase("etcd.transport")
-    kept = [at for at, row in enumerate(rows) if row not in stalled]
-    outlay = Outlay([rows[at] for at in kept], [ns[at] for at in kept])
-    share = selection.share(outlay.total_ns)
-    if share < TOO_MUCH:
+    of_stalled = selection.phase("etcd.transport", rows=[row for row in selection.rows if row in stalled])
+    share = selection.share(selection.phase_ns("etcd.transport") - of_stalled.total_ns)
+    late = _spent(selection, stalled, SLOW_NS) if share >= TOO_MUCH else Outlay([], [])
+    if share < TELL and selection.share(late.total_ns) < TOO_MUCH:
         return
+    outlay = _spent(selection, stalled)
     slow = _slow(selection, outlay)
     is_slow = slow.slots >= SLOW_SLOTS and selection.share(slow.ns) >= TOO_MUCH
     if is_slow or share >= TELL:
@@ -82,16 +82,21 @@ def etcd_transport(selection: Selection) -> Iterator[Finding]:
         )
 
 
+def _spent(selection: Selection, stalled: Collection[int], least_ns: int = 1) -> Outlay:
+    """The requests with so much transport that no stalled process held up."""
+    spent = zip(*selection.phase("etcd.transport", least_ns), strict=True)
+    return Outlay.of((row, ns) for row, ns in spent if row not in stalled)
+
+
 def _slow(selection: Selection, spent: Outlay) -> Slow:
     """The slow slots; `spent`: requests and their transport."""
-    late = [(row, ns) for row, ns in zip(*spent, strict=True) if ns >= SLOW_NS]
-    if selection.share(sum(ns for _, ns in late)) < TOO_MUCH:
+    if selection.share(sum(ns for ns in spent.ns if ns >= SLOW_NS)) < TOO_MUCH:
         return Slow(0, 0, 0)
-    start = selection.of_all("start_unix_nano")
-    quick = {start[row] // SLOT_NS for row, ns in zip(*spent, strict=True) if ns < SLOW_NS}
+    starts = selection.values("start_unix_nano", spent.rows)
+    quick = {start // SLOT_NS for start, ns in zip(starts, spent.ns, strict=True) if ns < SLOW_NS}
     slots: dict[int, list[int]] = {}
-    for row, ns in late:
-        if start[row] // SLOT_NS not in quick:
-            slots.setdefault(start[row] // SLOT_NS, []).append(ns)
+    for start, ns in zip(starts, spent.ns, strict=True):
+        if ns >= SLOW_NS and start // SLOT_NS not in quick:
+            slots.setdefault(start // SLOT_NS, []).append(ns)
     slow = [of for of in slots.values() if len(of) >= FEWEST]
     return Slow(len(slow), sum(map(sum, slow)), at_rank(sorted(map(min, slow)), 0.5) if slow else 0)

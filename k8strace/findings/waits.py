@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from k8strace.findings.finding import Finding
-from k8strace.findings.selection import Outlay, Selection
+from k8strace.findings.selection import Selection
 from k8strace.statistics.quantiles import at_rank
 from k8strace.words import count, duration
 
@@ -29,7 +29,9 @@ QUEUE_TOO_MUCH: Final = 0.05
 
 def cache_wait(selection: Selection) -> Iterator[Finding]:
     """Reads that waited until the watch cache was fresh enough."""
-    outlay = _at_least(selection.phase("apiserver.watchcache.wait"), CACHE_WAITED_NS)
+    if selection.share(selection.phase_ns("apiserver.watchcache.wait")) < CACHE_TELL:
+        return
+    outlay = selection.phase("apiserver.watchcache.wait", CACHE_WAITED_NS)
     if selection.share(outlay.total_ns) >= CACHE_TELL:
         lengths = sorted(outlay.ns)
         median, longest = at_rank(lengths, 0.5), lengths[-1]
@@ -48,13 +50,12 @@ def cache_wait(selection: Selection) -> Iterator[Finding]:
 
 def flowcontrol_queue(selection: Selection) -> Iterator[Finding]:
     """Requests that waited in a queue of API Priority and Fairness."""
-    outlay = _at_least(selection.phase("apiserver.flowcontrol.to_authorization"), QUEUED_NS)
+    outlay = selection.phase("apiserver.flowcontrol.to_authorization", QUEUED_NS)
     if not outlay.rows:
         return
     clients: Counter[str | None] = Counter()
-    client = selection.of_all("client")
-    for row, ns in zip(*outlay, strict=True):
-        clients[client[row]] += ns
+    for client, ns in zip(selection.values("client", outlay.rows), outlay.ns, strict=True):
+        clients[client] += ns
     (most, _), *others = clients.most_common()
     whose = f", most of it of {most}" if others else f", all of {most}"
     yield selection.finding(
@@ -68,7 +69,3 @@ def flowcontrol_queue(selection: Selection) -> Iterator[Finding]:
         clients=len(clients),
         max_ns=max(outlay.ns),
     )
-
-
-def _at_least(outlay: Outlay, ns: int) -> Outlay:
-    return Outlay.of((row, each) for row, each in zip(*outlay, strict=True) if each >= ns)

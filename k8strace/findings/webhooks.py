@@ -33,14 +33,15 @@ NEAR: Final = 0.99
 def webhook_slow(selection: Selection) -> Iterator[Finding]:
     """One finding for each webhook that takes a part of all time."""
     calls = selection.webhook_calls
-    for webhook, places in selection.by_webhook.items():
-        outlay = calls.outlay(places)
-        share = selection.share(outlay.total_ns)
-        lengths = sorted(calls["client_ns"][at] for at in places)
-        median, p99 = at_rank(lengths, 0.5), at_rank(lengths, 0.99)
-        for_all = share >= SLOW_SHARE and median >= SLOW_MEDIAN_NS
-        for_some = share >= SLOW_P99_SHARE and p99 >= SLOW_P99_NS
-        if share >= WORTH_TELLING:
+    by_length = calls.grouped("webhook", by="client_ns")
+    for at, total_ns in enumerate(by_length.totals(calls.own("critical_ns"))):
+        share, webhook = selection.share(total_ns), calls.own("webhook")[by_length.first[at]]
+        if share >= WORTH_TELLING and webhook is not None:
+            places = by_length.rows(at)
+            outlay, length = calls.outlay(places), calls.own("client_ns")
+            median, p99 = length[at_rank(places, 0.5)], length[at_rank(places, 0.99)]
+            for_all = share >= SLOW_SHARE and median >= SLOW_MEDIAN_NS
+            for_some = share >= SLOW_P99_SHARE and p99 >= SLOW_P99_NS
             yield selection.finding(
                 "webhook_slow",
                 "warning" if for_all or for_some else "info",
@@ -58,8 +59,8 @@ def webhook_slow(selection: Selection) -> Iterator[Finding]:
 def webhook_timeout(selection: Selection) -> Iterator[Finding]:
     """One finding for each webhook that did not answer in time."""
     calls = selection.webhook_calls
-    for webhook, places in selection.by_webhook.items():
-        late = [at for at in _failed(calls, places) if _timed_out(calls, at)]
+    for webhook, places in selection.once(_by_webhook):
+        late = [at for at in _failed(selection, places) if _timed_out(calls, at)]
         if late:
             outlay = calls.outlay(late)
             timeouts = sorted({calls["timeout_ns"][at] for at in late} - {None})
@@ -80,10 +81,8 @@ def webhook_timeout(selection: Selection) -> Iterator[Finding]:
 def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
     """One finding for each webhook whose calls failed while the requests went on: they were not checked."""
     calls = selection.webhook_calls
-    status = selection.of_all("http_status")
-    answered = [status[request] if request is not None else None for request in calls["request"]]
-    for webhook, places in selection.by_webhook.items():
-        passed = [at for at in _failed(calls, places) if 0 < (answered[at] or 0) < 400]
+    for webhook, places in selection.once(_by_webhook):
+        passed = [at for at in _failed(selection, places) if _is_passed(selection, calls["request"][at])]
         if passed:
             outlay = calls.outlay(passed)
             yield selection.finding(
@@ -99,10 +98,32 @@ def webhook_fails_open(selection: Selection) -> Iterator[Finding]:
             )
 
 
-def _failed(calls: Calls, places: Sequence[int]) -> list[int]:
-    """Calls without an answer, or with one that the apiserver does not accept."""
-    error, status = calls["error"], calls["http_status"]
-    return [at for at in places if error[at] is not None or (status[at] or 0) >= 400]
+def _by_webhook(selection: Selection) -> list[tuple[str, list[int]]]:
+    """Webhooks with calls that failed, and the places of all their calls, in order."""
+    calls = selection.webhook_calls
+    if not selection.once(_failures):
+        return []
+    groups = calls.groups("webhook").items()
+    return [(webhook, places) for (webhook,), places in groups if webhook is not None]
+
+
+def _failures(selection: Selection) -> frozenset[int]:
+    """Places of calls without an answer, or with one that the apiserver does not accept."""
+    calls = selection.webhook_calls
+    refused = calls.grouped().at_least(calls.own("http_status"), 400).all()
+    if calls.own("error").null_count == len(calls):
+        return frozenset(refused)
+    return frozenset(refused).union(at for at, error in enumerate(calls["error"]) if error is not None)
+
+
+def _failed(selection: Selection, places: Sequence[int]) -> list[int]:
+    failures = selection.once(_failures)
+    return [at for at in places if at in failures]
+
+
+def _is_passed(selection: Selection, request: int | None) -> bool:
+    """Whether a request went on."""
+    return request is not None and 0 < (selection.own("http_status")[request] or 0) < 400
 
 
 def _timed_out(calls: Calls, at: int) -> bool:

@@ -10,7 +10,6 @@
 //! ```
 
 pub mod blame;
-pub mod critical;
 pub mod details;
 pub mod sweep;
 

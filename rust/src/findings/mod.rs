@@ -1,6 +1,9 @@
-//! The parts of findings that need every span: silences of processes and what waited in them, calls to etcd that
-//! findings can come from, and calls that waited behind others.
+//! The parts of findings that need every span or request: silences of processes and what waited in them, calls to etcd
+//! that findings can come from, calls that waited behind others, a call's part of the critical path, and what clients do
+//! over several requests.
 
+pub mod clients;
+pub mod critical;
 pub mod held;
 pub mod holding;
 pub mod interference;

@@ -6,12 +6,14 @@
 //! silent     |--|   |----|     |--|              those of at least [`SHORTEST`]
 //! ```
 
+use std::borrow::Cow;
+
 use crate::columns::run;
 use crate::join::Joined;
 use crate::join::repair::Change;
 use crate::join::role::Role;
 use crate::join::times::{bad_time, saturated};
-use crate::numbers::usize_of;
+use crate::numbers::{low_u32, usize_of};
 
 /// Shorter silences are not looked at, in ns.
 pub const SHORTEST: i64 = 1_000_000;
@@ -21,48 +23,63 @@ pub type Silence = (i64, i64);
 
 /// The silences of every process, in order of time.
 #[derive(Debug)]
-pub struct Silences {
+pub struct Silences<'a> {
     /// Process → its silences.
     pub of: Vec<Vec<Silence>>,
-    /// Row → its process, looked up once.
-    pub process: Vec<u32>,
     /// Row → whether it is used: not set aside as a repeat, and with valid times.
     pub seen: Vec<bool>,
     /// Row → its end, without repairs: an end that was repaired is no sign of life.
-    pub end: Vec<i64>,
+    pub end: Cow<'a, [i64]>,
+    /// Scope → its process.
+    process: Vec<u32>,
+    scope: &'a [u32],
 }
 
-impl Silences {
+impl<'a> Silences<'a> {
     /// Finds them in everything that was joined.
-    pub fn new(j: &Joined) -> Self {
-        let s = &j.columns.spans;
-        let mut end = j.end.clone();
+    pub fn new(j: &'a Joined) -> Self {
+        let (s, times) = (&j.columns.spans, &j.columns.events.time_unix_nano);
+        let mut end = Cow::Borrowed(&j.end[..]);
         for repair in &j.repairs {
             if let Change::End { before, .. } = repair.change {
-                end[repair.row as usize] = before + shift(j, repair.row as usize);
+                end.to_mut()[repair.row as usize] = before + shift(j, repair.row as usize);
             }
         }
-        let seen: Vec<bool> = (0..j.columns.len())
-            .map(|row| {
-                !matches!(j.role[row], Role::Duplicate | Role::Conflict)
-                    && bad_time(s.start_time_unix_nano[row], s.end_time_unix_nano[row]).is_none()
-            })
-            .collect();
-        let process: Vec<u32> = (0..j.columns.len()).map(|row| j.processes.of(&j.columns, row)).collect();
-        let mut count = vec![0; j.processes.names.len()];
+        let of_scope = |&resource: &u32| j.processes.of_resource(resource as usize);
+        let process: Vec<u32> = j.columns.scopes.resource_spans.iter().map(of_scope).collect();
+        let process_of = |row: usize| process[s.scope_spans[row] as usize] as usize;
+        let mut lasted = vec![(i64::MAX, i64::MIN, 0_u64); j.processes.names.len()];
+        let is_seen = |row: usize| {
+            !matches!(j.role[row], Role::Duplicate | Role::Conflict)
+                && bad_time(s.start_time_unix_nano[row], s.end_time_unix_nano[row]).is_none()
+        };
+        let seen: Vec<bool> = (0..j.columns.len()).map(is_seen).collect();
         for row in (0..seen.len()).filter(|&row| seen[row]) {
-            count[process[row] as usize] += 2 + run(&s.events_end, row).len();
+            let (first, last, count) = &mut lasted[process_of(row)];
+            let (start, end) = (j.start[row], end[row]);
+            (*first, *last, *count) = (start.min(end).min(*first), start.max(end).max(*last), *count + 2);
         }
-        let mut signs: Vec<Vec<i64>> = count.into_iter().map(Vec::with_capacity).collect();
+        let mut signs: Vec<Signs> = lasted.into_iter().map(Signs::new).collect();
         for row in (0..seen.len()).filter(|&row| seen[row]) {
-            let signs = &mut signs[process[row] as usize];
-            signs.extend([j.start[row], end[row]]);
-            let shift = shift(j, row);
-            let times = &j.columns.events.time_unix_nano;
-            let within = |&ns: &i64| j.start[row] <= ns && ns <= end[row];
-            signs.extend(run(&s.events_end, row).map(|event| saturated(times[event]) + shift).filter(within));
+            let signs = &mut signs[process_of(row)];
+            let (start, end) = (j.start[row], end[row]);
+            signs.add(start);
+            signs.add(end);
+            // Within a shorter span nothing is silent, with or without its events.
+            if end.abs_diff(start) >= SHORTEST.cast_unsigned() {
+                let shift = shift(j, row);
+                let at = run(&s.events_end, row).map(|event| saturated(times[event]) + shift);
+                at.filter(|ns| (start..=end).contains(ns)).for_each(|ns| signs.add(ns));
+            }
         }
-        Self { of: signs.into_iter().map(between).collect(), process, seen, end }
+        let of = signs.into_iter().map(Signs::silences).collect();
+        Self { of, seen, end, process, scope: &s.scope_spans }
+    }
+
+    /// The process of a span.
+    #[inline(always)]
+    pub fn process(&self, row: usize) -> u32 {
+        self.process[self.scope[row] as usize]
     }
 
     /// The longest silence of a process that ended at most `late` before `at` and not after it; and its place.
@@ -79,45 +96,78 @@ fn shift(j: &Joined, row: usize) -> i64 {
     j.start[row] - saturated(j.columns.spans.start_time_unix_nano[row])
 }
 
-/// The silences between signs of life. Two signs on both sides of a silence are in different slots, so the first and
-/// last sign of each slot are enough, unless the time is too long for the number of signs.
+/// Signs of life of one process. Two signs on both sides of a silence are in different slots, so the first and last
+/// sign of each slot are enough, unless the time is too long for the number of signs.
 ///
 /// ```text
 /// slots     |.  . .|      |     ..|.  .  |
 ///              last ------ first               a silence, if it is long enough
 /// ```
-fn between(mut signs: Vec<i64>) -> Vec<Silence> {
-    let (Some(&first), Some(&last)) = (signs.iter().min(), signs.iter().max()) else { return Vec::new() };
-    let slots = last.abs_diff(first) / SHORTEST as u64 + 1;
-    if slots > SLOTS_PER_SIGN * signs.len() as u64 {
-        signs.sort_unstable();
-        return long(signs.windows(2).map(|pair| (pair[0], pair[1])));
-    }
-    let slot = |at: i64| usize_of(at.abs_diff(first) / SHORTEST.cast_unsigned());
-    let mut taken = vec![0_u64; usize_of(slots) / 64 + 1];
-    for &at in &signs {
-        taken[slot(at) / 64] |= 1 << (slot(at) % 64);
-    }
-    let mut before = 0;
-    let count = |word: &u64| {
-        before += word.count_ones() as usize;
-        before - word.count_ones() as usize
-    };
-    let places: Vec<usize> = taken.iter().map(count).collect();
-    let mut ends = vec![(i64::MAX, i64::MIN); before];
-    for at in signs {
-        let (word, bit) = (slot(at) / 64, slot(at) % 64);
-        let place = places[word] + (taken[word] & ((1 << bit) - 1)).count_ones() as usize;
-        ends[place] = (ends[place].0.min(at), ends[place].1.max(at));
-    }
-    long(ends.windows(2).map(|pair| (pair[0].1, pair[1].0)))
+enum Signs {
+    /// When the first slot begins; of each slot, from its end to its first sign, and from its start to behind its last
+    /// one, in ns: 0 if it has none.
+    Slots(i64, Vec<[u32; 2]>),
+    /// All of them.
+    Sparse(Vec<i64>),
 }
 
-/// A slot is a bit: memory that a sign may cost.
-const SLOTS_PER_SIGN: u64 = 64;
+/// Slots that a sign may cost.
+const SLOTS_PER_SIGN: u64 = 8;
 
-fn long(pairs: impl Iterator<Item = Silence>) -> Vec<Silence> {
-    pairs.filter(|&(from, to)| to.abs_diff(from) >= SHORTEST as u64).collect()
+impl Signs {
+    /// Of so many signs, from the first to the last.
+    fn new((first, last, count): (i64, i64, u64)) -> Self {
+        let slots = last.abs_diff(first) / SHORTEST.cast_unsigned() + 1;
+        match count {
+            0 => Self::Sparse(Vec::new()),
+            _ if slots > SLOTS_PER_SIGN * count => Self::Sparse(Vec::with_capacity(usize_of(count))),
+            _ => Self::Slots(first, vec![[0; 2]; usize_of(slots)]),
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, at: i64) {
+        match self {
+            Self::Slots(first, slots) => {
+                let since = at.abs_diff(*first);
+                let (slot, ns) = (since / SLOT, low_u32(since % SLOT));
+                let [to_first, to_last] = &mut slots[usize_of(slot)];
+                (*to_first, *to_last) = ((*to_first).max(low_u32(SLOT) - ns), (*to_last).max(ns + 1));
+            }
+            Self::Sparse(signs) => signs.push(at),
+        }
+    }
+
+    fn silences(self) -> Vec<Silence> {
+        match self {
+            Self::Slots(first, slots) => {
+                let starts = std::iter::successors(Some(first), |start| start.checked_add(SHORTEST));
+                let taken = starts.zip(slots).filter(|(_, slot)| slot[1] > 0);
+                let signs = taken.map(|(start, [to_first, to_last])| {
+                    (start + SHORTEST - i64::from(to_first), start + i64::from(to_last) - 1)
+                });
+                between(signs)
+            }
+            Self::Sparse(mut signs) => {
+                signs.sort_unstable();
+                between(signs.into_iter().map(|at| (at, at)))
+            }
+        }
+    }
+}
+
+const SLOT: u64 = SHORTEST.cast_unsigned();
+
+/// Between times at work, in order.
+fn between(times: impl Iterator<Item = (i64, i64)>) -> Vec<Silence> {
+    let (mut silences, mut awake) = (Vec::new(), None);
+    for (first, last) in times {
+        if let Some(awake) = awake.filter(|&awake| first.saturating_sub(awake) >= SHORTEST) {
+            silences.push((awake, first));
+        }
+        awake = Some(last);
+    }
+    silences
 }
 
 #[cfg(test)]
@@ -130,6 +180,17 @@ mod tests {
         signs.windows(2).filter(|pair| pair[1] - pair[0] >= SHORTEST).map(|pair| (pair[0], pair[1])).collect()
     }
 
+    fn told(signs: &[i64]) -> Vec<Silence> {
+        let (first, last) = (signs.iter().min(), signs.iter().max());
+        let mut told = Signs::new((
+            first.copied().unwrap_or(i64::MAX),
+            last.copied().unwrap_or(i64::MIN),
+            signs.len() as u64,
+        ));
+        signs.iter().for_each(|&at| told.add(at));
+        told.silences()
+    }
+
     #[test]
     fn silences_are_those_between_neighbours_in_order() {
         let mut state = 7_u64;
@@ -140,10 +201,10 @@ mod tests {
         for most in [1, 500, 1_000_000, 40_000_000, 900_000_000_000] {
             for count in [0, 1, 2, 50, 400] {
                 let signs: Vec<i64> = (0..count).map(|_| random(most) as i64 - 1_000).collect();
-                assert_eq!(between(signs.clone()), sorted(signs));
+                assert_eq!(told(&signs), sorted(signs));
             }
         }
         let edge = vec![0, SHORTEST, 2 * SHORTEST - 1, 3 * SHORTEST];
-        assert_eq!(between(edge), [(0, SHORTEST), (2 * SHORTEST - 1, 3 * SHORTEST)]);
+        assert_eq!(told(&edge), [(0, SHORTEST), (2 * SHORTEST - 1, 3 * SHORTEST)]);
     }
 }

@@ -152,13 +152,17 @@ pub fn due(j: &Joined) -> Vec<Vec<Due>> {
         answered(call, &silences, &mut due);
     }
     stood(j, &silences, &mut due);
-    let around = Around::new(j, &calls, &silences);
-    for (process, due) in due.iter_mut().enumerate() {
+    for due in &mut due {
         due.retain(|one| {
             [one.called, one.answered, one.stood, one.opaque].iter().any(|waits| waits.count > 0)
         });
-        for one in &mut *due {
-            around.look(process, one);
+    }
+    if due.iter().any(|due| !due.is_empty()) {
+        let around = Around::new(j, &calls, &silences);
+        for (process, due) in due.iter_mut().enumerate() {
+            for one in due {
+                around.look(process, one);
+            }
         }
     }
     due
@@ -166,13 +170,13 @@ pub fn due(j: &Joined) -> Vec<Vec<Due>> {
 
 fn calls(j: &Joined, silences: &Silences) -> Vec<Call> {
     let c = &j.columns;
-    let call = |&row: &u32| {
-        let (server, above) = (row as usize, j.parent[row as usize]);
-        if above == NONE || c.spans.kind[server] != SERVER || c.spans.kind[above as usize] != CLIENT {
+    let call = |server: usize| {
+        let above = j.parent[server];
+        if above == NONE || c.spans.kind[above as usize] != CLIENT {
             return None;
         }
         let above = above as usize;
-        let (client, process) = (silences.process[above], silences.process[server]);
+        let (client, process) = (silences.process(above), silences.process(server));
         if client == process || !silences.seen[server] || !silences.seen[above] {
             return None;
         }
@@ -185,7 +189,7 @@ fn calls(j: &Joined, silences: &Silences) -> Vec<Call> {
             ended: silences.end[above],
         })
     };
-    j.forest.order.iter().filter_map(call).collect()
+    (0..c.len()).filter(|&row| c.spans.kind[row] == SERVER).filter_map(call).collect()
 }
 
 fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
@@ -217,21 +221,27 @@ fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
 }
 
 fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
-    let steps = Steps::new(j, silences);
-    let mut names = Vec::new();
-    for step in &steps.long {
-        let process = silences.process[step.row as usize];
+    let mut steps = Steps::new(j, silences);
+    let mut over = Vec::new();
+    for &step in &steps.long {
+        let process = silences.process(step.row as usize);
         let (from, to) = step.time;
         if let Some((place, (start, end))) = silences.before(process, to, late(to - from)) {
             let wait = end - start;
             due[process as usize][place].busy |= step.whole && step.time == (start, end);
-            if start >= from && to - end <= late(wait) && wait >= 4 * steps.usual(step) {
-                if step.opaque {
-                    due[process as usize][place].opaque.add(wait);
-                } else {
-                    names.push((process, place, step.class, wait));
-                }
+            if start >= from && to - end <= late(wait) {
+                over.push((step, process, place, wait));
             }
+        }
+    }
+    let usual = steps.usual(over.iter().map(|(step, ..)| step.class));
+    over.retain(|(step, _, _, wait)| *wait >= 4 * usual[step.class as usize]);
+    let mut names = Vec::new();
+    for (step, process, place, wait) in over {
+        if step.opaque {
+            due[process as usize][place].opaque.add(wait);
+        } else {
+            names.push((process, place, step.class, wait));
         }
     }
     names.sort_unstable();
@@ -278,7 +288,7 @@ impl Around {
             if c.spans.kind[at] != SERVER || !silences.seen[at] {
                 continue;
             }
-            let process = silences.process[at] as usize;
+            let process = silences.process(at) as usize;
             ends[process].push(silences.end[at]);
             if j.parent[at] == NONE || c.spans.kind[j.parent[at] as usize] != CLIENT {
                 starts[process].push(j.start[at]);

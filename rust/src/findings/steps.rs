@@ -31,12 +31,36 @@ pub struct Step {
 }
 
 /// Steps of spans that serve a caller: a SERVER span, or below one in the same process, of a request that ends.
-#[derive(Debug, Default)]
-pub struct Steps {
+pub struct Steps<'a> {
+    joined: &'a Joined,
+    silences: &'a Silences<'a>,
     /// All that are long.
     pub long: Vec<Step>,
-    /// Class → how many spans have their longest step in each size.
-    sizes: Vec<[u32; SIZES]>,
+    /// Row → whether it serves a caller, where that was asked.
+    serves: Vec<Option<bool>>,
+    /// Memory that is used again.
+    way: Vec<usize>,
+    classes: Classes,
+}
+
+/// Processes and names, numbered.
+#[derive(Default)]
+struct Classes {
+    known: HashMap<(u32, u32), u32, RandomState>,
+    /// Name → the process and class that it had last: most names are of one process.
+    last: Vec<(u32, u32)>,
+}
+
+impl Classes {
+    #[inline(always)]
+    fn of(&mut self, process: u32, name: u32) -> u32 {
+        let last = &mut self.last[name as usize];
+        if last.0 != process {
+            let next = u32_of(self.known.len());
+            *last = (process, *self.known.entry((process, name)).or_insert(next));
+        }
+        last.1
+    }
 }
 
 /// Sizes of steps, four to each doubling, from 2^12 ns on.
@@ -57,73 +81,112 @@ fn above(size: usize) -> i64 {
     (4 + i64::from(next % 4)) << (SMALLEST - 2 + next / 4)
 }
 
-impl Steps {
+impl<'a> Steps<'a> {
     /// All steps.
-    pub fn new(j: &Joined, silences: &Silences) -> Self {
-        let c = &j.columns;
-        let mut steps = Self::default();
-        let mut classes: HashMap<(u32, u32), u32, RandomState> = HashMap::default();
-        let mut serves = vec![false; c.len()];
-        for (place, &row) in j.forest.order.iter().enumerate() {
-            let (at, above) = (row as usize, j.parent[row as usize]);
-            let process = silences.process[at];
-            let request = j.requests.of_row[at];
-            let ends = request == NONE || !j.requests.long_running[request as usize];
-            let inside =
-                above != NONE && silences.process[above as usize] == process && serves[above as usize];
-            serves[at] = ends && (inside || c.spans.kind[at] == SERVER);
-            let call = c.spans.kind[at] == CLIENT;
-            if !serves[at] || !silences.seen[at] || call && j.forest.size[place] > 1 {
-                continue;
+    pub fn new(joined: &'a Joined, silences: &'a Silences<'a>) -> Self {
+        let c = &joined.columns;
+        let classes = Classes { last: vec![(NONE, NONE); c.names.len()], ..Classes::default() };
+        let (serves, long, way) = (vec![None; c.len()], Vec::new(), Vec::new());
+        let mut steps = Self { joined, silences, long, serves, way, classes };
+        for row in 0..c.len() {
+            if silences.end[row] - joined.start[row] >= SHORTEST && steps.counts(row) {
+                steps.enter(joined.forest.position[row] as usize);
             }
-            let next = u32_of(classes.len());
-            let class = *classes.entry((process, c.spans.name[at])).or_insert(next);
-            if class == next {
-                steps.sizes.push([0; SIZES]);
-            }
-            let longest = steps.of_span(j, silences, place, (class, call));
-            steps.sizes[class as usize][size(longest)] += 1;
         }
         steps
     }
 
-    /// Enters the long steps of a span; the longest of all, in ns.
-    fn of_span(
-        &mut self,
-        j: &Joined,
-        silences: &Silences,
-        place: usize,
-        (class, opaque): (u32, bool),
-    ) -> i64 {
-        let row = j.forest.order[place];
-        let (mut since, end) = (j.start[row as usize], silences.end[row as usize]);
-        let (mut longest, whole) = (0, j.forest.size[place] == 1);
-        let mut step = |from: i64, to: i64| {
-            longest = longest.max(to - from);
+    /// Whether the steps of a span count.
+    fn counts(&mut self, row: usize) -> bool {
+        let (forest, kind) = (&self.joined.forest, self.joined.columns.spans.kind[row]);
+        let place = forest.position[row];
+        self.silences.seen[row]
+            && place != NONE
+            && !(kind == CLIENT && forest.size[place as usize] > 1)
+            && self.serves(row)
+    }
+
+    fn serves(&mut self, row: usize) -> bool {
+        let Self { joined, silences, .. } = *self;
+        let mut at = row;
+        let found = loop {
+            if let Some(known) = self.serves[at] {
+                break known;
+            }
+            let (request, above) = (joined.requests.of_row[at], joined.parent[at] as usize);
+            let ends = request == NONE || !joined.requests.long_running[request as usize];
+            let is_server = joined.columns.spans.kind[at] == SERVER;
+            self.way.push(at);
+            if !ends || is_server {
+                break ends;
+            }
+            if joined.parent[at] == NONE || silences.process(above) != silences.process(at) {
+                break false;
+            }
+            at = above;
+        };
+        self.way.drain(..).for_each(|at| self.serves[at] = Some(found));
+        found
+    }
+
+    /// Enters the long steps of a span.
+    fn enter(&mut self, place: usize) {
+        let Self { joined, silences, .. } = *self;
+        let row = joined.forest.order[place];
+        let (at, whole) = (row as usize, joined.forest.size[place] == 1);
+        let class = self.classes.of(silences.process(at), joined.columns.spans.name[at]);
+        let opaque = joined.columns.spans.kind[at] == CLIENT;
+        each(joined, silences, place, |from, to| {
             if to - from >= SHORTEST {
                 self.long.push(Step { row, class, opaque, whole, time: (from, to) });
             }
-        };
-        let (mut child, past) = (place + 1, place + j.forest.size[place] as usize);
-        while child < past {
-            let below = j.forest.order[child] as usize;
-            step(since, j.start[below].min(end));
-            since = since.max(silences.end[below]);
-            child += j.forest.size[child] as usize;
-        }
-        step(since, end);
-        longest
+        });
     }
 
-    /// What 19 of 20 spans of this step's class stay below, in ns.
-    pub fn usual(&self, step: &Step) -> i64 {
-        let sizes = &self.sizes[step.class as usize];
-        let all: u32 = sizes.iter().sum();
-        let mut below = 0;
-        let found = sizes.iter().position(|&count| {
-            below += count;
-            below * 20 >= all * 19
-        });
-        above(found.unwrap_or(SIZES - 1))
+    /// Class → what 19 of 20 of its spans stay below, in ns; of those classes that are asked for, and 0 of others.
+    pub fn usual(&mut self, asked: impl Iterator<Item = u32>) -> Vec<i64> {
+        let Self { joined, silences, .. } = *self;
+        let mut sizes: Vec<Option<[u32; SIZES]>> = vec![None; self.classes.known.len()];
+        asked.for_each(|class| sizes[class as usize] = Some([0; SIZES]));
+        if sizes.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        for row in 0..joined.columns.len() {
+            let class = self.classes.of(silences.process(row), joined.columns.spans.name[row]) as usize;
+            if sizes.get(class).is_some_and(Option::is_some) && self.counts(row) {
+                let mut longest = 0;
+                let place = joined.forest.position[row] as usize;
+                each(joined, silences, place, |from, to| longest = longest.max(to - from));
+                if let Some(Some(sizes)) = sizes.get_mut(class) {
+                    sizes[size(longest)] += 1;
+                }
+            }
+        }
+        sizes.iter().map(|sizes| sizes.as_ref().map_or(0, usual)).collect()
     }
+}
+
+/// What 19 of 20 spans stay below, in ns; by how many have their longest step in each size.
+fn usual(sizes: &[u32; SIZES]) -> i64 {
+    let all: u32 = sizes.iter().sum();
+    let mut below = 0;
+    let found = sizes.iter().position(|&count| {
+        below += count;
+        below * 20 >= all * 19
+    });
+    above(found.unwrap_or(SIZES - 1))
+}
+
+/// The steps of a span; some may be empty.
+fn each(joined: &Joined, silences: &Silences, place: usize, mut step: impl FnMut(i64, i64)) {
+    let row = joined.forest.order[place] as usize;
+    let (mut since, end) = (joined.start[row], silences.end[row]);
+    let (mut child, past) = (place + 1, place + joined.forest.size[place] as usize);
+    while child < past {
+        let below = joined.forest.order[child] as usize;
+        step(since, joined.start[below].min(end));
+        since = since.max(silences.end[below]);
+        child += joined.forest.size[child] as usize;
+    }
+    step(since, end);
 }

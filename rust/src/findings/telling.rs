@@ -30,9 +30,10 @@ pub fn table(joined: &Joined, known: &Known, requests: &[usize]) -> Result<Recor
         tells[at] = known.operation(at) == "list" || outlasts(joined, call, held[at]);
     }
     repeats(joined, known, &held, &mut tells);
-    refused(joined, calls, &held, &mut tells);
+    let retries = etcd_calls::retries(joined, calls);
+    refused(joined, calls, (&held, &retries), &mut tells);
     let chosen: Vec<usize> = (0..calls.len()).filter(|&at| tells[at]).collect();
-    crate::arrow::named(etcd_calls::details_of(joined, calls, &chosen)?)
+    crate::arrow::named(etcd_calls::details_of(joined, calls, &chosen, &retries)?)
 }
 
 fn outlasts(joined: &Joined, call: &EtcdCall, request: u32) -> bool {
@@ -64,8 +65,7 @@ fn repeats(joined: &Joined, known: &Known, held: &[u32], tells: &mut [bool]) {
     }
 }
 
-fn refused(joined: &Joined, calls: &[EtcdCall], held: &[u32], tells: &mut [bool]) {
-    let retries = etcd_calls::retries(joined, calls);
+fn refused(joined: &Joined, calls: &[EtcdCall], (held, retries): (&[u32], &[bool]), tells: &mut [bool]) {
     let place = |call: &EtcdCall| {
         let row = call.row() as usize;
         (joined.parent[row], joined.columns.spans.name[row])

@@ -33,6 +33,14 @@ impl Forest {
         })
     }
 
+    /// The rows right below a row of a tree, in their order.
+    pub fn children(&self, row: u32) -> impl Iterator<Item = u32> {
+        let at = self.position[row as usize];
+        let past = at + self.size[at as usize];
+        let next = move |&at: &u32| Some(at + self.size[at as usize]).filter(|&at| at < past);
+        std::iter::successors(Some(at + 1).filter(|&at| at < past), next).map(|at| self.order[at as usize])
+    }
+
     /// The rows of the tree below and including `row`.
     pub fn subtree(&self, row: u32) -> &[u32] {
         let at = self.position[row as usize] as usize;

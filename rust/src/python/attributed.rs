@@ -81,14 +81,15 @@ impl AttributedRequests {
         Ok(numbers(py, &ns))
     }
 
-    /// Those of these requests that one phase took time of, and how much.
-    fn spent(&self, phase: Phase, requests: Vec<usize>) -> (Vec<usize>, Vec<u64>) {
+    /// Those of these requests that one phase took at least that many ns of, and how much.
+    #[pyo3(signature = (phase, requests, least=1))]
+    fn spent(&self, phase: Phase, requests: Vec<usize>, least: u64) -> (Vec<usize>, Vec<u64>) {
         let of = |request: usize| {
             let mut parts = run(&self.0.end, request);
             parts
                 .find(|&at| self.0.phase[at] == phase)
                 .map(|at| (request, self.0.ns[at]))
-                .filter(|part| part.1 > 0)
+                .filter(|part| part.1 >= least)
         };
         requests.into_iter().filter_map(of).unzip()
     }

@@ -36,6 +36,13 @@ impl Codes {
         groups::codes(&column.0).map(Self).ok_or_else(kind)
     }
 
+    /// Of steps of time, in ns; rows without valid times have the same code.
+    #[staticmethod]
+    fn steps(start: &Column, valid: &Column, step: i64) -> PyResult<Self> {
+        let kind = || PyTypeError::new_err("expected times and whether they are valid, of the same rows");
+        groups::steps(&start.0, &valid.0, step).map(Self).ok_or_else(kind)
+    }
+
     /// Codes of other rows: each has the code of the row in `column`; all rows with null there have the same code.
     fn at(&self, column: &Column) -> PyResult<Self> {
         let codes = groups::codes_at(&self.0, integers(column)?);
@@ -99,6 +106,28 @@ impl GroupedRows {
         Ok(Self { groups, wall: wall.map(|wall| Column(wall.0.clone())), known })
     }
 
+    /// All these rows grouped anew, by other keys.
+    fn by(&self, keys: Vec<PyRef<'_, Codes>>) -> PyResult<Self> {
+        self.of(self.groups.rows.iter().map(|&row| row as usize).collect(), keys)
+    }
+
+    /// Those of them whose number in a column is at least that, in one group; null is none.
+    fn at_least(&self, column: &Column, least: i64) -> PyResult<Self> {
+        self.own(column)?;
+        let rows = groups::at_least(&column.0, &self.groups.rows, least);
+        self.of(rows.unwrap_or_default(), Vec::new())
+    }
+
+    /// Those of them whose text in a column is one of these, in one group; None is null.
+    fn among(&self, column: &Column, texts: Vec<Option<String>>) -> PyResult<Self> {
+        let short = || PyIndexError::new_err(format!("a text for each of {} rows", self.known));
+        if column.0.len() < self.known {
+            return Err(short());
+        }
+        let kind = || PyTypeError::new_err(format!("expected texts, got {}", column.0.data_type()));
+        self.of(groups::among(&column.0, &self.groups.rows, &texts).ok_or_else(kind)?, Vec::new())
+    }
+
     fn __len__(&self) -> usize {
         self.groups.end.len()
     }
@@ -120,6 +149,11 @@ impl GroupedRows {
         self.groups.rows.get(place).copied().ok_or_else(|| PyIndexError::new_err(place))
     }
 
+    /// All rows, group after group.
+    fn all(&self) -> Vec<u32> {
+        self.groups.rows.clone()
+    }
+
     /// The rows of a group.
     fn rows(&self, group: usize) -> PyResult<Vec<u32>> {
         let n = self.groups.end.len();
@@ -133,6 +167,14 @@ impl GroupedRows {
     fn numbers<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let numbers = self.groups.of_row.iter().flat_map(|&group| i64::from(group).to_ne_bytes());
         PyBytes::new(py, &numbers.collect::<Vec<_>>())
+    }
+
+    /// Which rows have equal codes if each group gets one; all rows must be grouped.
+    fn coded(&self, codes: Vec<u32>) -> PyResult<Codes> {
+        if self.groups.of_row.len() != self.known || codes.len() != self.groups.end.len() {
+            return Err(PyIndexError::new_err("a code for each group, and a group for each row"));
+        }
+        Ok(Codes(self.groups.of_row.iter().map(|&group| codes[group as usize]).collect()))
     }
 
     /// Group → the sum of a column; null counts as nothing.
@@ -196,6 +238,12 @@ impl GroupedRows {
 }
 
 impl GroupedRows {
+    /// Other rows of the same table.
+    fn of(&self, rows: Vec<usize>, keys: Vec<PyRef<'_, Codes>>) -> PyResult<Self> {
+        let wall = self.wall.as_ref();
+        Self::new(Some(rows), self.known, keys, wall)
+    }
+
     fn wall(&self) -> PyResult<&[i64]> {
         let wall = self.wall.as_ref().ok_or_else(|| PyValueError::new_err("grouped without wall times"))?;
         Ok(integers(wall)?.values())
@@ -206,6 +254,18 @@ impl GroupedRows {
         let short = || PyIndexError::new_err(format!("a number for each of {} rows", self.known));
         if numbers.len() < self.known { Err(short()) } else { Ok(numbers) }
     }
+}
+
+/// Sums of integers by key, of some rows or all: the keys in the order in which they come first, and their sums.
+#[pyfunction]
+#[pyo3(signature = (keys, numbers, rows=None))]
+fn sum_by(keys: &Column, numbers: &Column, rows: Option<Vec<usize>>) -> PyResult<(Vec<i64>, Vec<i64>)> {
+    let (keys, numbers) = (integers(keys)?, integers(numbers)?);
+    let rows = rows.unwrap_or_else(|| (0..keys.len()).collect());
+    if keys.len() != numbers.len() || rows.iter().any(|&row| row >= keys.len()) {
+        return Err(PyIndexError::new_err(format!("a number for each of {} rows", keys.len())));
+    }
+    Ok(groups::sum_by(keys, numbers, rows.into_iter()))
 }
 
 /// Which rows of a table are about each of some roots.
@@ -264,5 +324,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Codes>()?;
     module.add_class::<GroupedRows>()?;
     module.add_class::<About>()?;
+    module.add_function(wrap_pyfunction!(sum_by, module)?)?;
     module.add_function(wrap_pyfunction!(parts_table, module)?)
 }

@@ -10,19 +10,19 @@ use pyo3::types::PyBytes;
 
 use super::attributed::AttributedRequests;
 use super::errors::{arrow_err, numbers, room};
+use super::groups::GroupedRows;
 use super::retimed::{EditsRow, RetimedRequests, edits_of};
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::Columns;
 use crate::arrow;
 use crate::attribute::blame::Blame;
-use crate::attribute::critical;
 use crate::attribute::sweep::Overlap;
 use crate::attribute::{self, EventRule, Method, Phase, PhaseTable, Signatures};
 use crate::columns::{NONE, run};
 use crate::decode::write::push_varint;
 use crate::findings::interference::{self, Sums};
-use crate::findings::{held, stalls, telling};
+use crate::findings::{clients, critical, held, stalls, telling};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::SYNCS;
@@ -338,31 +338,71 @@ impl JoinedSpans {
         Ok(retime::summary::blocks(&self.joined, &requests, count))
     }
 
-    /// Per span, between begin and end: ns of these requests' critical paths below it and within the
-    /// times; and one of the requests that holds it.
+    /// Per span, between begin and end: ns of a request's critical path below it and within the times; and that request,
+    /// the one of these that holds it. None of these is inside another one.
     fn critical_within(
         &self,
         py: Python<'_>,
-        answers: Answers,
         requests: Vec<usize>,
-        spans: Vec<u32>,
-        begin: Vec<i64>,
-        end: Vec<i64>,
+        windows: Vec<critical::Window>,
     ) -> PyResult<(Vec<u64>, Vec<Option<u32>>)> {
-        let table = self.phase_table(answers)?;
         self.check(&requests)?;
         let known = self.joined.columns.len();
-        if let Some(row) = spans.iter().find(|&&row| row as usize >= known) {
+        if let Some((row, ..)) = windows.iter().find(|&&(row, ..)| row as usize >= known) {
             return Err(PyIndexError::new_err(format!("span {row} of {known}")));
         }
-        if spans.len() != begin.len() || spans.len() != end.len() {
-            return Err(PyValueError::new_err("a begin and an end for each span"));
-        }
-        let windows: Vec<_> =
-            spans.into_iter().zip(begin).zip(end).map(|((row, from), to)| (row, from, to)).collect();
-        let (ns, held) =
-            py.detach(|| critical::within(&self.joined, &self.signatures, &table, &requests, &windows));
+        let (ns, held) = py.detach(|| critical::within(&self.joined, &requests, &windows));
         Ok((ns, held.into_iter().map(|request| Some(request).filter(|&at| at != NONE)).collect()))
+    }
+
+    /// The rows of a table about calls that these requests hold, with the columns `held` and `critical_ns`.
+    fn held_calls(&self, py: Python<'_>, requests: Vec<usize>, table: &Table) -> PyResult<Table> {
+        self.check(&requests)?;
+        let table = py.detach(|| critical::with_part(&self.joined, &requests, &table.0));
+        table.map(Table::from).map_err(arrow_err)
+    }
+
+    /// In groups of gets and lists, by start: the number of a group, the gets that follow lists one by one, at least
+    /// `fewest`, and how many lists; of groups with such. A pause `pause` times as long as the median one ends a run.
+    fn gets_after_lists(
+        &self,
+        reads: &GroupedRows,
+        fewest: usize,
+        pause: i64,
+    ) -> PyResult<Vec<(usize, Vec<u32>, usize)>> {
+        self.check_all(reads)?;
+        let of = |group: usize| {
+            let rows = reads.groups.rows_of(group);
+            let (gets, lists) = clients::gets_after_lists(&self.joined, rows, fewest, pause);
+            (group, gets, lists)
+        };
+        Ok((0..reads.groups.end.len()).map(of).filter(|(_, gets, _)| !gets.is_empty()).collect())
+    }
+
+    /// Those of the rows, lists, after which the same client watches the same resource, less than `within` ns after their
+    /// end. `requests`: by start, among them the watches; None: all.
+    fn lists_before_watches(
+        &self,
+        requests: Option<Vec<usize>>,
+        rows: &GroupedRows,
+        within: i64,
+    ) -> PyResult<Vec<u32>> {
+        self.check_all(rows)?;
+        let requests = requests.unwrap_or_else(|| (0..self.joined.requests.len()).collect());
+        self.check(&requests)?;
+        Ok(clients::lists_before_watches(&self.joined, &requests, &rows.groups.rows, within))
+    }
+
+    /// Those of a group, by start, that begin when none of it has been open for that time, in ns.
+    fn after_silence(&self, rows: &GroupedRows, group: usize, silent: i64) -> PyResult<Vec<u32>> {
+        self.check_all(rows)?;
+        Ok(clients::after_silence(&self.joined, rows.groups.rows_of(group), silent))
+    }
+
+    /// From when to when some requests lasted, in ns since the epoch; None of none.
+    fn lasted(&self, requests: Vec<usize>) -> PyResult<Option<(i64, i64)>> {
+        self.check(&requests)?;
+        Ok(clients::lasted(&self.joined, &requests))
     }
 
     /// The tree of one request.
@@ -490,6 +530,13 @@ impl JoinedSpans {
     }
 
     /// These requests are here.
+    /// Refuses rows of a table that has others.
+    fn check_all(&self, rows: &GroupedRows) -> PyResult<()> {
+        let all = self.joined.requests.len();
+        let known = rows.groups.rows.iter().all(|&row| (row as usize) < all);
+        if known { Ok(()) } else { Err(PyIndexError::new_err(format!("requests of {all}"))) }
+    }
+
     fn check(&self, requests: &[usize]) -> PyResult<()> {
         let known = self.joined.requests.len();
         match requests.iter().find(|&&request| request >= known) {

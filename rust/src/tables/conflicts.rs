@@ -16,6 +16,7 @@ use crate::arrow;
 use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::span_kind::INTERNAL;
+use crate::numbers::u32_of;
 
 /// One update with conflicts.
 #[derive(Debug, Clone, Copy)]
@@ -42,16 +43,20 @@ pub fn conflicts(joined: &Joined) -> Vec<Conflicts> {
     };
     let names = &joined.names;
     let begins = c.names.find(b"initial value restored");
-    let transactions = transactions(joined);
-    let is_update = |&&row: &&u32| c.spans.name[row as usize] == update && names.is_inner(c, row as usize);
-    let of_update = |&row: &u32| {
+    let is_update = |&row: &u32| {
+        let at = row as usize;
+        c.spans.name[at] == update && names.is_inner(c, at) && joined.forest.position[at] != NONE
+    };
+    let of_update = |row: u32| {
         let (seen, from, to) = retries(joined, row as usize, begins, retried);
         let dropped = c.spans.dropped_events_count[row as usize] > 0;
-        let sent = if dropped { transactions[row as usize].saturating_sub(1) } else { 0 };
+        let sent = if dropped { transactions(joined, row).saturating_sub(1) } else { 0 };
         let from = from.unwrap_or(joined.start[row as usize]);
         Some(Conflicts { row, attempts: sent.max(seen), from, to: to? })
     };
-    joined.forest.order.iter().filter(is_update).filter_map(of_update).collect()
+    let mut found: Vec<Conflicts> = (0..u32_of(c.len())).filter(is_update).filter_map(of_update).collect();
+    found.sort_unstable_by_key(|of| joined.forest.position[of.row as usize]);
+    found
 }
 
 /// From an update's events: how often it was retried, when it began, when the last retry began.
@@ -77,18 +82,13 @@ fn time_of(joined: &Joined, row: usize, event: usize) -> i64 {
     i64::try_from(raw).unwrap_or(i64::MAX).saturating_add(shift)
 }
 
-/// Row → how many transactions it sent.
-fn transactions(joined: &Joined) -> Vec<u64> {
-    let mut sent = vec![0; joined.parent.len()];
+/// How many transactions an update sent.
+fn transactions(joined: &Joined, update: u32) -> u64 {
+    let spans = &joined.columns.spans;
     let name = joined.columns.names.find(b"etcdserverpb.KV/Txn");
-    for &row in &joined.forest.order {
-        let (above, kind) = (joined.parent[row as usize], joined.columns.spans.kind[row as usize]);
-        // An aggregated server's calls have no CLIENT span.
-        if above != NONE && kind != INTERNAL && Some(joined.columns.spans.name[row as usize]) == name {
-            sent[above as usize] += 1;
-        }
-    }
-    sent
+    // An aggregated server's calls have no CLIENT span.
+    let is_sent = |&row: &u32| spans.kind[row as usize] != INTERNAL && Some(spans.name[row as usize]) == name;
+    joined.forest.children(update).filter(is_sent).count() as u64
 }
 
 /// One row per update with conflicts.

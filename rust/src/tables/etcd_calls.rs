@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use crate::arrow;
 use crate::columns::interner::Interner;
@@ -59,7 +61,7 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
     for &(client, row) in &joined.rpc_pairs {
         server[client as usize] = row;
     }
-    let call = |&row: &u32| {
+    let call = |row: u32| {
         let (at, above) = (row as usize, joined.parent[row as usize]);
         if names.is_etcd_call(c, at) {
             return Some(EtcdCall { client: row, server: server[at] });
@@ -70,13 +72,19 @@ pub fn calls(joined: &Joined) -> Vec<EtcdCall> {
             && !names.is_etcd_call(c, above as usize);
         alone.then_some(EtcdCall { client: NONE, server: row })
     };
-    let mut calls: Vec<EtcdCall> = joined.forest.order.iter().filter_map(call).collect();
-    let start = |call: &EtcdCall| joined.start[call.row() as usize];
-    let id = |call: &EtcdCall| (c.spans.trace_id[call.row() as usize], c.spans.span_id[call.row() as usize]);
-    calls.sort_unstable_by(|a, b| {
-        start(a).cmp(&start(b)).then_with(|| id(a).cmp(&id(b))).then_with(|| a.row().cmp(&b.row()))
-    });
-    calls
+    let in_tree = |&row: &u32| joined.forest.position[row as usize] != NONE;
+    let calls = (0..u32_of(c.len())).filter_map(call).filter(|call| in_tree(&call.row()));
+    let mut calls: Vec<(i64, EtcdCall)> =
+        calls.map(|call| (joined.start[call.row() as usize], call)).collect();
+    calls.sort_unstable_by_key(|&(start, _)| start);
+    // Few begin at one time: only those are compared by the rest.
+    for same in calls.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        same.sort_unstable_by_key(|(_, call)| {
+            let row = call.row() as usize;
+            (c.spans.trace_id[row], c.spans.span_id[row], row)
+        });
+    }
+    calls.into_iter().map(|(_, call)| call).collect()
 }
 
 /// All etcd calls with their operations, for those who look at each several times.
@@ -102,33 +110,57 @@ impl Known {
     }
 }
 
-/// The status of a call as one of gRPC's names, whichever way the version wrote it.
-pub fn status(c: &Columns, row: usize) -> Option<&'static str> {
-    let number = c.keys.find(b"rpc.grpc.status_code").and_then(|key| c.span_attributes.int(row, Some(key)));
-    if let Some(number) = number {
-        return usize::try_from(number).ok().and_then(|number| STATUS.get(number)).copied();
+/// Tells the status of calls: names of attributes are looked up once.
+pub struct Statuses<'a> {
+    columns: &'a Columns,
+    grpc: Option<u32>,
+    response: Option<u32>,
+}
+
+impl<'a> Statuses<'a> {
+    /// Knows the names.
+    pub fn new(columns: &'a Columns) -> Self {
+        let key = |name: &str| columns.keys.find(name.as_bytes());
+        Self { columns, grpc: key("rpc.grpc.status_code"), response: key("rpc.response.status_code") }
     }
-    let text = |key: &[u8]| c.span_text(row, c.keys.find(key));
-    let written = text(b"rpc.response.status_code").or_else(|| text(b"rpc.grpc.status_code"))?;
-    if let Ok(number) = written.parse::<usize>() {
-        return STATUS.get(number).copied();
+
+    /// The status of a call as one of gRPC's names, whichever way the version wrote it.
+    pub fn of(&self, row: usize) -> Option<&'static str> {
+        let c = self.columns;
+        if let Some(number) = c.span_attributes.int(row, self.grpc) {
+            return usize::try_from(number).ok().and_then(|number| STATUS.get(number)).copied();
+        }
+        let written = c.span_text(row, self.response).or_else(|| c.span_text(row, self.grpc))?;
+        if let Ok(number) = written.parse::<usize>() {
+            return STATUS.get(number).copied();
+        }
+        if let Some(name) = STATUS.iter().find(|name| **name == written) {
+            return Some(name);
+        }
+        let plain = |text: &str| text.replace('_', "").replace("CANCELED", "CANCELLED");
+        let written = plain(&written.to_uppercase());
+        STATUS.iter().find(|name| plain(name) == written).copied()
     }
-    let plain = |text: &str| text.replace('_', "").replace("CANCELED", "CANCELLED");
-    let written = plain(&written.to_uppercase());
-    STATUS.iter().find(|name| plain(name) == written).copied()
 }
 
 /// Whether each call repeats the one before it: of the same method under the same span, begun when that had been
 /// refused as UNAVAILABLE. Since 1.34 every attempt is a span of its own.
 pub fn retries(joined: &Joined, calls: &[EtcdCall]) -> Vec<bool> {
-    let c = &joined.columns;
-    let above = |call: &EtcdCall| (joined.parent[call.row() as usize], c.spans.name[call.row() as usize]);
-    let mut order: Vec<usize> = (0..calls.len()).filter(|&at| above(&calls[at]).0 != NONE).collect();
-    order.sort_by_key(|&at| above(&calls[at])); // stable: calls come by start
+    let (c, statuses) = (&joined.columns, Statuses::new(&joined.columns));
     let mut retries = vec![false; calls.len()];
+    let refused = |call: &EtcdCall| statuses.of(call.row() as usize) == Some("UNAVAILABLE");
+    let above = |call: &EtcdCall| (joined.parent[call.row() as usize], c.spans.name[call.row() as usize]);
+    let around: HashSet<_, RandomState> =
+        calls.iter().filter(|call| refused(call)).map(above).filter(|above| above.0 != NONE).collect();
+    if around.is_empty() {
+        return retries;
+    }
+    let mut order: Vec<usize> = (0..calls.len()).filter(|&at| around.contains(&above(&calls[at]))).collect();
+    order.sort_by_key(|&at| above(&calls[at])); // stable: calls come by start
     for pair in order.windows(2).filter(|pair| above(&calls[pair[0]]) == above(&calls[pair[1]])) {
-        let (first, next) = (calls[pair[0]].row() as usize, calls[pair[1]].row() as usize);
-        retries[pair[1]] = joined.end[first] <= joined.start[next] && status(c, first) == Some("UNAVAILABLE");
+        let (first, next) = (&calls[pair[0]], &calls[pair[1]]);
+        let is_later = joined.end[first.row() as usize] <= joined.start[next.row() as usize];
+        retries[pair[1]] = is_later && refused(first);
     }
     retries
 }
@@ -197,7 +229,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let client = |call: &EtcdCall| Some(call.client).filter(|&row| row != NONE);
     let server = |call: &EtcdCall| Some(call.server).filter(|&row| row != NONE);
     let name = |call: &EtcdCall| method_of(c, call.row());
-    let operations = Operations::new(joined);
+    let (operations, statuses) = (Operations::new(joined), Statuses::new(c));
     let operation = |call: &EtcdCall| operations.of(call.row(), call.server);
     let role = |call: &EtcdCall| Role::NAMES[joined.role[row(call)] as usize];
     // Of two times, one of each side.
@@ -220,7 +252,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("method", text(calls.iter().map(name).collect())),
         ("operation", text(calls.iter().map(operation).collect())),
         ("key", arrow::strings_column(c, keys(joined, &calls, &all).into_iter())?),
-        ("status", Arc::new(StringArray::from_iter(calls.iter().map(|call| status(c, row(call)))))),
+        ("status", Arc::new(StringArray::from_iter(calls.iter().map(|call| statuses.of(row(call)))))),
         (
             "start_unix_nano",
             Arc::new(Int64Array::from_iter_values(calls.iter().map(|call| joined.start[row(call)]))),
@@ -296,19 +328,19 @@ impl<'a> Asked<'a> {
 /// The same calls for findings: their spans, and what they asked for, if known. Small: no ids, no repeated text.
 pub fn details(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let calls = calls(joined);
-    arrow::named(details_of(joined, &calls, &(0..calls.len()).collect::<Vec<_>>())?)
+    let (all, retries) = ((0..calls.len()).collect::<Vec<_>>(), retries(joined, &calls));
+    arrow::named(details_of(joined, &calls, &all, &retries)?)
 }
 
-/// The details of some of the calls: their places.
+/// The details of some of the calls: their places; and [`retries`] of all.
 pub fn details_of(
     joined: &Joined,
     calls: &[EtcdCall],
     chosen: &[usize],
+    retries: &[bool],
 ) -> Result<Vec<(&'static str, ArrayRef)>, ArrowError> {
     let c = &joined.columns;
     let (asked, operations) = (Asked::new(joined), Operations::new(joined));
-    // Of no calls nothing is asked: this looks at all of them.
-    let retries = if chosen.is_empty() { Vec::new() } else { retries(joined, calls) };
     let each = || chosen.iter().map(|&at| &calls[at]);
     let text = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let some =

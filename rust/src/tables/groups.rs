@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -44,25 +44,29 @@ pub fn codes(array: &ArrayRef) -> Option<Codes> {
     array.as_string_view_opt().map(|texts| numbered(texts.iter()))
 }
 
-fn numbered<T: std::hash::Hash + Eq>(values: impl Iterator<Item = T>) -> Codes {
+fn numbered<T: std::hash::Hash + Eq + Copy>(values: impl Iterator<Item = T>) -> Codes {
     let mut known: HashMap<T, u32, RandomState> = HashMap::default();
-    values
-        .map(|value| {
+    let mut last: Option<(T, u32)> = None;
+    let mut number = |value: T| match last {
+        Some((same, number)) if same == value => number,
+        _ => {
             let next = u32_of(known.len());
-            *known.entry(value).or_insert(next)
-        })
-        .collect()
+            let number = *known.entry(value).or_insert(next);
+            last = Some((value, number));
+            number
+        }
+    };
+    values.map(&mut number).collect()
 }
 
 /// The rows that latency statistics are about: with possible times, not open by nature unless that is wanted, and none
 /// inside another one of these.
 pub fn judged(table: &RecordBatch, rows: Vec<usize>, long_running: bool) -> Vec<usize> {
-    let flag = |name: &str, row: usize| {
-        table.column_by_name(name).and_then(|column| column.as_boolean_opt()).map(|flags| flags.value(row))
-    };
+    let flags = |name: &str| table.column_by_name(name).and_then(|column| column.as_boolean_opt());
+    let (valid, open) = (flags("has_valid_times"), flags("long_running"));
     let is_measured = |&row: &usize| {
-        flag("has_valid_times", row) != Some(false)
-            && (long_running || flag("long_running", row) != Some(true))
+        valid.is_none_or(|valid| valid.value(row))
+            && (long_running || open.is_none_or(|open| !open.value(row)))
     };
     let rows: Vec<usize> = rows.into_iter().filter(is_measured).collect();
     let around = table.column_by_name("counted_in").and_then(|column| column.as_primitive_opt::<Int64Type>());
@@ -72,7 +76,7 @@ pub fn judged(table: &RecordBatch, rows: Vec<usize>, long_running: bool) -> Vec<
     }
 }
 
-fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
+fn outermost(around: &Int64Array, rows: Vec<usize>) -> Vec<usize> {
     let above = |row: usize| around.is_valid(row).then(|| usize_of(around.value(row).cast_unsigned()));
     let mut chosen = vec![false; around.len()];
     for &row in &rows {
@@ -99,8 +103,60 @@ fn outermost(around: &arrow_array::Int64Array, rows: Vec<usize>) -> Vec<usize> {
     rows.into_iter().filter(|&row| !is_inside(row)).collect()
 }
 
+/// Those of some rows whose number is at least that; null is none. `None` for a column of no numbers.
+pub fn at_least(array: &ArrayRef, rows: &[u32], least: i64) -> Option<Vec<usize>> {
+    let numbers = array.as_primitive_opt::<Int64Type>()?;
+    let fits = |row: &usize| numbers.is_valid(*row) && numbers.value(*row) >= least;
+    Some(rows.iter().map(|&row| row as usize).filter(fits).collect())
+}
+
+/// Those of some rows whose text is one of these; `None` for a column of no texts.
+pub fn among(array: &ArrayRef, rows: &[u32], texts: &[Option<String>]) -> Option<Vec<usize>> {
+    let is_one = |text: Option<&str>| texts.iter().any(|one| one.as_deref() == text);
+    let with = |fits: &dyn Fn(usize) -> bool| {
+        Some(rows.iter().map(|&row| row as usize).filter(|&row| fits(row)).collect())
+    };
+    if let Some(words) = array.as_dictionary_opt::<UInt32Type>() {
+        let (values, keys) = (words.values().as_string_opt::<i32>()?, words.keys());
+        let is_word: Vec<bool> = values.iter().map(is_one).collect();
+        return with(&|row| {
+            if keys.is_valid(row) { is_word[keys.value(row) as usize] } else { is_one(None) }
+        });
+    }
+    let texts = array.as_string_opt::<i32>()?;
+    with(&|row| is_one(texts.is_valid(row).then(|| texts.value(row))))
+}
+
+/// Which rows have the same step of time; those without valid times are one more group. `None` for other columns.
+pub fn steps(start: &ArrayRef, valid: &ArrayRef, step: i64) -> Option<Codes> {
+    let (start, valid) = (start.as_primitive_opt::<Int64Type>()?, valid.as_boolean_opt()?);
+    let place = |(start, valid): (Option<i64>, Option<bool>)| {
+        start.filter(|_| valid == Some(true)).and_then(|start| start.checked_div_euclid(step))
+    };
+    (start.len() == valid.len()).then(|| numbered(start.iter().zip(valid.iter()).map(place)))
+}
+
+/// Sums of numbers by key, of these rows: the keys in the order in which they come first, and their sums.
+pub fn sum_by(
+    keys: &Int64Array,
+    numbers: &Int64Array,
+    rows: impl Iterator<Item = usize>,
+) -> (Vec<i64>, Vec<i64>) {
+    let mut known: HashMap<i64, usize, RandomState> = HashMap::default();
+    let (mut found, mut sums): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    for row in rows.filter(|&row| keys.is_valid(row) && numbers.is_valid(row)) {
+        let at = *known.entry(keys.value(row)).or_insert_with(|| {
+            found.push(keys.value(row));
+            sums.push(0);
+            sums.len() - 1
+        });
+        sums[at] = sums[at].saturating_add(numbers.value(row));
+    }
+    (found, sums)
+}
+
 /// The codes of other rows: `at` has the row whose code each one gets; those with null share a code.
-pub fn codes_at(codes: &[u32], at: &arrow_array::Int64Array) -> Option<Codes> {
+pub fn codes_at(codes: &[u32], at: &Int64Array) -> Option<Codes> {
     const NOBODY: u32 = u32::MAX;
     let of = |row: Option<i64>| match row {
         Some(row) => codes.get(usize::try_from(row).ok()?).copied(),
@@ -162,7 +218,7 @@ impl Groups {
     }
 
     /// Group → the sum of a column's numbers; null counts as nothing.
-    pub fn totals(&self, numbers: &arrow_array::Int64Array) -> Vec<i128> {
+    pub fn totals(&self, numbers: &Int64Array) -> Vec<i128> {
         let value = |&row: &u32| {
             let known = numbers.is_valid(row as usize);
             if known { i128::from(numbers.value(row as usize)) } else { 0 }
@@ -171,7 +227,7 @@ impl Groups {
     }
 
     /// Group → how many different numbers a column has.
-    pub fn distinct(&self, numbers: &arrow_array::Int64Array) -> Vec<usize> {
+    pub fn distinct(&self, numbers: &Int64Array) -> Vec<usize> {
         let many = |group| {
             let mut seen: Vec<i64> =
                 self.rows_of(group).iter().map(|&row| numbers.value(row as usize)).collect();
@@ -192,7 +248,7 @@ pub struct About {
 
 impl About {
     /// `root`: for each row the root that it is about, or null; `roots`: the number of roots.
-    pub fn new(root: &arrow_array::Int64Array, roots: usize) -> Self {
+    pub fn new(root: &Int64Array, roots: usize) -> Self {
         let of = |row: usize| {
             let known = root.is_valid(row).then(|| usize::try_from(root.value(row)).ok()).flatten();
             known.filter(|&root| root < roots)
@@ -244,7 +300,7 @@ pub fn sums(
     attributed: &Attributed,
     groups: &Groups,
     ranges: &[Range<usize>],
-    (wall, status): (&[i64], Option<&arrow_array::Int64Array>),
+    (wall, status): (&[i64], Option<&Int64Array>),
     phases: usize,
 ) -> Vec<Sum> {
     let sum = |range: &Range<usize>| {
@@ -333,7 +389,7 @@ mod tests {
         assert_eq!((&[5, 0, 2][..], &[1, 4][..]), (found.rows_of(0), found.rows_of(1)));
         assert_eq!((vec![0, 0, 1, 1, 0], &[] as &[u32]), (found.of_row.clone(), found.rows_of(2)));
         let numbers = [Some(i64::MAX), Some(1), None, None, Some(1), Some(i64::MAX)];
-        let numbers = arrow_array::Int64Array::from(numbers.to_vec());
+        let numbers = Int64Array::from(numbers.to_vec());
         assert_eq!(vec![2 * i128::from(i64::MAX), 2], found.totals(&numbers));
         assert_eq!(1, found.distinct(&numbers)[1]);
     }

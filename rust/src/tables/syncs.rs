@@ -14,7 +14,7 @@ use crate::join::request_info::{self, split_target};
 use crate::join::syncs::{CriCall, Purpose};
 use crate::join::times::bad_time;
 use crate::numbers::ns_between;
-use crate::tables::etcd_calls::status;
+use crate::tables::etcd_calls::Statuses;
 use crate::tables::{index_or_null, numbers};
 
 const STATUS_ERROR: i32 = 2;
@@ -164,6 +164,7 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         let both = call.client != NONE && call.server != NONE;
         both.then(|| joined.took_ns(call.client).cast_signed() - joined.took_ns(call.server).cast_signed())
     });
+    let statuses = Statuses::new(c);
     let purposes = calls.iter().map(|call| Purpose::NAMES[call.purpose as usize]);
     let services: Vec<Option<&str>> =
         calls.iter().map(|call| (call.server != NONE).then(|| service(joined, call.server))).collect();
@@ -177,7 +178,7 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("node", texts_of(rows, |row| node_of(joined, row))),
         ("runtime", Arc::new(StringArray::from(services))),
         ("container", Arc::new(StringArray::from_iter(containers(joined)))),
-        ("status", texts_of(rows, |row| status(c, row))),
+        ("status", texts_of(rows, |row| statuses.of(row))),
         ("error", texts.error(rows)),
         ("start_unix_nano", starts(joined, rows)),
         ("start_time", times(rows, &joined.start)),

@@ -35,23 +35,23 @@ fn calls(joined: &Joined) -> Vec<Call> {
     if known.iter().all(|(name, _)| name.is_none()) {
         return Vec::new();
     }
-    let mut http = vec![NONE; joined.parent.len()];
-    let is_call = |&&row: &&u32| c.spans.kind[row as usize] == CLIENT && names.is_http_call(c, row as usize);
-    for &row in joined.forest.order.iter().filter(is_call) {
-        let above = joined.parent[row as usize];
-        if above != NONE && http[above as usize] == NONE {
-            http[above as usize] = row;
-        }
-    }
-    let found = |&row: &u32| {
-        let around = row as usize;
-        let &(_, kind) = known.iter().find(|&&(name, _)| name == Some(c.spans.name[around]))?;
-        let row = if http[around] == NONE { around } else { http[around] as usize };
-        names.is_inner(c, around).then_some(Call { around, row, kind })
+    let http_call = |around: usize| {
+        let is_call =
+            |&row: &u32| c.spans.kind[row as usize] == CLIENT && names.is_http_call(c, row as usize);
+        joined.forest.children(u32_of(around)).find(is_call)
     };
-    let mut calls: Vec<Call> = joined.forest.order.iter().filter_map(found).collect();
+    let found = |around: usize| {
+        let &(_, kind) = known.iter().find(|&&(name, _)| name == Some(c.spans.name[around]))?;
+        let is_meant = names.is_inner(c, around) && joined.forest.position[around] != NONE;
+        is_meant.then(|| Call { around, row: http_call(around).map_or(around, |row| row as usize), kind })
+    };
+    let mut calls: Vec<Call> = (0..c.len()).filter_map(found).collect();
     let id = |call: &Call| (&c.spans.trace_id[call.row], &c.spans.span_id[call.row]);
-    calls.sort_by(|a, b| joined.start[a.row].cmp(&joined.start[b.row]).then_with(|| id(a).cmp(&id(b))));
+    let place = |call: &Call| joined.forest.position[call.around];
+    calls.sort_unstable_by(|a, b| {
+        let times = joined.start[a.row].cmp(&joined.start[b.row]);
+        times.then_with(|| (id(a), place(a)).cmp(&(id(b), place(b))))
+    });
     calls
 }
 
@@ -74,10 +74,9 @@ fn errors(c: &Columns) -> impl Fn(usize) -> Option<String> {
     let key = |name: &str| c.keys.find(name.as_bytes());
     let (told, kind) = (["exception.message", "err"].map(key), key("error.type"));
     move |row| {
-        let message = c.text(c.spans.status_message[row]);
-        let failed = c.spans.status_code[row] == ERROR;
+        let (message, failed) = (c.spans.status_message[row], c.spans.status_code[row] == ERROR);
         if failed && !message.is_empty() {
-            return Some(message.to_owned());
+            return Some(c.text(message).to_owned());
         }
         let event = run(&c.spans.events_end, row)
             .rev()
