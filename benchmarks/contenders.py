@@ -84,8 +84,8 @@ class Ours:
 
     def facts(self, result: k8strace.Attribution) -> dict[str, int]:
         """Say what the spans hold."""
-        columns, wire = result.requests.spans.nbytes
-        return {"spans": len(result.requests.spans), "column_bytes": columns, "wire_bytes": wire}
+        columns, texts = result.requests.spans.nbytes
+        return {"spans": len(result.requests.spans), "column_bytes": columns, "text_bytes": texts}
 
 
 class Theirs:

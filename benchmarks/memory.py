@@ -36,8 +36,8 @@ def scan_growth(path: Path) -> dict[str, Any]:
     The smaller one is as many copies of the file as fill four pieces, so that a whole piece is held in both.
     Copies are further frames of one zstd stream: one source, however long.
     """
-    wire = child("columns", path)["wire_bytes"]
-    copies = -(-4 * BATCH_BYTES // wire)
+    content = child("columns", path)["content_bytes"]
+    copies = -(-4 * BATCH_BYTES // content)
     once, tenfold = (child("scan", path, number) for number in (copies, 10 * copies))
     return {
         "ratio": tenfold["peak_bytes"] / once["peak_bytes"],
@@ -99,10 +99,10 @@ def trees(path: Path) -> dict[str, Any]:
 
 
 def columns(path: Path) -> dict[str, Any]:
-    """Say what the columns hold."""
+    """Say what the columns hold, and how long the messages are that they were made of."""
     spans = k8strace.read(path)
-    held, wire = spans.nbytes
-    return {"bytes_per_span": held / len(spans), "wire_bytes": wire, "spans": len(spans)}
+    content = sum(source.bytes for source in spans.sources)
+    return {"bytes_per_span": spans.nbytes[0] / len(spans), "content_bytes": content, "spans": len(spans)}
 
 
 def main(what: str, path: str, *copies: str) -> None:

@@ -356,8 +356,8 @@ def print_measured(measured: Measured) -> None:
         row = f"{read:9,.0f}{join:9,.0f}{attribute:11,.0f}{read + join + attribute:9,.0f}"
         print(f"  {label:12}{row}{held / measured.spans:9,.0f}{peak / measured.spans:9,.0f}")
     facts = measured.first["k8strace"]["facts"]
-    columns, wire = (facts[key] / measured.spans for key in ("column_bytes", "wire_bytes"))
-    print(f"  k8strace holds {columns:,.0f} bytes of columns per span and {wire:,.0f} of retained message")
+    columns, texts = (facts[key] / measured.spans for key in ("column_bytes", "text_bytes"))
+    print(f"  k8strace holds {columns:,.0f} bytes of columns per span and {texts:,.0f} of texts")
     out, by = (measured.ns_per_span("k8strace", step) for step in ("to dictionaries", "by verb and resource"))
     print(f"  then {out:,.0f} ns per span for dictionaries of all answers, {by:,.0f} for by(verb, resource)")
     for label, spread in ratios(measured).items():

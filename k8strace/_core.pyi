@@ -124,7 +124,7 @@ class SpanColumns:
         """Counts by name: batches, spans, attributes, events, links and so on."""
     @property
     def nbytes(self) -> tuple[int, int]:
-        """Bytes held: (columns, retained wire)."""
+        """Bytes held: (columns, texts)."""
     @staticmethod
     def column_names(table: str) -> list[str]:
         """Names of the columns of one table. Raises KeyError."""
@@ -771,9 +771,9 @@ class RequestBuffer:
         """
     def __len__(self) -> int: ...
     def add(self, wire: ReadableBuffer, /) -> None:
-        """Takes a copy of one request. Raises MemoryError."""
+        """Takes one request, or a copy of it. Raises MemoryError."""
     def add_run(self, run: Run) -> None:
-        """Takes a copy of each message. Raises MemoryError."""
+        """Takes each message. With several threads `run` is held until they are decoded."""
     def add_empty(self) -> None:
         """Takes an empty request, which is only counted."""
     def decode(self) -> tuple[SpanColumns, bytes, list[tuple[int, DecodeError]], list[tuple[int, int]]]:

@@ -148,7 +148,7 @@ class Spans(ArrowExport):
 
     @property
     def nbytes(self) -> tuple[int, int]:
-        """Bytes held: (columns, wire bytes that the text columns point into)."""
+        """Bytes held: (columns, texts that the columns point into)."""
         return self._columns.nbytes
 
     @property
@@ -277,7 +277,7 @@ def decode(data: Buffer | _Message | Iterable[Buffer | _Message], /) -> Spans:
 
     Args:
         data: One `ExportTraceServiceRequest` as a buffer or as the object of opentelemetry-proto, or an iterable of
-            them. Several requests concatenated in one buffer are one valid request. The bytes are copied.
+            them. Several requests concatenated in one buffer are one valid request. Texts are copied.
 
     Returns:
         The spans, in order of arrival. Unknown fields are skipped; everything else is kept.

@@ -26,7 +26,6 @@ const SKIP: &str = "skip scan, fields of spans";
 const DEEP: &str = "deep skip, every nested field";
 const OURS: &str = "k8strace, a request at a time";
 const WHOLE: &str = "k8strace, whole file";
-const COPIED: &str = "k8strace, whole file, bytes copied in";
 const PROST: &str = "prost";
 
 fn main() {
@@ -95,26 +94,18 @@ fn report(workload: &Workload, facts: &Facts, contenders: &[Contender<'_>], rati
 }
 
 fn contenders(workload: &Workload) -> Vec<Contender<'_>> {
-    let (bytes, ranges) = (&workload.bytes, &workload.ranges);
-    let whole = || decode(bytes.clone(), ranges).map(drop);
+    let bytes = &workload.bytes;
+    let requests: Vec<&[u8]> = workload.requests().collect();
+    let whole = move || decode(&requests).map(drop);
     let mut copy = vec![0; bytes.len()];
     vec![
         Contender::new("memcpy", move || timed(|| copy.copy_from_slice(std::hint::black_box(bytes))).0),
         Contender::new(SKIP, || timed(|| workload.requests().map(limits::skip_scan).sum::<Option<u64>>()).0),
         Contender::new(DEEP, || timed(|| workload.requests().map(limits::deep_skip).sum::<Option<u64>>()).0),
         Contender::new(OURS, || {
-            let requests: Vec<Vec<u8>> = workload.requests().map(<[u8]>::to_vec).collect();
-            let one = |request: Vec<u8>| {
-                let all = 0..request.len();
-                decode(request, &[all]).map(drop)
-            };
-            timed(|| requests.into_iter().try_for_each(one)).0
+            timed(|| workload.requests().try_for_each(|request| decode(&[request]).map(drop))).0
         }),
-        Contender::new(WHOLE, || {
-            let arena = bytes.clone();
-            timed(|| decode(arena, ranges).map(drop)).0
-        }),
-        Contender::new(COPIED, move || timed(whole).0),
+        Contender::new(WHOLE, move || timed(&whole).0),
         Contender::new(PROST, || timed(|| workload.requests().map(parse).map(drop).count()).0),
     ]
 }
@@ -136,7 +127,7 @@ struct Facts {
 }
 
 fn agree(workload: &Workload) -> Facts {
-    let columns = decode(workload.bytes.clone(), &workload.ranges).expect("valid requests");
+    let columns = decode(&workload.requests().collect::<Vec<_>>()).expect("valid requests");
     let facts = facts_of_columns(&columns);
     let mut theirs = Facts::default();
     let mut hasher = DefaultHasher::new();

@@ -20,14 +20,11 @@ use support::{Options, Workload, label_everything};
 fn main() {
     let options = Options::read();
     let workload = Workload::load(&options.files[0]);
-    let requests: Vec<Vec<u8>> = workload.requests().map(<[u8]>::to_vec).collect();
-    let apart = |request: &Vec<u8>| {
-        let all = 0..request.len();
-        Arc::new(decode(request.clone(), &[all]).expect("a valid request"))
-    };
+    let requests: Vec<&[u8]> = workload.requests().collect();
+    let apart = |request| Arc::new(decode(&[request]).expect("a valid request"));
     measured_stream(requests.iter().map(apart).collect());
-    let apart = measured_decode_apart(requests);
-    let columns = measured_decode_whole(workload.bytes, &workload.ranges);
+    let apart = measured_decode_apart(&requests);
+    let columns = measured_decode_whole(&requests);
     assert_eq!(apart, columns.len(), "both ways see the same spans");
     measured_arrow(&columns);
     let (joined, signatures) = measured_join(Arc::new(columns));
@@ -38,18 +35,14 @@ fn main() {
 
 /// All requests in one call.
 #[inline(never)]
-fn measured_decode_whole(bytes: Vec<u8>, ranges: &[std::ops::Range<usize>]) -> Columns {
-    black_box(decode(bytes, ranges).expect("valid requests"))
+fn measured_decode_whole(requests: &[&[u8]]) -> Columns {
+    black_box(decode(requests).expect("valid requests"))
 }
 
 /// Each request in a call of its own.
 #[inline(never)]
-fn measured_decode_apart(requests: Vec<Vec<u8>>) -> usize {
-    let spans = |request: Vec<u8>| {
-        let all = 0..request.len();
-        decode(request, &[all]).expect("a valid request").len()
-    };
-    requests.into_iter().map(spans).sum()
+fn measured_decode_apart(requests: &[&[u8]]) -> usize {
+    requests.iter().map(|request| decode(&[request]).expect("a valid request").len()).sum()
 }
 
 /// Every batch by itself, with a take every few: what a stream does beside decoding and attribution.

@@ -16,8 +16,8 @@ mod support;
 use std::sync::Arc;
 
 use k8strace_core::{
-    Attributed, Attributes, Columns, Joined, Method, Overlap, PhaseTable, Signatures, TextRef, attribute,
-    decode, join,
+    Attributed, Attributes, Columns, Joined, Method, Overlap, PhaseTable, Rare, Signatures, TextRef,
+    attribute, decode, join,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
@@ -34,7 +34,7 @@ const DEGENERATE: usize = 1_000_000;
 fn main() {
     let options = Options::read();
     let workload = Workload::load(&options.files[0]);
-    let base = decode(workload.bytes, &workload.ranges).expect("valid requests");
+    let base = decode(&workload.requests().collect::<Vec<_>>()).expect("valid requests");
     let sizes = if options.spans.is_empty() { SIZES.to_vec() } else { options.spans };
     let grown = sizes.iter().map(|&spans| Case::new("", repeat(&base, spans)));
     let degenerate = [("one parent", fan(DEGENERATE)), ("a chain", chain(DEGENERATE))];
@@ -186,31 +186,32 @@ struct Shift {
 impl Shift {
     fn append(&self, all: &mut Columns, base: &Columns) {
         let (resources, scopes) = (all.resources.batch.len() as u32, all.scopes.name.len() as u32);
-        let (events, links) = (all.events.name.len() as u32, all.links.flags.len() as u32);
+        let (spans, events) = (all.len() as u32, all.events.name.len() as u32);
         let (to, from) = (&mut all.spans, &base.spans);
         to.present.extend(&from.present);
         to.trace_id.extend(from.trace_id.iter().map(|id| self.trace_id(*id)));
         to.span_id.extend(from.span_id.iter().map(|id| self.span_id(*id)));
         to.parent_span_id.extend(from.parent_span_id.iter().map(|id| self.span_id(*id)));
-        to.trace_state.extend(from.trace_state.iter().map(|text| self.text(*text)));
+        self.rare(&mut to.trace_state, &from.trace_state, spans, |text| self.text(text));
         to.flags.extend(&from.flags);
         to.name.extend(&from.name);
         to.kind.extend(&from.kind);
         to.start_time_unix_nano.extend(from.start_time_unix_nano.iter().map(|ns| ns + self.ns));
         to.end_time_unix_nano.extend(from.end_time_unix_nano.iter().map(|ns| ns + self.ns));
-        to.dropped_attributes_count.extend(&from.dropped_attributes_count);
-        to.dropped_events_count.extend(&from.dropped_events_count);
-        to.dropped_links_count.extend(&from.dropped_links_count);
-        to.status_code.extend(&from.status_code);
-        to.status_message.extend(from.status_message.iter().map(|text| self.text(*text)));
+        let counts = |to: &mut Rare<u32>, from: &Rare<u32>| self.rare(to, from, spans, |count| count);
+        counts(&mut to.dropped_attributes_count, &from.dropped_attributes_count);
+        counts(&mut to.dropped_events_count, &from.dropped_events_count);
+        counts(&mut to.dropped_links_count, &from.dropped_links_count);
+        self.rare(&mut to.status_code, &from.status_code, spans, |code| code);
+        self.rare(&mut to.status_message, &from.status_message, spans, |text| self.text(text));
         to.scope_spans.extend(from.scope_spans.iter().map(|row| row + scopes));
         to.events_end.extend(from.events_end.iter().map(|row| row + events));
-        to.links_end.extend(from.links_end.iter().map(|row| row + links));
         let (to, from) = (&mut all.events, &base.events);
         to.time_unix_nano.extend(from.time_unix_nano.iter().map(|ns| ns + self.ns));
+        self.rare(&mut to.dropped_attributes_count, &from.dropped_attributes_count, events, |count| count);
         to.name.extend(&from.name);
-        to.dropped_attributes_count.extend(&from.dropped_attributes_count);
         let (to, from) = (&mut all.links, &base.links);
+        to.span.extend(from.span.iter().map(|row| row + spans));
         to.present.extend(&from.present);
         to.trace_id.extend(from.trace_id.iter().map(|id| self.trace_id(*id)));
         to.span_id.extend(from.span_id.iter().map(|id| self.span_id(*id)));
@@ -244,6 +245,16 @@ impl Shift {
         to.key.extend(&from.key);
         to.kind.extend(&from.kind);
         to.value.extend((0..from.key.len()).map(value));
+    }
+
+    fn rare<T: Copy + Default + PartialEq>(
+        &self,
+        to: &mut Rare<T>,
+        from: &Rare<T>,
+        before: u32,
+        moved: impl Fn(T) -> T,
+    ) {
+        from.among(&(0..usize::MAX)).for_each(|(row, value)| to.push(row + before, moved(value)));
     }
 
     fn text(&self, text: TextRef) -> TextRef {
@@ -312,6 +323,5 @@ fn one_request(spans: usize, mut place: impl FnMut(usize) -> (Option<usize>, u64
         ..ResourceSpans::default()
     };
     let bytes = ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec();
-    let all = 0..bytes.len();
-    decode(bytes, &[all]).expect("a valid request")
+    decode(&[bytes]).expect("a valid request")
 }

@@ -90,8 +90,8 @@ pub use attribute::sweep::Overlap;
 pub use attribute::{Attributed, EventRule, Method, Phase, PhaseTable, Signature, Signatures, attribute};
 pub use columns::gather::{Gather, Room};
 pub use columns::{
-    Arena, Attributes, Columns, EventColumns, IdField, LinkColumns, OddId, ResourceColumns, ScopeColumns,
-    SpanColumns, TextRef, ValueKind, present, run,
+    Arena, Attributes, Columns, EventColumns, IdField, LinkColumns, OddId, Rare, ResourceColumns,
+    ScopeColumns, SpanColumns, TextRef, ValueKind, present, run,
 };
 pub use decode::inflate::{Compression, Inflater, inflate};
 pub use decode::json::to_wire as json_to_wire;

@@ -2,7 +2,6 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::ops::Range;
 use std::sync::Arc;
 
 use k8strace_core::{
@@ -105,20 +104,13 @@ fn span(row: usize) -> Span {
     }
 }
 
-/// As many batches of 512 spans, one behind the other.
-fn batches(count: usize) -> (Vec<u8>, Vec<Range<usize>>) {
-    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-    for number in 0..count {
-        let start = bytes.len();
-        bytes.extend(batch(number, 512));
-        ranges.push(start..bytes.len());
-    }
-    (bytes, ranges)
+/// As many batches of 512 spans.
+fn batches(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|number| batch(number, 512)).collect()
 }
 
 fn columns(count: usize) -> Arc<Columns> {
-    let (bytes, ranges) = batches(count);
-    Arc::new(decode(bytes, &ranges).expect("valid requests"))
+    Arc::new(decode(&batches(count)).expect("valid requests"))
 }
 
 fn joined(count: usize) -> (Joined, Signatures, PhaseTable) {
@@ -136,8 +128,8 @@ fn joined(count: usize) -> (Joined, Signatures, PhaseTable) {
 
 #[test]
 fn decoding_a_batch_of_512_spans_takes_memory_at_most_200_times() {
-    let (bytes, ranges) = batches(1);
-    let (taken, columns) = allocations(|| decode(bytes, &ranges).expect("valid requests"));
+    let requests = batches(1);
+    let (taken, columns) = allocations(|| decode(&requests).expect("valid requests"));
     assert_eq!(512, columns.len());
     assert!(taken <= 200, "{taken} allocations");
 }
@@ -145,8 +137,8 @@ fn decoding_a_batch_of_512_spans_takes_memory_at_most_200_times() {
 #[test]
 fn decoding_a_hundred_times_as_many_spans_takes_memory_at_most_twice_as_often() {
     let (small, large) = (batches(1), batches(98));
-    let (few, _) = allocations(|| decode(small.0, &small.1).expect("valid requests"));
-    let (more, columns) = allocations(|| decode(large.0, &large.1).expect("valid requests"));
+    let (few, _) = allocations(|| decode(&small).expect("valid requests"));
+    let (more, columns) = allocations(|| decode(&large).expect("valid requests"));
     assert_eq!(50_176, columns.len());
     assert!(more <= 2 * few, "{more} allocations after {few}");
 }

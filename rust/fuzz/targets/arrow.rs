@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|wire: &[u8]| {
     // Two requests, so that texts stand behind the start of the arena, and its end is met too.
     let half = wire.len() / 2;
-    let Ok(columns) = decode(wire.to_vec(), &[0..wire.len()])
-        .or_else(|_| decode(wire.to_vec(), &[half..wire.len(), 0..half]))
+    let Ok(columns) = decode(&[wire])
+        .or_else(|_| decode(&[&wire[half..], &wire[..half]]))
     else {
         return;
     };

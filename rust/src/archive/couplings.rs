@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
+use crate::columns::Columns;
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, run};
 use crate::join::apiserver::authentication::APART_NS;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::KnownNames;
@@ -65,7 +65,7 @@ impl Couplings {
         let s = &c.spans;
         for row in 0..c.len() {
             let trace = s.trace_id[row];
-            let links = run(&s.links_end, row).map(|link| (trace, c.links.trace_id[link]));
+            let links = c.links_of(row).map(|link| (trace, c.links.trace_id[link]));
             found.links.extend(links.filter(|(from, to)| from != to));
             let (start, end) = (saturated(s.start_time_unix_nano[row]), saturated(s.end_time_unix_nano[row]));
             let here = &mut meetings[processes.of(c, row) as usize];

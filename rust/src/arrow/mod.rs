@@ -19,7 +19,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field};
 
 use crate::columns::interner::Interner;
-use crate::columns::{Columns, OddId, TextRef, present, run};
+use crate::columns::{Columns, OddId, TextRef, present};
 use crate::numbers::u32_of;
 
 use arrays::{bytes_column, list, name_column, nulls_where, structs};
@@ -36,7 +36,7 @@ pub const SPANS: &[Builder] = &[
     ("trace_id", |c| id_column(&c.spans.trace_id, &c.spans.present, present::TRACE_ID)),
     ("span_id", |c| id_column(&c.spans.span_id, &c.spans.present, present::SPAN_ID)),
     ("parent_span_id", |c| id_column(&c.spans.parent_span_id, &c.spans.present, present::PARENT)),
-    ("trace_state", |c| text_column(c, &c.spans.trace_state)),
+    ("trace_state", |c| text_column(c, &c.spans.trace_state.dense(c.len()))),
     ("flags", |c| Ok(unsigned(&c.spans.flags))),
     ("name", |c| name_column(&c.names, &c.spans.name)),
     ("kind", |c| Ok(arrays::integers(&c.spans.kind, i64::from))),
@@ -45,17 +45,17 @@ pub const SPANS: &[Builder] = &[
     ("start_time", |c| Ok(instants(&c.spans.start_time_unix_nano))),
     ("end_time", |c| Ok(instants(&c.spans.end_time_unix_nano))),
     ("attributes", |c| attributes_column(c, &c.span_attributes)),
-    ("dropped_attributes_count", |c| Ok(unsigned(&c.spans.dropped_attributes_count))),
+    ("dropped_attributes_count", |c| Ok(unsigned(&c.spans.dropped_attributes_count.dense(c.len())))),
     ("events", events_column),
-    ("dropped_events_count", |c| Ok(unsigned(&c.spans.dropped_events_count))),
+    ("dropped_events_count", |c| Ok(unsigned(&c.spans.dropped_events_count.dense(c.len())))),
     ("links", links_column),
-    ("dropped_links_count", |c| Ok(unsigned(&c.spans.dropped_links_count))),
+    ("dropped_links_count", |c| Ok(unsigned(&c.spans.dropped_links_count.dense(c.len())))),
     ("status_code", |c| {
         let nulls = presence(&c.spans.present, present::STATUS);
-        let codes = c.spans.status_code.iter().map(|&code| i64::from(code)).collect::<Vec<_>>();
+        let codes = c.spans.status_code.dense(c.len()).into_iter().map(i64::from).collect::<Vec<_>>();
         Ok(Arc::new(Int64Array::new(codes.into(), nulls)))
     }),
-    ("status_message", |c| text_column(c, &c.spans.status_message)),
+    ("status_message", |c| text_column(c, &c.spans.status_message.dense(c.len()))),
     ("service_name", |c| per_span_text(c, "service.name")),
     ("scope_name", |c| {
         let names: Vec<u32> = (0..c.len()).map(|row| c.scope_name(row)).collect();
@@ -88,13 +88,12 @@ pub const RESOURCES: &[Builder] = &[
 /// The odd ids: ids whose length is not 16 or 8 bytes, which the span table shows as null. Those of links come last.
 pub const ODD_IDS: &[Builder] = &[
     ("span", |c| {
-        let of_links = c.links.odd_ids.iter().map(|odd| span_of_link(c, odd.row));
+        let of_links = c.links.odd_ids.iter().map(|odd| c.links.span[odd.row as usize]);
         let of_spans = c.spans.odd_ids.iter().map(|odd| odd.row);
         Ok(Arc::new(Int64Array::from_iter_values(of_spans.chain(of_links).map(i64::from))))
     }),
     ("link", |c| {
-        let position =
-            |link: u32| link - u32_of(run(&c.spans.links_end, span_of_link(c, link) as usize).start);
+        let position = |link: u32| link - u32_of(c.links_of(c.links.span[link as usize] as usize).start);
         let of_links = c.links.odd_ids.iter().map(|odd| Some(i64::from(position(odd.row))));
         Ok(Arc::new(Int64Array::from_iter(c.spans.odd_ids.iter().map(|_| None).chain(of_links))))
     }),
@@ -111,11 +110,6 @@ pub const ODD_IDS: &[Builder] = &[
 
 fn odd_ids(c: &Columns) -> impl Iterator<Item = &OddId> {
     c.spans.odd_ids.iter().chain(&c.links.odd_ids)
-}
-
-/// The span that a row of the links is of.
-fn span_of_link(c: &Columns, link: u32) -> u32 {
-    u32_of(c.spans.links_end.partition_point(|&end| end <= link))
 }
 
 /// Builds a whole table.
@@ -166,7 +160,7 @@ fn events_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
         ("time_unix_nano", bits(&c.events.time_unix_nano)),
         ("name", name_column(&c.names, &c.events.name)?),
         ("attributes", attributes_column(c, &c.event_attributes)?),
-        ("dropped_attributes_count", unsigned(&c.events.dropped_attributes_count)),
+        ("dropped_attributes_count", unsigned(&c.events.dropped_attributes_count.dense(c.events.name.len()))),
     ])?;
     list(&c.spans.events_end, items)
 }
@@ -181,7 +175,13 @@ fn links_column(c: &Columns) -> Result<ArrayRef, ArrowError> {
         ("dropped_attributes_count", unsigned(&links.dropped_attributes_count)),
         ("flags", unsigned(&links.flags)),
     ])?;
-    list(&c.spans.links_end, items)
+    let end: Vec<u32> = (0..c.len())
+        .scan(0, |end, span| {
+            *end += links.span[*end..].iter().take_while(|&&owner| owner as usize == span).count();
+            Some(u32_of(*end))
+        })
+        .collect();
+    list(&end, items)
 }
 
 /// `EntityRef` messages as their wire bytes.

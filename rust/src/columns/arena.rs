@@ -1,7 +1,7 @@
-//! The bytes that columns refer to: requests as they came, and in gathered tables copies of single texts.
+//! The bytes that columns refer to: copies of single texts, and in gathered tables those of other tables.
 //!
 //! ```text
-//! decoded     ├─ requests of one call ─┤
+//! decoded     ├─ texts of one call ────┤
 //! gathered    ├─ of one table ─┤├─ of another ─┤├─ copies ─┤     places go on from part to part
 //! ```
 

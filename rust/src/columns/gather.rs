@@ -14,7 +14,7 @@ use std::ops::Range;
 use arrow_buffer::Buffer;
 
 use crate::columns::interner::Interner;
-use crate::columns::{Arena, Attributes, Columns, NONE, OddId, TextRef, run};
+use crate::columns::{Arena, Attributes, Columns, NONE, OddId, Rare, TextRef, run};
 use crate::numbers::u32_of;
 
 /// A new table in the making.
@@ -56,7 +56,6 @@ impl Gather {
         out.span_attributes.reserve(room.spans, room.attributes);
         out.events.time_unix_nano.reserve(room.events);
         out.events.name.reserve(room.events);
-        out.events.dropped_attributes_count.reserve(room.events);
         out.event_attributes.reserve(room.events, room.event_attributes);
         gather
     }
@@ -144,6 +143,22 @@ fn rare<'a, T>(all: &'a [T], rows: &Range<usize>, row: impl Fn(&T) -> u32) -> &'
     &all[first..first + many]
 }
 
+/// Adds the values of these rows, of which the first becomes the row `new`.
+fn extend_rare<T: Copy + Default + PartialEq>(
+    into: &mut Rare<T>,
+    from: &Rare<T>,
+    rows: &[Range<usize>],
+    mut new: usize,
+    mut translate: impl FnMut(T) -> T,
+) {
+    for rows in rows {
+        for (row, value) in from.among(rows) {
+            into.push(u32_of(row as usize - rows.start + new), translate(value));
+        }
+        new += rows.len();
+    }
+}
+
 /// One of the tables. What was not needed yet is [`NONE`].
 struct Table<'a> {
     c: &'a Columns,
@@ -201,11 +216,10 @@ macro_rules! copy {
 impl Table<'_> {
     fn spans(&mut self, rows: &[Range<usize>]) {
         let s = &self.c.spans;
-        let (events, links) = (u32_of(self.out.events.name.len()), u32_of(self.out.links.flags.len()));
+        let (new, events) = (self.out.spans.name.len(), u32_of(self.out.events.name.len()));
         extend_ends(&mut self.out.spans.events_end, &s.events_end, rows, events);
-        extend_ends(&mut self.out.spans.links_end, &s.links_end, rows, links);
         self.events(&runs_of(&s.events_end, rows));
-        self.links(&runs_of(&s.links_end, rows));
+        self.links(rows, new);
         self.attributes(|c| &c.span_attributes, |out| &mut out.span_attributes, rows);
         for rows in rows {
             for part in s.scope_spans[rows.clone()].chunk_by(|a, b| a == b) {
@@ -213,25 +227,48 @@ impl Table<'_> {
                 self.out.spans.scope_spans.extend(std::iter::repeat_n(scope, part.len()));
             }
         }
-        let odd_ids = self.odd_ids(&s.odd_ids, rows, self.out.spans.name.len());
+        let odd_ids = self.odd_ids(&s.odd_ids, rows, new);
         let out = &mut self.out.spans;
         out.odd_ids.extend(odd_ids);
         copy!(out, s, rows => present trace_id span_id parent_span_id flags kind start_time_unix_nano
-            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code);
+            end_time_unix_nano);
         extend(&mut out.name, &s.name, rows, |name| self.names.translate(name));
-        extend(&mut out.trace_state, &s.trace_state, rows, |text| self.texts.translate(text));
-        extend(&mut out.status_message, &s.status_message, rows, |text| self.texts.translate(text));
+        let (to, from) = (&mut out.dropped_attributes_count, &s.dropped_attributes_count);
+        extend_rare(to, from, rows, new, |count| count);
+        let (to, from) = (&mut out.dropped_events_count, &s.dropped_events_count);
+        extend_rare(to, from, rows, new, |count| count);
+        let (to, from) = (&mut out.dropped_links_count, &s.dropped_links_count);
+        extend_rare(to, from, rows, new, |count| count);
+        extend_rare(&mut out.status_code, &s.status_code, rows, new, |code| code);
+        extend_rare(&mut out.trace_state, &s.trace_state, rows, new, |text| self.texts.translate(text));
+        extend_rare(&mut out.status_message, &s.status_message, rows, new, |text| self.texts.translate(text));
     }
 
     fn events(&mut self, rows: &[Range<usize>]) {
         let (e, out) = (&self.c.events, &mut self.out.events);
-        copy!(out, e, rows => time_unix_nano dropped_attributes_count);
+        let (to, from) = (&mut out.dropped_attributes_count, &e.dropped_attributes_count);
+        extend_rare(to, from, rows, out.name.len(), |count| count);
+        copy!(out, e, rows => time_unix_nano);
         extend(&mut out.name, &e.name, rows, |name| self.names.translate(name));
         self.attributes(|c| &c.event_attributes, |out| &mut out.event_attributes, rows);
     }
 
-    fn links(&mut self, rows: &[Range<usize>]) {
+    /// The links of these spans, of which the first becomes the row `new`.
+    fn links(&mut self, spans: &[Range<usize>], mut new: usize) {
         let l = &self.c.links;
+        if l.span.is_empty() {
+            return;
+        }
+        let mut rows = Vec::new();
+        for spans in spans {
+            let before = |end: usize| l.span.partition_point(|&span| (span as usize) < end);
+            let links = before(spans.start)..before(spans.end);
+            let moved = |&span: &u32| u32_of(span as usize - spans.start + new);
+            self.out.links.span.extend(l.span[links.clone()].iter().map(moved));
+            rows.push(links);
+            new += spans.len();
+        }
+        let rows = &rows;
         let odd_ids = self.odd_ids(&l.odd_ids, rows, self.out.links.flags.len());
         let out = &mut self.out.links;
         out.odd_ids.extend(odd_ids);

@@ -1,6 +1,7 @@
 //! The columns: everything in a batch, one array per field, no object per span.
 //!
-//! String and bytes values are not copied: they are [`TextRef`]s into the retained wire bytes (the arena).
+//! String and bytes values are [`TextRef`]s into one run of bytes (the arena), to which they are copied once; the rest
+//! of a message is not held. What hardly any span has is held for those that have it ([`Rare`]).
 //! Names and keys are numbers into an [`Interner`]. Repeated parts (attributes, events, links) stand in tables of
 //! their own, in order; the owner keeps where its run ends.
 
@@ -8,10 +9,12 @@ pub mod arena;
 pub mod gather;
 pub mod interner;
 pub mod processes;
+pub mod rare;
 pub mod short_bytes;
 
 pub use arena::{Arena, TextRef};
 use interner::Interner;
+pub use rare::Rare;
 
 /// No row.
 pub const NONE: u32 = u32::MAX;
@@ -103,16 +106,6 @@ impl Attributes {
         let rows = self.end.last().map_or(0, |end| *end as usize);
         each!(self: key kind value, |column| column.truncate(rows));
         self.key_strindex.retain(|(row, _)| (*row as usize) < rows);
-    }
-
-    /// Moves the texts of all owners but the first ones this much later in the arena.
-    fn move_texts(&mut self, owners: usize, by: usize) {
-        let first = run(&self.end, owners).start;
-        for (kind, value) in self.kind[first..].iter().zip(&mut self.value[first..]) {
-            if kind.is_text() {
-                *value = TextRef::from_bits(*value).later(by).bits();
-            }
-        }
     }
 
     /// The rows of one owner.
@@ -211,7 +204,7 @@ pub struct SpanColumns {
     /// 8 bytes; zeros when absent or of another length.
     pub parent_span_id: Vec<[u8; 8]>,
     /// W3C trace state.
-    pub trace_state: Vec<TextRef>,
+    pub trace_state: Rare<TextRef>,
     /// W3C flags and the two remote bits.
     pub flags: Vec<u32>,
     /// Interned name.
@@ -223,36 +216,34 @@ pub struct SpanColumns {
     /// Nanoseconds since the epoch.
     pub end_time_unix_nano: Vec<u64>,
     /// Attributes that the sender dropped.
-    pub dropped_attributes_count: Vec<u32>,
+    pub dropped_attributes_count: Rare<u32>,
     /// Events that the sender dropped.
-    pub dropped_events_count: Vec<u32>,
+    pub dropped_events_count: Rare<u32>,
     /// Links that the sender dropped.
-    pub dropped_links_count: Vec<u32>,
+    pub dropped_links_count: Rare<u32>,
     /// `StatusCode`, any number that came; 0 when there is no status.
-    pub status_code: Vec<i32>,
+    pub status_code: Rare<i32>,
     /// Status message.
-    pub status_message: Vec<TextRef>,
+    pub status_message: Rare<TextRef>,
     /// Row in [`ScopeColumns`].
     pub scope_spans: Vec<u32>,
     /// Where the span's run of events ends.
     pub events_end: Vec<u32>,
-    /// Where the span's run of links ends.
-    pub links_end: Vec<u32>,
     /// Ids of a wrong length.
     pub odd_ids: Vec<OddId>,
 }
 
 impl SpanColumns {
     pub(crate) fn reserve(&mut self, rows: usize) {
-        each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
-            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
-            status_message scope_spans events_end links_end, |column| column.reserve(rows));
+        each!(self: present trace_id span_id parent_span_id flags name kind start_time_unix_nano
+            end_time_unix_nano scope_spans events_end, |column| column.reserve(rows));
     }
 
     fn shrink_to_fit(&mut self) {
-        each!(self: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
-            end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
-            status_message scope_spans events_end links_end odd_ids, |column| column.shrink_to(roomy(column.len())));
+        each!(self: present trace_id span_id parent_span_id flags name kind start_time_unix_nano
+            end_time_unix_nano scope_spans events_end odd_ids, |column| column.shrink_to(roomy(column.len())));
+        each!(self: trace_state dropped_attributes_count dropped_events_count dropped_links_count status_code
+            status_message, |column| column.shrink_to_fit());
     }
 }
 
@@ -264,12 +255,14 @@ pub struct EventColumns {
     /// Interned name.
     pub name: Vec<u32>,
     /// Attributes that the sender dropped.
-    pub dropped_attributes_count: Vec<u32>,
+    pub dropped_attributes_count: Rare<u32>,
 }
 
 /// One row per span link.
 #[derive(Debug, Clone, Default)]
 pub struct LinkColumns {
+    /// Row in [`SpanColumns`].
+    pub span: Vec<u32>,
     /// Which ids are there, see [`present`].
     pub present: Vec<u8>,
     /// 16 bytes; zeros when absent or of another length.
@@ -333,7 +326,7 @@ pub struct Mark {
 /// Everything that was decoded.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
-    /// The wire bytes that [`TextRef`]s point into.
+    /// The bytes that [`TextRef`]s point into.
     pub arena: Arena,
     /// How many requests were decoded.
     pub batches: u32,
@@ -373,7 +366,7 @@ impl Columns {
         c.span_attributes.reserve(spans, wire_bytes / 48);
         each!(c: names keys, |strings| strings.reserve(STRINGS));
         let table = &mut c.events;
-        each!(table: time_unix_nano name dropped_attributes_count, |column| column.reserve(events));
+        each!(table: time_unix_nano name, |column| column.reserve(events));
         c.event_attributes.reserve(events, events);
         c
     }
@@ -382,7 +375,8 @@ impl Columns {
     pub fn shrink_to_fit(&mut self) {
         self.spans.shrink_to_fit();
         let table = &mut self.events;
-        each!(table: time_unix_nano name dropped_attributes_count, |column| column.shrink_to(roomy(column.len())));
+        each!(table: time_unix_nano name, |column| column.shrink_to(roomy(column.len())));
+        table.dropped_attributes_count.shrink_to_fit();
         each!(self: span_attributes event_attributes link_attributes scope_attributes resource_attributes,
             |table| table.shrink_to_fit());
     }
@@ -406,9 +400,9 @@ impl Columns {
         let Self { spans, events, links, scopes, resources, .. } = self;
         each!(spans: present trace_id span_id parent_span_id trace_state flags name kind start_time_unix_nano
             end_time_unix_nano dropped_attributes_count dropped_events_count dropped_links_count status_code
-            status_message scope_spans events_end links_end, |column| column.truncate(mark.spans));
+            status_message scope_spans events_end, |column| column.truncate(mark.spans));
         each!(events: time_unix_nano name dropped_attributes_count, |column| column.truncate(mark.events));
-        each!(links: present trace_id span_id trace_state dropped_attributes_count flags,
+        each!(links: span present trace_id span_id trace_state dropped_attributes_count flags,
             |column| column.truncate(mark.links));
         each!(scopes: resource_spans present name version dropped_attributes_count schema_url,
             |column| column.truncate(mark.scopes));
@@ -422,29 +416,6 @@ impl Columns {
         self.link_attributes.truncate(mark.links);
         self.scope_attributes.truncate(mark.scopes);
         self.resource_attributes.truncate(mark.resources);
-    }
-
-    /// Moves the texts of every row since the mark this much later in the arena.
-    pub fn move_texts(&mut self, mark: &Mark, by: usize) {
-        let Self { spans, links, scopes, resources, .. } = self;
-        let later = |texts: &mut [TextRef]| texts.iter_mut().for_each(|text| *text = text.later(by));
-        let later_ids = |odd: &mut [OddId]| odd.iter_mut().for_each(|odd| odd.value = odd.value.later(by));
-        later(&mut spans.trace_state[mark.spans..]);
-        later(&mut spans.status_message[mark.spans..]);
-        later(&mut links.trace_state[mark.links..]);
-        later(&mut scopes.version[mark.scopes..]);
-        later(&mut scopes.schema_url[mark.scopes..]);
-        later(&mut resources.schema_url[mark.resources..]);
-        later_ids(&mut spans.odd_ids[mark.odd_ids[0]..]);
-        later_ids(&mut links.odd_ids[mark.odd_ids[1]..]);
-        for (_, text) in &mut resources.entity_refs[mark.entity_refs..] {
-            *text = text.later(by);
-        }
-        self.span_attributes.move_texts(mark.spans, by);
-        self.event_attributes.move_texts(mark.events, by);
-        self.link_attributes.move_texts(mark.links, by);
-        self.scope_attributes.move_texts(mark.scopes, by);
-        self.resource_attributes.move_texts(mark.resources, by);
     }
 
     /// How many spans there are.
@@ -461,6 +432,14 @@ impl Columns {
     #[inline]
     pub fn text(&self, text: TextRef) -> &str {
         std::str::from_utf8(text.of(&self.arena)).unwrap_or_default()
+    }
+
+    /// The links of a span.
+    #[inline]
+    pub fn links_of(&self, span: usize) -> std::ops::Range<usize> {
+        let owners = &self.links.span;
+        let first = owners.partition_point(|&owner| (owner as usize) < span);
+        first..first + owners[first..].partition_point(|&owner| owner as usize == span)
     }
 
     /// The scope name of a span.
@@ -485,12 +464,16 @@ impl Columns {
         self.span_attributes.string(span, key).map(|text| self.text(text))
     }
 
-    /// Bytes held: (columns, retained wire).
+    /// Bytes held: (columns, texts).
     pub fn nbytes(&self) -> (usize, usize) {
         let s = &self.spans;
-        let spans = s.present.capacity() * (1 + 16 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 8 + 12 + 4 + 8 + 4 + 4 + 4);
-        let events = 16 * self.events.name.capacity();
-        let links = 41 * self.links.flags.capacity();
+        let spans = s.present.capacity() * (1 + 16 + 8 + 8 + 4 + 4 + 4 + 8 + 8 + 4 + 4);
+        let texts = s.trace_state.nbytes() + s.status_message.nbytes();
+        let counts = [&s.dropped_attributes_count, &s.dropped_events_count, &s.dropped_links_count];
+        let dropped = counts.into_iter().chain([&self.events.dropped_attributes_count]).map(Rare::nbytes);
+        let rare = texts + s.status_code.nbytes() + dropped.sum::<usize>();
+        let events = 12 * self.events.name.capacity();
+        let links = 45 * self.links.flags.capacity();
         let scopes = 29 * self.scopes.name.capacity() + 17 * self.resources.batch.capacity();
         let attributes = [
             &self.span_attributes,
@@ -503,6 +486,9 @@ impl Columns {
         let odd_ids = size_of::<OddId>() * (self.spans.odd_ids.capacity() + self.links.odd_ids.capacity());
         let entity_refs = size_of::<(u32, TextRef)>() * self.resources.entity_refs.capacity();
         let interned = self.names.nbytes() + self.keys.nbytes();
-        (spans + events + links + scopes + attributes + odd_ids + entity_refs + interned, self.arena.len())
+        (
+            spans + rare + events + links + scopes + attributes + odd_ids + entity_refs + interned,
+            self.arena.len(),
+        )
     }
 }

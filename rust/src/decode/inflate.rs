@@ -17,7 +17,7 @@ use crate::numbers::usize_of;
 
 /// The largest zstd window that we hold memory for, as a power of two: 128 MiB, zstd's own default and `--long`'s.
 pub const WINDOW_LOG_MAX: u32 = 27;
-const SCRATCH_BYTES: usize = 64 * 1024;
+const STEP_BYTES: usize = 64 * 1024;
 const GZIP_WINDOW_BITS: u8 = 15;
 
 /// The compressions that wrap whole files and request bodies.
@@ -45,7 +45,6 @@ struct Step {
 pub struct Inflater {
     codec: Codec,
     window_log: u32,
-    scratch: Box<[u8]>,
     limit: u64,
     consumed: u64,
     produced: u64,
@@ -53,7 +52,7 @@ pub struct Inflater {
     at_boundary: bool,
     /// Where zeros begin behind the last member or frame: what is left of a file that lost its end.
     zeros_at: Option<u64>,
-    /// The last step filled the scratch: there may be output left that needs no input.
+    /// The last step filled all that it might: there may be output left that needs no input.
     unflushed: bool,
 }
 
@@ -72,7 +71,6 @@ impl Inflater {
         Ok(Self {
             codec: codec(compression, window_log)?,
             window_log,
-            scratch: vec![0; SCRATCH_BYTES].into(),
             limit,
             consumed: 0,
             produced: 0,
@@ -90,21 +88,46 @@ impl Inflater {
     ///
     /// Errors: corrupt data, or more than the limit. The offset is in the compressed stream.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>, budget: usize) -> Result<usize> {
-        let (mut used, start) = (0, out.len());
-        while (used < input.len() || self.unflushed) && out.len() - start < budget {
-            let step = self.step(&input[used..])?;
-            used += step.consumed;
+        let mut made = out.len();
+        let used = self.feed_over(input, out, &mut made, budget);
+        out.truncate(made);
+        used
+    }
+
+    /// The same, over what `out` has from `made` on. Its length only grows: what is fed again and again into the same
+    /// memory need not be cleared each time.
+    pub fn feed_over(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        made: &mut usize,
+        budget: usize,
+    ) -> Result<usize> {
+        let (mut used, end) = (0, made.saturating_add(budget));
+        while (used < input.len() || self.unflushed) && *made < end {
+            // Small steps, since one that fails gives nothing of what it has inflated.
+            let most = *made + STEP_BYTES;
+            if out.len() < most {
+                self.grow(out, most)?;
+            }
+            let step = self.step(&input[used..], &mut out[*made..most])?;
             self.produced += step.produced as u64;
             if self.produced > self.limit {
                 return Err(self.too_long());
             }
-            if out.try_reserve(step.produced).is_err() {
-                let expected = format!("memory for {} bytes once inflated", self.produced);
-                return Err(DecodeError::new(expected, "none", self.consumed).of(ErrorKind::Memory));
-            }
-            out.extend_from_slice(&self.scratch[..step.produced]);
+            used += step.consumed;
+            *made += step.produced;
         }
         Ok(used)
+    }
+
+    fn grow(&self, out: &mut Vec<u8>, len: usize) -> Result<()> {
+        if out.try_reserve(len - out.len()).is_err() {
+            let expected = format!("memory for {} bytes once inflated", self.produced + STEP_BYTES as u64);
+            return Err(DecodeError::new(expected, "none", self.consumed).of(ErrorKind::Memory));
+        }
+        out.resize(len, 0);
+        Ok(())
     }
 
     /// May there be output left that needs no more input?
@@ -127,7 +150,7 @@ impl Inflater {
         self.consumed
     }
 
-    fn step(&mut self, input: &[u8]) -> Result<Step> {
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
         if self.at_boundary && self.consumed > 0 && input.first() == Some(&0) {
             self.zeros_at.get_or_insert(self.consumed);
             let consumed = input.iter().take_while(|byte| **byte == 0).count();
@@ -142,9 +165,10 @@ impl Inflater {
         let corrupt =
             |name: &'static str, got: String| DecodeError::new(name, got, at).of(ErrorKind::Compression);
         let step = match &mut self.codec {
-            Codec::Gzip(gzip) => gunzip(gzip, input, &mut self.scratch)
-                .map_err(|error| corrupt("a sound gzip stream", error.to_string()))?,
-            Codec::Zstd(zstd) => unzstd(zstd, input, &mut self.scratch).map_err(|error| {
+            Codec::Gzip(gzip) => {
+                gunzip(gzip, input, out).map_err(|error| corrupt("a sound gzip stream", error.to_string()))?
+            }
+            Codec::Zstd(zstd) => unzstd(zstd, input, out).map_err(|error| {
                 if is_no_memory(&error) {
                     return no_memory(at, &error);
                 }
@@ -158,7 +182,7 @@ impl Inflater {
         }
         self.consumed += step.consumed as u64;
         self.at_boundary = step.ended;
-        self.unflushed = !step.ended && step.produced == self.scratch.len();
+        self.unflushed = !step.ended && step.produced == out.len();
         Ok(step)
     }
 

@@ -1,6 +1,7 @@
 //! Many messages of a source at once, and what stands between them: a caller that is slow is asked once for all of them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use flate2::Crc;
 
@@ -33,6 +34,13 @@ pub struct Placed {
     pub line: u64,
     /// Sequences that were not UTF-8.
     pub replaced: u32,
+}
+
+impl Placed {
+    /// Where its wire is.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len as usize
+    }
 }
 
 /// Messages, and what is none.

@@ -5,17 +5,17 @@
 //!     ✓         left out     ✓     left out    ✓ with U+FFFD
 //! ```
 //!
-//! With a second thread, that one decodes while more requests are read and inflated: blocks go to it in their order.
-//! One decoder goes on from block to block, so the result does not depend on where blocks end.
+//! Nothing of a request is kept but its columns and its texts. With a second thread, that one decodes while more
+//! requests are read and inflated: blocks go to it in their order. One decoder goes on from block to block, so the
+//! result does not depend on where blocks end.
 
+use std::fmt;
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use arrow_buffer::Buffer;
-
-use crate::columns::{Arena, Columns, TextRef, roomy};
+use crate::columns::Columns;
 use crate::decode::json::replace_text;
 use crate::decode::otlp::Decoder;
 use crate::decode::signals::other_signal;
@@ -24,11 +24,14 @@ use crate::error::{DecodeError, ErrorKind, Result, room_for};
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
 
-/// Bytes of a block, at least.
+/// Bytes for which another thread is worth it, and of a block of single requests.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A block is at least this part of all before it, so that there are few, and the last is not large.
-const BLOCK_SHARE: usize = 16;
+/// So many blocks may wait for the other thread. Then the one that reads waits.
+const WAITING: usize = 8;
+
+/// Memory is asked for in steps of this many bytes of requests, or of a quarter of all: asking costs, too.
+const STEP_BYTES: usize = 16 << 20;
 
 /// How much memory columns may take: `free_bytes`, and `per_byte` for each byte of the requests so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,44 +48,35 @@ impl Bounds {
     }
 }
 
-/// Requests, one after another.
-#[derive(Debug, Default)]
+/// Bytes that nobody changes any more.
+pub type Held = Box<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Requests, and where they are.
 struct Block {
-    bytes: Vec<u8>,
-    lens: Vec<u32>,
+    bytes: Held,
+    requests: Vec<Range<usize>>,
 }
 
-impl Block {
-    fn add(&mut self, size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let len = u32::try_from(size).ok().filter(|len| i32::try_from(*len).is_ok()).ok_or_else(|| {
-            DecodeError::new("a request below 2 GiB", format!("{size} bytes"), 0).of(ErrorKind::Limit)
-        })?;
-        self.bytes.try_reserve(size).map_err(|_| no_memory(self.bytes.len() + size))?;
-        self.lens.try_reserve(1).map_err(|_| no_memory(self.bytes.len()))?;
-        fill(&mut self.bytes);
-        self.lens.push(len);
-        Ok(())
-    }
-}
-
-/// Requests that are gathered, and decoded then or meanwhile.
-#[derive(Debug)]
+/// Requests that are decoded here or by another thread.
 pub struct Requests {
     bounds: Bounds,
     threads: usize,
-    /// What no other thread has.
-    block: Block,
-    /// Bytes and number of those that another thread has.
-    sent: (usize, usize),
+    /// Copies of requests, to be decoded together.
+    copies: Vec<u8>,
+    copied: Vec<Range<usize>>,
+    /// Too few for another thread so far.
+    few: Vec<Block>,
+    few_bytes: usize,
+    count: usize,
     /// Empty ones are only counted.
     empty: u32,
     other: Option<Other>,
+    here: Result<Decoding>,
 }
 
 /// The thread that decodes.
-#[derive(Debug)]
 struct Other {
-    blocks: Sender<Block>,
+    blocks: SyncSender<Block>,
     decoding: JoinHandle<Result<Decoding>>,
 }
 
@@ -102,10 +96,27 @@ pub struct Sound {
     pub replaced: Replaced,
 }
 
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
 impl Requests {
     /// None yet. With several threads, one decodes what is there while more is added.
     pub fn new(bounds: Bounds, threads: usize) -> Self {
-        Self { bounds, threads, block: Block::default(), sent: (0, 0), empty: 0, other: None }
+        Self {
+            bounds,
+            threads,
+            copies: Vec::new(),
+            copied: Vec::new(),
+            few: Vec::new(),
+            few_bytes: 0,
+            count: 0,
+            empty: 0,
+            other: None,
+            here: Ok(Decoding::new(bounds)),
+        }
     }
 
     /// All of them, and none are left.
@@ -114,26 +125,33 @@ impl Requests {
         std::mem::replace(self, none)
     }
 
-    /// Takes one more. Errors: no memory, or 2 GiB and more, which protobuf does not have.
-    pub fn add(&mut self, size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        self.block.add(size, fill)?;
-        if self.threads > 1 && self.block.bytes.len() >= BLOCK_BYTES.max(self.sent.0 / BLOCK_SHARE) {
-            self.send();
+    /// Takes one more, or a copy of it. Errors: no memory, or 2 GiB and more, which protobuf does not have.
+    pub fn add(&mut self, request: &[u8]) -> Result<()> {
+        let size = request.len();
+        if i32::try_from(size).is_err() {
+            let got = format!("{size} bytes");
+            return Err(DecodeError::new("a request below 2 GiB", got, 0).of(ErrorKind::Limit));
+        }
+        self.count += 1;
+        if self.threads <= 1 {
+            self.decode_here(request, std::slice::from_ref(&(0..size)));
+            return Ok(());
+        }
+        self.copies.try_reserve(size).map_err(|_| no_memory(self.copies.len() + size))?;
+        let start = self.copies.len();
+        self.copies.extend_from_slice(request);
+        self.copied.push(start..self.copies.len());
+        if self.copies.len() >= BLOCK_BYTES {
+            self.pass_copies();
         }
         Ok(())
     }
 
-    /// Sends a full block to the other thread, if it can be had.
-    fn send(&mut self) {
-        self.other = self.other.take().or_else(|| Other::new(self.bounds));
-        let Some(other) = &self.other else {
-            self.threads = 1;
-            return;
-        };
-        self.sent.0 += self.block.bytes.len();
-        self.sent.1 += self.block.lens.len();
-        // If the thread has ended, joining it gives the reason.
-        let _ = other.blocks.send(std::mem::take(&mut self.block));
+    /// Takes those that stand at these places.
+    pub fn add_all(&mut self, bytes: Held, requests: Vec<Range<usize>>) {
+        self.count += requests.len();
+        self.pass_copies();
+        self.pass(Block { bytes, requests });
     }
 
     /// Takes an empty one.
@@ -143,45 +161,85 @@ impl Requests {
 
     /// How many there are that are not empty.
     pub fn count(&self) -> usize {
-        self.sent.1 + self.block.lens.len()
+        self.count
     }
 
-    /// Decodes all that are sound.
-    ///
-    /// Errors: more than 64 GiB, or memory that cannot be had.
-    pub fn decode(self) -> Result<Sound> {
-        let Self { bounds, block, empty, other, .. } = self;
-        let decoding = match other {
-            Some(other) => other.end(block),
-            None => Decoding::of(bounds, block),
-        }?;
-        let (mended, replaced) = decoding.mended()?;
-        let Some(mended) = mended else { return Ok(decoding.sound(empty, replaced)) };
-        drop(decoding);
-        let mut decoding = Decoding::of(bounds, mended)?;
-        for (at, _) in &replaced {
-            decoding.verdicts[*at] = decoding.verdicts[*at].or(Some(ErrorKind::Utf8));
+    fn pass_copies(&mut self) {
+        if !self.copied.is_empty() {
+            let (bytes, requests) = (std::mem::take(&mut self.copies), std::mem::take(&mut self.copied));
+            self.pass(Block { bytes: Box::new(bytes), requests });
         }
-        Ok(decoding.sound(empty, replaced))
+    }
+
+    fn pass(&mut self, block: Block) {
+        if let Some(other) = &self.other {
+            return other.send(block);
+        }
+        if self.threads <= 1 {
+            return self.decode_here((*block.bytes).as_ref(), &block.requests);
+        }
+        self.few_bytes += block.requests.iter().map(Range::len).sum::<usize>();
+        self.few.push(block);
+        if self.few_bytes >= BLOCK_BYTES {
+            self.other = Other::new(self.bounds);
+            self.threads = if self.other.is_some() { self.threads } else { 1 };
+            self.pass_few();
+        }
+    }
+
+    fn pass_few(&mut self) {
+        for block in std::mem::take(&mut self.few) {
+            match &self.other {
+                Some(other) => other.send(block),
+                None => self.decode_here((*block.bytes).as_ref(), &block.requests),
+            }
+        }
+    }
+
+    fn decode_here(&mut self, bytes: &[u8], requests: &[Range<usize>]) {
+        if let Ok(here) = &mut self.here
+            && let Err(error) = here.add(bytes, requests)
+        {
+            self.here = Err(error);
+        }
+    }
+
+    /// What came of all.
+    ///
+    /// Errors: more than 64 GiB of texts, or memory that cannot be had.
+    pub fn decode(mut self) -> Result<Sound> {
+        self.pass_copies();
+        self.pass_few();
+        let decoding = match self.other {
+            Some(other) => other.end()?,
+            None => self.here?,
+        };
+        Ok(decoding.sound(self.empty))
     }
 }
 
 impl Other {
     /// None if there is no thread to be had.
     fn new(bounds: Bounds) -> Option<Self> {
-        let (blocks, coming): (_, Receiver<Block>) = channel();
+        let (blocks, coming): (_, Receiver<Block>) = sync_channel(WAITING);
         let decode = move || {
-            let mut decoding = Decoding::new(bounds, 0)?;
-            coming.into_iter().try_for_each(|block| decoding.add(block))?;
+            let mut decoding = Decoding::new(bounds);
+            coming
+                .into_iter()
+                .try_for_each(|block| decoding.add((*block.bytes).as_ref(), &block.requests))?;
             Ok(decoding)
         };
         let decoding = thread::Builder::new().spawn(decode).ok()?;
         Some(Self { blocks, decoding })
     }
 
-    /// Waits for it, with the last block.
-    fn end(self, last: Block) -> Result<Decoding> {
-        let _ = self.blocks.send(last);
+    /// If the thread has ended, joining it gives the reason.
+    fn send(&self, block: Block) {
+        let _ = self.blocks.send(block);
+    }
+
+    /// Waits for it.
+    fn end(self) -> Result<Decoding> {
         drop(self.blocks);
         self.decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -190,117 +248,81 @@ impl Other {
 /// Requests that were decoded.
 struct Decoding {
     bounds: Bounds,
-    decoder: Decoder<'static>,
-    /// The bytes, block by block; behind each what its columns refer to beside it.
-    arena: Arena,
-    /// Bytes of requests, without that.
+    decoder: Decoder,
+    /// Bytes of requests, and for how many memory was asked.
     bytes: usize,
-    lens: Vec<Vec<u32>>,
+    asked: usize,
     verdicts: Vec<Option<ErrorKind>>,
     errors: Vec<(usize, Box<DecodeError>)>,
-}
-
-impl std::fmt::Debug for Decoding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoding").field("requests", &self.verdicts.len()).finish_non_exhaustive()
-    }
+    replaced: Replaced,
 }
 
 impl Decoding {
-    /// Empty, with capacity for this many bytes.
-    fn new(bounds: Bounds, room_bytes: usize) -> Result<Self> {
-        room_for(bounds.of(room_bytes), "spans")?;
-        Ok(Self {
+    fn new(bounds: Bounds) -> Self {
+        Self {
             bounds,
-            decoder: Decoder::with_room_for(room_bytes),
-            arena: Arena::default(),
+            decoder: Decoder::default(),
             bytes: 0,
-            lens: Vec::new(),
+            asked: 0,
             verdicts: Vec::new(),
             errors: Vec::new(),
-        })
-    }
-
-    /// All of these.
-    fn of(bounds: Bounds, block: Block) -> Result<Self> {
-        let mut decoding = Self::new(bounds, block.bytes.len())?;
-        decoding.add(block)?;
-        Ok(decoding)
-    }
-
-    /// Decodes what is sound of these, and keeps them.
-    fn add(&mut self, block: Block) -> Result<()> {
-        let Block { mut bytes, lens } = block;
-        bytes.shrink_to(roomy(bytes.len()));
-        let (before, start) = (self.bytes, self.arena.len());
-        self.bytes += bytes.len();
-        room_for(self.bounds.of(self.bytes), "spans")?;
-        if start + bytes.len() > TextRef::MAX_ARENA {
-            let got = format!("{} bytes", self.bytes);
-            return Err(DecodeError::new("at most 64 GiB in one call", got, 0).of(ErrorKind::Limit));
+            replaced: Vec::new(),
         }
-        let (mut decoder, _) = std::mem::take(&mut self.decoder).reading(&bytes);
-        let mark = decoder.mark();
-        for range in ranges(&lens) {
-            decoder.allowed = self.bounds.of(before + range.end);
-            let verdict = other_signal(&bytes[range.clone()]).or_else(|| {
-                let error = decoder.decode_or_leave(range).err()?;
-                let kind = error.kind;
-                if self.errors.len() < MOST_ERRORS {
-                    self.errors.push((self.verdicts.len(), error));
+    }
+
+    /// Decodes what is sound of the requests at these places.
+    fn add(&mut self, bytes: &[u8], requests: &[Range<usize>]) -> Result<()> {
+        let most = self.bytes + bytes.len();
+        if most > self.asked {
+            self.asked = most + STEP_BYTES.max(most / 4);
+            room_for(self.bounds.of(self.asked), "spans")?;
+        }
+        if self.bytes == 0 {
+            self.decoder = Decoder::with_room_for(bytes.len());
+        }
+        requests.iter().try_for_each(|request| self.one(&bytes[request.clone()]))
+    }
+
+    fn one(&mut self, wire: &[u8]) -> Result<()> {
+        let before = self.bytes;
+        let fault = match self.judged(wire)? {
+            Some((ErrorKind::Utf8, error)) => match replace_text(wire) {
+                Ok((mended, count)) => {
+                    self.bytes = before;
+                    self.replaced.push((self.verdicts.len(), count));
+                    self.judged(&mended)?.or(Some((ErrorKind::Utf8, None)))
                 }
-                Some(kind)
-            });
-            self.verdicts.push(verdict);
+                Err(_) => Some((ErrorKind::Utf8, error)),
+            },
+            fault => fault,
+        };
+        let (verdict, error) = fault.unzip();
+        if let Some(error) = error.flatten()
+            && self.errors.len() < MOST_ERRORS
+        {
+            self.errors.push((self.verdicts.len(), error));
         }
-        if start > 0 {
-            decoder.move_texts(&mark, start);
-        }
-        let (decoder, extra) = decoder.reading(&[]);
-        self.decoder = decoder;
-        bytes.extend_from_slice(&extra);
-        self.arena.push(Buffer::from_vec(bytes));
-        self.lens.push(lens);
+        self.verdicts.push(verdict);
         Ok(())
     }
 
-    fn sound(self, empty: u32, replaced: Replaced) -> Sound {
-        let Self { decoder, arena, verdicts, errors, .. } = self;
-        let (mut columns, _) = decoder.finish();
+    /// Decodes a request, or says what is wrong with it. Errors: what is wrong with all of them.
+    fn judged(&mut self, wire: &[u8]) -> Result<Option<(ErrorKind, Option<Box<DecodeError>>)>> {
+        self.bytes += wire.len();
+        self.decoder.make_room(wire.len())?;
+        if let Some(kind) = other_signal(wire) {
+            return Ok(Some((kind, None)));
+        }
+        self.decoder.allowed = self.bounds.of(self.bytes);
+        Ok(self.decoder.decode_or_leave(wire).err().map(|error| (error.kind, Some(error))))
+    }
+
+    fn sound(self, empty: u32) -> Sound {
+        let Self { decoder, verdicts, errors, replaced, .. } = self;
+        let mut columns = decoder.finish();
         columns.batches = columns.batches.saturating_add(empty);
-        columns.shrink_to_fit();
-        columns.arena = arena;
         Sound { columns, verdicts, errors, replaced }
     }
-
-    /// The requests with every text as UTF-8, and how many texts of each there were that were not; none if all are.
-    fn mended(&self) -> Result<(Option<Block>, Replaced)> {
-        let (mut all, mut replaced) = (Block::default(), Vec::new());
-        if !self.verdicts.contains(&Some(ErrorKind::Utf8)) {
-            return Ok((None, replaced));
-        }
-        let blocks = self.arena.parts().zip(&self.lens);
-        let wires = blocks.flat_map(|(part, lens)| ranges(lens).map(move |range| &part.bytes[range]));
-        for (index, (wire, verdict)) in wires.zip(&self.verdicts).enumerate() {
-            let mended =
-                verdict.filter(|&kind| kind == ErrorKind::Utf8).and_then(|_| replace_text(wire).ok());
-            if let Some((wire, count)) = mended {
-                replaced.push((index, count));
-                all.add(wire.len(), |bytes| bytes.extend_from_slice(&wire))?;
-            } else {
-                all.add(wire.len(), |bytes| bytes.extend_from_slice(wire))?;
-            }
-        }
-        Ok((Some(all), replaced))
-    }
-}
-
-fn ranges(lens: &[u32]) -> impl Iterator<Item = Range<usize>> {
-    lens.iter().scan(0, |end, len| {
-        let start = *end;
-        *end += *len as usize;
-        Some(start..*end)
-    })
 }
 
 #[cold]

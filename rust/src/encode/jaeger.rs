@@ -131,7 +131,7 @@ fn references<'a>(
     const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
     let (s, links) = (&c.spans, &c.links);
     let parent = (s.present[row] & present::PARENT != 0).then(|| hex::encode(s.parent_span_id[row]));
-    let whole = run(&s.links_end, row).filter(|&link| links.present[link] & IDS == IDS);
+    let whole = c.links_of(row).filter(|&link| links.present[link] & IDS == IDS);
     parent.map(|parent| ("CHILD_OF", trace_id.into(), parent)).into_iter().chain(whole.map(|link| {
         ("FOLLOWS_FROM", hex::encode(links.trace_id[link]).into(), hex::encode(links.span_id[link]))
     }))

@@ -38,7 +38,7 @@ pub fn span(c: &Columns, row: usize, out: &mut Out) {
         out.close_tight(at);
     }
     integer(out, 12, s.dropped_events_count[row].into());
-    for row in run(&s.links_end, row) {
+    for row in c.links_of(row) {
         link(c, out, row);
     }
     integer(out, 14, s.dropped_links_count[row].into());

@@ -45,9 +45,7 @@ pub type Place<'a> = (&'a Columns, usize);
 /// without a meaning, so that two spans are equal only if they say exactly the same.
 fn compare(a: Place<'_>, b: Place<'_>) -> Ordering {
     fn parts((c, row): Place<'_>) -> usize {
-        c.span_attributes.of(row).len()
-            + run(&c.spans.events_end, row).len()
-            + run(&c.spans.links_end, row).len()
+        c.span_attributes.of(row).len() + run(&c.spans.events_end, row).len() + c.links_of(row).len()
     }
     fn numbers((c, row): Place<'_>) -> impl Ord {
         let s = &c.spans;
@@ -95,7 +93,7 @@ fn compare_links((c, a): Place<'_>, (d, b): Place<'_>) -> Ordering {
         let dropped = l.dropped_attributes_count[at];
         (l.trace_id[at], l.span_id[at], l.flags[at], l.trace_state[at].of(&c.arena), dropped)
     }
-    let runs = (run(&c.spans.links_end, a), run(&d.spans.links_end, b));
+    let runs = (c.links_of(a), d.links_of(b));
     compare_runs(&runs, |a, b| said((c, a)).cmp(&said((d, b)))).then_with(|| {
         compare_runs(&runs, |a, b| compare_attributes((c, &c.link_attributes, a), (d, &d.link_attributes, b)))
     })

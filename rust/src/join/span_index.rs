@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use crate::columns::{Columns, NONE, run};
+use crate::columns::{Columns, NONE};
 use crate::numbers::u32_of;
 use crate::threads;
 
@@ -102,8 +102,7 @@ impl<'a> Index<'a> {
 
     /// The rows that the span links of a row name.
     pub fn linked(&self, c: &Columns, row: usize) -> impl Iterator<Item = u32> {
-        run(&c.spans.links_end, row)
-            .filter_map(|link| self.find(&c.links.trace_id[link], &c.links.span_id[link]))
+        c.links_of(row).filter_map(|link| self.find(&c.links.trace_id[link], &c.links.span_id[link]))
     }
 
     /// Adds rows under their own ids, each shard on a thread of its own. Where an id is there already, nothing changes;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::errors::{copied, to_py_bytes, to_py_err};
-use super::spans::SpanColumns;
+use super::spans::{SpanColumns, stable};
 use crate::decode::inflate::{self, Compression};
 use crate::decode::json::{self, Found};
 use crate::decode::runs;
@@ -199,32 +200,23 @@ impl RequestBuffer {
         self.core.count()
     }
 
-    /// Takes a copy of one request.
+    /// Takes one request.
     #[pyo3(signature = (wire, /))]
-    fn add(&mut self, py: Python<'_>, wire: PyBuffer<u8>) -> PyResult<()> {
-        let (size, mut copied) = (wire.len_bytes(), Ok(()));
-        let added = self.core.add(size, |arena| {
-            let start = arena.len();
-            arena.resize(start + size, 0);
-            copied = wire.copy_to_slice(py, &mut arena[start..]);
-        });
-        copied?;
-        added.map_err(|error| to_py_err(&error))
+    fn add(&mut self, py: Python<'_>, wire: &Bound<'_, PyAny>) -> PyResult<()> {
+        let wire = stable(py, wire)?;
+        let core = &mut self.core;
+        py.detach(|| core.add(&wire)).map_err(|error| to_py_err(&error))
     }
 
-    /// Takes a copy of each message of a run.
-    fn add_run(&mut self, py: Python<'_>, run: PyRef<'_, Run>) -> PyResult<()> {
-        let data = run.data.as_bytes(py);
-        for message in &run.core.messages {
-            let wire = &data[message.start..message.start + message.len as usize];
-            if wire.is_empty() {
-                self.core.add_empty();
-                continue;
-            }
-            let added = self.core.add(wire.len(), |arena| arena.extend_from_slice(wire));
-            added.map_err(|error| to_py_err(&error))?;
-        }
-        Ok(())
+    /// Takes each message of a run.
+    fn add_run(&mut self, py: Python<'_>, run: PyRef<'_, Run>) {
+        let full = |message: &&runs::Placed| message.len > 0;
+        let messages = &run.core.messages;
+        let requests: Vec<_> = messages.iter().filter(full).map(runs::Placed::range).collect();
+        (requests.len()..messages.len()).for_each(|_| self.core.add_empty());
+        let bytes = PyBackedBytes::from(run.data.bind(py).clone());
+        let core = &mut self.core;
+        py.detach(|| core.add_all(Box::new(bytes), requests));
     }
 
     /// Takes an empty request, which is only counted.
@@ -262,7 +254,7 @@ fn inflate_all<'py>(
 struct Inflater {
     core: inflate::Inflater,
     waiting: Vec<u8>,
-    /// Kept from feed to feed: memory of this size that comes and goes leaves holes in the heap.
+    /// Kept from feed to feed, at its full length.
     out: Vec<u8>,
     /// Corrupt data behind what was given last.
     fault: Option<Box<DecodeError>>,
@@ -292,17 +284,17 @@ impl Inflater {
             .map_err(|_| PyMemoryError::new_err("expected memory for a chunk, got none"))?;
         waiting.resize(start + chunk.item_count(), 0);
         chunk.copy_to_slice(py, &mut waiting[start..])?;
-        out.clear();
+        let mut made = 0;
         let fed: crate::error::Result<()> = py.detach(|| {
-            let used = core.feed(waiting, out, FEED_BYTES)?;
+            let used = core.feed_over(waiting, out, &mut made, FEED_BYTES)?;
             waiting.drain(..used);
             Ok(())
         });
         match fed {
-            Err(error) if error.kind == ErrorKind::Compression && !out.is_empty() => *fault = Some(error),
+            Err(error) if error.kind == ErrorKind::Compression && made > 0 => *fault = Some(error),
             fed => fed.map_err(|error| to_py_err(&error))?,
         }
-        to_py_bytes(py, out)
+        to_py_bytes(py, &out[..made])
     }
 
     /// Is there output left that needs no more input?

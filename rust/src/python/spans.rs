@@ -1,5 +1,6 @@
 //! Decoded spans, as Python sees them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
@@ -11,7 +12,7 @@ use super::errors::{arrow_err, to_py_bytes, to_py_err};
 use super::table::{Column, Table};
 use crate::arrow::{self, Builder};
 use crate::columns::processes::Processes;
-use crate::columns::{Columns, IdField, roomy};
+use crate::columns::{Columns, IdField};
 use crate::decode::write::Out;
 use crate::encode::{self, jaeger};
 use crate::numbers::u32_of;
@@ -50,7 +51,7 @@ impl SpanColumns {
         ]
     }
 
-    /// Bytes held: (columns, retained wire).
+    /// Bytes held: (columns, texts).
     #[getter]
     fn nbytes(&self) -> (usize, usize) {
         self.0.nbytes()
@@ -174,15 +175,8 @@ fn builders(table: &str) -> PyResult<&'static [Builder]> {
 /// Decodes the requests in these buffers, one request a buffer, into one set of columns.
 #[pyfunction]
 fn decode(py: Python<'_>, buffers: Vec<Bound<'_, PyAny>>) -> PyResult<SpanColumns> {
-    let mut arena = Vec::with_capacity(roomy(buffers.iter().map(|buffer| buffer.len().unwrap_or(0)).sum()));
-    let mut ranges = Vec::with_capacity(buffers.len());
-    for buffer in &buffers {
-        let start = arena.len();
-        append(py, buffer, &mut arena)?;
-        ranges.push(start..arena.len());
-    }
-    let columns =
-        py.detach(|| crate::decode::otlp::decode(arena, &ranges)).map_err(|error| to_py_err(&error))?;
+    let requests: Vec<_> = buffers.iter().map(|buffer| stable(py, buffer)).collect::<PyResult<_>>()?;
+    let columns = py.detach(|| crate::decode::otlp::decode(&requests)).map_err(|error| to_py_err(&error))?;
     Ok(SpanColumns(Arc::new(columns)))
 }
 
@@ -211,16 +205,12 @@ fn jaeger_trace<'py>(
     to_py_bytes(py, &json)
 }
 
-/// Copies a buffer while the GIL is held: a bytearray may change as soon as it is not.
-fn append(py: Python<'_>, buffer: &Bound<'_, PyAny>, arena: &mut Vec<u8>) -> PyResult<()> {
-    if let Ok(bytes) = buffer.cast::<PyBytes>() {
-        arena.extend_from_slice(bytes.as_bytes());
-        return Ok(());
+/// Bytes that nobody changes while the GIL is released: those of a bytearray are copied.
+pub fn stable<'a>(py: Python<'_>, buffer: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    match buffer.cast::<PyBytes>() {
+        Ok(bytes) => Ok(Cow::Borrowed(bytes.as_bytes())),
+        Err(_) => PyBuffer::<u8>::get(buffer)?.to_vec(py).map(Cow::Owned),
     }
-    let view = PyBuffer::<u8>::get(buffer)?;
-    let start = arena.len();
-    arena.resize(start + view.len_bytes(), 0);
-    view.copy_to_slice(py, &mut arena[start..])
 }
 
 /// All processes.

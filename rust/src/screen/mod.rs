@@ -125,9 +125,9 @@ struct Screen<'a> {
 mod bytes {
     pub const RESOURCE: u64 = 48;
     pub const SCOPE: u64 = 72;
-    pub const SPAN: u64 = 112;
+    pub const SPAN: u64 = 132;
     pub const EVENT: u64 = 24;
-    pub const LINK: u64 = 90;
+    pub const LINK: u64 = 98;
     pub const ATTRIBUTE: u64 = 13;
     pub const RARE: u64 = 32;
     pub const TEXT: u64 = 64;

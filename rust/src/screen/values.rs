@@ -51,7 +51,7 @@ impl<'a> Screen<'a> {
         }
         self.state.columns += bytes::ATTRIBUTE;
         if let Some((key, value)) = plain_key_value(message.rest())
-            && plain_value(value, end).is_some()
+            && plain_value(value).is_some()
             && message.rest().len() <= self.limits.value_bytes
         {
             self.name(key);

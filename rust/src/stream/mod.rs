@@ -28,7 +28,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::columns::{Columns, NONE, present, run};
+use crate::columns::{Columns, NONE, present};
 use crate::join::Joined;
 use crate::join::apiservers::Apiservers;
 use crate::join::known_names::KnownNames;
@@ -188,7 +188,7 @@ impl Stream {
         trace.bytes += bytes;
         let many = trace.spans.all().len();
         self.touch(slot);
-        for link in run(&s.links_end, row) {
+        for link in c.links_of(row) {
             self.link(slot, id, c.links.trace_id[link]);
         }
         if many >= self.settings.max_trace_spans {

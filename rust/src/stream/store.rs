@@ -305,8 +305,7 @@ mod tests {
         let scope = ScopeSpans { spans: (0..3 * SMALL as u64).map(span).collect(), ..ScopeSpans::default() };
         let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
         let wire = ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec();
-        let all = 0..wire.len();
-        let columns = Arc::new(decode(wire, std::slice::from_ref(&all)).expect("a sound request"));
+        let columns = Arc::new(decode(&[wire]).expect("a sound request"));
         let mut store = Store::default();
         let number = store.open(Arc::clone(&columns));
         let mut held: Vec<Held> =

@@ -17,8 +17,7 @@ use prost::Message;
 
 /// One request.
 pub fn decode(wire: &[u8]) -> Decoded<Columns> {
-    let all = 0..wire.len();
-    k8strace_core::decode(wire.to_vec(), &[all])
+    k8strace_core::decode(&[wire])
 }
 
 fn text(c: &Columns, text: TextRef) -> String {
@@ -111,7 +110,7 @@ pub fn span(c: &Columns, row: usize) -> Span {
         dropped_attributes_count: s.dropped_attributes_count[row],
         events: run(&s.events_end, row).map(|row| event(c, row)).collect(),
         dropped_events_count: s.dropped_events_count[row],
-        links: run(&s.links_end, row).map(|row| link(c, row)).collect(),
+        links: c.links_of(row).map(|row| link(c, row)).collect(),
         dropped_links_count: s.dropped_links_count[row],
         status: has(present::STATUS).then_some(status),
     }
