@@ -9,6 +9,7 @@
 //! queued        process .....|---silent---||=|         requests that begin all at once, before any was answered
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -141,22 +142,24 @@ struct Call {
     ended: i64,
 }
 
+/// Process → place of a silence → what is known of it, of those in which it was due.
+type Found = Vec<BTreeMap<usize, Due>>;
+
+fn at(found: &mut Found, process: u32, (place, time): (usize, Silence)) -> &mut Due {
+    found[process as usize].entry(place).or_insert_with(|| Due { time, ..Due::default() })
+}
+
 /// The silences of every process in which it was due.
 pub fn due(j: &Joined) -> Vec<Vec<Due>> {
     let silences = Silences::new(j);
-    let empty = |&time: &Silence| Due { time, ..Due::default() };
-    let mut due: Vec<Vec<Due>> = silences.of.iter().map(|of| of.iter().map(empty).collect()).collect();
+    let mut found = vec![BTreeMap::new(); silences.of.len()];
     let calls = calls(j, &silences);
     for call in &calls {
-        called(call, &silences, &mut due);
-        answered(call, &silences, &mut due);
+        called(call, &silences, &mut found);
+        answered(call, &silences, &mut found);
     }
-    stood(j, &silences, &mut due);
-    for due in &mut due {
-        due.retain(|one| {
-            [one.called, one.answered, one.stood, one.opaque].iter().any(|waits| waits.count > 0)
-        });
-    }
+    stood(j, &silences, &mut found);
+    let mut due: Vec<Vec<Due>> = found.into_iter().map(|of| of.into_values().collect()).collect();
     if due.iter().any(|due| !due.is_empty()) {
         let around = Around::new(j, &calls, &silences);
         for (process, due) in due.iter_mut().enumerate() {
@@ -192,7 +195,7 @@ fn calls(j: &Joined, silences: &Silences) -> Vec<Call> {
     (0..c.len()).filter(|&row| c.spans.kind[row] == SERVER).filter_map(call).collect()
 }
 
-fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
+fn called(call: &Call, silences: &Silences, found: &mut Found) {
     let total = call.begun - call.sent;
     if total < SHORTEST {
         return;
@@ -200,13 +203,14 @@ fn called(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
     if let Some((place, (start, end))) = silences.before(call.server, call.begun, late(total)) {
         let wait = end - call.sent.max(start);
         if wait >= SHORTEST && call.begun - end <= late(wait) && start - call.sent <= late(wait) {
-            due[call.server as usize][place].called.add(wait);
-            due[call.server as usize][place].released.add(call.sent, call.begun);
+            let due = at(found, call.server, (place, (start, end)));
+            due.called.add(wait);
+            due.released.add(call.sent, call.begun);
         }
     }
 }
 
-fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
+fn answered(call: &Call, silences: &Silences, found: &mut Found) {
     let total = call.ended - call.answered;
     if total < SHORTEST {
         return;
@@ -214,21 +218,24 @@ fn answered(call: &Call, silences: &Silences, due: &mut [Vec<Due>]) {
     if let Some((place, (start, end))) = silences.before(call.client, call.ended, late(total)) {
         let wait = end - call.answered.max(start);
         if wait >= SHORTEST && call.ended - end <= late(wait) && start - call.answered <= late(wait) {
-            due[call.client as usize][place].answered.add(wait);
-            due[call.client as usize][place].released.add(call.answered, call.ended);
+            let due = at(found, call.client, (place, (start, end)));
+            due.answered.add(wait);
+            due.released.add(call.answered, call.ended);
         }
     }
 }
 
-fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
+fn stood(j: &Joined, silences: &Silences, found: &mut Found) {
     let mut steps = Steps::new(j, silences);
-    let mut over = Vec::new();
+    let (mut over, mut busy) = (Vec::new(), Vec::new());
     for &step in &steps.long {
         let process = silences.process(step.row as usize);
         let (from, to) = step.time;
         if let Some((place, (start, end))) = silences.before(process, to, late(to - from)) {
             let wait = end - start;
-            due[process as usize][place].busy |= step.whole && step.time == (start, end);
+            if step.whole && step.time == (start, end) {
+                busy.push((process, place));
+            }
             if start >= from && to - end <= late(wait) {
                 over.push((step, process, place, wait));
             }
@@ -239,7 +246,7 @@ fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
     let mut names = Vec::new();
     for (step, process, place, wait) in over {
         if step.opaque {
-            due[process as usize][place].opaque.add(wait);
+            at(found, process, (place, silences.of[process as usize][place])).opaque.add(wait);
         } else {
             names.push((process, place, step.class, wait));
         }
@@ -247,7 +254,12 @@ fn stood(j: &Joined, silences: &Silences, due: &mut [Vec<Due>]) {
     names.sort_unstable();
     names.dedup();
     for (process, place, _, wait) in names {
-        due[process as usize][place].stood.add(wait);
+        at(found, process, (place, silences.of[process as usize][place])).stood.add(wait);
+    }
+    for (process, place) in busy {
+        if let Some(due) = found[process as usize].get_mut(&place) {
+            due.busy = true;
+        }
     }
 }
 
