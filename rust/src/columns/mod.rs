@@ -134,6 +134,14 @@ impl Attributes {
         self.of(owner).rev().find(|&row| self.key[row] == key)
     }
 
+    /// The value of a row, if it is this text: it need not be kept twice.
+    #[inline(always)]
+    pub(crate) fn repeated(&self, row: usize, text: &[u8], texts: &[u8]) -> Option<u64> {
+        let bits = *self.value.get(row)?;
+        let before = TextRef::from_bits(bits).within(texts);
+        (self.kind.get(row) == Some(&ValueKind::String) && short_bytes::equal(before, text)).then_some(bits)
+    }
+
     /// The bytes of a text, bytes or nested value.
     #[inline]
     pub fn text_ref(&self, row: usize) -> Option<TextRef> {

@@ -555,11 +555,15 @@ impl Decoder {
         if let Some((key, value)) = plain_key_value(message.rest())
             && let Some((kind, value)) = plain_value(value)
         {
-            let guess = table.key.get(low_u32(table.key.len() as u64).wrapping_add(shift) as usize).copied();
+            let at = low_u32(table.key.len() as u64).wrapping_add(shift) as usize;
+            let guess = table.key.get(at).copied();
             let known = guess.filter(|&guess| keys.is(guess, key)).or_else(|| keys.find(key));
             if let Some(key) = known {
                 let value = match value {
-                    Plain::Text(text) => kept(text, outer.pos(), texts)?.bits(),
+                    Plain::Text(text) => match table.repeated(at, text, texts) {
+                        Some(before) => before,
+                        None => kept(text, outer.pos(), texts)?.bits(),
+                    },
                     Plain::Bits(bits) => bits,
                 };
                 table.push(key, kind, value);
