@@ -1,6 +1,7 @@
 //! What rules need from the attributes of a span: the target of an HTTP call, and whether a response was encoded before
 //! it was written.
 
+use memchr::memchr;
 use memchr::memmem::Finder;
 
 use crate::columns::{NONE, run};
@@ -144,7 +145,9 @@ impl<'a> Details<'a> {
             let size = || c.event_attributes.int(event, self.size);
             if name == self.writing {
                 let writer = c.event_attributes.string(event, self.writer).map(|text| text.of(&c.arena));
-                interleaved |= writer.is_some_and(|writer| self.gzip.find(writer).is_some());
+                // Hardly any has the letter.
+                interleaved |= writer
+                    .is_some_and(|writer| memchr(b'z', writer).is_some() && self.gzip.find(writer).is_some());
                 first = size();
             } else if self.written.contains(&name) {
                 writes += 1;

@@ -24,8 +24,7 @@ use hashbrown::HashMap;
 use crate::attribute::blame::Blame;
 pub use crate::attribute::blame::Phase;
 use crate::attribute::details::{Detail, Details};
-use crate::attribute::sweep::{Cut, Overlap, Sweep, Tree};
-use crate::columns::interner::Sequence;
+use crate::attribute::sweep::{Cut, Overlap, Sweep};
 use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::apiservers::OWN_NAME;
@@ -210,33 +209,57 @@ impl Numbered {
 struct Numbers<T> {
     list: Vec<T>,
     known: HashMap<T, u32, RandomState>,
-    sequence: Sequence,
+    /// By [`Mixed::mixed`], the number of the last thing that was looked up. Others may share its place.
+    recent: [u32; 1 << RECENT_BITS],
+}
+
+const RECENT_BITS: u32 = 10;
+
+/// What differs in most things that differ, as one number.
+trait Mixed {
+    fn mixed(&self) -> u32;
+}
+
+impl Mixed for Signature {
+    #[inline(always)]
+    fn mixed(&self) -> u32 {
+        let names = self.name ^ self.parent.rotate_left(10);
+        names ^ self.verb.rotate_left(20) ^ u32::from(self.leaf)
+    }
+}
+
+impl Mixed for (u32, u32) {
+    #[inline(always)]
+    fn mixed(&self) -> u32 {
+        self.0 ^ self.1.rotate_left(16)
+    }
 }
 
 impl<T> Default for Numbers<T> {
     fn default() -> Self {
-        Self { list: Vec::new(), known: HashMap::default(), sequence: Sequence::default() }
+        Self { list: Vec::new(), known: HashMap::default(), recent: [0; 1 << RECENT_BITS] }
     }
 }
 
-impl<T: Copy + Eq + Hash> Numbers<T> {
+impl<T: Copy + Eq + Hash + Mixed> Numbers<T> {
     /// The number of `thing`, which is its place in the list.
     #[inline(always)]
     fn number(&mut self, thing: T) -> u32 {
-        match self.sequence.guess() {
-            Some(guess) if self.list[guess as usize] == thing => self.sequence.follow(guess),
-            _ => self.look_up(thing),
+        let at = (thing.mixed().wrapping_mul(0x9e37_79b1) >> (32 - RECENT_BITS)) as usize;
+        let number = self.recent[at];
+        if self.list.get(number as usize) == Some(&thing) {
+            return number;
         }
+        self.recent[at] = self.look_up(thing);
+        self.recent[at]
     }
 
     #[inline(never)]
     fn look_up(&mut self, thing: T) -> u32 {
-        let Self { list, known, sequence } = self;
-        let number = *known.entry(thing).or_insert_with(|| {
-            list.push(thing);
-            u32_of(list.len()) - 1
-        });
-        sequence.learn(number)
+        *self.known.entry(thing).or_insert_with(|| {
+            self.list.push(thing);
+            u32_of(self.list.len()) - 1
+        })
     }
 }
 
@@ -352,6 +375,8 @@ pub fn attribute_chosen(
     let divide = |requests: Range<usize>| {
         let mut walker = Walker::new(joined, signatures, table);
         let mut result = Attributed::default();
+        result.wall_ns.reserve_exact(requests.len());
+        result.end.reserve_exact(requests.len());
         for request in requests {
             let mut wall_ns = 0;
             if chosen(request) {
@@ -483,44 +508,62 @@ pub fn explain_sync(
 /// Labels of own time: per node an initial phase and the marks where it changes, in order of time.
 #[derive(Debug, Default)]
 pub struct Labels {
-    /// Before the first mark.
-    pub initial: Vec<Phase>,
-    /// Node → where its run of marks begins and ends.
-    runs: Vec<(u32, u32)>,
+    nodes: Vec<Label>,
     marks: Vec<(i64, Phase)>,
+}
+
+/// Labels of one node: where its run of marks begins and ends, and the phase before the first.
+#[derive(Debug, Clone, Copy)]
+struct Label {
+    first: u32,
+    end: u32,
+    initial: Phase,
 }
 
 impl Labels {
     fn clear(&mut self) {
-        self.initial.clear();
-        self.runs.clear();
+        self.nodes.clear();
         self.marks.clear();
+    }
+
+    /// The label of a node before its first mark.
+    pub fn initial(&self, node: u32) -> Phase {
+        self.nodes[node as usize].initial
     }
 
     /// Where the label of a node changes, in order of time, and to what.
     pub fn marks(&self, node: u32) -> &[(i64, Phase)] {
-        let (first, end) = self.runs[node as usize];
+        let Label { first, end, .. } = self.nodes[node as usize];
         &self.marks[first as usize..end as usize]
     }
 
     /// Cuts an own segment of `node` at the marks.
-    #[inline]
+    #[inline(always)]
     pub fn cut(&self, node: u32, from: i64, to: i64, mut emit: impl FnMut(Phase, i64, i64)) {
-        let marks = self.marks(node);
-        if marks.is_empty() {
-            return emit(self.initial[node as usize], from, to);
+        let Label { first, end, initial } = self.nodes[node as usize];
+        if first == end {
+            emit(initial, from, to);
+        } else {
+            cut(&self.marks[first as usize..end as usize], initial, (from, to), emit);
         }
-        let passed = marks.partition_point(|&(at, _)| at <= from);
-        let mut label = if passed == 0 { self.initial[node as usize] } else { marks[passed - 1].1 };
-        let mut from = from;
-        for &(at, next) in marks[passed..].iter().take_while(|&&(at, _)| at < to) {
-            if at > from {
-                emit(label, from, at);
-            }
-            (from, label) = (at, next);
-        }
-        emit(label, from, to);
     }
+}
+
+fn cut(
+    marks: &[(i64, Phase)],
+    initial: Phase,
+    (mut from, to): (i64, i64),
+    mut emit: impl FnMut(Phase, i64, i64),
+) {
+    let passed = marks.partition_point(|&(at, _)| at <= from);
+    let mut label = if passed == 0 { initial } else { marks[passed - 1].1 };
+    for &(at, next) in marks[passed..].iter().take_while(|&&(at, _)| at < to) {
+        if at > from {
+            emit(label, from, at);
+        }
+        (from, label) = (at, next);
+    }
+    emit(label, from, to);
 }
 
 /// A CONSUMER below a PRODUCER: no span waits for it, so neither it nor anything below it counts.
@@ -576,16 +619,10 @@ pub struct Walker<'a> {
     pub rows: Vec<u32>,
     /// Place in the tree → node, where that was visited; of an earlier tree otherwise.
     node_of_place: Vec<u32>,
-    /// Node → node of its parent; the root's is 0.
-    pub parent: Vec<u32>,
+    /// How many requests the innermost one is inside.
+    innermost: u32,
     /// Node → context of what is below it.
     below: Vec<u16>,
-    /// Node → start, before clipping.
-    pub start: Vec<i64>,
-    /// Node → end, before clipping; its start where no span waits for it.
-    pub end: Vec<i64>,
-    /// Node → span id.
-    pub id: Vec<u64>,
     /// Phases of own time.
     pub labels: Labels,
     totals: Totals,
@@ -610,11 +647,8 @@ impl<'a> Walker<'a> {
             sweep: Sweep::default(),
             rows: Vec::new(),
             node_of_place: Vec::new(),
-            parent: Vec::new(),
+            innermost: joined.requests.level.iter().copied().max().unwrap_or(0),
             below: Vec::new(),
-            start: Vec::new(),
-            end: Vec::new(),
-            id: Vec::new(),
             labels: Labels::default(),
             totals: Totals::new(table.phases),
             cuts: Vec::new(),
@@ -626,7 +660,8 @@ impl<'a> Walker<'a> {
     pub fn load(&mut self, request: usize) {
         let requests = &self.joined.requests;
         let deepest = requests.level[request] + NESTING;
-        let is_too_deep = |row: usize| requests.level[requests.of_row[row] as usize] > deepest;
+        let any = self.innermost > deepest;
+        let is_too_deep = |row: usize| any && requests.level[requests.of_row[row] as usize] > deepest;
         self.load_tree(requests.root[request], is_too_deep, |_| false);
     }
 
@@ -665,25 +700,22 @@ impl<'a> Walker<'a> {
                 continue;
             }
             self.node_of_place[place] = u32_of(self.rows.len());
-            let above = joined.parent[row];
-            let is_root = place == 0;
-            let above = if is_root { 0 } else { joined.forest.position[above as usize] as usize - base };
-            let above = self.node_of_place[above];
-            let context = if is_root { 0 } else { self.below[above as usize] };
-            self.parent.push(above);
+            let (mut above, mut context) = (0, 0);
+            if place > 0 {
+                let place = joined.forest.position[joined.parent[row] as usize] as usize - base;
+                above = self.node_of_place[place];
+                context = self.below[above as usize];
+            }
+            let (start, mut end) = (joined.start[row], joined.end[row]);
+            if is_detached(joined, row, place == 0) || is_beside(row) {
+                end = start;
+            }
+            self.sweep.add(above, start, end, id_key(joined.columns.spans.span_id[row]));
             self.below.push(self.table.blame.below(context, self.signatures.of_row[row]));
             self.rows.push(u32_of(row));
             self.label(row, context);
             place += 1;
         }
-        let rows = || self.rows.iter().map(|&row| row as usize);
-        let is_detached = |row: usize| is_detached(joined, row, row == root as usize) || is_beside(row);
-        let end = |row: usize| if is_detached(row) { joined.start[row] } else { joined.end[row] };
-        self.start.extend(rows().map(|row| joined.start[row]));
-        self.end.extend(rows().map(end));
-        self.id.extend(rows().map(|row| id_key(joined.columns.spans.span_id[row])));
-        let tree = Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id };
-        self.sweep.load(&tree);
     }
 
     /// The first call that a root waits for counts as an event of it, where the rules ask for it.
@@ -691,43 +723,46 @@ impl<'a> Walker<'a> {
         let signature = self.signatures.of_row[root as usize];
         let Some(&rule) = self.table.events.get(&(signature, FIRST_CALL)) else { return };
         let own = self.table.phase[signature as usize];
-        let nodes = 1..self.rows.len();
-        let waited = nodes.filter(|&node| self.parent[node] == 0 && self.start[node] < self.end[node]);
-        let Some(at) = waited.map(|node| self.start[node]).min() else { return };
-        let marks = self.labels.runs[0].1 as usize;
-        let place = self.labels.marks[..marks].partition_point(|&(other, _)| other <= at);
+        let (joined, detached) = (self.joined, &self.joined.syncs.detached);
+        let starts = (1..).zip(&self.rows[1..]).filter_map(|(node, &row)| {
+            let (start, end) = (joined.start[row as usize], joined.end[row as usize]);
+            let counts = self.sweep.parent(node) == 0 && !is_detached(joined, row as usize, false);
+            (counts && start < end && !detached.contains(&row)).then_some(start)
+        });
+        let Some(at) = starts.min() else { return };
+        let Labels { nodes, marks } = &mut self.labels;
+        let place = marks[..nodes[0].end as usize].partition_point(|&(other, _)| other <= at);
         if place == 0 {
-            self.labels.initial[0] = rule.before.unwrap_or(own);
+            nodes[0].initial = rule.before.unwrap_or(own);
         }
-        self.labels.marks.insert(place, (at, rule.after.unwrap_or(own)));
-        self.labels.runs[0].1 += 1;
-        self.labels.runs[1..].iter_mut().for_each(|(first, end)| (*first, *end) = (*first + 1, *end + 1));
+        marks.insert(place, (at, rule.after.unwrap_or(own)));
+        nodes[0].end += 1;
+        nodes[1..].iter_mut().for_each(|node| (node.first, node.end) = (node.first + 1, node.end + 1));
     }
 
     fn clear(&mut self) {
         self.rows.clear();
-        self.parent.clear();
         self.below.clear();
-        self.start.clear();
-        self.end.clear();
-        self.id.clear();
+        self.sweep.clear();
         self.labels.clear();
     }
 
-    /// Finds the marks of one span's own time.
-    #[inline]
+    /// Finds the label and the marks of one span's own time.
+    #[inline(always)]
     fn label(&mut self, row: usize, context: u16) {
         let signature = self.signatures.of_row[row];
         let own = self.table.phase[signature as usize];
-        self.labels.initial.push(self.table.blame.phase(context, signature, own));
+        let mut initial = self.table.blame.phase(context, signature, own);
         let first = u32_of(self.labels.marks.len());
         if self.has_rules[signature as usize] {
-            self.mark(row, context);
+            initial = self.mark(row, context).unwrap_or(initial);
         }
-        self.labels.runs.push((first, u32_of(self.labels.marks.len())));
+        let end = u32_of(self.labels.marks.len());
+        self.labels.nodes.push(Label { first, end, initial });
     }
 
-    fn mark(&mut self, row: usize, context: u16) {
+    /// Finds the marks; gives the label before them, if that is another than the span's own.
+    fn mark(&mut self, row: usize, context: u16) -> Option<Phase> {
         let c = &self.joined.columns;
         let signature = self.signatures.of_row[row];
         let own = self.table.phase[signature as usize];
@@ -748,17 +783,21 @@ impl<'a> Walker<'a> {
         if !in_order {
             self.labels.marks[first..].sort_by_key(|&(at, _)| at);
         }
-        if let (Some((_, Some(before))), 0) = (earliest, c.spans.dropped_events_count[row])
-            && let Some(initial) = self.labels.initial.last_mut()
-        {
-            *initial = phase(before);
-        }
+        let before = earliest.and_then(|(_, before)| before).map(phase);
+        before.filter(|_| c.spans.dropped_events_count[row] == 0)
     }
 
     fn own_phase(&self, node: usize) -> Phase {
         let signature = self.signatures.of_row[self.rows[node] as usize];
-        let context = if node == 0 { 0 } else { self.below[self.parent[node] as usize] };
+        let context = if node == 0 { 0 } else { self.below[self.sweep.parent(u32_of(node)) as usize] };
         self.table.blame.phase(context, signature, self.table.phase[signature as usize])
+    }
+
+    /// When a node began and ended, before clipping; it ends as it starts where no span waits for it.
+    pub fn times(&self, node: usize) -> (i64, i64) {
+        let row = self.rows[node] as usize;
+        let start = self.joined.start[row];
+        (start, if is_detached(self.joined, row, node == 0) { start } else { self.joined.end[row] })
     }
 
     fn wall_ns(&self) -> u64 {
@@ -789,7 +828,8 @@ impl<'a> Walker<'a> {
         self.cuts.sort_by_key(|(cut, _)| cut.at);
         let cuts: Vec<Cut> = self.cuts.iter().map(|&(cut, _)| cut).collect();
         self.sweep.active_share(&cuts, &mut self.shares);
-        let phases = self.labels.initial.iter().chain(self.cuts.iter().map(|(_, phase)| phase));
+        let initial = self.labels.nodes.iter().map(|label| &label.initial);
+        let phases = initial.chain(self.cuts.iter().map(|(_, phase)| phase));
         for (&phase, &ns) in phases.zip(&self.shares).filter(|&(_, &ns)| ns > 0) {
             self.totals.add(phase, ns);
         }

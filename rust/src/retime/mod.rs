@@ -19,6 +19,7 @@ use crate::attribute::{Phase, PhaseTable, Signatures, Walker};
 use crate::columns::NONE;
 use crate::join::Joined;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::join::times::id_key;
 use crate::numbers::u32_of;
 use edits::{Edits, Factor, LARGEST, Op};
 use named::Named;
@@ -200,7 +201,7 @@ impl<'a> Retimer<'a> {
         let mut touched = false;
         let mut made: u32 = 0;
         for node in 0..self.walker.rows.len() {
-            let parent = self.walker.parent[node] as usize;
+            let parent = self.walker.sweep.parent(u32_of(node)) as usize;
             let above = if node == 0 { None } else { Some(self.plans[parent]) };
             let own_class = self.named.of_row.get(self.walker.rows[node] as usize).copied().unwrap_or(0);
             let class_above = above.map_or(0, |above| above.class);
@@ -236,9 +237,9 @@ impl<'a> Retimer<'a> {
 
     /// Phases of a span's own time.
     fn phases(&self, node: usize) -> impl Iterator<Item = Phase> {
-        let labels = &self.walker.labels;
-        let marks = labels.marks(u32_of(node)).iter().map(|&(_, phase)| phase);
-        std::iter::once(labels.initial[node]).chain(marks)
+        let (labels, node) = (&self.walker.labels, u32_of(node));
+        let marks = labels.marks(node).iter().map(|&(_, phase)| phase);
+        std::iter::once(labels.initial(node)).chain(marks)
     }
 
     /// A call begins here that some changes are about.
@@ -336,7 +337,7 @@ impl<'a> Retimer<'a> {
         let interval = self.walker.sweep.effective(u32_of(node));
         let labels = &self.walker.labels;
         if labels.marks(u32_of(node)).is_empty() {
-            let factor = self.factor(plan, labels.initial[node]);
+            let factor = self.factor(plan, labels.initial(u32_of(node)));
             return self.schedule.takes(interval, &mut self.children, |t| take(factor, interval.0, t));
         }
         self.stretch(node, plan, interval);
@@ -376,23 +377,24 @@ impl<'a> Retimer<'a> {
     fn gather(&mut self, node: usize, plan: &Plan) {
         let kind = &self.joined.columns.spans.kind;
         let (walker, row) = (&self.walker, self.walker.rows[node] as usize);
-        let until = walker.end[node].saturating_add(ROUNDING_NS);
+        let until = walker.times(node).1.saturating_add(ROUNDING_NS);
         self.children.clear();
         let mut child = plan.child;
         while let Some(plan) = self.plans.get(child as usize) {
             let at = child as usize;
             let below = walker.rows[at] as usize;
             let (start, end) = walker.sweep.effective(child);
-            let outside = start == end && (walker.start[at], walker.end[at]) != (start, end);
-            let detached = walker.end[at] != self.joined.end[below] && walker.end[at] == walker.start[at];
+            let sent = walker.times(at);
+            let outside = start == end && sent != (start, end);
+            let detached = sent.1 != self.joined.end[below] && sent.1 == sent.0;
             if !outside && !detached {
                 let answers = kind[row] == CLIENT && kind[below] == SERVER;
                 self.children.push(Child {
                     start,
                     end,
-                    id: walker.id[at],
+                    id: id_key(self.joined.columns.spans.span_id[below]),
                     takes: self.takes[at],
-                    waited_for: answers || walker.end[at] <= until,
+                    waited_for: answers || sent.1 <= until,
                     together: self.edits.together[self.signatures.of_row[below] as usize],
                 });
             }

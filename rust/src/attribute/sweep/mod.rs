@@ -1,25 +1,25 @@
 //! Interval kernels over one request's tree: who owns each nanosecond of it.
 //!
 //! ```text
-//! Tree ─load→ effective intervals ─┬─ critical_path  who was waited for
-//!                                  ├─ active_share   who was at work, each instant divided
-//!                                  └─ self_time      who was at work, each counted in full
+//! tree ─add→ effective intervals ─┬─ critical_path  who was waited for
+//!                                 ├─ active_share   who was at work, each instant divided
+//!                                 └─ self_time      who was at work, each counted in full
 //! ```
 //!
 //! Times are integer nanoseconds, intervals half-open: spans that touch do not overlap, and an empty
 //! interval owns nothing and blocks nothing. Nothing here recurses, so depth costs only memory.
-//! With n spans and c cuts: `load` is O(n), `critical_path` and `self_time` are O(n log n),
+//! With n spans and c cuts: `add` is O(1), `critical_path` and `self_time` are O(n log n),
 //! `active_share` is O((n + c) log n), whatever the shape of the tree. Scratch is kept between requests.
 
 mod active_share;
 mod tree;
 
-use std::cmp::Ordering;
-use std::ops::Range;
-
 use active_share::Division;
+pub use tree::Cut;
 use tree::Span;
-pub use tree::{Cut, Tree};
+
+use crate::columns::NONE;
+use crate::numbers::u32_of;
 
 /// What the critical path does with a child that still runs when a later sibling has begun.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,29 +31,24 @@ pub enum Overlap {
     HappensBefore,
 }
 
-/// The same span as its parent sees it: a copy, so that sorting and walking siblings stay in one place.
-#[derive(Debug, Clone, Copy, Default)]
-struct Child {
-    end: i64,
-    start: i64,
-    id: u64,
-    node: u32,
-}
-
-/// The kernels and their scratch memory: `load` a tree, then ask.
+/// The kernels and their scratch memory: `add` a tree, then ask.
 #[derive(Debug, Default)]
 pub struct Sweep {
     spans: Vec<Span>,
-    /// Children of node i that are not empty: `children[first[i]..first[i + 1]]`.
-    first: Vec<u32>,
-    children: Vec<Child>,
-    sorted: bool,
     stack: Vec<Visit>,
+    /// Children that visits have still to look at, those of the innermost visit last.
+    waiting: Vec<u32>,
     division: Division,
 }
 
 impl Sweep {
-    /// Takes a tree in and clips each span to its parent's effective interval.
+    /// Forgets the tree.
+    pub fn clear(&mut self) {
+        self.spans.clear();
+    }
+
+    /// Adds the next node of a tree, clipped to its parent's effective interval: the root first, and every parent
+    /// before its children (preorder, for example). Whatever its `parent` says, the first node is the root.
     ///
     /// ```text
     /// root      |===============|            its own
@@ -62,10 +57,22 @@ impl Sweep {
     /// b                      |==|----        outlived its parent: cut
     /// c                            ----      outside: empty, and so is all below it
     /// ```
-    pub fn load(&mut self, tree: &Tree<'_>) {
-        self.clip(tree);
-        self.group_children();
-        self.sorted = false;
+    ///
+    /// Times are in ns. `id` is the span id read as big-endian: it breaks ties, smallest first; the smaller node breaks
+    /// equal ids.
+    #[inline(always)]
+    pub fn add(&mut self, parent: u32, start: i64, end: i64, id: u64) {
+        let node = u32_of(self.spans.len());
+        debug_assert!(node == 0 || parent < node, "a parent comes before its children");
+        let mut span = Span { start, end: end.max(start), id, parent, last: NONE, before: NONE };
+        if let Some(above) = self.spans.get_mut(parent as usize) {
+            span.start = start.max(above.start).min(above.end);
+            span.end = end.min(above.end).max(span.start);
+            if span.start < span.end {
+                span.before = std::mem::replace(&mut above.last, node);
+            }
+        }
+        self.spans.push(span);
     }
 
     /// The effective interval of a node, in ns: what of it lies inside all its ancestors.
@@ -75,60 +82,9 @@ impl Sweep {
         self.spans.get(node as usize).map_or((0, 0), |span| (span.start, span.end))
     }
 
-    fn clip(&mut self, tree: &Tree<'_>) {
-        self.spans.clear();
-        let columns = tree.parent.iter().zip(tree.start).zip(tree.end).zip(tree.id);
-        for (node, (((&parent, &start), &end), &id)) in columns.enumerate() {
-            debug_assert!(node == 0 || (parent as usize) < node, "a parent comes before its children");
-            let (from, to) = match self.spans.get(parent as usize) {
-                _ if node == 0 => (start, end.max(start)),
-                Some(above) => (above.start, above.end),
-                None => (0, 0), // not a tree: an empty span does no harm
-            };
-            let start = start.max(from).min(to);
-            self.spans.push(Span { start, end: end.min(to).max(start), id, parent });
-        }
-    }
-
-    /// Counting sort by parent. `first[i + 1]` is where the next child of i goes: at the end, where i's stop.
-    fn group_children(&mut self) {
-        self.first.clear();
-        self.first.resize(self.spans.len() + 2, 0);
-        for span in inner(&self.spans) {
-            self.first[span.parent as usize + 2] += 1;
-        }
-        let mut sum = 0;
-        for count in &mut self.first {
-            sum += *count;
-            *count = sum;
-        }
-        self.children.clear();
-        self.children.resize(sum as usize, Child::default());
-        for (node, &Span { start, end, id, parent }) in (0..).zip(&self.spans).skip(1) {
-            if start < end {
-                let at = &mut self.first[parent as usize + 1];
-                self.children[*at as usize] = Child { end, start, id, node };
-                *at += 1;
-            }
-        }
-    }
-
-    fn sort_children(&mut self) {
-        if !self.sorted {
-            for node in 0..self.spans.len() {
-                let range = self.children_of(node);
-                self.children[range].sort_unstable_by(latest_first);
-            }
-            self.sorted = true;
-        }
-    }
-
-    fn children_of(&self, node: usize) -> Range<usize> {
-        self.first[node] as usize..self.first[node + 1] as usize
-    }
-
-    fn visit(&self, node: u32, from: i64, to: i64) -> Visit {
-        Visit { node, rest: self.children_of(node as usize), from, to }
+    /// The node of a node's parent; 0 of the root.
+    pub fn parent(&self, node: u32) -> u32 {
+        self.spans[node as usize].parent
     }
 
     /// Walks back from the end of the root and always follows the span that was waited for.
@@ -160,25 +116,31 @@ impl Sweep {
 
     /// The same of one span and what is below it, as if it were the root. An unknown node has none.
     pub fn critical_path_of(&mut self, node: u32, overlap: Overlap, mut emit: impl FnMut(u32, i64, i64)) {
-        self.sort_children();
-        let mut stack = std::mem::take(&mut self.stack);
-        let mut next = self.spans.get(node as usize).map(|top| self.visit(node, top.start, top.end));
-        while let Some(mut visit) = next {
-            let child = visit.next_child(&self.children, overlap);
-            let below = child.map_or(visit.from, |child| child.end.min(visit.to));
-            if below < visit.to {
-                emit(visit.node, below, visit.to);
+        let (mut stack, mut waiting) = (std::mem::take(&mut self.stack), std::mem::take(&mut self.waiting));
+        let visit = |node: u32, from: i64, to: i64, waiting: &mut Vec<u32>| Visit {
+            node,
+            done: add_children(&self.spans, node, waiting),
+            from,
+            to,
+        };
+        let top = self.spans.get(node as usize);
+        let mut next = top.map(|top| visit(node, top.start, top.end, &mut waiting));
+        while let Some(mut at) = next {
+            let child = at.next_child(&self.spans, &mut waiting, overlap);
+            let below = child.map_or(at.from, |(_, span)| span.end.min(at.to));
+            if below < at.to {
+                emit(at.node, below, at.to);
             }
             next = match child {
-                Some(child) => {
-                    visit.to = child.start;
-                    stack.push(visit);
-                    Some(self.visit(child.node, child.start, below))
+                Some((child, span)) => {
+                    at.to = span.start;
+                    stack.push(at);
+                    Some(visit(child, span.start, below, &mut waiting))
                 }
                 None => stack.pop(),
             };
         }
-        self.stack = stack;
+        (self.stack, self.waiting) = (stack, waiting);
     }
 
     /// Own time: the effective interval minus those of the children, overlap among them counted once.
@@ -193,10 +155,11 @@ impl Sweep {
     /// own   ###          ##  ####
     /// ```
     pub fn self_time(&mut self, mut emit: impl FnMut(u32, i64, i64)) {
-        self.sort_children();
         for (node, span) in (0..).zip(&self.spans) {
             let mut edge = span.end;
-            for child in &self.children[self.children_of(node as usize)] {
+            add_children(&self.spans, node, &mut self.waiting);
+            while let Some(child) = self.waiting.pop() {
+                let child = &self.spans[child as usize];
                 if child.end < edge {
                     emit(node, child.end, edge);
                 }
@@ -231,36 +194,51 @@ impl Sweep {
     }
 }
 
-/// The spans below the root that own time.
-fn inner(spans: &[Span]) -> impl Iterator<Item = &Span> {
-    spans.iter().skip(1).filter(|span| span.start < span.end)
+/// Puts the children of a node that are not empty on the stack, so that they come off in the order of the critical
+/// path: greatest end, then smallest start, then smallest id. Gives how many were on it before.
+#[inline(always)]
+fn add_children(spans: &[Span], node: u32, stack: &mut Vec<u32>) -> usize {
+    let before = stack.len();
+    let mut child = spans[node as usize].last;
+    while let Some(span) = spans.get(child as usize) {
+        stack.push(child);
+        child = span.before;
+    }
+    if stack.len() > before + 1 {
+        stack[before..].sort_unstable_by(|&a, &b| {
+            let (x, y) = (&spans[a as usize], &spans[b as usize]);
+            (x.end, y.start, y.id, b).cmp(&(y.end, x.start, x.id, a))
+        });
+    }
+    before
 }
 
-/// The order of the critical path: greatest end, then smallest start, then smallest id.
-fn latest_first(a: &Child, b: &Child) -> Ordering {
-    (b.end, a.start, a.id, a.node).cmp(&(a.end, b.start, b.id, b.node))
-}
-
-/// A node on the way of the walk: what is left of its children and of its window.
+/// A node on the way of the walk, and what is left of its window.
 #[derive(Debug)]
 struct Visit {
     node: u32,
-    rest: Range<usize>,
+    /// So many children are waiting when none of its own is.
+    done: usize,
     from: i64,
     to: i64,
 }
 
 impl Visit {
-    fn next_child(&mut self, children: &[Child], overlap: Overlap) -> Option<Child> {
-        while let Some(&child) = self.rest.next().and_then(|at| children.get(at)) {
-            if self.to <= self.from {
-                return None;
-            }
-            let in_time = overlap == Overlap::Clip || child.end <= self.to;
-            if child.start < self.to && in_time {
-                return Some(child);
+    #[inline(always)]
+    fn next_child<'s>(
+        &self,
+        spans: &'s [Span],
+        waiting: &mut Vec<u32>,
+        overlap: Overlap,
+    ) -> Option<(u32, &'s Span)> {
+        while self.from < self.to && waiting.len() > self.done {
+            let child = waiting.pop()?;
+            let span = &spans[child as usize];
+            if span.start < self.to && (overlap == Overlap::Clip || span.end <= self.to) {
+                return Some((child, span));
             }
         }
+        waiting.truncate(self.done);
         None
     }
 }

@@ -26,8 +26,15 @@ impl Spans {
 
     fn loaded(&self) -> Sweep {
         let mut sweep = Sweep::default();
-        sweep.load(&Tree { parent: &self.parent, start: &self.start, end: &self.end, id: &self.id });
+        self.load(&mut sweep);
         sweep
+    }
+
+    fn load(&self, sweep: &mut Sweep) {
+        sweep.clear();
+        for node in 0..self.parent.len() {
+            sweep.add(self.parent[node], self.start[node], self.end[node], self.id[node]);
+        }
     }
 
     fn path(&self, overlap: Overlap) -> Vec<Segment> {
@@ -307,7 +314,7 @@ proptest! {
         let (mut used, mut shares) = (before.loaded(), Vec::new());
         used.critical_path(Overlap::Clip, |_, _, _| ());
         used.active_share(&cuts, &mut shares);
-        used.load(&Tree { parent: &spans.parent, start: &spans.start, end: &spans.end, id: &spans.id });
+        spans.load(&mut used);
         let (mut path, mut own) = (Vec::new(), Vec::new());
         used.active_share(&cuts, &mut shares);
         used.critical_path(Overlap::Clip, |node, from, to| path.push((node, from, to)));

@@ -1,19 +1,4 @@
-//! What the kernels read: a tree, and where own time changes its label.
-
-/// One request's spans, the root first and every parent before its children (preorder, for example).
-///
-/// The slices are columns of equal length; what goes beyond the shortest is not read.
-#[derive(Debug, Clone, Copy)]
-pub struct Tree<'a> {
-    /// Node of each node's parent, smaller than the node itself. The root's entry is not read.
-    pub parent: &'a [u32],
-    /// Start, in ns.
-    pub start: &'a [i64],
-    /// End, in ns. An end before the start makes the span empty.
-    pub end: &'a [i64],
-    /// `span_id` read as big-endian: breaks ties, smallest first; the smaller node breaks equal ids.
-    pub id: &'a [u64],
-}
+//! What the kernels read: spans of a tree, and where own time changes its label.
 
 /// From `at` (ns) on, the own time of `node` carries another label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,5 +15,10 @@ pub struct Span {
     pub start: i64,
     pub end: i64,
     pub id: u64,
+    /// Of the root, what it was given.
     pub parent: u32,
+    /// The last of its children that are not empty, or [`crate::columns::NONE`].
+    pub last: u32,
+    /// The child of its parent before it, if it is one of those.
+    pub before: u32,
 }
