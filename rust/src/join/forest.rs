@@ -57,13 +57,12 @@ struct Children {
 
 impl Children {
     fn new(parent: &[u32]) -> Self {
-        let (mut last, mut before) = (vec![NONE; parent.len()], vec![NONE; parent.len()]);
-        for (row, (before, &above)) in (0..).zip(before.iter_mut().zip(parent)) {
+        let mut last = vec![NONE; parent.len()];
+        let link = |(row, &above): (u32, &u32)| {
             // There is no row of the number that stands for none.
-            if let Some(last) = last.get_mut(above as usize) {
-                *before = std::mem::replace(last, row);
-            }
-        }
+            last.get_mut(above as usize).map_or(NONE, |last| std::mem::replace(last, row))
+        };
+        let before = (0..).zip(parent).map(link).collect();
         Self { last, before }
     }
 }

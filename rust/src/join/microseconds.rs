@@ -14,19 +14,15 @@ use crate::join::builder::Builder;
 use crate::join::repair::{Change, Repair, RepairKind};
 use crate::join::times::saturated;
 
-const MICROSECOND: i64 = 1_000;
+/// So much a span may end after its parent, if both have times in whole µs.
+pub const MICROSECOND: i64 = 1_000;
 
-/// Widens the ends of parents whose children end a µs later, where both have times in whole µs; one row each.
-pub fn widen(b: &mut Builder<'_>) {
+/// Widens the ends of parents whose children (`outlive`) end a µs later, where both have times in whole µs; one row each.
+pub fn widen(b: &mut Builder<'_>, outlive: &[u32]) {
     let Builder { c, parent, end, repairs, .. } = b;
     let raw = |row: u32| saturated(c.spans.end_time_unix_nano[row as usize]);
-    let is_over = |(&above, &ended): (&u32, &i64)| {
-        end.get(above as usize).is_some_and(|&of_parent| ended == of_parent + MICROSECOND)
-    };
-    let over: Vec<u32> =
-        (0..).zip(parent.iter().zip(&*end)).filter(|&(_, each)| is_over(each)).map(|(row, _)| row).collect();
     let mut widened = Vec::new();
-    for child in over.into_iter().filter(|&child| is_whole(c, child)) {
+    for &child in outlive.iter().filter(|&&child| is_whole(c, child)) {
         let mut at = parent[child as usize];
         while at != NONE && is_whole(c, at) && end[at as usize] == raw(at) {
             end[at as usize] = raw(at) + MICROSECOND;

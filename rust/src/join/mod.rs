@@ -37,7 +37,7 @@ mod traces;
 
 use crate::columns::Columns;
 use crate::columns::processes::Processes;
-use crate::numbers::{ns_between, u32_of};
+use crate::numbers::ns_between;
 use apiservers::Apiservers;
 use builder::Builder;
 use clock::ClockOffset;
@@ -132,13 +132,13 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     apiservers.learn(&columns);
     let mut b = Builder::new(&columns, &apiservers, clocks, threads);
     ids::enter(&mut b);
-    parents::find(&mut b);
-    parents::cut_cycles(&mut b);
-    traces::count(&mut b);
-    microseconds::widen(&mut b);
-    orphans::adopt(&mut b);
+    let mut seen = parents::find(&mut b);
+    parents::cut_cycles(&mut b, &mut seen);
+    traces::count(&mut b, &seen.tops);
+    microseconds::widen(&mut b, &seen.outlive);
+    orphans::adopt(&mut b, seen.orphans);
     apiserver::repair(&mut b);
-    b.named = Named::new(b.c, &b.index, &b.requests);
+    b.named = Named::new(b.c, &b.index, &b.requests, b.threads);
     // Nothing is looked up by its id any more, and the index is large.
     b.index = Index::default();
     lay_out_trees(&mut b);
@@ -146,8 +146,9 @@ pub fn join_part(columns: Arc<Columns>, context: Context<'_>) -> Joined {
     assign_roles::assign(&mut b);
     let requests = RequestColumns::new(&b);
     let syncs = Syncs::new(&b);
-    let is_background = |&row: &u32| b.role[row as usize] == Role::Background;
-    let background = etcd_calls(b.c, &b.names).filter(is_background).collect();
+    let in_background = (0..).zip(&b.role).filter(|&(_, &role)| role == Role::Background);
+    let background = in_background.map(|(row, _)| row).filter(|&row| b.names.is_etcd_call(b.c, row as usize));
+    let background = background.collect();
     let Builder { role, parent, missing, names, forest, start, end, processes, .. } = b;
     let Builder { clock_offsets, rpc_pairs, repairs, traces, .. } = b;
     Joined {
@@ -178,9 +179,4 @@ fn lay_out_trees(b: &mut Builder<'_>) {
     let role = &b.role[..];
     let in_tree = |row: u32| role[row as usize] == Role::Unrelated;
     b.forest = forest::lay_out(&b.parent, in_tree, b.sibling_order(), b.threads);
-}
-
-/// CLIENT rows of etcd calls made by the apiserver.
-pub fn etcd_calls(c: &Columns, names: &KnownNames) -> impl Iterator<Item = u32> {
-    (0..u32_of(c.len())).filter(move |&row| names.is_etcd_call(c, row as usize))
 }

@@ -15,16 +15,14 @@ use crate::join::builder::Builder;
 use crate::join::clock::ClockOffset;
 use crate::join::repair::RepairKind;
 use crate::join::span_kind::{CLIENT, SERVER};
-use crate::numbers::u32_of;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.
 const CANDIDATES: usize = 64;
 
 /// Puts spans whose parent is missing where they can only belong; they are missing it no more.
-pub fn adopt(b: &mut Builder<'_>) {
+pub fn adopt(b: &mut Builder<'_>, mut orphans: Vec<u32>) {
     // A request is no orphan: its tree is whole.
-    let is_orphan = |&row: &u32| b.missing[row as usize] && !b.is_request(row);
-    let orphans: Vec<u32> = (0..u32_of(b.missing.len())).filter(is_orphan).collect();
+    orphans.retain(|&row| !b.is_request(row));
     if !orphans.is_empty() {
         adopt_by_evidence(b, &orphans);
         unended::adopt(b, &orphans);

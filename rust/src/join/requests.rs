@@ -108,7 +108,7 @@ impl RequestColumns {
         let Builder { c, role, forest, .. } = b;
         let start = |&row: &u32| b.start[row as usize];
         let mut roots: Vec<(i64, u32)> = b.requests.iter().map(start).zip(0..).collect();
-        roots.sort_unstable();
+        roots.sort_unstable_by_key(|&(start, _)| start);
         // Few begin at one time: only those are compared by the rest.
         for same in roots.chunk_by_mut(|x, y| x.0 == y.0).filter(|same| same.len() > 1) {
             same.sort_unstable_by_key(|&(_, at)| b.order(b.requests[at as usize]));
@@ -263,7 +263,7 @@ impl RequestColumns {
         self.outermost = vec![NONE; n];
         let place_of = |at: u32| forest.position[self.root[at as usize] as usize] as usize;
         let mut places: Vec<(usize, u32)> = (0..u32_of(n)).map(|at| (place_of(at), at)).collect();
-        places.sort_unstable();
+        places.sort_unstable_by_key(|&(place, _)| place);
         // Requests that the walk is in, and where they end; all places before `told` have their request.
         let (mut open, mut told): (Vec<(u32, usize)>, usize) = (Vec::new(), 0);
         for (place, own) in places.into_iter().chain([(forest.order.len(), NONE)]) {

@@ -1,8 +1,14 @@
 //! The `authentication` filter, which every version puts elsewhere.
 
+use std::ops::Range;
+
 use crate::columns::NONE;
 use crate::join::builder::Builder;
 use crate::join::repair::{Change, Repair, RepairKind};
+use crate::threads;
+
+/// Requests for each thread at least.
+const PART_REQUESTS: usize = 256;
 
 /// 1.26 to 1.32: the filter ended, and what it called still hangs on it.
 ///
@@ -28,10 +34,14 @@ pub fn move_children(b: &mut Builder<'_>, below_filters: &[u32]) {
 pub fn take_preludes(b: &mut Builder<'_>, requests: &[u32]) {
     let above = |row: u32| b.parent[row as usize];
     let is_below_filter = |&row: &u32| above(row) != NONE && b.is_authentication(above(row));
-    let candidates = requests.iter().copied().filter(is_below_filter);
-    let mut inside = Inside::default();
+    let look = |part: Range<usize>| {
+        let candidates = requests[part].iter().copied().filter(is_below_filter);
+        let mut inside = Inside::default();
+        let mut is_outer = |filter: u32| above(filter) == NONE || !inside.a_request(b, filter);
+        candidates.map(|row| (above(row), row)).filter(|&(filter, _)| is_outer(filter)).collect()
+    };
     let preludes: Vec<(u32, u32)> =
-        candidates.map(|row| (above(row), row)).filter(|&(filter, _)| !inside.a_request(b, filter)).collect();
+        threads::together(threads::split(requests.len(), b.threads, PART_REQUESTS, look));
     for &(_, row) in &preludes {
         b.reparent(RepairKind::Prelude, row, NONE);
     }
@@ -104,27 +114,30 @@ pub fn join_split(b: &mut Builder<'_>, requests: &[(u32, bool)]) {
 
 fn split_pairs(b: &Builder<'_>, requests: &[(u32, bool)]) -> Vec<(u32, u32)> {
     let Builder { start, end, .. } = b;
-    let sorted = |meetings: &mut dyn Iterator<Item = (u32, bool, i64)>| {
-        let usable = meetings.filter(|&(row, ..)| b.has_usable_times(row));
-        let meeting = |(row, nested, at)| Meeting { process: b.process(row), at, row, nested };
+    let sorted = |rows: Vec<(u32, bool)>| {
+        let usable = rows.into_iter().filter(|&(row, _)| b.has_usable_times(row));
+        let met_at = |row: u32, nested: bool| if nested { end[row as usize] } else { start[row as usize] };
+        let meeting =
+            |(row, nested)| Meeting { process: b.process(row), at: met_at(row, nested), row, nested };
         let mut meetings: Vec<Meeting> = usable.map(meeting).collect();
         meetings.sort_unstable_by_key(|m| (m.process, m.at, m.row));
         meetings
     };
-    let filters = sorted(&mut b.lone_filters.iter().map(|&row| (row, true, end[row as usize])));
-    let met_at = |row: u32, nested: bool| if nested { end[row as usize] } else { start[row as usize] };
-    let requests = sorted(&mut requests.iter().map(|&(row, nested)| (row, nested, met_at(row, nested))));
+    let filters = b.lone_filters.iter().map(|&row| (row, true)).collect();
+    let sorted = threads::each(vec![filters, requests.to_vec()], b.threads, sorted);
+    let (filters, requests) = (&sorted[0], &sorted[1]);
     let fits = |filter: &Meeting, request: &Meeting| {
         let gap = if request.nested { filter.at - request.at } else { request.at - filter.at };
         let starts = |m: &Meeting| start[m.row as usize];
         (0..=APART_NS).contains(&gap) && (!request.nested || starts(filter) <= starts(request))
     };
     let pair = |filter: &Meeting| {
-        let request = only(&requests, filter, |request| fits(filter, request))?;
-        let back = only(&filters, request, |filter| fits(filter, request))?;
+        let request = only(requests, filter, |request| fits(filter, request))?;
+        let back = only(filters, request, |filter| fits(filter, request))?;
         (back.row == filter.row).then_some((filter.row, request.row))
     };
-    filters.iter().filter_map(pair).collect()
+    let pairs = |part: Range<usize>| filters[part].iter().filter_map(pair).collect();
+    threads::together(threads::split(filters.len(), b.threads, PART_REQUESTS, pairs))
 }
 
 /// The one near `to` in the same process that fits; none if several do, or too many are near.

@@ -33,9 +33,14 @@ pub fn extend(b: &mut Builder<'_>, unanswered: &[u32]) {
 
 /// (root, end of its handling) of those that ended earlier.
 fn extensions(b: &Builder<'_>, unanswered: &[u32]) -> Vec<(u32, i64)> {
+    let mut is_unanswered = vec![false; b.parent.len()];
+    for &row in unanswered {
+        is_unanswered[row as usize] = true;
+    }
     let of_handling = |row: u32| {
         let (at, root) = (row as usize, b.parent[row as usize]);
-        let counts = unanswered.binary_search(&root).is_ok()
+        // There is no row of the number that stands for none.
+        let counts = is_unanswered.get(root as usize).is_some_and(|&is| is)
             && b.has_usable_times(row)
             && b.process(row) == b.process(root);
         counts.then(|| Child { root, start: b.start[at], end: b.end[at], verb: b.names.is_verb(b.c, at) })
