@@ -71,7 +71,7 @@ GOALS = {
     )
 }
 
-HELD_INSTEAD: Mapping[int, float] = {3: 0.9, 9: 1.4, 12: 0.38, 18: 665}
+HELD_INSTEAD: Mapping[int, float] = {3: 0.9, 9: 1.4, 12: 0.38}
 """Floors not reached yet → what the gate of CI holds meanwhile, so that it notices when it gets worse.
 The floors stay as they are: the table and `--check` say that they are missed, and so does the gate."""
 

@@ -33,7 +33,7 @@ pub fn adopt(b: &mut Builder<'_>, mut orphans: Vec<u32>) {
 fn adopt_by_evidence(b: &mut Builder<'_>, orphans: &[u32]) {
     let by_link = |&row: &u32| linked(b, row).map(|to| (row, to, RepairKind::OrphanLink));
     let mut found: Vec<(u32, u32, RepairKind)> = orphans.iter().filter_map(by_link).collect();
-    let left = orphans.iter().copied().filter(|&row| linked(b, row).is_none() && b.is_rpc(row, SERVER));
+    let left = orphans.iter().copied().filter(|&row| b.is_rpc(row, SERVER) && linked(b, row).is_none());
     let calls = by_call(b, &left.collect::<Vec<_>>());
     found.extend(calls.into_iter().map(|(row, to)| (row, to, RepairKind::OrphanRpc)));
     sort_as_siblings(b, &mut found);
