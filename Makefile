@@ -59,7 +59,7 @@ types: dev ## mypy --strict over the package and tests/typing
 	$(BIN)/mypy
 
 stubs: dev ## _core.pyi against the compiled module
-	$(BIN)/python -m mypy.stubtest k8strace._core --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest k8strace._core --ignore-disjoint-bases --mypy-config-file pyproject.toml
 
 rust: $(VENV)/.venv ## the fuzzers' lock, clippy with and without the Python door, and the tests of the core
 	@$(NEEDS_RUST)

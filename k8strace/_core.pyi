@@ -809,7 +809,11 @@ def join(spans: SpanColumns, apiserver: Sequence[str], threads: int) -> JoinedSp
     """
 
 def make_table(columns: Sequence[tuple[str, str, list[Any]]]) -> Table:
-    """A table of (name, "text" | "int" | "float" | "bool" | "ints" | "instant", values or None). Raises TypeError."""
+    """
+    A table of (name, "text" | "int" | "float" | "bool" | "ints" | "instant", values or None). Raises TypeError.
+
+    An "int" beyond 64 bits, such as a sum of absurd times, becomes the greatest or least there is.
+    """
 
 def weighted_quantiles(
     base: bytes, parts: bytes, weights: bytes, choices: Sequence[int], shares: Sequence[float]

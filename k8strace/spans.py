@@ -102,8 +102,8 @@ class Spans(ArrowExport):
     Decoded spans, one row each, in order of arrival.
 
     An Arrow table by itself: `polars.DataFrame(spans)`, `pyarrow.table(spans)`, DuckDB and pandas take it as it is.
-    Columns, types and null rules are in the reference, "Columns". Text columns are views into the wire bytes, which
-    live as long as the spans or any table made of them.
+    Columns, types and null rules are in the reference, "Columns". Text columns are views into the texts, which live
+    as long as the spans or any table made of them.
 
     Examples:
         >>> import k8strace

@@ -4,12 +4,13 @@ import json
 import os
 import random
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from builder import Span, apiserver_request, batches, etcd_client, trace, verb_span
+from builder import Span, apiserver_request, batches, etcd_client, trace, verb_span, webhook
 from planted import PLANTS, SUMS, Garden, Plant
 
 import k8strace
@@ -301,6 +302,23 @@ def test_conflicts_are_counted_by_transactions_where_events_were_dropped(dropped
     (found,) = [row for row in request._requests.findings() if row["code"] == "update_conflicts"]
     # From the start of the update, since it does not tell when the first attempt began, to the last new value.
     assert (found["ns"], found["evidence"]["conflicts"]) == (46 - 5, conflicts)
+
+
+def test_sums_of_absurd_times_do_not_hide_the_rest():
+    """Eight requests from 1970 to today: their sum is above what 64 bits hold."""
+    now = 1_700_000_000_000_000_000
+    called = replace(
+        webhook("mutating", 2, now - 1, (3, now - 2)), attributes={"webhook": "slow.example.com"}
+    )
+    asked = apiserver_request("1.31", "POST", "/api/v1/pods", 1, now, [called])
+    sent = [trace(asked, trace_id=number) for number in range(1, 9)]
+    requests = k8strace.join(k8strace.decode(batches(*sent)))
+    assert requests["wall_ns"].to_pylist() == [now - 1] * 8
+    assert 2**63 - 1 in requests.findings()["ns"].to_pylist()
+    assert requests.cost("client")["wall_ns"][0] == 2**63 - 1
+    by = k8strace.attribute(requests).by("verb")
+    assert by[0].all.wall_ns == 8 * (now - 1)
+    assert by.to_arrow()["wall_ns"][0].as_py() == 2**63 - 1
 
 
 def test_an_update_that_wins_at_once_has_no_conflict():

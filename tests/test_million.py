@@ -135,6 +135,46 @@ def test_requests_in_requests_cost_their_number_not_its_square() -> None:
     assert seconds(50_000) < 500 * thousand + 1
 
 
+def test_services_cost_their_number_not_its_square() -> None:
+    """Each looked through all before it."""
+
+    def seconds(count: int) -> float:
+        message = ExportTraceServiceRequest()
+        for number in range(count):
+            resource = message.resource_spans.add()
+            resource.resource.attributes.add(key="service.name").value.string_value = f"s{number}"
+            ids = {"trace_id": number.to_bytes(16, "big"), "span_id": number.to_bytes(8, "big")}
+            resource.scope_spans.add().spans.add(name="x", **ids)
+        spans = k8strace.decode(message)
+        began = time.perf_counter()
+        k8strace.join(spans)
+        assert len(spans.processes) == count
+        return time.perf_counter() - began
+
+    few = min(seconds(4_000) for _ in range(3))
+    assert seconds(40_000) < 40 * few + 0.3
+
+
+def test_what_is_taken_back_costs_its_own_size() -> None:
+    """A malformed request gives back what was read of it; all that was there was looked through for that."""
+    key_strindex = b"\x4a\x02\x18\x01"
+
+    def seconds(count: int, attribute: bytes) -> float:
+        body = b"\x12\x02\x2a\x00" + _field(2, len(attribute) * count) + attribute * count
+        scope = _field(2, len(body)) + body
+        whole = _field(1, len(scope)) + scope
+        torn = b"\x0a\x04\x12\x02\x12\x07"
+        frames = [whole, *[torn] * count]
+        sent = b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+        began = time.perf_counter()
+        spans = k8strace.read(sent, format="proto-frames")
+        taken = time.perf_counter() - began
+        assert len(spans) == 2
+        return taken
+
+    assert seconds(40_000, key_strindex) < 10 * seconds(40_000, b"\x4a\x02\x0a\x00") + 0.5
+
+
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("flipped", [0, 1])
 def test_ids_that_somebody_chose_cost_no_more_than_others(threads: int, flipped: int) -> None:

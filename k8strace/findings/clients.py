@@ -74,11 +74,14 @@ def relist_storm(selection: Selection) -> Iterator[Finding]:
     by_instance = selection.whole.by([joined.codes("instance", "requests")])
     served = {selection.own("instance")[first]: at for at, first in enumerate(by_instance.first)}
     for (instance,), fresh in selection.groups("instance", rows=watched, fewest=STORM_LISTS).items():
+        fresh.sort()
         begun = selection.values("start_unix_nano", fresh)
         for begin in _starts(selection, by_instance, served[instance]):
-            lists = [row for row, at in zip(fresh, begun, strict=True) if begin <= at < begin + STORM_NS]
+            lists = fresh[bisect_left(begun, begin) : bisect_left(begun, begin + STORM_NS)]
+            if len(lists) < STORM_LISTS:
+                continue
             clients = set(selection.values("client", lists))
-            if len(lists) >= STORM_LISTS and len(clients) >= STORM_CLIENTS:
+            if len(clients) >= STORM_CLIENTS:
                 outlay = selection.wall(lists)
                 yield selection.finding(
                     "relist_storm",

@@ -1,7 +1,7 @@
 //! Columns → Arrow arrays, so that other libraries read them without copying our types.
 //!
 //! One table of (name, builder) per Arrow table: the schema is what the builders return.
-//! String values become views into the retained wire bytes; names and keys become dictionaries.
+//! String values become views into the texts that are held; names and keys become dictionaries.
 
 mod arrays;
 mod attributes;

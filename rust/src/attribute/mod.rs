@@ -264,14 +264,14 @@ impl<T: Copy + Eq + Hash + Mixed> Numbers<T> {
 }
 
 fn services(joined: &Joined) -> (Vec<String>, Vec<u32>) {
-    let mut list: Vec<String> = Vec::new();
+    let (mut list, mut known) = (Vec::new(), HashMap::<&str, u32, RandomState>::default());
     let of_process = joined.processes.names.iter().map(|(service, _)| {
         // Whatever it is called: rules are written for one name.
         let service = if joined.apiservers.contains(service) { OWN_NAME } else { service };
-        u32_of(list.iter().position(|known| known == service).unwrap_or_else(|| {
+        *known.entry(service).or_insert_with(|| {
             list.push(service.to_owned());
-            list.len() - 1
-        }))
+            u32_of(list.len()) - 1
+        })
     });
     let of_process = of_process.collect();
     (list, of_process)

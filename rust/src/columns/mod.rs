@@ -105,7 +105,7 @@ impl Attributes {
         self.end.truncate(owners);
         let rows = self.end.last().map_or(0, |end| *end as usize);
         each!(self: key kind value, |column| column.truncate(rows));
-        self.key_strindex.retain(|(row, _)| (*row as usize) < rows);
+        self.key_strindex.truncate(self.key_strindex.partition_point(|&(row, _)| (row as usize) < rows));
     }
 
     /// The rows of one owner.

@@ -64,7 +64,7 @@ pub struct Requests {
     /// Copies of requests, to be decoded together.
     copies: Vec<u8>,
     copied: Vec<Range<usize>>,
-    /// Too few for another thread so far.
+    /// Too few for another thread so far, and the bytes that they hold.
     few: Vec<Block>,
     few_bytes: usize,
     count: usize,
@@ -132,12 +132,13 @@ impl Requests {
             let got = format!("{size} bytes");
             return Err(DecodeError::new("a request below 2 GiB", got, 0).of(ErrorKind::Limit));
         }
-        self.count += 1;
         if self.threads <= 1 {
+            self.count += 1;
             self.decode_here(request, std::slice::from_ref(&(0..size)));
             return Ok(());
         }
         self.copies.try_reserve(size).map_err(|_| no_memory(self.copies.len() + size))?;
+        self.count += 1;
         let start = self.copies.len();
         self.copies.extend_from_slice(request);
         self.copied.push(start..self.copies.len());
@@ -149,6 +150,9 @@ impl Requests {
 
     /// Takes those that stand at these places.
     pub fn add_all(&mut self, bytes: Held, requests: Vec<Range<usize>>) {
+        if requests.is_empty() {
+            return;
+        }
         self.count += requests.len();
         self.pass_copies();
         self.pass(Block { bytes, requests });
@@ -178,7 +182,7 @@ impl Requests {
         if self.threads <= 1 {
             return self.decode_here((*block.bytes).as_ref(), &block.requests);
         }
-        self.few_bytes += block.requests.iter().map(Range::len).sum::<usize>();
+        self.few_bytes += (*block.bytes).as_ref().len();
         self.few.push(block);
         if self.few_bytes >= BLOCK_BYTES {
             self.other = Other::new(self.bounds);
@@ -277,7 +281,7 @@ impl Decoding {
             self.asked = most + STEP_BYTES.max(most / 4);
             room_for(self.bounds.of(self.asked), "spans")?;
         }
-        if self.bytes == 0 {
+        if self.verdicts.is_empty() {
             self.decoder = Decoder::with_room_for(bytes.len());
         }
         requests.iter().try_for_each(|request| self.one(&bytes[request.clone()]))
@@ -329,4 +333,22 @@ impl Decoding {
 fn no_memory(bytes: usize) -> Box<DecodeError> {
     DecodeError::new(format!("memory for {bytes} bytes of spans"), "none: read in pieces, with scan", 0)
         .of(ErrorKind::Memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_with_little_in_them_do_not_wait_until_it_is_much() {
+        let bounds = Bounds { free_bytes: 1 << 20, per_byte: 16 };
+        let mut requests = Requests::new(bounds, 2);
+        for _ in 0..3 {
+            let place = 7..9;
+            requests.add_all(Box::new(b"\0\0\0\0\0\0\0\x0a\0".repeat(BLOCK_BYTES / 16)), vec![place]);
+            requests.add_all(Box::new(vec![0; BLOCK_BYTES]), Vec::new());
+        }
+        assert!(requests.few.is_empty() && requests.other.is_some());
+        assert_eq!(3, requests.decode().expect("three sound requests").columns.batches);
+    }
 }

@@ -63,6 +63,9 @@ pub fn gets_after_lists(joined: &Joined, reads: &[u32], fewest: usize, pause: i6
 
 /// The gets of a run: after the list's end, in its namespace, of different objects, without a long pause.
 fn run_after(asked: &Asked, list: u32, gets: &[u32], (fewest, pause): (usize, i64)) -> Vec<u32> {
+    if gets.len() < fewest {
+        return Vec::new();
+    }
     let requests = &asked.0.requests;
     let namespace = |request: u32| requests.namespace[request as usize];
     let object = |request: u32| (namespace(request), requests.object_name[request as usize]);
@@ -72,9 +75,6 @@ fn run_after(asked: &Asked, list: u32, gets: &[u32], (fewest, pause): (usize, i6
         let is_meant = requests.subresource[request as usize] == 0 && asked.start(request) >= end;
         is_meant && (of_all || namespace(request) == namespace(list))
     };
-    if gets.len() < fewest {
-        return Vec::new();
-    }
     let gets = gets.iter().copied().filter(follows);
     let mut run: Vec<u32> = gets.take_while(|&request| seen.insert(object(request))).collect();
     if run.len() < fewest.max(2) {

@@ -48,7 +48,7 @@ impl Forest {
     }
 }
 
-/// Children of every row of every row, the last one first: those with a higher row often start later.
+/// The children of every row, the last one first: those with a higher row often start later.
 struct Children {
     last: Vec<u32>,
     /// Row → the child of its parent before it.

@@ -4,7 +4,8 @@
 //! slot = hash tag (32 bits) | row + 1 (32 bits); 0 is free
 //! ```
 //!
-//! The first bits of the hash are the slot. Each thread fills a shard, which is a run of slots. Ids are compared in the columns, and only when the tags agree.
+//! The first bits of the hash are the slot. Each thread fills a shard, which is a run of slots. Ids are compared in the
+//! columns, and only when the tags agree.
 //! Senders choose the ids: both factors of the hash have secrets, or one of them could be made 0.
 
 #![expect(clippy::cast_possible_truncation, reason = "hashes and slots are taken apart into their halves")]
@@ -153,7 +154,7 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// None if a shard is full, in which a search would never end. All slots together are not.
+    /// None if a shard is full, in which a search would never end. All slots together never are.
     fn fill_shards(
         &mut self,
         usable: &(impl Fn(usize) -> bool + Sync),

@@ -217,12 +217,14 @@ pub fn stable<'a>(py: Python<'_>, buffer: &'a Bound<'_, PyAny>) -> PyResult<Cow<
 fn processes(c: &Columns) -> Vec<Process> {
     let processes = Processes::new(c);
     let attributes = |resource: usize| arrow::texts(c, &c.resource_attributes, resource);
-    let first =
-        |id: usize| (0..c.resources.batch.len()).find(|&row| processes.of_resource(row) == u32_of(id));
-    let described = processes.names.iter().enumerate();
+    let mut first = vec![None; processes.names.len()];
+    for resource in (0..c.resources.batch.len()).rev() {
+        first[processes.of_resource(resource) as usize] = Some(resource);
+    }
+    let described = processes.names.iter().zip(first);
     described
-        .map(|(id, (service, instance))| {
-            (service.clone(), instance.clone(), first(id).map(attributes).unwrap_or_default())
+        .map(|((service, instance), first)| {
+            (service.clone(), instance.clone(), first.map(attributes).unwrap_or_default())
         })
         .collect()
 }

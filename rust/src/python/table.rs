@@ -13,7 +13,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field};
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyIndexError, PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDateTime, PyDelta, PyDict, PyList, PyTzInfo};
 
@@ -272,7 +272,7 @@ pub fn make_table(columns: Vec<(String, String, Bound<'_, PyList>)>) -> PyResult
 fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
     Ok(match kind {
         "text" => Arc::new(LargeStringArray::from(values.extract::<Vec<Option<String>>>()?)),
-        "int" => Arc::new(Int64Array::from(values.extract::<Vec<Option<i64>>>()?)),
+        "int" => Arc::new(Int64Array::from(integers(values)?)),
         "float" => Arc::new(Float64Array::from(values.extract::<Vec<Option<f64>>>()?)),
         "bool" => Arc::new(BooleanArray::from(values.extract::<Vec<Option<bool>>>()?)),
         "ints" => {
@@ -282,6 +282,17 @@ fn array(kind: &str, values: &Bound<'_, PyList>) -> PyResult<ArrayRef> {
         "instant" => instant_column(values.extract::<Vec<Option<i64>>>()?.into_iter()),
         other => return Err(PyTypeError::new_err(format!("no column type {other:?}"))),
     })
+}
+
+/// Integers of 64 bits; sums that are beyond are the greatest or least there is.
+fn integers(values: &Bound<'_, PyList>) -> PyResult<Vec<Option<i64>>> {
+    let error = match values.extract::<Vec<Option<i64>>>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(values.py()) => error,
+        told => return told,
+    };
+    let nearest = |value: i128| i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX });
+    let wide: Vec<Option<i128>> = values.extract().map_err(|_| error)?;
+    Ok(wide.into_iter().map(|value| value.map(nearest)).collect())
 }
 
 /// Adds what this file has to the module.
