@@ -71,8 +71,8 @@ GOALS = {
     )
 }
 
-HELD_INSTEAD: Mapping[int, float] = {3: 0.9, 9: 1.4, 12: 0.38}
-"""Floors not reached yet → what the gate of CI holds meanwhile, so that it notices when it gets worse.
+HELD_INSTEAD: Mapping[int, float] = {3: 1.3, 12: 0.4}
+"""Floors so near that a busy machine can miss them → what the gate of CI holds then.
 The floors stay as they are: the table and `--check` say that they are missed, and so does the gate."""
 
 Results = Mapping[str, Mapping[int, Figure]]
@@ -149,5 +149,5 @@ def _held(number: int, values: Mapping[int, Figure], skipped: Mapping[int, str])
     holds = goal.reached(value, goal.floor)
     if not holds and number in HELD_INSTEAD:
         holds = goal.reached(value, HELD_INSTEAD[number])
-        line += f", MISSED and known to be; held at {figure(HELD_INSTEAD[number])}"
+        line += f", MISSED; held at {figure(HELD_INSTEAD[number])}"
     return holds, ("pass  " if holds else "FAIL  ") + line

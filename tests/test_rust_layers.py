@@ -12,8 +12,8 @@ SOURCE = Path(__file__).parent.parent / "rust" / "src"
 # Each room uses only rooms before it. A new room, or a new order, is a change of the design.
 FLOW = [
     "numbers",
-    "threads",
     "error",
+    "threads",
     "exponential",
     "columns",
     "decode",

@@ -30,11 +30,11 @@
 /// Numbers that change their width.
 mod numbers;
 
-/// Work divided among threads.
-mod threads;
-
 /// What was expected, what came, and where.
 mod error;
+
+/// Work divided among threads.
+mod threads;
 
 /// Durations in buckets, mergeable.
 mod exponential;

@@ -6,6 +6,16 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
+use crate::error::room_for;
+
+/// The address space of a thread's heap in glibc, which ends the process if there is none for thread-local data.
+const HEAP_BYTES: u64 = 64 << 20;
+
+/// Whether there is memory for another thread.
+pub fn can_start() -> bool {
+    room_for(HEAP_BYTES, "a thread").is_ok()
+}
+
 /// What `work` makes of each part, in their order. This thread works too, and alone if no other can be had.
 pub fn each<T: Send, R: Send>(parts: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let others = threads.min(parts.len()).saturating_sub(1);
@@ -16,8 +26,9 @@ pub fn each<T: Send, R: Send>(parts: Vec<T>, threads: usize, work: impl Fn(T) ->
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || std::iter::from_fn(next).map(|(at, part)| (at, work(part))).collect::<Vec<_>>();
     let mut done = thread::scope(|scope| {
-        let others: Vec<_> =
-            (0..others).map_while(|_| Builder::new().spawn_scoped(scope, run).ok()).collect();
+        let others: Vec<_> = (0..others)
+            .map_while(|_| can_start().then(|| Builder::new().spawn_scoped(scope, run).ok())?)
+            .collect();
         let mut done = run();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));

@@ -20,6 +20,7 @@ use crate::decode::json::replace_text;
 use crate::decode::otlp::Decoder;
 use crate::decode::signals::other_signal;
 use crate::error::{DecodeError, ErrorKind, Result, room_for};
+use crate::threads::can_start;
 
 /// How many errors are kept; all are counted.
 const MOST_ERRORS: usize = 256;
@@ -233,7 +234,7 @@ impl Other {
                 .try_for_each(|block| decoding.add((*block.bytes).as_ref(), &block.requests))?;
             Ok(decoding)
         };
-        let decoding = thread::Builder::new().spawn(decode).ok()?;
+        let decoding = can_start().then(|| thread::Builder::new().spawn(decode).ok())??;
         Some(Self { blocks, decoding })
     }
 
