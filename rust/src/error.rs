@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hint::black_box;
 
 /// What is wrong, for those who decide by it. The text is for people, and nothing may depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,7 +120,11 @@ impl DecodeError {
 /// Errors: [`ErrorKind::Memory`].
 pub fn room_for(bytes: u64, what: &str) -> Result<()> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
+    let mut room = Vec::<u8>::new();
+    let found = room.try_reserve_exact(bytes);
+    // Memory that nobody looks at may be left out by the compiler, which then takes it for found.
+    black_box(&room);
+    found.map_err(|_| {
         let expected = format!("memory for {bytes} bytes of {what}");
         DecodeError::new(expected, "none: read in pieces, with scan", 0).of(ErrorKind::Memory)
     })
