@@ -71,7 +71,7 @@ GOALS = {
     )
 }
 
-HELD_INSTEAD: Mapping[int, float] = {3: 1.3, 12: 0.4}
+HELD_INSTEAD: Mapping[int, float] = {3: 1.1, 12: 0.4}
 """Floors so near that a busy machine can miss them → what the gate of CI holds then.
 The floors stay as they are: the table and `--check` say that they are missed, and so does the gate."""
 
