@@ -279,7 +279,7 @@ class Histograms(ArrowExport):
         grouped = judged._by_key(keys, by_wall=True)
         places = list(pairwise([0, *grouped.ends]))
         rows = zip(
-            grouped.first,
+            divided._values(keys, grouped),
             places,
             attribution._sums(grouped, places),
             _durations(attribution, grouped),
@@ -288,10 +288,9 @@ class Histograms(ArrowExport):
         table = divided._table
         slowest = _Slowest(grouped, table.column("trace_id"), table.column("wall_ns"))
         groups = []
-        for first, place, summed, (wall, components) in rows:
-            values = {key: divided._value(key, first) for key in keys}
+        for values, place, summed, (wall, components) in rows:
             band = _in_order(attribution._band(place, summed, *slowest.of(*place)))
-            groups.append(Sums(values, band, wall, components))
+            groups.append(Sums(dict(zip(keys, values, strict=True)), band, wall, components))
         return cls(keys, groups, left_out=len(divided) - len(judged), most_groups=most_groups)
 
     @property

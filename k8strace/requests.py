@@ -356,10 +356,6 @@ class _Join:
             )
         return self.columns[table, name]
 
-    def value(self, name: str, table: str, row: int) -> Any:
-        """One value of a column."""
-        return self.values(name, table, [row])[0]
-
     def values(self, name: str, table: str, rows: Sequence[int]) -> list[Any]:
         """Some values of a column, without making the others if it can be helped."""
         if (table, name) in self.columns:

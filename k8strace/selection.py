@@ -37,9 +37,6 @@ class Join(Protocol):
     def named(self, name: str) -> _core.Table:
         """A table of everything that was joined."""
 
-    def value(self, name: str, table: str, row: int) -> Any:
-        """One value of a column. Raises KeyError."""
-
     def values(self, name: str, table: str, rows: Sequence[int]) -> list[Any]:
         """Some values of a column. Raises KeyError."""
 
@@ -151,10 +148,6 @@ class Selection(ArrowExport, Generic[Row]):
     def column_names(self) -> Sequence[str]:
         """Names of the columns, in order."""
         return self._joined.named(self.TABLE).column_names
-
-    def _value(self, name: str, row: int) -> Any:
-        """One value of a column of everything that was joined, without making the others if it can be helped."""
-        return self._joined.value(name, self.TABLE, row)
 
     def column(self, name: str) -> Column:
         """

@@ -62,10 +62,15 @@ def etcd_usage_of(requests: Requests, keys: Sequence[str]) -> Table:
     took = calls.column("client_ns").or_else(calls.column("server_ns"))
     codes = [joined.codes(key, requests.TABLE).at(request) for key in keys]
     grouped = _core.GroupedRows(None, len(calls), [*codes, _core.Codes.of(operation)], took)
-    values = [
-        (*(joined.value(key, requests.TABLE, request[first]) for key in keys), operation[first])
-        for first in grouped.first
-    ]
+    first = grouped.first
+    asked = request.take(first).to_pylist()
+    values = list(
+        zip(
+            *(joined.values(key, requests.TABLE, asked) for key in keys),
+            operation.take(first).to_pylist(),
+            strict=True,
+        )
+    )
     places = [*pairwise([0, *grouped.ends])]
     order = sorted(range(len(values)), key=lambda at: (places[at][0] - places[at][1], str(values[at])))
 
