@@ -124,10 +124,14 @@ pub fn room_for(bytes: u64, what: &str) -> Result<()> {
     let found = room.try_reserve_exact(bytes);
     // Memory that nobody looks at may be left out by the compiler, which then takes it for found.
     black_box(&room);
-    found.map_err(|_| {
-        let expected = format!("memory for {bytes} bytes of {what}");
-        DecodeError::new(expected, "none: read in pieces, with scan", 0).of(ErrorKind::Memory)
-    })
+    found.map_err(|_| no_memory(bytes, what))
+}
+
+/// There is none for this many bytes.
+#[cold]
+pub fn no_memory(bytes: usize, what: &str) -> Box<DecodeError> {
+    DecodeError::new(format!("memory for {bytes} bytes of {what}"), "none: read in pieces, with scan", 0)
+        .of(ErrorKind::Memory)
 }
 
 impl fmt::Display for DecodeError {

@@ -12,7 +12,7 @@ use crate::decode::fields::{
 };
 use crate::decode::wire::WireType::Len;
 use crate::decode::wire::{Cursor, MAX_DEPTH, too_deep};
-use crate::error::{DecodeError, ErrorKind, Result};
+use crate::error::{DecodeError, ErrorKind, Result, no_memory};
 use crate::numbers::{low_u32, u32_of};
 
 /// Decodes these requests, in their order. The first that is malformed is an error.
@@ -216,10 +216,7 @@ impl Decoder {
             let got = format!("{most} bytes");
             return Err(DecodeError::new("at most 64 GiB of texts", got, 0).of(ErrorKind::Limit));
         }
-        self.texts.try_reserve(bytes).map_err(|_| {
-            let expected = format!("memory for {most} bytes of texts");
-            DecodeError::new(expected, "none: read in pieces, with scan", 0).of(ErrorKind::Memory)
-        })
+        self.texts.try_reserve(bytes).map_err(|_| no_memory(most, "texts"))
     }
 
     /// Decodes one request. Its texts are copied.

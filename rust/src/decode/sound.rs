@@ -19,7 +19,7 @@ use crate::columns::Columns;
 use crate::decode::json::replace_text;
 use crate::decode::otlp::Decoder;
 use crate::decode::signals::other_signal;
-use crate::error::{DecodeError, ErrorKind, Result, room_for};
+use crate::error::{DecodeError, ErrorKind, Result, no_memory, room_for};
 use crate::threads::can_start;
 
 /// How many errors are kept; all are counted.
@@ -138,7 +138,7 @@ impl Requests {
             self.decode_here(request, std::slice::from_ref(&(0..size)));
             return Ok(());
         }
-        self.copies.try_reserve(size).map_err(|_| no_memory(self.copies.len() + size))?;
+        self.copies.try_reserve(size).map_err(|_| no_memory(self.copies.len() + size, "spans"))?;
         self.count += 1;
         let start = self.copies.len();
         self.copies.extend_from_slice(request);
@@ -328,12 +328,6 @@ impl Decoding {
         columns.batches = columns.batches.saturating_add(empty);
         Sound { columns, verdicts, errors, replaced }
     }
-}
-
-#[cold]
-fn no_memory(bytes: usize) -> Box<DecodeError> {
-    DecodeError::new(format!("memory for {bytes} bytes of spans"), "none: read in pieces, with scan", 0)
-        .of(ErrorKind::Memory)
 }
 
 #[cfg(test)]
