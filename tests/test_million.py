@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import k8strace
 from k8strace.export.jaeger import jaeger
+from k8strace.export.perfetto import perfetto
 
 pytestmark = pytest.mark.alone
 
@@ -218,3 +219,21 @@ def test_jaegers_json_costs_the_number_of_spans_not_its_square() -> None:
         return taken
 
     assert seconds(20_000) < 50 * seconds(2_000) + 0.5
+
+
+@pytest.mark.slow
+def test_perfettos_lanes_cost_the_number_of_spans_not_its_square() -> None:
+    """Each begins and ends before the next: as many lanes as there are spans, and all of them were looked at."""
+
+    def seconds(count: int) -> float:
+        times = [(0, 3 * count), *((at, 2 * count + at) for at in range(1, count))]
+        requests = k8strace.join(k8strace.decode(below_a_request([0] + [1] * (count - 1), times)))
+        began = time.perf_counter()
+        written = b"".join(perfetto(requests))
+        taken = time.perf_counter() - began
+        assert (
+            written.count(b"lane ") == count
+        )  # the first child is in its parent's; one is the critical path's
+        return taken
+
+    assert seconds(20_000) < 30 * seconds(2_000) + 0.5

@@ -12,6 +12,8 @@ The slices of category "critical" with a phase's name sum to the phase's ns in `
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from math import inf
 from typing import Any, NamedTuple
 
 from k8strace.components import component_of
@@ -85,35 +87,85 @@ def _processes(requests: Requests) -> dict[str, list[Slice]]:
 
 
 def _apart(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Divides slices into lanes without overlaps."""
+    """Divides slices into lanes without overlaps: each into the first lane that is free."""
     lanes: list[list[Slice]] = []
-    for each in sorted(slices, key=lambda one: (one.start, -one.end)):
-        lane = next((lane for lane in lanes if lane[-1].end <= each.start), None)
-        if lane is None:
-            lanes.append([each])
-        else:
-            lane.append(each)
+    open_ones: list[tuple[int, int]] = []
+    free: list[int] = []
+    for each in _by_start(slices):
+        while open_ones and open_ones[0][0] <= each.start:
+            heappush(free, heappop(open_ones)[1])
+        at = heappop(free) if free else len(lanes)
+        if at == len(lanes):
+            lanes.append([])
+        lanes[at].append(each)
+        heappush(open_ones, (each.end, at))
     return lanes
 
 
-def _nested(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    """Divides slices into lanes in which any two are nested or disjoint."""
+def _nested(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Divides slices into lanes in which any two are nested or disjoint: each into the first lane where it fits."""
     lanes: list[list[Slice]] = []
-    open_ends: list[list[int]] = []
-    for each in sorted(slices, key=lambda one: (one.start, -one.end)):
-        at = len(lanes)
-        for place, ends in enumerate(open_ends):
-            while ends and ends[-1] <= each.start:
-                ends.pop()
-            if not ends or ends[-1] >= each.end:
-                at = place
-                break
-        else:
+    open_ones: list[tuple[int, int]] = []
+    rooms = _Rooms()
+    for each in _by_start(slices):
+        while open_ones and open_ones[0][0] <= each.start:
+            rooms.close(heappop(open_ones)[1])
+        at = rooms.first(each.end)
+        if at == len(lanes):
             lanes.append([])
-            open_ends.append([])
         lanes[at].append(each)
-        open_ends[at].append(each.end)
-    yield from lanes
+        rooms.open(at, each.end)
+        heappush(open_ones, (each.end, at))
+    return lanes
+
+
+def _by_start(slices: Iterable[Slice]) -> list[Slice]:
+    return sorted(slices, key=lambda one: (one.start, -one.end))
+
+
+class _Rooms:
+    """
+    Until when a slice may last in each lane: the end of its innermost open slice.
+
+    A tree of maxima finds the first lane with enough room without looking at all of them.
+    """
+
+    def __init__(self) -> None:
+        self._ends: list[list[int]] = [[]]
+        self._most: list[float] = [inf, inf]
+
+    def first(self, end: int) -> int:
+        """The first lane in which a slice may last until `end`; lanes that have had none yet come last."""
+        if self._most[1] < end:
+            self._grow()
+        size, at = len(self._ends), 1
+        while at < size:
+            at = 2 * at + (self._most[2 * at] < end)
+        return at - size
+
+    def open(self, lane: int, end: int) -> None:
+        """A slice begins."""
+        self._ends[lane].append(end)
+        self._tell(lane)
+
+    def close(self, lane: int) -> None:
+        """Its innermost slice is over."""
+        self._ends[lane].pop()
+        self._tell(lane)
+
+    def _tell(self, lane: int) -> None:
+        ends, at = self._ends[lane], lane + len(self._ends)
+        self._most[at] = ends[-1] if ends else inf
+        while at := at // 2:
+            self._most[at] = max(self._most[2 * at], self._most[2 * at + 1])
+
+    def _grow(self) -> None:
+        """Twice as many lanes."""
+        size = len(self._ends)
+        self._ends += [[] for _ in range(size)]
+        self._most = [inf] * 4 * size
+        for lane in range(size):
+            self._tell(lane)
 
 
 class _Writer:
