@@ -374,7 +374,7 @@ def test_nothing_at_all_is_a_report_too():
         (["report", "no/such.file"], 1, "no/such.file: No such file or directory"),
         (["report", "no/such*"], 1, "expected files that match 'no/such*', got none"),
         (["report", "README.md"], 1, "fits no format"),
-        (["report", CAPTURE, "--format", "xml"], 1, "got 'xml'"),
+        (["report", CAPTURE, "--format", "xml"], 2, "got 'xml'"),
         ([], 2, "required: COMMAND"),
         (["report"], 2, "expected FILE"),
         (["report", CAPTURE, "--slowest", "-1"], 2, "expected a whole number"),

@@ -351,6 +351,13 @@ def test_a_selection_of_nothing_says_which_part_fits_nothing(capture_136, capsys
     assert message in told.err
 
 
+def test_a_what_if_about_no_request_says_so(capture_136, capsys):
+    from k8strace.cli import main
+
+    assert main(["whatif", str(capture_136), "--cached", "lsit", "--json"]) == 0
+    assert "verb=lsit fits no request: verb is create, get" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("since", [["--since", "-10s"], ["--since=-10s"], ["--since", "10s"]])
 def test_a_time_before_the_end_may_be_written_with_its_sign(capture_136, capsys, since):
     from k8strace.cli import main

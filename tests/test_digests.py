@@ -194,6 +194,16 @@ def test_a_digest_of_other_files_or_settings_is_not_gone_on_with(tmp_path):
         k8strace.digest(CAPTURE, into=tmp_path, settings=DigestSettings(rows=False, window_ns=1))
 
 
+@pytest.mark.parametrize("rule", [k8strace.Rule("mesh.audit", name="audit"), lambda _: None])
+def test_a_digest_of_other_rules_is_not_gone_on_with(tmp_path, rule):
+    """Its phases are others."""
+    taxonomy = k8strace.Taxonomy().with_rule(rule)
+    first = k8strace.digest(CAPTURE, into=tmp_path, settings=SUMS, taxonomy=taxonomy)
+    assert k8strace.digest(CAPTURE, into=tmp_path, settings=SUMS, taxonomy=taxonomy) == first
+    with pytest.raises(k8strace.DigestError, match="holds a digest with other rules"):
+        k8strace.digest(CAPTURE, into=tmp_path, settings=SUMS)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"k8strace-digest 1\n", b'k8strace-digest 1\n{"blobs": 3}\n']
 )
@@ -282,6 +292,10 @@ def test_errors_of_the_command_are_one_line(tmp_path):
     done = run("digest", CAPTURE, "--into", tmp_path, "--no-rows", "--by", "colour")
     assert done.returncode == 2
     assert "there is no column 'colour'" in done.stderr
+    k8strace.digest(CAPTURE, into=tmp_path / "made", settings=SUMS)
+    done = run("digest", "--into", tmp_path / "made", "--by", "verb")
+    assert done.returncode == 2
+    assert "holds sums by verb,resource: give the files" in done.stderr
     done = run("digest", "--into", tmp_path / "nothing")
     assert done.returncode == 1
     assert "holds no digest" in done.stderr

@@ -487,6 +487,24 @@ def test_a_file_that_is_not_whole_is_not_left(requests, tmp_path, monkeypatch):
     assert (tmp_path / "x").read_text() == "before"
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_error_names_the_file_that_was_asked_for(requests, to, tmp_path):
+    """Not the one that is written first."""
+    if to in ("parquet", "arrow"):
+        pytest.importorskip("pyarrow")
+    out = tmp_path / "nowhere" / f"x.{to}"
+    with pytest.raises(FileNotFoundError) as told:
+        export(requests, to, out)
+    assert told.value.filename == str(out)
+
+
+@pytest.mark.parametrize("to", ["parquet", "arrow", "csv"])
+def test_tables_do_not_go_to_standard_output(requests, to):
+    """They went into a directory named so."""
+    with pytest.raises(k8strace.FormatError, match="tables do not go to standard output"):
+        export(requests, to, "-")
+
+
 def test_pprof_is_the_same_bytes_each_time(requests, tmp_path):
     """No times of the writing in it."""
     first, second = (requests.to_pprof(tmp_path / name).read_bytes() for name in "ab")

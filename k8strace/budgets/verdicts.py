@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import inf
 from typing import Any, Final, Literal, TypeAlias
 
 from k8strace.attribution import Attribution, attribute
@@ -247,8 +248,9 @@ def _bounds(values: list[Value]) -> tuple[float | None, float | None]:
     if not errors.enough:
         return None, None
     value = float(errors.values[0])
+    least = 0.0 if len(values) == 1 else -inf
     return (
-        value - float(errors.half_width(2 * FAIL_LEVEL)[0]),
+        max(value - float(errors.half_width(2 * FAIL_LEVEL)[0]), least),
         value + float(errors.half_width(2 * PASS_LEVEL)[0]),
     )
 

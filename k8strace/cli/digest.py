@@ -20,6 +20,7 @@ from k8strace.cli.options import (
     add_top,
 )
 from k8strace.cli.outputs import look_of, write_json, write_text
+from k8strace.histograms import KEYS
 
 __all__ = ["add_digest"]
 
@@ -48,7 +49,8 @@ def add_digest(commands: Commands) -> None:
         metavar="DIR",
         help="checkpoints, and requests as Parquet by the hour; after an interruption the same command resumes",
     )
-    add_by(command, "verb,resource", "columns of requests to group by")
+    add_by(command, ",".join(KEYS), "columns of requests to group by")
+    command.set_defaults(by=None)
     add_top(command)
     add_quantiles(command)
     command.add_argument(
@@ -76,7 +78,7 @@ def _digest(asked: argparse.Namespace) -> None:
 
     if "-" in asked.files:
         raise UsageError("a digest reads files, so that it can resume: no standard input")
-    made = _made(asked) if asked.files else Digest.read(Path(asked.into))
+    made = _made(asked) if asked.files else _read(asked)
     wanted = Wanted(by=made.histograms.keys, top=asked.top or None, quantiles=asked.quantiles)
     from k8strace.views.digest import digest_lines, digest_record
 
@@ -86,9 +88,20 @@ def _digest(asked: argparse.Namespace) -> None:
     return write_text(digest_lines(made, look, wanted), look)
 
 
+def _read(asked: argparse.Namespace) -> Digest:
+    made = Digest.read(Path(asked.into))
+    if asked.by is not None and asked.by != made.histograms.keys:
+        by = ",".join(made.histograms.keys)
+        raise UsageError(f"{asked.into} holds sums by {by}: give the files, and another --into, for others")
+    return made
+
+
 def _made(asked: argparse.Namespace) -> Digest:
     settings = DigestSettings(
-        by=asked.by, window_ns=asked.window, max_spans=asked.max_spans, rows=not asked.no_rows
+        by=KEYS if asked.by is None else asked.by,
+        window_ns=asked.window,
+        max_spans=asked.max_spans,
+        rows=not asked.no_rows,
     )
     with progress(asked) as tell:
         try:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import methodcaller
 from typing import IO, Any, Final, TypeAlias
@@ -17,7 +17,7 @@ from k8strace.cli.exits import UsageError, complain
 from k8strace.selecting import as_text, condition_of, moment_of, text_of
 from k8strace.words import count, duration
 
-__all__ = ["check_columns", "joined", "progress", "selected"]
+__all__ = ["check_columns", "conditions", "fitting", "joined", "progress", "selected"]
 
 QUICK_SECONDS: Final = 0.4
 """Reads that end before this show no progress."""
@@ -112,6 +112,10 @@ def _bar() -> Iterator[Tell]:
             shown[0].stop()
 
 
+Choose: TypeAlias = Callable[[Requests], Requests]
+"""A part of a selection."""
+
+
 def selected(requests: Requests, asked: argparse.Namespace) -> Requests:
     """
     The selected requests. If there are none, a line on stderr says which part of the selection fits none.
@@ -119,7 +123,16 @@ def selected(requests: Requests, asked: argparse.Namespace) -> Requests:
     Raises:
         UsageError: A condition names no column, or its value does not fit the column.
     """
-    parts = _parts(asked)
+    return fitting(requests, _parts(asked))
+
+
+def fitting(requests: Requests, parts: Mapping[str, Choose]) -> Requests:
+    """
+    The requests that fit all parts of a selection, by text. A line on stderr says which part fits none.
+
+    Raises:
+        UsageError: A condition names no column, or its value does not fit the column.
+    """
     chosen = requests
     for choose in parts.values():
         chosen = _chosen(choose, chosen)
@@ -128,17 +141,19 @@ def selected(requests: Requests, asked: argparse.Namespace) -> Requests:
     return chosen
 
 
-Choose: TypeAlias = Callable[[Requests], Requests]
-
-
 def _parts(asked: argparse.Namespace) -> dict[str, Choose]:
     """The parts of the selection, as written."""
     times = {"--since": asked.since, "--until": asked.until}
     window = " ".join(f"{name} {text}" for name, text in times.items() if text is not None)
     return {
         **({window: methodcaller("between", asked.since, asked.until)} if window else {}),
-        **{text: methodcaller("where", text) for text in asked.where},
+        **conditions(asked.where),
     }
+
+
+def conditions(texts: Iterable[str]) -> dict[str, Choose]:
+    """Conditions as parts of a selection."""
+    return {text: methodcaller("where", text) for text in texts}
 
 
 def _chosen(choose: Choose, requests: Requests) -> Requests:
@@ -148,18 +163,18 @@ def _chosen(choose: Choose, requests: Requests) -> Requests:
         raise UsageError(error.args[0]) from error
 
 
-def _why_none(requests: Requests, parts: dict[str, Choose]) -> str:
+def _why_none(requests: Requests, parts: Mapping[str, Choose]) -> str:
     """Which part fits no request, or none that fits the parts before it."""
     for text, choose in parts.items():
         if not len(choose(requests)):
             return f"{text} fits no request: {_what_there_is(requests, text)}"
     before, left = [], requests  # each fits some, but together they fit none
     for text, choose in parts.items():
-        fitting = choose(left)
-        if not len(fitting):
+        fit = choose(left)
+        if not len(fit):
             break
         before.append(text)
-        left = fitting
+        left = fit
     return (
         f"{text} fits {count(len(choose(requests)), 'request')}, but none of the {len(left):,} that "
         f"{' and '.join(before)} {'fits' if len(before) == 1 else 'fit'}"

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, TypeAlias
 
 from k8strace.cli.exits import USAGE, complain, exit_codes
 from k8strace.cli.numbers import above_zero, condition, from_zero, moment, names, quantiles, width
+from k8strace.exceptions import FormatError
 
 __all__ = [
     "PIPED_WIDTH",
@@ -195,11 +196,22 @@ def add_quantiles(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _format(text: str) -> str:
+    from k8strace.formats.wire import format_of  # imported only when it is needed
+
+    try:
+        format_of(text)
+    except FormatError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def add_format(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The format of files, and the progress bar; more options of reading may be added to the group."""
     group = command.add_argument_group("reading")
     group.add_argument(
         "--format",
+        type=_format,
         default="auto",
         help="proto, proto-frames, zstd-frames, json, json-lines, parquet (default: by content)",
     )

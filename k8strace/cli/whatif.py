@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from k8strace import ConditionError, attribute
 from k8strace.cli.exits import UsageError
-from k8strace.cli.inputs import check_columns, joined, selected
+from k8strace.cli.inputs import check_columns, conditions, fitting, joined, selected
 from k8strace.cli.numbers import condition, names, time_ns
 from k8strace.cli.options import (
     Commands,
@@ -136,7 +136,10 @@ def _projected(asked: argparse.Namespace) -> Projection:
     requests = joined(asked)
     check_columns(requests, asked.by)
     changes = [*asked.changes, *([Change.same_node()] if asked.same_node else [])]
+    chosen = selected(requests, asked)
+    for change in asked.changes:
+        fitting(chosen, conditions(change.conditions))
     try:
-        return attribute(selected(requests, asked)).what_if(*changes)
+        return attribute(chosen).what_if(*changes)
     except (ValueError, KeyError, ConditionError) as error:
         raise UsageError(error.args[0]) from None

@@ -8,11 +8,12 @@ Files larger than memory: one stream over all of them, summed up in total and by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from k8strace.components import Taxonomy
+from k8strace.components import OWN, Rule, Taxonomy
 from k8strace.digests.checkpoint import read_checkpoint
 from k8strace.digests.merging import Merged, Tell
 from k8strace.digests.result import Digest, Slow
@@ -52,7 +53,7 @@ def digest(
         progress: Called with the stored bytes read so far, and their total.
 
     Raises:
-        DigestError: The directory holds a digest of other files, or with other settings.
+        DigestError: The directory holds a digest of other files, or with other settings or rules.
         PartsError: The ledger does not add up to the spans that were read, which would be a bug.
         DecodeError: Malformed content, as for `read`.
         MissingExtraError: pyarrow is not installed, and rows are wanted.
@@ -68,6 +69,7 @@ def digest(
     told = {
         "files": [[str(path), path.stat().st_size] for path in paths],
         "apiserver": names_of(apiserver),
+        "rules": _rules_of(taxonomy or OWN),
     }
     found = read_checkpoint(folder)
     if found is not None:
@@ -96,8 +98,17 @@ def _files(path: Path) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
 
 
+def _rules_of(taxonomy: Taxonomy) -> str:
+    """A digest of the rules; those that are functions are told by their names."""
+    names = [
+        repr(rule) if isinstance(rule, Rule) else f"{rule.__module__}.{rule.__qualname__}"
+        for rule in taxonomy.rules
+    ]
+    return sha256("\n".join(names).encode()).hexdigest()
+
+
 def _check_same(folder: Path, found: dict[str, Any], told: dict[str, Any], settings: DigestSettings) -> None:
-    """Raises DigestError if the digest was begun with other files or settings."""
+    """Raises DigestError if the digest was begun with other files, settings or rules."""
     if found["files"] != told["files"]:
         raise DigestError(
             f"{folder} holds a digest of other files, or they changed: {', '.join(n for n, _ in found['files'])}"
@@ -106,6 +117,8 @@ def _check_same(folder: Path, found: dict[str, Any], told: dict[str, Any], setti
         raise DigestError(
             f"{folder} holds a digest with apiserver {found['apiserver']}, expected {told['apiserver']}"
         )
+    if found.get("rules") != told["rules"]:
+        raise DigestError(f"{folder} holds a digest with other rules of components and phases")
     for name, value in found["settings"].items():
         wanted = getattr(settings, name, None)
         if wanted != (tuple(value) if isinstance(value, list) else value):

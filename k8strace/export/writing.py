@@ -68,7 +68,7 @@ def export(
         The files that were written.
 
     Raises:
-        FormatError: An unknown format or table, or a table for a format that has none.
+        FormatError: An unknown format or table, a table for a format that has none, or tables to standard output.
         MissingExtraError: "parquet" and "arrow" need the extra `k8strace[arrow]`.
         OSError: It cannot be written.
 
@@ -87,6 +87,8 @@ def export(
     if table is not None and (table not in TABLES or to not in _TABULAR):
         known = f"{', '.join(TABLES)}, of {', '.join(_TABULAR)}"
         raise FormatError(f"expected a table, one of {known}; got {table!r} of {to}")
+    if to in _TABULAR and os.fspath(out) == "-":
+        raise FormatError(f"expected a file or a directory for {to}: tables do not go to standard output")
     if to in _TABULAR:
         return _tables(requests, to, Path(out), table)
     if os.fspath(out) == "-":
@@ -118,6 +120,10 @@ def _whole(path: Path, write: Callable[[Path], None]) -> Path:
     try:
         write(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
     return path

@@ -160,10 +160,25 @@ def parts(
     limit_bytes: int,
 ) -> Iterator[Part]:
     """What `messages` yields, with damage as it was found. Raises at once what `messages` raises at once."""
-    base, _, wrapping = format.partition("+")
-    if base not in ("auto", *FORMATS) or wrapping not in ("", "gzip", "zstd"):
-        raise FormatError(f"expected format to be one of {', '.join(('auto', *FORMATS))}, got {format!r}")
+    base, wrapping = format_of(format)
     return _read_all(inputs(source), _Asked(base, wrapping, strict), progress, Allowance(limit_bytes))
+
+
+def format_of(text: str) -> tuple[str, str]:
+    """
+    A format by name, and the compression that is expected around it.
+
+    Raises:
+        FormatError: There is no such format.
+
+    Examples:
+        >>> format_of("proto-frames+zstd")
+        ('proto-frames', 'zstd')
+    """
+    base, _, wrapping = text.partition("+")
+    if base not in ("auto", *FORMATS) or wrapping not in ("", "gzip", "zstd"):
+        raise FormatError(f"expected format to be one of {', '.join(('auto', *FORMATS))}, got {text!r}")
+    return base, wrapping
 
 
 def _read_all(

@@ -161,7 +161,7 @@ def _composition(population: Population, own: Ints, q: float, keys: dict[str, An
     blocks = population.blocks.some(own)
     low = high = [None] * (len(line) + 1)
     if blocks.times >= LEAST_BLOCKS:
-        kept = [blocks.of != each for each in range(len(blocks))]
+        kept = (blocks.of != each for each in range(len(blocks)))
         left = [_parts(wall[keep], components[keep], parts[keep], of, q) for keep in kept]
         errors = Errors(
             np.array([at, *line]), (np.array([[each, *found] for each, found, _ in left]),), (blocks,)
