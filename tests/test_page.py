@@ -60,6 +60,27 @@ def test_equal_input_gives_equal_bytes_and_the_page_itself_is_small(requests, fi
     assert len(requests[:0].to_html()) < 400_000
 
 
+def test_times_that_cannot_be_leave_the_page_whole():
+    """Authentication at 0, and a request at the end of time: one more ns than a column of numbers can have."""
+    message = ExportTraceServiceRequest()
+    sent = message.resource_spans.add()
+    sent.resource.attributes.add(key="service.name").value.string_value = "apiserver"
+    filters, http = (
+        sent.scope_spans.add(scope={"name": name})
+        for name in (
+            "k8s.op/apiserver/pkg/endpoints/filterlatency",
+            "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
+        )
+    )
+    first = filters.spans.add(trace_id=b"t" * 16, span_id=b"a" * 8, name="authentication", kind=1)
+    first.end_time_unix_nano = 1_790_000_000_000_000_000
+    request = http.spans.add(trace_id=b"t" * 16, span_id=b"r" * 8, name="GET", kind=2)
+    request.parent_span_id, request.start_time_unix_nano = first.span_id, (1 << 63) - 1
+    requests = k8strace.join(k8strace.decode(message))
+    assert len(requests) == 1
+    assert requests.to_html().startswith("<!doctype html>")
+
+
 def test_nothing_but_its_own_script_and_style_may_run(file):
     text = file.read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1].replace("&#x27;", "'")
