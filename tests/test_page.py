@@ -60,6 +60,11 @@ def test_equal_input_gives_equal_bytes_and_the_page_itself_is_small(requests, fi
     assert len(requests[:0].to_html()) < 400_000
 
 
+def test_a_page_may_be_as_large_as_it_takes(requests):
+    few = requests.where(verb="delete")
+    assert few.to_html(max_mb=float("inf")) == few.to_html(max_mb=1000)
+
+
 def test_times_that_cannot_be_leave_the_page_whole():
     """Authentication at 0, and a request at the end of time: one more ns than a column of numbers can have."""
     message = ExportTraceServiceRequest()

@@ -53,6 +53,8 @@ KINDS = {
     "requests.estimate_totals('0.5')": "expected a rate above 0 and at most 1, got '0.5'",
     "requests.stalls(error_rate='1%')": "expected an error rate above 0, got '1%'",
     "requests.findings(client_times='log')": "expected times of clients, as read_client_times gives them, got 'log'",
+    "read(FILE, format=None)": "expected a format by name, got None",
+    "check(requests, ['p99'])": "expected a budget, as read_budgets gives it, got 'p99'",
 }
 """What is called → the TypeError's text."""
 

@@ -118,6 +118,9 @@ def check(
     expect(requests, Requests | Attribution, "requests or an attribution of them")
     expect(baseline, Requests | Attribution | None, "requests or an attribution of them as the baseline")
     expect_several(budgets, "budgets, as read_budgets gives them", Iterable)
+    budgets = list(budgets)
+    for each in budgets:
+        expect(each, Budget, "a budget, as read_budgets gives it")
     now = requests if isinstance(requests, Attribution) else attribute(requests)
     before = baseline if baseline is None or isinstance(baseline, Attribution) else attribute(baseline)
     return [_checked(budget, now, before) for budget in budgets]

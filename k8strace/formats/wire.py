@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from k8strace._core import Run, inflate_all, json_to_wire
-from k8strace.exceptions import DecodeError, FormatError
+from k8strace.exceptions import DecodeError, FormatError, expect
 from k8strace.formats.causes import with_cause
 from k8strace.formats.content import (
     MESSAGE_LIMIT_BYTES,
@@ -170,11 +170,13 @@ def format_of(text: str) -> tuple[str, str]:
 
     Raises:
         FormatError: There is no such format.
+        TypeError: It is no text.
 
     Examples:
         >>> format_of("proto-frames+zstd")
         ('proto-frames', 'zstd')
     """
+    expect(text, str, "a format by name")
     base, _, wrapping = text.partition("+")
     if base not in ("auto", *FORMATS) or wrapping not in ("", "gzip", "zstd"):
         raise FormatError(f"expected format to be one of {', '.join(('auto', *FORMATS))}, got {text!r}")

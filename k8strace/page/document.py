@@ -33,6 +33,9 @@ BASE64: Final = 0.75
 BYTES_PER_SPAN: Final = 18
 """Bytes of a span in a tree, gzipped, about: its numbers, and a part of its details."""
 
+MOST_SPANS: Final = 1 << 32
+"""More than there are: a page without a limit has all trees."""
+
 DETAILED_SPANS: Final = 12_000
 """Spans with attributes, events and links."""
 
@@ -253,7 +256,7 @@ def _data(
     told = []
 
     def pick(size: int) -> Picked:
-        room = int((BASE64 * options.max_mb * 1e6 - size) / BYTES_PER_SPAN)
+        room = int(min((BASE64 * options.max_mb * 1e6 - size) / BYTES_PER_SPAN, MOST_SPANS))
         chosen, telling = chosen_trees(requests, examples, max(room, 0))
         details = details_of(requests, chosen, names, DETAILED_SPANS)
         told.append(_left_out(len(chosen), len(details), telling, len(requests), names))
