@@ -422,6 +422,14 @@ class AttributedRequests:
 
         Raises ValueError for a group that is none.
         """
+    def grouped(
+        self, requests: Sequence[int], group: Sequence[int], names: Sequence[str]
+    ) -> list[dict[str, int]]:
+        """
+        Parts in ns by group of phases, of each request: those that it has, by their names.
+
+        Raises ValueError for a group that has no name.
+        """
     def spent(self, phase: int, requests: Sequence[int], least: int = 1) -> tuple[list[int], list[int]]:
         """Those of these requests that one phase took so many ns of and more, and how many."""
     def column(self, phase: int) -> list[int]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from k8strace.exceptions import extra
 from k8strace.receiver.metrics.labels import code_label, component_label, resource_label, verb_label
-from k8strace.receiver.metrics.tally import Observed
+from k8strace.receiver.metrics.tally import Observed, by_verb_and_resource
 
 if TYPE_CHECKING:
     from prometheus_client.core import HistogramMetricFamily, Metric
@@ -56,13 +56,19 @@ class Histogram:
         self.total_ns = 0
         self.examples: list[Example | None] = [None] * (len(limits_ns) + 1)
 
-    def add(self, ns: int, trace_id: str = "", unix_s: float = 0.0) -> None:
-        """Adds one duration; a trace id makes it its bucket's example."""
-        at = bisect_left(self._limits, ns)
-        self._counts[at] += 1
-        self.total_ns += ns
-        if trace_id:
-            self.examples[at] = (trace_id, ns, unix_s)
+    def add(self, ns: int) -> None:
+        """Adds one duration."""
+        self.add_examples([("", ns)], 0.0)
+
+    def add_examples(self, durations: Iterable[tuple[str, int]], unix_s: float) -> None:
+        """Adds durations in ns, each with a trace id, which makes it its bucket's example unless it is empty."""
+        limits, counts, examples = self._limits, self._counts, self.examples
+        for trace_id, ns in durations:
+            at = bisect_left(limits, ns)
+            counts[at] += 1
+            self.total_ns += ns
+            if trace_id:
+                examples[at] = (trace_id, ns, unix_s)
 
     def cumulative(self) -> list[int]:
         """How many are not above each limit, and at the end how many there are."""
@@ -120,30 +126,30 @@ class RequestMetrics:
 
     def add(self, rows: Iterable[Observed], updates: int = 0) -> None:
         """Adds requests that are final, and how many were changed before they are."""
-        now = self._clock()
+        now, rows = self._clock(), list(rows)
+        outer = [row for row in rows if not row.inner]
         with self._lock:
             self._updates += updates
-            for row in rows:
-                if row.inner:
-                    self._inner += 1
-                else:
-                    self._add(row, now)
+            self._inner += len(rows) - len(outer)
+            self._incomplete.update(row.incomplete_cause for row in outer if row.incomplete_cause is not None)
+            for (verb, resource), group in by_verb_and_resource(outer).items():
+                self._add((verb_label(verb), resource_label(resource)), group, now)
 
-    def _add(self, row: Observed, now: float) -> None:
-        key = (verb_label(row.verb), resource_label(row.resource))
-        self._codes[*key, code_label(row.http_status)] += 1
-        if row.incomplete_cause is not None:
-            self._incomplete[row.incomplete_cause] += 1
-        if not row.measured:
-            return
-        if key not in self._wall:
-            self._wall[key] = Histogram()
-        self._wall[key].add(row.wall_ns, row.trace_id, now)
-        for component, ns in row.components.items():
+    def _add(self, key: tuple[str, str], rows: Sequence[Observed], now: float) -> None:
+        for status, count in Counter(row.http_status for row in rows).items():
+            self._codes[*key, code_label(status)] += count
+        wall: list[tuple[str, int]] = []
+        parts: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for row in rows:
+            if row.measured:
+                wall.append((row.trace_id, row.wall_ns))
+                for component, ns in row.components.items():
+                    parts[component].append((row.trace_id, ns))
+        if wall:
+            self._wall.setdefault(key, Histogram()).add_examples(wall, now)
+        for component, each in parts.items():
             part = (component_label(component), *key)
-            if part not in self._parts:
-                self._parts[part] = Histogram()
-            self._parts[part].add(ns, row.trace_id, now)
+            self._parts.setdefault(part, Histogram()).add_examples(each, now)
 
     def families(self) -> Iterator[Metric]:
         """The metrics at this moment, for prometheus_client."""

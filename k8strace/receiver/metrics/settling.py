@@ -59,7 +59,8 @@ class Settling:
                 self._foreign.add(trace)
         released = getattr(taken, "released", ())
         for trace in released:
-            changes.final.extend(row for row, _ in self._open.pop(trace, ()))
+            for row, _ in self._open.pop(trace, ()):
+                changes.final.append(row)
         for row, is_final in zip(observe(taken), getattr(taken, "final", [True] * len(taken)), strict=True):
             if row.trace_id in self._foreign:
                 continue

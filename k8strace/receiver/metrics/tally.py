@@ -9,8 +9,9 @@ most one percent too high. Limits such as 2.5 ms have three digits, so histogram
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from k8strace.attribution import Attribution, attribute
@@ -24,6 +25,9 @@ SLOWEST: Final = 10
 
 GROUPS: Final = 512
 """Pairs of verb and resource that a tally tells apart; all later ones are one, of "other"."""
+
+Key = tuple[str | None, str | None]
+"""(verb, resource), as sent."""
 
 
 class Observed(NamedTuple):
@@ -58,31 +62,36 @@ def observe(requests: Requests) -> list[Observed]:
         True
     """
     names = ("trace_id", "verb", "resource", "namespace", "http_status", "wall_ns")
-    known = [requests.column(name) for name in names]
-    components = _components(attribute(requests))
-    flags = zip(
-        requests.column("long_running"),
-        requests.column("has_valid_times"),
+    times = zip(requests.column("has_valid_times"), requests.column("long_running"), strict=True)
+    columns = (
+        *map(requests.column, names),
+        _components(attribute(requests)),
+        [valid and not long_running for valid, long_running in times],
         requests.column("incomplete_cause"),
-        requests.column("counted_in"),
-        strict=True,
+        [around is not None for around in requests.column("counted_in")],
     )
-    return [
-        Observed._make((*facts, parts, valid and not long_running, cause, around is not None))
-        for facts, parts, (long_running, valid, cause, around) in zip(
-            zip(*known, strict=True), components, flags, strict=True
-        )
-    ]
+    return list(map(_row, zip(*columns, strict=True)))
 
 
-def _components(attribution: Attribution) -> Iterator[dict[str, int]]:
-    """`Attribution.components` of every request, in order; the names of phases are cut only once."""
-    component = [component_of(name) for name in attribution._names]
-    for request in attribution.requests.column("request"):
-        parts: dict[str, int] = {}
-        for phase, ns in attribution._core.parts(request):
-            parts[component[phase]] = parts.get(component[phase], 0) + ns
-        yield parts
+_row: Final = partial(tuple.__new__, Observed)
+"""`Observed._make`, without a call of Python for each request."""
+
+
+def _components(attribution: Attribution) -> list[dict[str, int]]:
+    """`Attribution.components` of every request, in order."""
+    of_phases = [component_of(name) for name in attribution._names]
+    names = list(dict.fromkeys(of_phases))
+    numbers = {name: number for number, name in enumerate(names)}
+    requests = list(attribution.requests.column("request"))
+    return attribution._core.grouped(requests, [numbers[name] for name in of_phases], names)
+
+
+def by_verb_and_resource(rows: Iterable[Observed]) -> dict[Key, list[Observed]]:
+    """The same requests by what they ask for, in order."""
+    found: defaultdict[Key, list[Observed]] = defaultdict(list)
+    for row in rows:
+        found[row.verb, row.resource].append(row)
+    return found
 
 
 def rounded_up(ns: int) -> int:
@@ -123,11 +132,11 @@ class Durations:
         self.count = 0
         self.total_ns = 0
 
-    def add(self, ns: int) -> None:
-        """Adds one duration in ns."""
-        self.counts[rounded_up(ns)] += 1
-        self.count += 1
-        self.total_ns += ns
+    def add(self, *durations_ns: int) -> None:
+        """Adds durations in ns."""
+        self.counts.update(map(rounded_up, durations_ns))
+        self.count += len(durations_ns)
+        self.total_ns += sum(durations_ns)
 
     def remove(self, ns: int) -> None:
         """Takes one back that was added."""
@@ -172,13 +181,15 @@ class Group:
         self.components: Counter[str] = Counter()
         """Component → ns of what `wall` has."""
 
-    def add(self, row: Observed) -> None:
-        """Adds one request."""
-        self.requests += 1
-        if row.measured:
-            self.wall.add(row.wall_ns)
+    def add(self, rows: Sequence[Observed]) -> None:
+        """Adds requests."""
+        measured = [row for row in rows if row.measured]
+        self.requests += len(rows)
+        self.wall.add(*(row.wall_ns for row in measured))
+        components = self.components
+        for row in measured:
             for component, ns in row.components.items():
-                self.components[component] += ns
+                components[component] += ns
 
     def remove(self, row: Observed) -> None:
         """Takes one back that was added."""
@@ -200,9 +211,6 @@ class Slow(NamedTuple):
     wall_ns: int
     trace_id: str
     row: Observed
-
-
-Key = tuple[str | None, str | None]
 
 
 class Tally:
@@ -228,7 +236,6 @@ class Tally:
         self.inner = 0
         """Requests inside others; `requests` and `groups` have them not."""
         self.groups: dict[Key, Group] = {}
-        """(verb, resource), as sent → its requests."""
         self.incomplete: Counter[str] = Counter()
         """Cause → requests."""
         self._slowest: list[Slow] = []
@@ -236,14 +243,14 @@ class Tally:
 
     def add(self, rows: Iterable[Observed]) -> None:
         """Adds requests."""
-        for row in rows:
-            if row.inner:
-                self.inner += 1
-                continue
-            self.requests += 1
-            self._group((row.verb, row.resource)).add(row)
-            if row.incomplete_cause is not None:
-                self.incomplete[row.incomplete_cause] += 1
+        rows = list(rows)
+        outer = [row for row in rows if not row.inner]
+        self.inner += len(rows) - len(outer)
+        self.requests += len(outer)
+        for key, group in by_verb_and_resource(outer).items():
+            self._group(key).add(group)
+        self.incomplete.update(row.incomplete_cause for row in outer if row.incomplete_cause is not None)
+        for row in outer:
             if row.measured and (len(self._slowest) < SLOWEST or row.wall_ns >= self._slowest[0].wall_ns):
                 self._remember(Slow(row.wall_ns, row.trace_id, row))
 

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use super::errors::{numbers, room};
 use crate::attribute::{Attributed, Phase};
@@ -30,6 +30,35 @@ impl AttributedRequests {
     /// (phase number, ns) of one request.
     fn parts(&self, request: usize) -> Vec<(Phase, u64)> {
         self.run(request).collect()
+    }
+
+    /// ns by group of phases, of each request: a dictionary of the groups that it has, by their names.
+    fn grouped<'py>(
+        &self,
+        py: Python<'py>,
+        requests: Vec<usize>,
+        group: Vec<usize>,
+        names: Vec<Bound<'py, PyString>>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        if group.iter().any(|&group| group >= names.len()) {
+            return Err(PyValueError::new_err("known groups"));
+        }
+        let mut sums: Vec<(usize, u64)> = Vec::new();
+        let mut of = |request: usize| {
+            sums.clear();
+            for (phase, ns) in self.run(request) {
+                let &group =
+                    group.get(usize::from(phase)).ok_or_else(|| PyValueError::new_err("known phases"))?;
+                match sums.iter_mut().find(|sum| sum.0 == group) {
+                    Some(sum) => sum.1 += ns,
+                    None => sums.push((group, ns)),
+                }
+            }
+            let found = PyDict::new(py);
+            sums.iter().try_for_each(|&(group, ns)| found.set_item(&names[group], ns))?;
+            Ok(found)
+        };
+        requests.into_iter().map(&mut of).collect()
     }
 
     /// Parts of these requests as varints: one more than each has, or 0 where they are those of `than`; and of the
