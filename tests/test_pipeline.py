@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -55,11 +55,14 @@ class Journal:
         self.gate = threading.Event()
         self.gate.set()
 
-    def append(self, batch: bytes) -> None:
+    def submit(self, batch: bytes) -> Future[None]:
         self.gate.wait(10)
         if self.error:
             raise self.error
         self.stored.append(batch)
+        answer: Future[None] = Future()
+        answer.set_result(None)
+        return answer
 
 
 def until(condition, seconds=5.0):
@@ -310,6 +313,28 @@ def test_what_is_no_batch_is_refused_for_good_and_not_stored(made):
     assert pipeline.counts.queue_bytes == 0
     assert pipeline.drain(5)
     assert (journal.stored, stream.fed) == ([], [])
+
+
+def test_what_was_screened_is_decoded_while_the_disk_works(made):
+    """Both must be done before it is acknowledged."""
+    stream, journal, decoded = Stream(), Journal(), threading.Event()
+    answer: Future[None] = Future()
+
+    def decode(batch):
+        decoded.set()
+        return batch
+
+    journal.submit = lambda _: answer
+    pipeline = made(stream, journal=journal, decode=decode)
+    with ThreadPoolExecutor(1) as sender:
+        receipt = sender.submit(pipeline.accept, b"a", Meta("grpc", spans=1, is_screened=True))
+        assert decoded.wait(5)
+        time.sleep(0.05)
+        assert not receipt.done()
+        assert stream.fed == []
+        answer.set_result(None)
+        assert receipt.result(5) == Receipt(accepted=1)
+    until(lambda: stream.fed == [b"a"])
 
 
 def test_a_stored_span_without_a_trace_id_does_not_end_the_reading_back():

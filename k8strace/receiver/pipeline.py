@@ -1,12 +1,14 @@
 """
 The sink of `serve`: what is acknowledged goes to the journal, then through a queue to the one thread that joins.
 
-    accept ──→ budget ──→ decode ──→ journal: written and synced ──→ queue ──→ worker: RequestStream ──→ listeners
-    many threads  └ over it: refused            └ memory mode: none             feed, take every half second
+    accept ──→ budget ─┬→ journal: written and synced ─┬→ queue ──→ worker: RequestStream ──→ listeners
+    many threads       │    └ memory mode: none        │            feed, take every half second
+                       ├→ decode ──────────────────────┘
+                       └ over it: refused
 
 A batch is acknowledged when `accept` returns, so everything before the queue happens in the sender's thread; decoding
-too, since many threads do it at once. What the worker does afterwards can fail without a sender ever knowing; so
-whatever fails there is counted and reported.
+too, since many threads do it at once, and while the disk works. What was not screened is decoded before it is stored.
+What the worker does afterwards can fail without a sender ever knowing; so whatever fails there is counted and reported.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -61,8 +64,8 @@ class SpanStream(Protocol):
 class BatchStore(Protocol):
     """What `accept` needs of a `Journal`."""
 
-    def append(self, batch: bytes) -> object:
-        """Returns once the batch is safe. Raises UnavailableError."""
+    def submit(self, batch: bytes) -> Future[None]:
+        """Has a result once the batch is safe. Raises UnavailableError, or the future does."""
 
 
 class Waiting(NamedTuple):
@@ -183,9 +186,7 @@ class Pipeline:
             self._refuse(error, meta.spans or 0)
             raise
         try:
-            decoded = self._decode(batch)
-            if self._journal is not None:
-                self._journal.append(batch)
+            decoded = self._keep(batch, is_screened=meta.is_screened)
             spans = len(decoded) if meta.spans is None else meta.spans
             self._enqueue(Waiting(len(batch), decoded), spans)
         except BaseException as error:
@@ -194,6 +195,14 @@ class Pipeline:
                 self._refuse(error, meta.spans or 0)
             raise
         return Receipt(accepted=spans)
+
+    def _keep(self, batch: bytes, *, is_screened: bool) -> Spans:
+        """Decodes it and makes it safe: at the same time if it is known that it can be decoded, else in this order."""
+        stored = self._journal.submit(batch) if self._journal is not None and is_screened else None
+        decoded = self._decode(batch)
+        if self._journal is not None:
+            (stored or self._journal.submit(batch)).result()
+        return decoded
 
     def _charge(self, size: int) -> None:
         """Before the journal: a batch that is stored must find room in the queue."""

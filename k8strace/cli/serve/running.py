@@ -33,10 +33,13 @@ __all__ = ["run"]
 
 DRAIN_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 1.0
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may keep the others from Python: those that answer senders need it often, and only for a moment."""
 
 
 def run(asked: argparse.Namespace) -> int:
     """Serves until a signal comes. Returns the exit code."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core writes to stderr, not to the log
     with logging_to_stderr(asked.log_format) as lines:
         try:

@@ -20,6 +20,8 @@ class Meta:
     """The sender's address, as the transport gives it; for messages to people only."""
     spans: int | None = None
     """How many spans the batch holds; None if they were not counted."""
+    is_screened: bool = False
+    """It was looked through, so it can be decoded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,7 +342,7 @@ class Visit:
         return wire
 
     def _hand_over(self, wire: bytes, spans: int) -> Receipt:
-        meta = Meta(self._meta.transport, self._meta.peer, spans)
+        meta = Meta(self._meta.transport, self._meta.peer, spans, is_screened=True)
         try:
             receipt = self._intake.sink.accept(wire, meta)
         except UnavailableError as error:
