@@ -50,6 +50,9 @@ TAKE_INTERVAL_NS: Final = SECOND // 2
 RECORDS: Final = 500
 """Records that one `step` reads, at most."""
 
+LATEST_NS: Final = 1 << 62
+"""No record is as late: the year 2116."""
+
 OURS: Final = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": True}
 
 
@@ -282,7 +285,7 @@ class RequestConsumer:
             self._refused(record, error)
             return
         self._counted["spans"] += len(spans)
-        self._give(partition, record.timestamp()[1] * 1_000_000)
+        self._give(partition, _time_of(record) or partition.now_ns or time.time_ns())
         partition.feed(spans, int(record.offset() or 0))
 
     def _give(self, partition: _Partition, now_ns: int) -> None:
@@ -315,4 +318,10 @@ class RequestConsumer:
 
 
 def _spans(value: bytes) -> Spans:
-    return read(value, format="json") if value.lstrip()[:1] == b"{" else decode(value)
+    return read(value, format="json", strict=True) if value.lstrip()[:1] == b"{" else decode(value)
+
+
+def _time_of(record: Message) -> int | None:
+    """The record's time in ns; None if it has none, or one that is not in ms, as Kafka's are."""
+    at_ns = record.timestamp()[1] * 1_000_000
+    return at_ns if 0 <= at_ns < LATEST_NS else None

@@ -93,6 +93,29 @@ def test_files_of_each_process_are_merged_by_time(tmp_path):
     assert digest.counts["late_traces"] == 0
 
 
+def test_spans_at_the_end_of_time_do_not_take_the_others_there(tmp_path):
+    """They come first in the file of the apiserver; etcd's file was read before the rest of it."""
+    parts: dict[str, list[bytes]] = {"apiserver": [], "etcd": []}
+    for wire in messages():
+        for resource in ExportTraceServiceRequest.FromString(wire).resource_spans:
+            (service,) = (
+                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+            )
+            parts[service].append(ExportTraceServiceRequest(resource_spans=[resource]).SerializeToString())
+    late = ExportTraceServiceRequest()
+    for number in range(1, 9):
+        ids = {"trace_id": number.to_bytes(16, "big"), "span_id": number.to_bytes(8, "big")}
+        late.resource_spans.add().scope_spans.add().spans.add(end_time_unix_nano=1 << 63, **ids)
+    parts["apiserver"].insert(5, late.SerializeToString() * 40)
+    paths = []
+    for service, wires in parts.items():
+        paths.append(tmp_path / f"{service}.otlp")
+        paths[-1].write_bytes(frames(wires))
+    digest = k8strace.digest(paths, into=tmp_path / "digest", settings=SUMS)
+    assert_equal_to_batch(digest, k8strace.join(k8strace.read(paths)))
+    assert "out_of_order" not in digest.counts
+
+
 @pytest.mark.slow
 def test_rows_by_the_hour_are_those_of_the_batch(tmp_path):
     from pyarrow import parquet

@@ -144,17 +144,30 @@ def steps(consumer: RequestConsumer, records: int) -> None:
 def test_json_is_read_and_what_is_no_otlp_is_told_and_passed_over(brokers: Brokers) -> None:
     sent = wires("k8s-1.36_etcd-3.6")[:2]
     text = MessageToJson(ExportTraceServiceRequest.FromString(sent[0])).encode()
-    for at, value in enumerate([text, b"\xff\xff", sent[1], b""]):
+    for at, value in enumerate([text, b"\xff\xff", sent[1], text[:-9], b""]):
         brokers.send(value, 0, BEGIN_MS + 40_000 * at)
     refused: list[Any] = []
     given, counts = consumed(
-        brokers, 4, refused=lambda record, error: refused.append((record.offset(), error))
+        brokers, 5, refused=lambda record, error: refused.append((record.offset(), error))
     )
     assert counts["spans"] == sum(len(k8strace.decode(each)) for each in sent)
-    assert counts["refused"] == 1
-    assert [offset for offset, _ in refused] == [1]
-    assert isinstance(refused[0][1], k8strace.DecodeError)
+    assert counts["refused"] == 2
+    assert [offset for offset, _ in refused] == [1, 3]
+    assert all(isinstance(error, k8strace.DecodeError) for _, error in refused)
     assert given
+
+
+@pytest.mark.slow
+def test_a_time_that_is_not_in_ms_stops_nothing(brokers: Brokers) -> None:
+    """Some producers write µs or ns: such a record has the time of the one before."""
+    sent = wires("k8s-1.36_etcd-3.6")
+    for number, wire in enumerate(sent):
+        brokers.send(wire, 0, (BEGIN_MS + 10 * number) * {3: 1_000, 7: 1_000_000}.get(number, 1))
+    for later in (40_000, 80_000):
+        brokers.send(b"", 0, BEGIN_MS + later)
+    given, counts = consumed(brokers, len(sent) + 2)
+    assert counts["spans"] == 16_766
+    assert sum(map(len, given)) == 1_411
 
 
 @pytest.mark.slow

@@ -16,6 +16,9 @@ __all__ = ["Merged", "Piece", "Tell"]
 PIECE_BYTES: Final = 8 << 10
 """Smaller messages are taken several at a time, up to this size."""
 
+LATEST_NS: Final = 1 << 62
+"""Spans that ended then or later, in the year 2116, tell no time."""
+
 Tell = Callable[[int, int], object]
 """Called with the stored bytes read so far, and their total."""
 
@@ -130,5 +133,7 @@ class _File:
         self.next = next(self.pieces, None) if self.pieces is not None else None
         if self.next is not None:
             told = self.next._columns.median_end() or self.time_ns
+            if told >= LATEST_NS:
+                told = self.time_ns
             self.ahead_ns = max(self.time_ns - told, 0)
             self.time_ns = max(self.time_ns, told)
