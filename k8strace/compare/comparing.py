@@ -9,7 +9,7 @@ Errors come from leaving out whole blocks of time, see `k8strace.statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -216,8 +216,8 @@ def _difference(
     of_summary = slice(1, 1 + len(summary))
     of_rows = slice(1 + len(summary), None)
     (whole,) = _rows([((), "all")], [delta], errors.some(slice(0, 1)), band, None)
-    short = _rows(summary, summary_ns, errors.some(of_summary), band, Errors.together)
-    rows = _rows(labels, ns, errors.some(of_rows), band, _by_rows) if labels else short
+    short = _moving(_rows(summary, summary_ns, errors.some(of_summary), band, Errors.together))
+    rows = _moving(_rows(labels, ns, errors.some(of_rows), band, _by_rows)) if labels else short
     seen = round(float(errors.smallest_seen()[0])) if errors.enough else None
     return Difference(
         name_of(at),
@@ -241,7 +241,7 @@ def _by_rows(errors: Errors) -> Any:
 def _rows(
     labels: list[Any], ns: list[int], errors: Errors, band: float, adjust: Any
 ) -> tuple[DifferenceRow, ...]:
-    """Rows with their intervals and verdicts, without those that are 0 in every block."""
+    """Rows with their intervals and verdicts."""
     if not errors.enough:
         return tuple(
             DifferenceRow(path, part, value, None, None, NOT_ENOUGH, None)
@@ -249,7 +249,7 @@ def _rows(
         )
     p = errors.p if adjust is None else adjust(errors)
     wide, narrow = errors.half_width(LEVEL), errors.half_width(2 * LEVEL)
-    rows = [
+    return tuple(
         DifferenceRow(
             path,
             part,
@@ -260,5 +260,9 @@ def _rows(
             float(p[at]),
         )
         for at, ((path, part), value) in enumerate(zip(labels, ns, strict=True))
-    ]
-    return tuple(row for row in rows if row.delta_ns or row.low_ns or row.high_ns)
+    )
+
+
+def _moving(rows: Iterable[DifferenceRow]) -> tuple[DifferenceRow, ...]:
+    """Without those that are 0 in every block."""
+    return tuple(row for row in rows if row.delta_ns or row.low_ns is None or row.low_ns or row.high_ns)
