@@ -660,12 +660,10 @@ def retimed_table(
     After is the first reading; the others are what else it may be. Raises IndexError.
     """
 
-_Taken: TypeAlias = tuple[
-    JoinedSpans, SpanColumns, list[int], list[bool], list[tuple[str, str, int]], list[str]
-]
+_Taken: TypeAlias = tuple[JoinedSpans, SpanColumns, list[int], list[bool], list[tuple[str, str, int]], bytes]
 """
 Joined spans, the spans; of each request its revision, and whether it is final; (trace id, span id, revision) of what
-they replace; ids of traces that are released.
+they replace; ids of traces that are released, 16 bytes each.
 """
 
 @final

@@ -25,6 +25,9 @@ __all__ = ["RequestStream", "StreamSettings", "StreamedRequests"]
 
 SECOND: Final = 1_000_000_000
 
+ID: Final = 32
+"""Characters of a trace id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
@@ -70,13 +73,13 @@ class StreamedRequests(Requests):
         revisions: Sequence[int],
         final: Sequence[bool],
         replaced: Table,
-        released: Sequence[str],
+        released: bytes,
     ) -> None:
         super().__init__(joined)
         self._revisions = tuple(revisions)
         self._final = tuple(final)
         self._replaced = replaced
-        self._released = tuple(released)
+        self._released = released
 
     def __reduce__(self) -> tuple[type[Requests], tuple[Any, ...]]:
         # What a stream joined says why it cannot be pickled.
@@ -109,7 +112,8 @@ class StreamedRequests(Requests):
         What earlier takes emitted of them and nothing replaced is final. So is what this take has of them, if `final`
         says so; if not, spans came after the release, and make a new trace of the same id.
         """
-        return self._released
+        ids = self._released.hex()
+        return tuple(ids[at : at + ID] for at in range(0, len(ids), ID))
 
     def _of_traces(self, trace_ids: Container[str]) -> StreamedRequests:
         """Those of some traces, with what they replace."""
@@ -118,7 +122,7 @@ class StreamedRequests(Requests):
         Requests.__init__(part, joined, [self._rows[at] for at in kept])
         part._revisions = tuple(self._revisions[at] for at in kept)
         part._final = tuple(self._final[at] for at in kept)
-        part._released = tuple(trace for trace in self._released if trace in trace_ids)
+        part._released = bytes.fromhex("".join(trace for trace in self.released if trace in trace_ids))
         rows = [(row["trace_id"], row["span_id"], row["revision"]) for row in self._replaced]
         part._replaced = _replaced([row for row in rows if row[0] in trace_ids])
         return part

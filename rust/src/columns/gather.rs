@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
-use crate::columns::interner::Interner;
+use crate::columns::interner::{Interner, Sequence};
 use crate::columns::{Arena, Attributes, Columns, NONE, OddId, Rare, TextRef, run};
 use crate::numbers::u32_of;
 
@@ -21,8 +21,8 @@ use crate::numbers::u32_of;
 #[derive(Default)]
 pub struct Gather {
     out: Columns,
-    names: Interner,
-    keys: Interner,
+    names: (Interner, Sequence),
+    keys: (Interner, Sequence),
     /// Texts that were copied since others were shared.
     copied: Vec<u8>,
 }
@@ -87,7 +87,7 @@ impl Gather {
         let Self { mut out, names, keys, mut copied } = self;
         copied.shrink_to_fit();
         out.arena.push(Buffer::from_vec(copied));
-        Columns { names, keys, ..out }
+        Columns { names: names.0, keys: keys.0, ..out }
     }
 }
 
@@ -95,7 +95,8 @@ impl Gather {
 struct Words<'a> {
     known: Vec<u32>,
     from: &'a Interner,
-    into: &'a mut Interner,
+    /// Tables need their strings in sequences that repeat.
+    into: &'a mut (Interner, Sequence),
 }
 
 impl Words<'_> {
@@ -103,7 +104,7 @@ impl Words<'_> {
     fn translate(&mut self, id: u32) -> u32 {
         let known = &mut self.known[id as usize];
         if *known == NONE {
-            *known = self.into.intern_known(self.from.bytes(id));
+            *known = self.into.0.intern_known_next(&mut self.into.1, self.from.bytes(id));
         }
         *known
     }
@@ -309,9 +310,16 @@ impl Table<'_> {
         copy!(into, from, &rows => kind);
         for rows in &rows {
             let values = from.kind[rows.clone()].iter().zip(&from.value[rows.clone()]);
-            into.value.extend(values.map(|(&kind, &value)| {
-                if kind.is_text() { self.texts.translate(TextRef::from_bits(value)).bits() } else { value }
-            }));
+            let texts = values.map(|(&kind, &value)| (kind.is_text(), value));
+            match self.texts.shared {
+                Some(shared) => into.value.extend(texts.map(|(is_text, value)| {
+                    let later = TextRef::from_bits(value).later(shared).bits();
+                    if is_text { later } else { value }
+                })),
+                None => into.value.extend(texts.map(|(is_text, value)| {
+                    if is_text { self.texts.copy(TextRef::from_bits(value)).bits() } else { value }
+                })),
+            }
             let indexed = rare(&from.key_strindex, rows, |&(row, _)| row);
             let moved = |&(row, index): &(u32, i32)| (row - u32_of(rows.start) + u32_of(new), index);
             into.key_strindex.extend(indexed.iter().map(moved));

@@ -22,7 +22,7 @@ const RUNTIMES: [&str; 3] = ["containerd", "crio", "cri-o"];
 const CRI: &[u8] = b"runtime.v1";
 
 /// Spans that only a watch has below it; so has it those of the `WatchServer`.
-const OF_WATCH: [&str; 3] = ["WatchList", "cacher.Watch", "etcdserverpb.Watch/Watch"];
+const OF_WATCH: [&[u8]; 3] = [b"WatchList", b"cacher.Watch", b"etcdserverpb.Watch/Watch"];
 
 /// What a scope is, decided once per `ScopeSpans` message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,8 +72,10 @@ impl KnownNames {
             syncs: c.names.bytes(name) == SYNC_SCOPE,
             ..services[resource as usize]
         };
-        let cri_method: Vec<bool> =
-            (0..u32_of(c.names.len())).map(|id| c.names.bytes(id).starts_with(CRI)).collect();
+        let each_name = |holds: fn(&[u8]) -> bool| -> Vec<bool> {
+            (0..u32_of(c.names.len())).map(|id| holds(c.names.bytes(id))).collect()
+        };
+        let cri_method = each_name(|name| name.starts_with(CRI));
         Self {
             syncs: SYNCS.map(|name| c.names.find(name.as_bytes())),
             cri_method: if cri_method.contains(&true) { cri_method } else { Vec::new() },
@@ -81,14 +83,8 @@ impl KnownNames {
             authentication: c.names.find(b"authentication"),
             audit: c.names.find(b"audit"),
             verbs: HANDLERS.iter().filter_map(|name| c.names.find(name.as_bytes())).collect(),
-            of_watch: c
-                .names
-                .iter()
-                .map(|name| OF_WATCH.contains(&name) || name.starts_with("WatchServer"))
-                .collect(),
-            etcd_method: (0..u32_of(c.names.len()))
-                .map(|id| c.names.bytes(id).starts_with(b"etcdserverpb."))
-                .collect(),
+            of_watch: each_name(|name| OF_WATCH.contains(&name) || name.starts_with(b"WatchServer")),
+            etcd_method: each_name(|name| name.starts_with(b"etcdserverpb.")),
         }
     }
 

@@ -13,8 +13,9 @@ use crate::join::role::Role;
 use crate::stream::{Released, Stream, StreamSettings, Taken};
 
 /// Joined spans, the spans themselves; of each request its revision, and whether it is final; (trace id, span id,
-/// revision) of what they replace; ids of traces that are released.
-type PyTaken = (JoinedSpans, SpanColumns, Vec<u32>, Vec<bool>, Vec<(String, String, u32)>, Vec<String>);
+/// revision) of what they replace; ids of traces that are released, 16 bytes each.
+type PyTaken<'py> =
+    (JoinedSpans, SpanColumns, Vec<u32>, Vec<bool>, Vec<(String, String, u32)>, Bound<'py, PyBytes>);
 
 /// An endless series of spans. Threads take turns.
 #[pyclass(frozen, module = "k8strace._core")]
@@ -23,6 +24,20 @@ struct SpanStream(Mutex<Stream>);
 impl SpanStream {
     fn lock(&self) -> MutexGuard<'_, Stream> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_out<'py>(&self, py: Python<'py>, take: impl Fn(&mut Stream) -> Taken + Sync) -> PyTaken<'py> {
+        let (joined, taken) = py.detach(|| {
+            let Taken { joined, revision, replaced, is_final, released } = take(&mut self.lock());
+            let spans = SpanColumns(Arc::clone(&joined.columns));
+            (JoinedSpans::new(joined), (spans, revision, is_final, replaced, released))
+        });
+        let (spans, revision, is_final, replaced, released) = taken;
+        let hex = |(trace, span, revision)| {
+            (hex::encode::<[u8; 16]>(trace), hex::encode::<[u8; 8]>(span), revision)
+        };
+        let replaced = replaced.into_iter().map(hex).collect();
+        (joined, spans, revision, is_final, replaced, PyBytes::new(py, released.as_flattened()))
     }
 }
 
@@ -60,13 +75,13 @@ impl SpanStream {
     }
 
     /// Gives out what is due.
-    fn take(&self, py: Python<'_>, now_ns: u64) -> PyTaken {
-        py.detach(|| as_python(self.lock().take(now_ns)))
+    fn take<'py>(&self, py: Python<'py>, now_ns: u64) -> PyTaken<'py> {
+        self.give_out(py, |stream| stream.take(now_ns))
     }
 
     /// Gives out all that is left.
-    fn flush(&self, py: Python<'_>) -> PyTaken {
-        py.detach(|| as_python(self.lock().flush()))
+    fn flush<'py>(&self, py: Python<'py>) -> PyTaken<'py> {
+        self.give_out(py, Stream::flush)
     }
 
     /// All held spans of traces; of each trace its id, when its first and when its last span came, oldest first.
@@ -116,16 +131,6 @@ impl SpanStream {
         let rows = Role::NAMES.iter().zip(counts).enumerate();
         rows.map(|(at, (name, count))| (*name, at < Role::USED, count)).collect()
     }
-}
-
-fn as_python(taken: Taken) -> PyTaken {
-    let Taken { joined, revision, replaced, is_final, released } = taken;
-    let spans = SpanColumns(Arc::clone(&joined.columns));
-    let ids =
-        replaced.into_iter().map(|(trace, span, revision)| (hex::encode(trace), hex::encode(span), revision));
-    let replaced = ids.collect();
-    let released = released.iter().map(hex::encode).collect();
-    (JoinedSpans::new(joined), spans, revision, is_final, replaced, released)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

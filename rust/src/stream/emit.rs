@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use crate::columns::{Columns, NONE};
 use crate::join::{Context, Joined, TraceIds, join_part};
-use crate::numbers::u32_of;
 use crate::stream::due::Idle;
 use crate::stream::inspect::Looking;
-use crate::stream::store::Chosen;
 use crate::stream::traces::Given;
 use crate::stream::{Stream, Taken};
 
@@ -29,7 +27,7 @@ impl Stream {
         }
         going.extend(finished.into_iter().filter(|&slot| !self.traces.at(slot).going));
         let (joined, places, moved) = self.join(&mut going, &evicted_ids, all);
-        let mut taken = self.note(joined, &going, &places);
+        let mut taken = self.note(joined, &going, &places, leaving);
         let place = |&root: &u32| places[root as usize] as usize;
         taken.is_final = taken.joined.requests.root.iter().map(|root| all || place(root) < leaving).collect();
         self.let_go(evicted.into_iter().chain(idle.changed).collect());
@@ -76,14 +74,15 @@ impl Stream {
 
     /// The spans of these slots, and those without id; row → place in `going`, [`NONE`] without id.
     pub(super) fn gather(&self, going: &[u32]) -> (Columns, Vec<u32>) {
-        let mut spans: Vec<Chosen> = Vec::new();
-        for (place, &slot) in going.iter().enumerate() {
-            let all = self.traces.at(slot).spans.all();
-            spans.extend(all.iter().map(|held| Chosen::new(held, u32_of(place))));
+        let of = |&slot: &u32| self.traces.at(slot).spans.all();
+        let (columns, marks) = self.store.gather(going.iter().flat_map(of).chain(&self.without_id), LOOSE);
+        let mut places = vec![NONE; columns.len()];
+        for (place, slot) in (0..).zip(going) {
+            for held in of(slot) {
+                places[marks.place(held.segment(), held.row()) as usize] = place;
+            }
         }
-        spans.extend(self.without_id.iter().map(|held| Chosen::new(held, NONE)));
-        let columns = self.store.gather(&mut spans, LOOSE);
-        (columns, spans.into_iter().map(|span| span.label).collect())
+        (columns, places)
     }
 
     /// Marks the traces that were emitted before a clock was known to be moved. Returns those that are not going.
@@ -102,14 +101,16 @@ impl Stream {
         moved
     }
 
-    /// Notes what is emitted, and finds out what it replaces.
-    pub(super) fn note(&mut self, joined: Joined, going: &[u32], places: &[u32]) -> Taken {
+    /// Notes what is emitted, and finds out what it replaces. The first `leaving` traces are released next.
+    pub(super) fn note(&mut self, joined: Joined, going: &[u32], places: &[u32], leaving: usize) -> Taken {
         let c = Arc::clone(&joined.columns);
         let mut given = vec![Given::default(); going.len()];
         self.clocks.note(&joined, &self.store.hasher, |row, call| {
-            if let Some(given) = given.get_mut(places[row as usize] as usize) {
+            let place = places[row as usize] as usize;
+            if let Some(given) = given.get_mut(place).filter(|_| place >= leaving) {
                 given.calls.push(call);
             }
+            place < leaving
         });
         for (&place, &role) in places.iter().zip(&joined.role) {
             match given.get_mut(place as usize) {
@@ -120,7 +121,10 @@ impl Stream {
         let mut revision = Vec::with_capacity(joined.requests.len());
         for &root in &joined.requests.root {
             let place = places[root as usize] as usize;
-            given[place].requests.push(c.spans.span_id[root as usize]);
+            given[place].has_requests = true;
+            if place >= leaving {
+                given[place].requests.push(c.spans.span_id[root as usize]);
+            }
             revision.push(self.traces.at(going[place]).revision);
         }
         let mut replaced = Vec::new();

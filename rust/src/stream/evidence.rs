@@ -78,8 +78,9 @@ impl Clocks {
         }
     }
 
-    /// Notes the calls of a join, and returns each with the row of its called side.
-    pub fn note(&mut self, joined: &Joined, keys: &RandomState, mut tell: impl FnMut(u32, Call)) {
+    /// Notes the calls of a join, and tells each with the row of its called side. `tell` says whether its trace is
+    /// released next.
+    pub fn note(&mut self, joined: &Joined, keys: &RandomState, mut tell: impl FnMut(u32, Call) -> bool) {
         let c = &*joined.columns;
         let found = joined.repairs.iter().filter(|repair| matches!(repair.change, Change::Adopted(_)));
         let mut adopted: Vec<u32> = found.map(|repair| repair.row).collect();
@@ -93,7 +94,9 @@ impl Clocks {
             let pair = (key[pair.0 as usize], key[pair.1 as usize]);
             let call = Call { pair, bound, adopted: adopted.binary_search(&server).is_ok() };
             self.all.iter_mut().for_each(|all| add(all, &call));
-            tell(server, call);
+            if tell(server, call) {
+                add(&mut self.past, &call);
+            }
         }
     }
 

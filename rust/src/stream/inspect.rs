@@ -100,9 +100,13 @@ impl<'a> Spans<'a> {
     fn new(store: &'a Store, all: &'a [Held], by_id: &'a mut Vec<(u64, u32)>) -> Self {
         by_id.clear();
         let id_twice = if all.len() <= FEW {
-            let comes_again =
-                |(at, span): (usize, &Held)| all[..at].iter().any(|o| o.span_id == span.span_id);
-            all.iter().enumerate().any(comes_again)
+            let mut seen = 0_u64;
+            all.iter().enumerate().any(|(at, span)| {
+                let bit = 1 << (span.span_id % 64);
+                let is_new = seen & bit == 0;
+                seen |= bit;
+                !is_new && all[..at].iter().any(|other| other.span_id == span.span_id)
+            })
         } else {
             by_id.extend(all.iter().zip(0..).map(|(span, at)| (span.span_id, at)));
             by_id.sort_unstable();

@@ -59,7 +59,7 @@ impl Stream {
             }
             if let Some(given) = &trace.given {
                 self.clocks.let_go(&given.calls);
-                if !given.requests.is_empty() {
+                if given.has_requests {
                     self.settled.push(trace.id);
                 }
             }
@@ -67,6 +67,7 @@ impl Stream {
             self.released.add(trace.id);
             let count = trace.spans.all().len() as u64;
             *(if trace.changed { &mut self.counts.discarded } else { &mut self.counts.released }) += count;
+            self.traces.reuse(trace.spans);
         }
         self.clocks.forget_oldest();
     }

@@ -15,6 +15,7 @@ mod emit;
 mod evidence;
 mod inspect;
 mod limits;
+mod marks;
 mod order;
 mod released;
 mod resume;
@@ -151,49 +152,52 @@ impl Stream {
         self.learn(columns);
         let facts = Facts::new(columns, &self.apiservers);
         let segment = self.store.open(Arc::clone(columns));
-        let mut last = NONE;
+        let bytes = self.store.row_bytes(segment);
+        let (mut last, mut held) = (NONE, 0);
         for row in 0..columns.len() {
-            self.feed_span(columns, segment, row, facts.of(columns, row), &mut last);
+            let span = Store::row(columns, segment, row, facts.of(columns, row));
+            held += usize::from(self.feed_span(columns, span, bytes, &mut last));
         }
+        self.store.hold(segment, held);
         self.stay_within_limits();
         self.tidy();
     }
 
-    /// `last`: the slot of the span before, which mostly is of the same trace.
-    fn feed_span(&mut self, c: &Columns, segment: u32, row: usize, facts: u8, last: &mut u32) {
+    /// False if the same span is held already. `last`: the slot of the span before, which mostly is of the same trace.
+    fn feed_span(&mut self, c: &Columns, span: Held, bytes: u64, last: &mut u32) -> bool {
         const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
-        let (s, id) = (&c.spans, c.spans.trace_id[row]);
-        let held = Store::row(c, segment, row, facts);
-        if s.present[row] & IDS != IDS || id == [0; 16] || held.span_id == 0 {
-            self.without_id.push(held);
-            self.store.hold(&held);
-            return;
+        let row = span.row() as usize;
+        let id = c.spans.trace_id[row];
+        if c.spans.present[row] & IDS != IDS || id == [0; 16] || span.span_id == 0 {
+            self.without_id.push(span);
+            return true;
         }
-        let slot = if self.traces.takes(*last, &id) {
-            *last
-        } else {
-            self.traces.find(&id).unwrap_or_else(|| self.create(id))
-        };
-        *last = slot;
-        if !self.traces.at_mut(slot).spans.add(&self.store, held) {
-            self.counts.repeats += 1;
-            return;
+        if !self.traces.takes(*last, &id) {
+            *last = self.traces.find(&id).unwrap_or_else(|| self.create(id));
         }
-        self.store.hold(&held);
-        let bytes = self.store.row_bytes(segment);
-        self.bytes += bytes;
-        self.traces.touch(slot, self.now);
+        let slot = *last;
         let trace = self.traces.at_mut(slot);
+        if !trace.spans.add(&self.store, span) {
+            self.counts.repeats += 1;
+            return false;
+        }
         trace.changed = true;
         trace.bytes += bytes;
-        let many = trace.spans.all().len();
-        self.touch(slot);
+        self.bytes += bytes;
+        let (many, is_active) = (trace.spans.all().len(), trace.active == self.now);
+        if !std::mem::replace(&mut trace.touched, true) {
+            self.touched.push(slot);
+        }
+        if !is_active {
+            self.traces.set_active(slot, self.now);
+        }
         for link in c.links_of(row) {
             self.link(slot, id, c.links.trace_id[link]);
         }
         if many >= self.settings.max_trace_spans {
             self.evict(slot, EvictionReason::TraceSpans);
         }
+        true
     }
 
     /// Learns which services are API servers. If one turns out to be, the held traces with spans of it change.

@@ -35,6 +35,12 @@ impl Spans {
         &mut self.all
     }
 
+    /// The same memory for another trace, unless it is much.
+    pub fn emptied(mut self) -> Option<Self> {
+        self.all.clear();
+        (self.places.is_empty() && self.all.capacity() <= 2 * FEW).then_some(self)
+    }
+
     /// Adds a span; false if the same one is here.
     #[inline]
     pub fn add(&mut self, store: &Store, held: Held) -> bool {

@@ -6,6 +6,7 @@
 //!              └─ mostly released: what is left is gathered into a table of its own
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -14,6 +15,7 @@ use crate::columns::Columns;
 use crate::columns::gather::{Gather, Room};
 use crate::columns::processes::Processes;
 use crate::numbers::u32_of;
+use crate::stream::marks::Marks;
 
 /// Facts about a held span, so that its columns need not be read.
 pub mod fact {
@@ -42,9 +44,6 @@ const SMALL: usize = 4096;
 const MANY: usize = 64;
 const FEW_ROWS: usize = 128;
 
-/// Rows are many if they are at least one in this many of their table.
-const DENSE: usize = 8;
-
 struct Segment {
     columns: Arc<Columns>,
     live: usize,
@@ -70,6 +69,12 @@ impl Held {
     /// The table that it is in.
     pub fn segment(&self) -> u32 {
         self.segment
+    }
+
+    /// Its row in that table.
+    #[inline]
+    pub fn row(&self) -> u32 {
+        self.row
     }
 
     /// This is known of it from now on, see [`fact`].
@@ -142,7 +147,7 @@ impl Store {
         segment.process[segment.columns.resource_of(held.row as usize)]
     }
 
-    /// A row of an open table. It counts as held once it is given to [`Self::hold`].
+    /// A row of an open table. It counts as held once [`Self::hold`] counts it.
     #[inline]
     pub fn row(c: &Columns, segment: u32, row: usize, facts: u8) -> Held {
         let id = |ids: &[[u8; 8]]| u64::from_le_bytes(ids[row]);
@@ -150,12 +155,11 @@ impl Store {
         Held { span_id, parent, segment, row: u32_of(row), facts }
     }
 
-    /// This row is held from now on.
-    #[inline]
-    pub fn hold(&mut self, held: &Held) {
-        self.live += 1;
-        if let Some(segment) = self.segments[held.segment as usize].as_mut() {
-            segment.live += 1;
+    /// This many more rows of a table are held from now on.
+    pub fn hold(&mut self, segment: u32, many: usize) {
+        self.live += many;
+        if let Some(segment) = self.segments[segment as usize].as_mut() {
+            segment.live += many;
         }
     }
 
@@ -169,61 +173,27 @@ impl Store {
         }
     }
 
-    /// Gathers spans, each with a label, into a new table, and sorts them by table and row, since reading tables in order
-    /// is many times faster. Texts of a table are copied if fewer than one in `one_in` of its rows is asked for (0:
-    /// always); else both tables share them.
-    pub fn gather(&self, spans: &mut [Chosen], one_in: usize) -> Columns {
-        self.sort(spans);
-        let tables = || spans.chunk_by(|a, b| a.segment == b.segment);
+    /// Gathers spans into a new table, in the order of tables and rows, since reading tables in order is many times
+    /// faster; the marks tell which row each becomes. Texts of a table are copied if fewer than one in `one_in` of its
+    /// rows is asked for (0: always); else both tables share them.
+    pub fn gather<'a>(&self, spans: impl Iterator<Item = &'a Held>, one_in: usize) -> (Columns, Marks) {
+        let rows = self.segments.iter().map(|place| place.as_ref().map_or(0, |open| open.columns.len()));
+        let marks = Marks::new(rows, spans.map(|held| (held.segment, held.row)));
+        let parts = self.segments.iter().enumerate().filter_map(|(number, place)| {
+            let (runs, open) = (marks.runs(number), place.as_ref()?);
+            let rows = runs.iter().map(Range::len).sum();
+            (rows > 0).then_some((&*open.columns, runs, rows))
+        });
+        let parts: Vec<(&Columns, Vec<Range<usize>>, usize)> = parts.collect();
         let mut room = Room::default();
-        for part in tables() {
-            room.add(&self.segment(part[0].segment).columns, part.len());
+        for &(c, _, rows) in &parts {
+            room.add(c, rows);
         }
         let mut gather = Gather::with_room(&room);
-        for part in tables() {
-            let c = &self.segment(part[0].segment).columns;
-            let runs = part.chunk_by(|a, b| a.row + 1 == b.row);
-            let rows = runs.map(|run| run[0].row as usize..run[0].row as usize + run.len());
-            gather.add(c, &rows.collect::<Vec<_>>(), part.len() * one_in >= c.len());
+        for (c, runs, rows) in parts {
+            gather.add(c, &runs, rows * one_in >= c.len());
         }
-        gather.finish()
-    }
-
-    /// Sorts spans into the order of the tables: first by table, by counting; then each table's rows, by placing them at
-    /// their index if they are many.
-    fn sort(&self, spans: &mut [Chosen]) {
-        let mut start = vec![0; self.segments.len() + 1];
-        for span in &*spans {
-            start[span.segment as usize + 1] += 1;
-        }
-        let mut sum = 0;
-        for start in &mut start {
-            sum += *start;
-            *start = sum;
-        }
-        let mut by_table = vec![Chosen::default(); spans.len()];
-        let mut next = start.clone();
-        for span in spans.iter() {
-            let next = &mut next[span.segment as usize];
-            by_table[*next] = *span;
-            *next += 1;
-        }
-        let mut places = Vec::new();
-        for (number, range) in start.windows(2).enumerate().filter(|(_, range)| range[0] < range[1]) {
-            let (part, sorted) = (&mut by_table[range[0]..range[1]], &mut spans[range[0]..range[1]]);
-            let rows = self.segment(u32_of(number)).columns.len();
-            if part.len() * DENSE < rows {
-                part.sort_unstable_by_key(|span| span.row);
-                sorted.copy_from_slice(part);
-                continue;
-            }
-            places.clear();
-            places.resize(rows, None);
-            for span in part {
-                places[span.row as usize] = Some(*span);
-            }
-            sorted.iter_mut().zip(places.iter().flatten()).for_each(|(sorted, span)| *sorted = *span);
-        }
+        (gather.finish(), marks)
     }
 
     /// Closes tables of which nothing is held. If more rows are dead than alive, what is left of those that are mostly
@@ -247,17 +217,14 @@ impl Store {
 
     /// Gathers what is held of these tables into one, and closes them.
     fn merge(&mut self, which: &[bool], moved: &mut [&mut Held]) {
-        let chosen = |(label, held): (usize, &&mut Held)| Chosen::new(held, u32_of(label));
-        let mut spans: Vec<Chosen> = moved.iter().enumerate().map(chosen).collect();
-        let columns = self.gather(&mut spans, 0);
+        let (columns, marks) = self.gather(moved.iter().map(|held| &**held), 0);
         self.close(|number, _| which[number]);
         let number = self.open(Arc::new(columns));
-        for (row, span) in spans.iter().enumerate() {
-            let held: &mut Held = moved[span.label as usize];
-            (held.segment, held.row) = (number, u32_of(row));
+        for held in &mut *moved {
+            (held.segment, held.row) = (number, marks.place(held.segment, held.row));
         }
         if let Some(segment) = self.segments[number as usize].as_mut() {
-            segment.live = spans.len();
+            segment.live = moved.len();
         }
     }
 
@@ -270,23 +237,6 @@ impl Store {
                 self.closed.push(u32_of(number));
             }
         }
-    }
-}
-
-/// A held span that is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Chosen {
-    segment: u32,
-    row: u32,
-    /// What it is called.
-    pub label: u32,
-}
-
-impl Chosen {
-    /// This one, by this label.
-    #[inline]
-    pub fn new(held: &Held, label: u32) -> Self {
-        Self { segment: held.segment, row: held.row, label }
     }
 }
 
@@ -310,7 +260,7 @@ mod tests {
         let number = store.open(Arc::clone(&columns));
         let mut held: Vec<Held> =
             (0..columns.len()).step_by(100).rev().map(|row| Store::row(&columns, number, row, 0)).collect();
-        held.iter().for_each(|held| store.hold(held));
+        store.hold(number, held.len());
         store.tidy(held.iter_mut());
         assert_eq!((held.len(), held.len(), 1), (store.len(), store.rows, store.open));
         for held in &held {

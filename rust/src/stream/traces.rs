@@ -36,11 +36,13 @@ impl EvictionReason {
 /// What was emitted of a trace that is still held.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// Span ids of its requests.
+    /// It has requests.
+    pub has_requests: bool,
+    /// Their span ids, if the trace stays.
     pub requests: Vec<[u8; 8]>,
     /// Role → spans.
     pub roles: [u32; Role::NAMES.len()],
-    /// The clock evidence of its calls.
+    /// The clock evidence of its calls, if the trace stays.
     pub calls: Vec<Call>,
 }
 
@@ -79,11 +81,16 @@ pub struct Trace {
     pub round: u64,
 }
 
+/// The memory of so many traces is kept for new ones.
+const SPARE: usize = 4096;
+
 /// All held traces.
 #[derive(Default)]
 pub struct Traces {
     slots: Vec<Option<Trace>>,
     free: Vec<u32>,
+    /// Memory of traces that were removed, for new ones.
+    spare: Vec<Spans>,
     by_id: HashTable<u32>,
     hasher: RandomState,
     /// Those that are not evicted, by their first span.
@@ -149,7 +156,7 @@ impl Traces {
     pub fn create(&mut self, id: [u8; 16], now: u64) -> u32 {
         let trace = Trace {
             id,
-            spans: Spans::default(),
+            spans: self.spare.pop().unwrap_or_default(),
             bytes: 0,
             born: now,
             active: now,
@@ -179,15 +186,11 @@ impl Traces {
         slot
     }
 
-    /// A span of it came.
-    #[inline]
-    pub fn touch(&mut self, slot: u32, now: u64) {
-        let trace = self.at_mut(slot);
-        if trace.active != now {
-            trace.active = now;
-            self.by_activity.remove(slot);
-            self.by_activity.push(slot);
-        }
+    /// A span of it came now.
+    pub fn set_active(&mut self, slot: u32, now: u64) {
+        self.at_mut(slot).active = now;
+        self.by_activity.remove(slot);
+        self.by_activity.push(slot);
     }
 
     /// It takes no more spans: one that comes later opens a new trace.
@@ -199,6 +202,13 @@ impl Traces {
         self.by_age.remove(slot);
         self.by_activity.remove(slot);
         self.at_mut(slot).evicted = true;
+    }
+
+    /// Takes back the memory of a trace's spans.
+    pub fn reuse(&mut self, spans: Spans) {
+        if self.spare.len() < SPARE {
+            self.spare.extend(spans.emptied());
+        }
     }
 
     /// Frees a slot and gives what was in it.
