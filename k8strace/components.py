@@ -438,6 +438,10 @@ _RULES: Final[tuple[RuleFunction, ...]] = (
 )
 
 
+_OWN_IDS: Final = frozenset(map(id, _RULES))
+"""A rule is found among many by itself, not by its fields; a copy has other ids."""
+
+
 class _Answer(NamedTuple):
     """The result of the rules for a signature."""
 
@@ -514,7 +518,7 @@ class Taxonomy:
         for rule in self._by_name.get(signature.name, self._general):
             phase = rule(signature)
             if phase is not None:
-                return _Answer(phase, _marks(rule), rule in _RULES)
+                return _Answer(phase, _marks(rule), id(rule) in _OWN_IDS or rule in _RULES)
         return _Answer(UNATTRIBUTED, {}, yields=True)
 
     def __reduce__(self) -> tuple[type[Taxonomy], tuple[Sequence[RuleFunction]]]:

@@ -508,6 +508,10 @@ class _Join:
             self._tables[name] = self.core.table(name)
         return self._tables[name]
 
+    def size(self, table: str) -> int:
+        """How many rows "requests" or "syncs" has, known before it is made."""
+        return dict(self.core.counts())[table]
+
 
 class Requests(Selection[Request], FileExport):
     """

@@ -37,6 +37,9 @@ class Join(Protocol):
     def named(self, name: str) -> _core.Table:
         """A table of everything that was joined."""
 
+    def size(self, table: str) -> int:
+        """How many rows it has, known before it is made."""
+
     def values(self, name: str, table: str, rows: Sequence[int]) -> list[Any]:
         """Some values of a column. Raises KeyError."""
 
@@ -60,7 +63,7 @@ class Selection(ArrowExport, Generic[Row]):
 
     def __init__(self, joined: Join, rows: Sequence[int] | None = None) -> None:
         self._joined = joined
-        self._rows = range(len(joined.named(self.TABLE))) if rows is None else rows
+        self._rows = range(joined.size(self.TABLE)) if rows is None else rows
 
     @abstractmethod
     def _row(self, row: int) -> Row:
@@ -86,7 +89,7 @@ class Selection(ArrowExport, Generic[Row]):
         """These rows grouped by columns; those of a group as they come here, or by wall time."""
         codes = [self._joined.codes(key, self.TABLE) for key in keys]
         wall = self._table.column("wall_ns") if by_wall else None
-        return _core.GroupedRows(self._chosen, len(self._table), codes, wall)
+        return _core.GroupedRows(self._chosen, self._joined.size(self.TABLE), codes, wall)
 
     def _values(self, keys: Sequence[str], grouped: _core.GroupedRows) -> list[tuple[Any, ...]]:
         """What each group has in common."""
@@ -170,7 +173,7 @@ class Selection(ArrowExport, Generic[Row]):
     @property
     def _is_everything(self) -> bool:
         """Nothing was selected: the rows are all that there are, in their order."""
-        return self._rows == range(len(self._joined.named(self.TABLE)))
+        return self._rows == range(self._joined.size(self.TABLE))
 
     @property
     def _chosen(self) -> Sequence[int] | None:

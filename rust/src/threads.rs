@@ -3,9 +3,11 @@
 
 use std::ops::Range;
 use std::panic::resume_unwind;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
+use crate::columns::NONE;
 use crate::error::room_for;
 
 /// The address space of a thread's heap in glibc, which ends the process if there is none for thread-local data.
@@ -47,6 +49,35 @@ pub fn split<R: Send>(
     work: impl Fn(Range<usize>) -> R + Sync,
 ) -> Vec<R> {
     each(ranges(len, threads, least), threads, work)
+}
+
+/// A column of `len` that threads write: `write` gets rows and the places for them. Beside it, in order, what it gives.
+pub fn written<T: Copy + Default + Send, R: Send>(
+    len: usize,
+    threads: usize,
+    least: usize,
+    write: impl Fn(Range<usize>, &mut [T]) -> R + Sync,
+) -> (Vec<T>, Vec<R>) {
+    let mut column = vec![T::default(); len];
+    let mut left = &mut column[..];
+    let part = |rows: Range<usize>| {
+        let part;
+        (part, left) = std::mem::take(&mut left).split_at_mut(rows.len());
+        (rows, part)
+    };
+    let parts = ranges(len, threads, least).into_iter().map(part).collect();
+    let given = each(parts, threads, |(rows, part)| write(rows, part));
+    (column, given)
+}
+
+/// Numbers that threads write, each into places of its own in any order; [`NONE`] until then.
+pub fn unwritten(len: usize) -> Vec<AtomicU32> {
+    (0..len).map(|_| AtomicU32::new(NONE)).collect()
+}
+
+/// What they wrote.
+pub fn numbers(column: Vec<AtomicU32>) -> Vec<u32> {
+    column.into_iter().map(AtomicU32::into_inner).collect()
 }
 
 /// All parts as one. The first is not moved, if its memory can grow.

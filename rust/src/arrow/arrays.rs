@@ -116,13 +116,17 @@ pub fn instants(nanos: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_iter(instants).with_timezone("UTC"))
 }
 
-/// Strings of an interner as a dictionary column; `null` says which strings stand for null.
+/// Strings of an interner as the values of dictionary columns.
+pub fn words(words: &Interner) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(words.iter()))
+}
+
+/// A dictionary column of these values; `null` says which of them stand for null.
 pub fn word_column(
-    words: &Interner,
+    values: ArrayRef,
     ids: &[u32],
     null: impl Fn(u32) -> bool,
 ) -> Result<ArrayRef, ArrowError> {
-    let values: ArrayRef = Arc::new(StringArray::from_iter_values(words.iter()));
     let ids = UInt32Array::from_iter(ids.iter().map(|&id| (!null(id)).then_some(id)));
     Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(ids, values)?))
 }

@@ -23,7 +23,7 @@ use crate::columns::{Columns, OddId, TextRef, present};
 use crate::numbers::u32_of;
 
 use arrays::{bytes_column, list, name_column, nulls_where, structs};
-pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column};
+pub use arrays::{hex_column, instants as instant_column, named, strings_column, word_column, words};
 use attributes::attributes_column;
 pub use attributes::{attribute_column, texts, value_text};
 pub use taken::{repeat, take};

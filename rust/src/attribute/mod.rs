@@ -120,7 +120,7 @@ impl Signatures {
             let rows = forest.order[places.clone()].iter().copied();
             places.zip(rows).filter(|&(_, row)| is_used(row))
         };
-        let (of_row, of_event) = (unnumbered(c.len()), unnumbered(c.events.name.len()));
+        let (of_row, of_event) = (threads::unwritten(c.len()), threads::unwritten(c.events.name.len()));
         let number = |places: Range<usize>| {
             let mut numbers = Numbered::default();
             let mut around = Around::new(requests, NONE);
@@ -143,24 +143,22 @@ impl Signatures {
         let (_, mut all) = parts.next().unwrap_or_default();
         for (places, part) in parts {
             let (signatures, events) = all.learn(part);
-            for (_, row) in used(places) {
-                translate(&of_row[row as usize], &signatures);
-                run(&c.spans.events_end, row as usize).for_each(|event| translate(&of_event[event], &events));
-            }
+            threads::split(places.len(), joined.threads, PART_SPANS, |part| {
+                for (_, row) in used(places.start + part.start..places.start + part.end) {
+                    translate(&of_row[row as usize], &signatures);
+                    let own = run(&c.spans.events_end, row as usize);
+                    own.for_each(|event| translate(&of_event[event], &events));
+                }
+            });
         }
         Self {
-            of_row: of_row.into_iter().map(AtomicU32::into_inner).collect(),
+            of_row: threads::numbers(of_row),
             list: all.signatures.list,
             events: all.events.list,
-            of_event: of_event.into_iter().map(AtomicU32::into_inner).collect(),
+            of_event: threads::numbers(of_event),
             services,
         }
     }
-}
-
-/// Numbers that threads write, each into places of its own.
-fn unnumbered(len: usize) -> Vec<AtomicU32> {
-    (0..len).map(|_| AtomicU32::new(NONE)).collect()
 }
 
 fn translate(number: &AtomicU32, numbers: &[u32]) {

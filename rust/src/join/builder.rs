@@ -17,6 +17,10 @@ use crate::join::span_index::Index;
 use crate::join::span_kind::{CLIENT, SERVER};
 use crate::join::times::{bad_time, id_key, saturated};
 use crate::numbers::u32_of;
+use crate::threads;
+
+/// Spans for each thread at least.
+const PART_SPANS: usize = 2048;
 
 /// The spans, and what the steps have found so far. Row → is for all spans.
 pub struct Builder<'a> {
@@ -76,8 +80,8 @@ impl<'a> Builder<'a> {
             role: vec![Role::Unrelated; c.len()],
             parent: Vec::new(),
             missing: Vec::new(),
-            start: spans.start_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
-            end: spans.end_time_unix_nano.iter().map(|&ns| saturated(ns)).collect(),
+            start: times(&spans.start_time_unix_nano, threads),
+            end: times(&spans.end_time_unix_nano, threads),
             traces: 0,
             lone_filters: Vec::new(),
             requests: Vec::new(),
@@ -204,4 +208,11 @@ impl<'a> Builder<'a> {
         let known = |pair| self.clocks.of(&self.processes, pair, measured).collect();
         clock::measure(rpc_pairs.iter().filter_map(bound), known, self.clocks.whole)
     }
+}
+
+fn times(sent: &[u64], threads: usize) -> Vec<i64> {
+    let write = |rows: Range<usize>, times: &mut [i64]| {
+        times.iter_mut().zip(&sent[rows]).for_each(|(time, &ns)| *time = saturated(ns));
+    };
+    threads::written(sent.len(), threads, PART_SPANS, write).0
 }

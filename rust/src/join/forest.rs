@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::columns::NONE;
 use crate::numbers::u32_of;
@@ -48,23 +49,42 @@ impl Forest {
     }
 }
 
-/// The children of every row, the last one first: those with a higher row often start later.
-struct Children {
-    last: Vec<u32>,
-    /// Row → the child of its parent before it.
-    before: Vec<u32>,
+/// A row among its parent's children: a list of which the last one is first, as those with a higher row often start
+/// later.
+#[derive(Clone, Copy, Default)]
+struct Links {
+    last_child: u32,
+    /// The child of the same parent before it.
+    before: u32,
 }
 
-impl Children {
-    fn new(parent: &[u32]) -> Self {
-        let mut last = vec![NONE; parent.len()];
-        let link = |(row, &above): (u32, &u32)| {
-            // There is no row of the number that stands for none.
-            last.get_mut(above as usize).map_or(NONE, |last| std::mem::replace(last, row))
-        };
-        let before = (0..).zip(parent).map(link).collect();
-        Self { last, before }
+/// Spans for each thread at least.
+const PART_SPANS: usize = 2048;
+
+/// The lists of children, and the rows that are in a tree and have no parent.
+fn link(parent: &[u32], in_tree: impl Fn(u32) -> bool + Sync, threads: usize) -> (Vec<Links>, Vec<u32>) {
+    let within = |rows: Range<usize>, links: &mut [Links]| {
+        let (mut tops, mut elsewhere, first) = (Vec::new(), Vec::new(), u32_of(rows.start));
+        links.fill(Links { last_child: NONE, before: NONE });
+        for (place, &above) in parent[rows].iter().enumerate() {
+            let row = first + u32_of(place);
+            if let Some(parent) = links.get_mut(above.wrapping_sub(first) as usize) {
+                links[place].before = std::mem::replace(&mut parent.last_child, row);
+            } else if above != NONE {
+                elsewhere.push(row);
+            } else if in_tree(row) {
+                tops.push(row);
+            }
+        }
+        (tops, elsewhere)
+    };
+    let (mut links, found) = threads::written(parent.len(), threads, PART_SPANS, within);
+    let (tops, elsewhere): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    for row in elsewhere.into_iter().flatten() {
+        let above = parent[row as usize] as usize;
+        links[row as usize].before = std::mem::replace(&mut links[above].last_child, row);
     }
+    (links, threads::together(tops))
 }
 
 /// Trees for each thread at least.
@@ -74,32 +94,33 @@ const PART_TREES: usize = 256;
 /// rows that are `in_tree` have one.
 pub fn lay_out(
     parent: &[u32],
-    in_tree: impl Fn(u32) -> bool,
+    in_tree: impl Fn(u32) -> bool + Sync,
     order: impl Fn(u32, u32) -> Ordering + Sync,
     threads: usize,
 ) -> Forest {
     let n = parent.len();
-    let children = Children::new(parent);
-    let tops: Vec<u32> = (0..u32_of(n)).filter(|&row| parent[row as usize] == NONE && in_tree(row)).collect();
+    let (links, tops) = link(parent, in_tree, threads);
     let walk = |part: Range<usize>| {
         let room = n * part.len() / tops.len().max(1);
-        preorder(&tops[part], &children, &order, room)
+        preorder(&tops[part], &links, &order, room)
     };
     let walked = threads::split(tops.len(), threads, PART_TREES, walk);
-    drop(children);
+    drop(links);
     let (order, size): (Vec<_>, Vec<_>) = walked.into_iter().unzip();
     let (order, size) = (threads::together(order), threads::together(size));
-    let mut position = vec![NONE; n];
-    for (place, &row) in (0..).zip(&order) {
-        position[row as usize] = place;
-    }
-    Forest { order, position, size }
+    let position = threads::unwritten(n);
+    threads::split(order.len(), threads, PART_SPANS, |places| {
+        for (place, &row) in (u32_of(places.start)..).zip(&order[places]) {
+            position[row as usize].store(place, Relaxed);
+        }
+    });
+    Forest { order, position: threads::numbers(position), size }
 }
 
 /// Rows of some trees in preorder, and the sizes of their subtrees.
 fn preorder(
     tops: &[u32],
-    children: &Children,
+    links: &[Links],
     order: impl Fn(u32, u32) -> Ordering,
     room: usize,
 ) -> (Vec<u32>, Vec<u32>) {
@@ -112,10 +133,10 @@ fn preorder(
             let (place, first) = (u32_of(rows.len()), stack.len());
             rows.push(row);
             above.push(parent);
-            let mut child = children.last[row as usize];
+            let mut child = links[row as usize].last_child;
             while child != NONE {
                 stack.push((child, place));
-                child = children.before[child as usize];
+                child = links[child as usize].before;
             }
             if stack.len() > first + 1 {
                 stack[first..].sort_unstable_by(|&(a, _), &(b, _)| order(b, a).then(b.cmp(&a)));

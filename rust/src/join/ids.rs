@@ -1,5 +1,8 @@
 //! Ids: every span is entered under its own. Of several with one id, one takes further part.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::columns::present;
 use crate::join::builder::Builder;
 use crate::join::duplicates::{self, Twin};
@@ -10,17 +13,24 @@ use crate::join::span_index::Index;
 /// Fills the index. Sets aside what has no usable id, and all but one of those that share an id.
 pub fn enter(b: &mut Builder<'_>) {
     const IDS: u8 = present::TRACE_ID | present::SPAN_ID;
-    let (c, role) = (b.c, &mut b.role[..]);
-    let spans = &c.spans;
-    let mut index = Index::new(&spans.trace_id, &spans.span_id);
-    let ids = spans.present.iter().zip(&spans.trace_id).zip(&spans.span_id);
-    for (role, ((&present, trace_id), span_id)) in role.iter_mut().zip(ids) {
-        if present & IDS != IDS || *span_id == [0; 8] || *trace_id == [0; 16] {
-            *role = Role::InvalidId;
+    let spans = &b.c.spans;
+    let is_valid = |row: usize| {
+        spans.present[row] & IDS == IDS && spans.span_id[row] != [0; 8] && spans.trace_id[row] != [0; 16]
+    };
+    let some_are_not = AtomicBool::new(false);
+    let usable = |row: usize| {
+        let valid = is_valid(row);
+        if !valid {
+            some_are_not.store(true, Relaxed);
         }
+        valid
+    };
+    b.index = Index::new(&spans.trace_id, &spans.span_id);
+    let mut repeated = b.index.fill(usable, b.threads);
+    if some_are_not.into_inner() {
+        let invalid = b.role.iter_mut().enumerate().filter(|&(row, _)| !is_valid(row));
+        invalid.for_each(|(_, role)| *role = Role::InvalidId);
     }
-    let mut repeated = index.fill(|row| role[row] == Role::Unrelated, b.threads);
-    b.index = index;
     repeated.sort_unstable();
     for same_id in repeated.chunk_by(|a, b| a.0 == b.0) {
         let mut rows: Vec<u32> = same_id.iter().map(|&(_, row)| row).collect();

@@ -41,12 +41,12 @@ impl Seen {
 /// Finds the parent of every span, and which of them name one that is not here.
 pub fn find(b: &mut Builder<'_>) -> Seen {
     let (index, spans, start, end) = (&b.index, &b.c.spans, &b.start[..], &b.end[..]);
-    let find = |rows: Range<usize>| {
+    let find = |rows: Range<usize>, parent: &mut [u32]| {
         let mut seen = Seen::default();
         let ids = b.role[rows.clone()].iter().zip(&spans.parent_span_id[rows.clone()]);
         let times = start[rows.clone()].iter().zip(&end[rows.clone()]);
         let each = (u32_of(rows.start)..).zip(ids.zip(&spans.trace_id[rows])).zip(times);
-        let parent = each.map(|((row, ((&role, id), trace_id)), (&begins, &ends))| {
+        for (parent, ((row, ((&role, id), trace_id)), (&begins, &ends))) in parent.iter_mut().zip(each) {
             let named = role == Role::Unrelated && *id != [0; 8];
             let above = if named { index.row(trace_id, id) } else { NONE };
             // There is no row of the number that stands for none.
@@ -62,14 +62,13 @@ pub fn find(b: &mut Builder<'_>) -> Seen {
                     seen.orphans.push(row);
                 }
             }
-            above
-        });
-        (parent.collect::<Vec<u32>>(), seen)
+            *parent = above;
+        }
+        seen
     };
-    let found = threads::split(b.role.len(), b.threads, PART_SPANS, find);
-    let (parent, seen): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let (parent, seen) = threads::written(b.role.len(), b.threads, PART_SPANS, find);
     let seen = seen.into_iter().reduce(Seen::followed_by).unwrap_or_default();
-    b.parent = threads::together(parent);
+    b.parent = parent;
     b.missing = vec![false; b.parent.len()];
     for &row in &seen.orphans {
         b.missing[row as usize] = true;

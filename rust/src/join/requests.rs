@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::columns::interner::{Interner, Sequence};
 use crate::columns::{NONE, TextRef};
@@ -126,7 +127,7 @@ impl RequestColumns {
         let parts = threads::split(roots.len(), b.threads, PART_REQUESTS, read);
         let mut requests = parts.into_iter().reduce(Self::followed_by).unwrap_or_default();
         requests.root = roots;
-        requests.nest(c.len(), forest);
+        requests.nest(c.len(), forest, b.threads);
         requests.prelude = vec![NONE; requests.root.len()];
         for &(above, root) in &b.preludes {
             if let Some(at) = requests.of_row.get(root as usize).filter(|&&at| at != NONE) {
@@ -257,19 +258,19 @@ impl RequestColumns {
     }
 
     /// Which request every row is in, and which request every request is in.
-    fn nest(&mut self, rows: usize, forest: &Forest) {
+    fn nest(&mut self, rows: usize, forest: &Forest, threads: usize) {
         let n = self.root.len();
-        (self.of_row, self.outer, self.level) = (vec![NONE; rows], vec![NONE; n], vec![0; n]);
-        self.outermost = vec![NONE; n];
-        let place_of = |at: u32| forest.position[self.root[at as usize] as usize] as usize;
-        let mut places: Vec<(usize, u32)> = (0..u32_of(n)).map(|at| (place_of(at), at)).collect();
+        (self.outer, self.level, self.outermost) = (vec![NONE; n], vec![0; n], vec![NONE; n]);
+        let place_of = |at: u32| forest.position[self.root[at as usize] as usize];
+        let mut places: Vec<(u32, u32)> = (0..u32_of(n)).map(|at| (place_of(at), at)).collect();
         places.sort_unstable_by_key(|&(place, _)| place);
-        // Requests that the walk is in, and where they end; all places before `told` have their request.
-        let (mut open, mut told): (Vec<(u32, usize)>, usize) = (Vec::new(), 0);
-        for (place, own) in places.into_iter().chain([(forest.order.len(), NONE)]) {
+        // Requests that the walk is in, and where they end; runs of places in one request.
+        let (mut open, mut runs): (Vec<(u32, u32)>, Vec<(Range<u32>, u32)>) = (Vec::new(), Vec::new());
+        let mut told = 0;
+        for (place, own) in places.into_iter().chain([(u32_of(forest.order.len()), NONE)]) {
             while let Some(&(request, end)) = open.last() {
                 let until = end.min(place);
-                forest.order[told..until].iter().for_each(|&row| self.of_row[row as usize] = request);
+                runs.push((told..until, request));
                 told = until;
                 if end > place {
                     break;
@@ -281,8 +282,16 @@ impl RequestColumns {
                 self.outer[own as usize] = open.last().map_or(NONE, |&(request, _)| request);
                 self.level[own as usize] = u32_of(open.len());
                 self.outermost[own as usize] = open.first().map_or(own, |&(request, _)| request);
-                open.push((own, place + forest.size[place] as usize));
+                open.push((own, place + forest.size[place as usize]));
             }
         }
+        let of_row = threads::unwritten(rows);
+        threads::split(runs.len(), threads, PART_REQUESTS, |part| {
+            for (places, request) in &runs[part] {
+                let rows = &forest.order[places.start as usize..places.end as usize];
+                rows.iter().for_each(|&row| of_row[row as usize].store(*request, Relaxed));
+            }
+        });
+        self.of_row = threads::numbers(of_row);
     }
 }

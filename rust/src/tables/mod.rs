@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
 
-use crate::arrow::{hex_column, instant_column, named, strings_column, word_column};
+use crate::arrow::{hex_column, instant_column, named, strings_column, word_column, words};
 use crate::attribute::{PhaseTable, Signatures};
 use crate::columns::{Columns, NONE, TextRef};
 use crate::join::Joined;
@@ -39,7 +39,8 @@ fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
 /// One row per request.
 pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
     let (c, r) = (&joined.columns, &joined.requests);
-    let word = |ids: &[u32]| word_column(&r.words, ids, |id| id == 0);
+    let all_words = words(&r.words);
+    let word = |ids: &[u32]| word_column(Arc::clone(&all_words), ids, |id| id == 0);
     let roots = || r.root.iter().map(|&row| row as usize);
     let names: Vec<u32> = roots().map(|row| c.spans.name[row]).collect();
     let calls = etcd_calls_below(joined);
@@ -68,7 +69,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("request", numbers(0..r.len() as u64)),
         ("trace_id", hex_column(roots().map(|row| Some(&c.spans.trace_id[row][..])))),
         ("span_id", hex_column(roots().map(|row| Some(&c.spans.span_id[row][..])))),
-        ("name", word_column(&c.names, &names, |_| false)?),
+        ("name", word_column(words(&c.names), &names, |_| false)?),
         ("verb", word(&r.verb)?),
         ("api_group", word(&r.api_group)?),
         ("api_version", word(&r.api_version)?),
@@ -223,7 +224,7 @@ pub fn repairs(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("request", index_or_null(&requests)),
         ("trace_id", hex_column(rows().map(|row| Some(&c.spans.trace_id[row][..])))),
         ("span_id", hex_column(rows().map(|row| Some(&c.spans.span_id[row][..])))),
-        ("name", word_column(&c.names, &names, |_| false)?),
+        ("name", word_column(words(&c.names), &names, |_| false)?),
         ("field", Arc::new(StringArray::from(fields))),
         ("before", Arc::new(StringArray::from(before))),
         ("after", Arc::new(StringArray::from(after))),

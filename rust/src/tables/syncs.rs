@@ -7,7 +7,7 @@ use arrow_schema::ArrowError;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::arrow::{hex_column, instant_column, named, word_column};
+use crate::arrow::{hex_column, instant_column, named, word_column, words};
 use crate::columns::{NONE, run};
 use crate::join::Joined;
 use crate::join::request_info::{self, split_target};
@@ -109,7 +109,7 @@ pub fn table(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("sync", numbers(0..rows.len() as u64)),
         ("trace_id", texts.trace_ids(rows)),
         ("span_id", texts.span_ids(rows)),
-        ("name", word_column(&c.names, &names, |_| false)?),
+        ("name", word_column(words(&c.names), &names, |_| false)?),
         ("pod_uid", texts.attribute(rows, "k8s.pod.uid")),
         ("namespace", texts.attribute(rows, "k8s.namespace.name")),
         ("pod", texts.attribute(rows, "k8s.pod.name")),
@@ -173,7 +173,7 @@ pub fn cri_calls(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("purpose", Arc::new(StringArray::from_iter_values(purposes)) as ArrayRef),
         ("trace_id", texts.trace_ids(rows)),
         ("span_id", texts.span_ids(rows)),
-        ("method", word_column(&c.names, &names, |_| false)?),
+        ("method", word_column(words(&c.names), &names, |_| false)?),
         ("operation", Arc::new(StringArray::from_iter_values(names.iter().map(operation)))),
         ("node", texts_of(rows, |row| node_of(joined, row))),
         ("runtime", Arc::new(StringArray::from(services))),
