@@ -14,6 +14,7 @@ from k8strace.exceptions import DecodeError
 __all__ = [
     "DEBUG",
     "About",
+    "Answers",
     "AttributedRequests",
     "ClockEvidence",
     "Codes",
@@ -155,18 +156,6 @@ class SpanColumns:
     def processes(self) -> list[tuple[str, str | None, list[tuple[str, str | None]]]]:
         """Distinct processes: (service, instance id, resource attributes as text)."""
 
-_Answers: TypeAlias = tuple[
-    Sequence[int],
-    Sequence[tuple[int, int, int | None, int | None]],
-    int,
-    tuple[Sequence[int], Sequence[bool], Sequence[Sequence[int]], Sequence[Sequence[int]]],
-]
-"""
-The rules' answers: phase of every signature; (signature, event name, before, after); how many phases there are; and
-about calls: kind of every signature (0 for none), whether its phases stay, the context below a kind of call in a
-context, and phase by context and phase.
-"""
-
 _Sums: TypeAlias = list[tuple[int, float, int]]
 """Part of the recording, by how much its calls were longer than others like them, together, and how many they were."""
 
@@ -194,6 +183,10 @@ _Figures: TypeAlias = tuple[
 Of a group, times in ns: count; sum; median and 99th percentile, each with the ends of what another recording's may be;
 least; most; and of each block count and sum.
 """
+
+@final
+class Answers:
+    """The rules' answers about the signatures of a join."""
 
 @final
 class JoinedSpans:
@@ -246,12 +239,26 @@ class JoinedSpans:
         """Distinct (service, scope, kind, name, parent, leaf, request verb, detail)."""
     def events(self) -> list[tuple[int, int, str]]:
         """Distinct (signature number, event name number, event name)."""
+    def answers(
+        self,
+        phase: Sequence[int],
+        events: Sequence[tuple[int, int, int | None, int | None]],
+        phases: int,
+        blame: tuple[Sequence[int], Sequence[bool], Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    ) -> Answers:
+        """
+        The rules' answers, which may be used with this join only.
+
+        Phase of every signature; (signature, event name, before, after); how many phases there are; and about calls:
+        kind of every signature (0 for none), whether its phases stay, the context below a kind of call in a context,
+        and phase by context and phase. Raises ValueError if these do not fit each other and the signatures.
+        """
     def attribute(
-        self, answers: _Answers, method: str, overlap: str, requests: Sequence[int] | None
+        self, answers: Answers, method: str, overlap: str, requests: Sequence[int] | None
     ) -> AttributedRequests:
         """Divides the wall time of these requests, or of all. Raises IndexError, ValueError."""
     def attribute_syncs(
-        self, answers: _Answers, method: str, overlap: str, until: Sequence[int | None] | None
+        self, answers: Answers, method: str, overlap: str, until: Sequence[int | None] | None
     ) -> AttributedRequests:
         """
         Divides the wall time of syncs: of each up to an instant, or not at all where it is None; without any, of all.
@@ -261,7 +268,7 @@ class JoinedSpans:
     def named_calls(self) -> list[tuple[str, str]]:
         """Calls that have a name: ("webhook" or "etcd", name), numbered from 1 on."""
     def retime(
-        self, answers: _Answers, edits: _Edits, requests: Sequence[int], like: RetimedRequests | None
+        self, answers: Answers, edits: _Edits, requests: Sequence[int], like: RetimedRequests | None
     ) -> RetimedRequests:
         """
         How long these requests take if some parts take another time.
@@ -271,17 +278,17 @@ class JoinedSpans:
         """
     def blocks(self, requests: Sequence[int], count: int) -> bytes:
         """Request → its block of time; 0 for those that are not among these. Raises IndexError."""
-    def explain(self, request: int, answers: _Answers) -> Explained:
+    def explain(self, request: int, answers: Answers) -> Explained:
         """The tree of one request. Raises IndexError, ValueError."""
-    def told(self, requests: Sequence[int], answers: _Answers) -> list[tuple[int, int, str, str, int, int]]:
+    def told(self, requests: Sequence[int], answers: Answers) -> list[tuple[int, int, str, str, int, int]]:
         """
         Of every span in the trees of these requests.
 
         Request, row, trace id, span id, phase, ns on the critical path. Raises IndexError, ValueError.
         """
-    def span_views(self, requests: Sequence[int], answers: _Answers) -> list[list[SpanView]]:
+    def span_views(self, requests: Sequence[int], answers: Answers) -> list[list[SpanView]]:
         """The spans of these requests, of each in preorder. Raises IndexError, ValueError."""
-    def explain_sync(self, sync: int, answers: _Answers) -> Explained:
+    def explain_sync(self, sync: int, answers: Answers) -> Explained:
         """The tree of one sync. Raises IndexError, ValueError."""
     def critical_within(
         self, requests: Sequence[int], windows: Sequence[tuple[int, int, int]]
@@ -321,19 +328,19 @@ class JoinedSpans:
         """Those of a group, by start, that begin when none of it was open for so many ns. Raises IndexError."""
     def lasted(self, requests: Sequence[int]) -> tuple[int, int] | None:
         """From when to when some requests lasted, in unix ns; None of none. Raises IndexError."""
-    def trees(self, requests: Sequence[int], answers: _Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
+    def trees(self, requests: Sequence[int], answers: Answers) -> tuple[list[tuple[str, bytes]], list[str]]:
         """The trees of these requests as columns of varints by name, and span names. Raises IndexError, ValueError."""
     def processes(self) -> list[tuple[str, str | None]]:
         """Service and instance id of every process."""
     def calls(
-        self, answers: _Answers, group: Sequence[int], requests: Sequence[int] | None
+        self, answers: Answers, group: Sequence[int], requests: Sequence[int] | None
     ) -> list[tuple[int, int, int, int]]:
         """Calls between groups of phases, in these requests or in all: (from, to, calls, ns).
 
         Raises IndexError, ValueError.
         """
     def call_counts(
-        self, answers: _Answers, group: Sequence[int], groups: int, requests: Sequence[int]
+        self, answers: Answers, group: Sequence[int], groups: int, requests: Sequence[int]
     ) -> bytes:
         """
         Calls into each group of phases, per request: requests × groups numbers of 8 bytes, as the machine stores them.
@@ -625,7 +632,7 @@ def couplings_of(spans: SpanColumns, whole: Couplings | None) -> Couplings:
     """What couples the traces of these spans; with `whole`, also which targets of its links are here."""
 
 def split_by_trace(spans: SpanColumns) -> Table:
-    """One OTLP message for each trace."""
+    """One OTLP message for each trace. Raises MemoryError."""
 
 @final
 class RetimedRequests:

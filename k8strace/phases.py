@@ -28,7 +28,7 @@ class PhaseTable(NamedTuple):
 
     names: tuple[str, ...]
     """Phases in alphabetical order; their numbers are indices in this list."""
-    answers: _core._Answers
+    answers: _core.Answers
     """The results in the core's form."""
 
 
@@ -51,7 +51,7 @@ def phase_table(core: _core.JoinedSpans, taxonomy: Taxonomy) -> PhaseTable:
     place = {context: at for at, context in enumerate(contexts)}
     return PhaseTable(
         tuple(names),
-        (
+        core.answers(
             [number[phase] for phase, _ in answers],
             [(s, e, number.get(mark.before or ""), number.get(mark.after or "")) for s, e, mark in marks],
             len(names),

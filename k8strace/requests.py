@@ -177,7 +177,10 @@ class Request(Shown):
     wall_ns: int
     """End minus start of the SERVER span; 0 if it ends before it starts."""
     prelude_ns: int | None
-    """Time from the start of an `authentication` span above the request to the request's start. Not in `wall_ns`."""
+    """
+    Time from the start of an `authentication` span above the request to the request's start. Not in `wall_ns`. None
+    also if the times of one of them cannot be.
+    """
     pre_start_ns: int
     """How long before the request's start its earliest span began. Cut off, so not in any sum."""
     async_tail_ns: int
@@ -206,7 +209,9 @@ class Request(Shown):
     caller_span_id: str | None
     """Of that span, in hex."""
     caller_ns: int | None
-    """How long that span lasted. Minus `wall_ns`, it is the time outside the request."""
+    """
+    How long that span lasted. Minus `wall_ns`, it is the time outside the request. None also if its times cannot be.
+    """
     counted_in: int | None
     """
     Index of the request whose time contains this one's: `outer_request`, or `linked_from` if this one began while that
@@ -560,7 +565,7 @@ class Requests(Selection[Request], FileExport):
         values = {name: self._joined.column(name)[row] for name in _FIELDS}
         return Request(**values, _requests=self)
 
-    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+    def _divide(self, answers: _core.Answers, method: str, overlap: str) -> _core.AttributedRequests:
         if (method, overlap) == BY_DEFAULT and 2 * len(self) > len(self._joined.core):
             return self._joined.divided  # made once, for all who ask
         return self._joined.core.attribute(answers, method, overlap, self._chosen)

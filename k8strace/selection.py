@@ -74,7 +74,7 @@ class Selection(ArrowExport, Generic[Row]):
         """Other rows of the same join."""
 
     @abstractmethod
-    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+    def _divide(self, answers: _core.Answers, method: str, overlap: str) -> _core.AttributedRequests:
         """Divides the wall time of these rows."""
 
     def _measured(self, *, long_running: bool) -> Self:  # noqa: ARG002 - requests can be

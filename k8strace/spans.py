@@ -222,6 +222,7 @@ class Spans(ArrowExport):
 
         Raises:
             ValueError: It is to be split by something else.
+            MemoryError: Each message has its resources and scopes by itself, and for all of them there is no memory.
 
         Examples:
             >>> import k8strace

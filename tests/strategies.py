@@ -48,6 +48,7 @@ SHAPES = [
     TXN_CLIENT,
     TXN_SERVER,
     *(CREATE._replace(name=name) for name in ("Get", "List", "Update", "Patch", "Delete")),
+    *(CREATE._replace(name=name) for name in ("cacher.Watch", "WatchServer.HandleHTTP")),
     Shape("apiserver", FILTERS, INTERNAL, "authorization"),
     AUDIT,
     Shape("apiserver", TRACING, INTERNAL, "Create etcd3", ("About to Encode", "Encode succeeded")),

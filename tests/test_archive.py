@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import builder
 import oracle
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -76,6 +77,33 @@ def test_parts_of_any_spans_give_the_rows_of_the_whole(
     whole = k8strace.join(spans)
     assert rows(*parts) == rows(whole)
     assert ledger(parts) == ledger([whole])
+
+
+def trace_of(number: int, below_get: builder.Span, parent: bytes | None = None) -> list[bytes]:
+    """A request whose `Get` has etcd's spans below it; etcd's SERVER span can have another parent."""
+    get = builder.verb_span("Get", 10_000, 90_000, below_get)
+    root = builder.apiserver_request("1.31", "GET", "/api/v1/pods/a", 0, 100_000, [get])
+    messages = builder.trace(root, trace_id=number).batches()
+    for span, scope, _ in (each for message in messages for each in _spans(message)):
+        if parent and span.kind == builder.SERVER and scope.name == builder.GRPC:
+            span.parent_span_id = parent
+    return [message.SerializeToString() for message in messages]
+
+
+@pytest.mark.parametrize("told_by", ["nothing", "an orphan"])
+def test_clocks_are_those_of_the_whole_in_a_trace_that_has_no_call_between_them(told_by: str) -> None:
+    """etcd's clock is 500 µs ahead, as another trace tells; here its span has no caller, or one found by the clocks."""
+    answer = builder.etcd_server("KV/Range", 530_000, 550_000)
+    call = builder.etcd_client("KV/Range", 20_000, 60_000, answer)
+    told = trace_of(1, call)
+    silent = trace_of(2, answer) if told_by == "nothing" else trace_of(2, call, parent=b"nowhere!")
+    whole = k8strace.join(k8strace.decode(told + silent))
+    assert [row["verdict"] for row in whole.joined.clock_offsets] == ["offset"]
+    assert "orphan" not in {name for name, count in whole.joined.ledger.set_aside.items() if count}
+    parts = [k8strace.decode(part) for part in (told, silent)]
+    clock = sum(map(clock_evidence, parts), ClockEvidence())
+    clock = sum((clock_evidence(part, clock=clock) for part in parts), ClockEvidence())
+    assert rows(*(k8strace.join(part, clock=clock) for part in parts)) == rows(whole)
 
 
 @pytest.mark.slow

@@ -513,6 +513,14 @@ def test_two_orphans_that_link_each_other_make_no_circle() -> None:
     assert kinds(joined(first, second)) == {"orphan_link": 1}
 
 
+def test_a_watch_below_the_span_that_waits_for_it_makes_no_circle() -> None:
+    asked = {"http.method": "GET", "http.target": "/api/v1/pods?watch=true"}
+    watch = Span("GET", 0, 100, kind=SERVER, scope=HTTP, attributes=asked)
+    requests = joined(trace(Span("cacher.Watch", 20, 30, [watch]), parent_span_id=999))
+    assert kinds(requests) == {}
+    assert requests["verb"].to_pylist() == ["watch"]
+
+
 # ── Times ─────────────────────────────────────────────────────────────────────────────────────────
 
 TIMES = [
@@ -539,6 +547,18 @@ def test_times_that_cannot_be_are_kept_and_left_out_of_latency(
     assert len(requests.slowest()) == 1
     (group,) = k8strace.attribute(requests).by()
     assert (group.requests, group.all.wall_ns) == (1, 5)
+
+
+@pytest.mark.parametrize("times", [times for times, *_ in TIMES])
+def test_times_that_cannot_be_say_nothing_of_what_came_before_a_request(times: tuple[int, int]) -> None:
+    """Those of an `authentication` above it, and of a caller."""
+    request = server("GET", EPOCH, EPOCH + 5, process=("apiserver", "b"))
+    above = Span("authentication", *times, [server("GET", EPOCH, EPOCH + 5)], scope=FILTERS)
+    caller = Span("HTTP GET", *times, [request], CLIENT, HTTP)
+    requests = k8strace.join(k8strace.decode(batches(trace(above), trace(caller, trace_id=2))))
+    assert requests["prelude_ns"].to_pylist() == [None, None]
+    assert requests["caller_ns"].to_pylist() == [None, None]
+    assert requests["caller_span_id"].to_pylist() == [None, f"{1:016x}"]
 
 
 # ── Ids ───────────────────────────────────────────────────────────────────────────────────────────

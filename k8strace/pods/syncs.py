@@ -109,7 +109,7 @@ class Syncs(Selection[Sync]):
     def _row(self, row: int) -> Sync:
         return Sync(**{name: self._all(name)[row] for name in _FIELDS}, _syncs=self)
 
-    def _divide(self, answers: _core._Answers, method: str, overlap: str) -> _core.AttributedRequests:
+    def _divide(self, answers: _core.Answers, method: str, overlap: str) -> _core.AttributedRequests:
         until: list[int | None] | None = None
         if not self._is_everything:
             until = [None] * len(self._all("sync"))

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
-use crate::columns::NONE;
 use crate::error::room_for;
 
 /// The address space of a thread's heap in glibc, which ends the process if there is none for thread-local data.
@@ -70,9 +69,9 @@ pub fn written<T: Copy + Default + Send, R: Send>(
     (column, given)
 }
 
-/// Numbers that threads write, each into places of its own in any order; [`NONE`] until then.
-pub fn unwritten(len: usize) -> Vec<AtomicU32> {
-    (0..len).map(|_| AtomicU32::new(NONE)).collect()
+/// Numbers that threads write, each into places of its own in any order; `none` until then.
+pub fn unwritten(len: usize, none: u32) -> Vec<AtomicU32> {
+    (0..len).map(|_| AtomicU32::new(none)).collect()
 }
 
 /// What they wrote.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow_array::builder::LargeBinaryBuilder;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::ArrowError;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::arrow::{hex_column, named};
 use crate::columns::Columns;
@@ -43,6 +45,21 @@ pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
         ("end_unix_nano", Arc::new(Int64Array::from_iter(traces().map(last)))),
         ("otlp", Arc::new(wires.finish())),
     ])
+}
+
+/// How much is written around the spans of all traces: each trace has its resources and scopes by itself, so that a
+/// large resource of many small traces is written many times.
+pub fn bytes_around(c: &Columns) -> u64 {
+    let around = Around::new(c);
+    let mut last = HashMap::<[u8; 16], u32, RandomState>::default();
+    let mut bytes = 0;
+    for (&trace, &scope) in c.spans.trace_id.iter().zip(&c.spans.scope_spans) {
+        if last.insert(trace, scope) != Some(scope) {
+            let resource = c.scopes.resource_spans[scope as usize] as usize;
+            bytes += (around.scopes.of[scope as usize].len() + around.resources.of[resource].len()) as u64;
+        }
+    }
+    bytes
 }
 
 /// The bytes around spans, written once for each scope and resource.

@@ -120,7 +120,8 @@ impl Signatures {
             let rows = forest.order[places.clone()].iter().copied();
             places.zip(rows).filter(|&(_, row)| is_used(row))
         };
-        let (of_row, of_event) = (threads::unwritten(c.len()), threads::unwritten(c.events.name.len()));
+        let (of_row, of_event) =
+            (threads::unwritten(c.len(), NONE), threads::unwritten(c.events.name.len(), NONE));
         let number = |places: Range<usize>| {
             let mut numbers = Numbered::default();
             let mut around = Around::new(requests, NONE);

@@ -205,8 +205,9 @@ impl<'a> Builder<'a> {
         let bound = |&pair: &(u32, u32)| -> Option<((u32, u32), Bound)> {
             clock::bound(self.c, &self.processes, pair, times)
         };
+        let elsewhere = self.clocks.pairs(&self.processes, measured);
         let known = |pair| self.clocks.of(&self.processes, pair, measured).collect();
-        clock::measure(rpc_pairs.iter().filter_map(bound), known, self.clocks.whole)
+        clock::measure(rpc_pairs.iter().filter_map(bound), elsewhere, known, self.clocks.whole)
     }
 }
 

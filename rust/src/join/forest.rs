@@ -108,7 +108,7 @@ pub fn lay_out(
     drop(links);
     let (order, size): (Vec<_>, Vec<_>) = walked.into_iter().unzip();
     let (order, size) = (threads::together(order), threads::together(size));
-    let position = threads::unwritten(n);
+    let position = threads::unwritten(n, NONE);
     threads::split(order.len(), threads, PART_SPANS, |places| {
         for (place, &row) in (u32_of(places.start)..).zip(&order[places]) {
             position[row as usize].store(place, Relaxed);

@@ -33,6 +33,7 @@ pub mod span_index;
 pub mod span_kind;
 pub mod syncs;
 pub mod times;
+mod tops;
 mod traces;
 
 use crate::columns::Columns;

@@ -9,12 +9,13 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::columns::{Columns, NONE};
+use crate::columns::Columns;
 use crate::join::apiserver::unended;
 use crate::join::builder::Builder;
 use crate::join::clock::ClockOffset;
 use crate::join::repair::RepairKind;
 use crate::join::span_kind::{CLIENT, SERVER};
+use crate::join::tops::Tops;
 
 /// Where more calls of one RPC are open in one trace, or more orphans wait for one, none is told from the others.
 const CANDIDATES: usize = 64;
@@ -56,22 +57,6 @@ fn linked(b: &Builder<'_>, row: u32) -> Option<u32> {
     let mut named = b.linked(row);
     let first = named.find(|&to| to != row)?;
     named.all(|to| to == first || to == row).then_some(first)
-}
-
-/// Tops of trees, walking each edge once however often it is asked. A top that has got a parent since is passed.
-#[derive(Default)]
-struct Tops(HashMap<u32, u32, RandomState>);
-
-impl Tops {
-    fn of(&mut self, parent: &[u32], row: u32) -> u32 {
-        let (mut at, mut path) = (row, Vec::new());
-        while parent[at as usize] != NONE {
-            path.push(at);
-            at = self.0.get(&at).copied().unwrap_or(parent[at as usize]);
-        }
-        self.0.extend(path.into_iter().map(|row| (row, at)));
-        at
-    }
 }
 
 /// Spans of one trace and one RPC.

@@ -265,7 +265,7 @@ impl RequestColumns {
         let mut places: Vec<(u32, u32)> = (0..u32_of(n)).map(|at| (place_of(at), at)).collect();
         places.sort_unstable_by_key(|&(place, _)| place);
         // Requests that the walk is in, and where they end; runs of places in one request.
-        let (mut open, mut runs): (Vec<(u32, u32)>, Vec<(Range<u32>, u32)>) = (Vec::new(), Vec::new());
+        let (mut open, mut runs) = (Vec::<(u32, u32)>::new(), Vec::<(Range<u32>, u32)>::new());
         let mut told = 0;
         for (place, own) in places.into_iter().chain([(u32_of(forest.order.len()), NONE)]) {
             while let Some(&(request, end)) = open.last() {
@@ -285,11 +285,13 @@ impl RequestColumns {
                 open.push((own, place + forest.size[place as usize]));
             }
         }
-        let of_row = threads::unwritten(rows);
+        let of_row = threads::unwritten(rows, NONE);
         threads::split(runs.len(), threads, PART_REQUESTS, |part| {
             for (places, request) in &runs[part] {
                 let rows = &forest.order[places.start as usize..places.end as usize];
-                rows.iter().for_each(|&row| of_row[row as usize].store(*request, Relaxed));
+                for &row in rows {
+                    of_row[row as usize].store(*request, Relaxed);
+                }
             }
         });
         self.of_row = threads::numbers(of_row);

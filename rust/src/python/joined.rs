@@ -39,8 +39,8 @@ type Text = Option<String>;
 type SignatureRow = (String, String, i32, String, Text, bool, Text, Text);
 /// Signature number, event name, `before`, `after`.
 type EventRow = (u32, u32, Option<Phase>, Option<Phase>);
-/// The rules' answers: phase of every signature, events, how many phases, and the four parts of [`Blame`].
-type Answers = (Vec<Phase>, Vec<EventRow>, usize, (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>));
+/// The four parts of [`Blame`].
+type BlameRow = (Vec<u16>, Vec<bool>, Vec<Vec<u16>>, Vec<Vec<Phase>>);
 
 /// Heavy calls, rows of calls that began meanwhile, sums of logarithms and of ns: by those, and by the placebo.
 type MemberRow = (usize, Vec<u32>, [Sums; 2], [Sums; 2]);
@@ -50,6 +50,10 @@ type ToldRow = (usize, u32, String, String, Phase, u64);
 
 /// A column by name.
 type NamedBytes<'py> = (&'static str, Bound<'py, PyBytes>);
+
+/// The rules' answers about the signatures of a join.
+#[pyclass(frozen, module = "k8strace._core")]
+pub struct Answers(PhaseTable);
 
 /// Spans joined into call trees, with their signatures.
 #[pyclass(frozen, module = "k8strace._core")]
@@ -232,11 +236,36 @@ impl JoinedSpans {
         sent.chain(syncs.map(|(s, _)| (s, first_call.0, first_call.1.to_owned()))).collect()
     }
 
+    /// The rules' answers: phase of every signature, events, how many phases, and what changes below calls.
+    fn answers(
+        &self,
+        phase: Vec<Phase>,
+        events: Vec<EventRow>,
+        phases: usize,
+        blame: BlameRow,
+    ) -> PyResult<Answers> {
+        let (call, stays, next, label) = blame;
+        let blame = Blame { call, stays, next, label };
+        let known = |phase: Option<Phase>| phase.is_none_or(|phase| usize::from(phase) < phases);
+        let fits = phase.len() == self.signatures.list.len()
+            && phase.iter().all(|&phase| known(Some(phase)))
+            && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a))
+            && blame.fits(phase.len(), phases);
+        if !fits {
+            return Err(PyValueError::new_err(
+                "one known phase per signature, and known signatures, phases, calls and contexts",
+            ));
+        }
+        let rules =
+            events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
+        Ok(Answers(PhaseTable { phase, events: rules.collect(), phases, blame }))
+    }
+
     /// Divides the wall time of these requests, or of all, by the rules' answers.
     fn attribute(
         &self,
         py: Python<'_>,
-        answers: Answers,
+        answers: &Answers,
         method: &str,
         overlap: &str,
         requests: Option<Vec<usize>>,
@@ -254,7 +283,7 @@ impl JoinedSpans {
         let is_chosen = |request: usize| chosen.as_ref().is_none_or(|chosen| chosen[request]);
         room(self.joined.columns.len(), "divided requests")?;
         let attributed =
-            py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, &table, how, is_chosen));
+            py.detach(|| attribute::attribute_chosen(&self.joined, &self.signatures, table, how, is_chosen));
         Ok(AttributedRequests(attributed))
     }
 
@@ -263,7 +292,7 @@ impl JoinedSpans {
     fn attribute_syncs(
         &self,
         py: Python<'_>,
-        answers: Answers,
+        answers: &Answers,
         method: &str,
         overlap: &str,
         until: Option<Vec<Option<i64>>>,
@@ -275,18 +304,18 @@ impl JoinedSpans {
         }
         let until = |sync: usize| until.as_ref().map_or(Some(i64::MAX), |until| until[sync]);
         let attributed =
-            py.detach(|| attribute::attribute_syncs(&self.joined, &self.signatures, &table, how, until));
+            py.detach(|| attribute::attribute_syncs(&self.joined, &self.signatures, table, how, until));
         Ok(AttributedRequests(attributed))
     }
 
     /// The tree of one sync.
-    fn explain_sync(&self, sync: usize, answers: Answers) -> PyResult<Explained> {
+    fn explain_sync(&self, sync: usize, answers: &Answers) -> PyResult<Explained> {
         let known = self.joined.syncs.len();
         if sync >= known {
             return Err(PyIndexError::new_err(format!("sync {sync} of {known}")));
         }
         let table = self.phase_table(answers)?;
-        Ok(self.explained(attribute::explain_sync(&self.joined, &self.signatures, &table, sync)))
+        Ok(self.explained(attribute::explain_sync(&self.joined, &self.signatures, table, sync)))
     }
 
     /// Calls that have a name: (kind, name), numbered from 1 on.
@@ -298,7 +327,7 @@ impl JoinedSpans {
     fn retime(
         &self,
         py: Python<'_>,
-        answers: Answers,
+        answers: &Answers,
         edits: EditsRow,
         requests: Vec<usize>,
         like: Option<&RetimedRequests>,
@@ -325,7 +354,7 @@ impl JoinedSpans {
             chosen[request] = true;
         }
         let retimed = py.detach(|| {
-            retime::retime(&self.joined, &self.signatures, &table, (named, &edits), like, |request| {
+            retime::retime(&self.joined, &self.signatures, table, (named, &edits), like, |request| {
                 chosen[request]
             })
         });
@@ -406,20 +435,20 @@ impl JoinedSpans {
     }
 
     /// The tree of one request.
-    fn explain(&self, request: usize, answers: Answers) -> PyResult<Explained> {
+    fn explain(&self, request: usize, answers: &Answers) -> PyResult<Explained> {
         self.check(&[request])?;
         let table = self.phase_table(answers)?;
-        Ok(self.explained(attribute::explain(&self.joined, &self.signatures, &table, request)))
+        Ok(self.explained(attribute::explain(&self.joined, &self.signatures, table, request)))
     }
 
     /// Of every span in the trees of these requests: (request, row, trace id, span id, phase, ns on the critical path).
-    fn told(&self, py: Python<'_>, requests: Vec<usize>, answers: Answers) -> PyResult<Vec<ToldRow>> {
+    fn told(&self, py: Python<'_>, requests: Vec<usize>, answers: &Answers) -> PyResult<Vec<ToldRow>> {
         self.check(&requests)?;
         let table = self.phase_table(answers)?;
         let spans = &self.joined.columns.spans;
         let (mut told, mut ahead) = (Vec::new(), requests.iter());
         py.detach(|| {
-            attribute::explain_each(&self.joined, &self.signatures, &table, &requests, |nodes, _| {
+            attribute::explain_each(&self.joined, &self.signatures, table, &requests, |nodes, _| {
                 let request = ahead.next().copied().unwrap_or_default();
                 told.extend(nodes.iter().map(|node| {
                     let (trace, span) = (spans.trace_id[node.row as usize], spans.span_id[node.row as usize]);
@@ -431,11 +460,11 @@ impl JoinedSpans {
     }
 
     /// The spans of these requests as people want to know them, of each in preorder.
-    fn span_views(&self, requests: Vec<usize>, answers: Answers) -> PyResult<Vec<Vec<SpanView>>> {
+    fn span_views(&self, requests: Vec<usize>, answers: &Answers) -> PyResult<Vec<Vec<SpanView>>> {
         self.check(&requests)?;
         let table = self.phase_table(answers)?;
         let mut views = Vec::with_capacity(requests.len());
-        attribute::explain_each(&self.joined, &self.signatures, &table, &requests, |nodes, _| {
+        attribute::explain_each(&self.joined, &self.signatures, table, &requests, |nodes, _| {
             views.push(nodes.iter().map(|node| self.span(node.row)).collect());
         });
         Ok(views)
@@ -446,11 +475,11 @@ impl JoinedSpans {
         &self,
         py: Python<'py>,
         requests: Vec<usize>,
-        answers: Answers,
+        answers: &Answers,
     ) -> PyResult<(Vec<NamedBytes<'py>>, Vec<String>)> {
         self.check(&requests)?;
         let table = self.phase_table(answers)?;
-        let found = py.detach(|| trees::trees(&self.joined, &self.signatures, &table, &requests));
+        let found = py.detach(|| trees::trees(&self.joined, &self.signatures, table, &requests));
         let names = found.names.iter().map(|&name| self.joined.columns.names.text(name).to_owned());
         let names = names.collect();
         let columns = columns_of(found).into_iter().map(|(name, bytes)| (name, PyBytes::new(py, &bytes)));
@@ -466,7 +495,7 @@ impl JoinedSpans {
     /// Who called whom between groups of phases: (from, to, calls, ns).
     fn calls(
         &self,
-        answers: Answers,
+        answers: &Answers,
         group: Vec<u32>,
         requests: Option<Vec<usize>>,
     ) -> PyResult<Vec<(u32, u32, u64, u64)>> {
@@ -475,14 +504,14 @@ impl JoinedSpans {
         if group.len() != table.phases {
             return Err(PyValueError::new_err("one group per phase"));
         }
-        Ok(tables::calls(&self.joined, &self.signatures, &table, &group, requests.as_deref()))
+        Ok(tables::calls(&self.joined, &self.signatures, table, &group, requests.as_deref()))
     }
 
     /// Calls into each group of phases, per request: `requests × groups` numbers of 8 bytes, as the machine stores them.
     fn call_counts<'py>(
         &self,
         py: Python<'py>,
-        answers: Answers,
+        answers: &Answers,
         group: Vec<u32>,
         groups: usize,
         requests: Vec<usize>,
@@ -494,7 +523,7 @@ impl JoinedSpans {
         }
         room(requests.len().saturating_mul(groups), "counts of calls")?;
         let counts =
-            py.detach(|| call_counts(&self.joined, &self.signatures, &table, (&group, groups), &requests));
+            py.detach(|| call_counts(&self.joined, &self.signatures, table, (&group, groups), &requests));
         Ok(numbers(py, &counts))
     }
 }
@@ -529,7 +558,6 @@ impl JoinedSpans {
         }
     }
 
-    /// These requests are here.
     /// Refuses rows of a table that has others.
     fn check_all(&self, rows: &GroupedRows) -> PyResult<()> {
         let all = self.joined.requests.len();
@@ -537,6 +565,7 @@ impl JoinedSpans {
         if known { Ok(()) } else { Err(PyIndexError::new_err(format!("requests of {all}"))) }
     }
 
+    /// Refuses requests that are not here.
     fn check(&self, requests: &[usize]) -> PyResult<()> {
         let known = self.joined.requests.len();
         match requests.iter().find(|&&request| request >= known) {
@@ -545,22 +574,11 @@ impl JoinedSpans {
         }
     }
 
-    fn phase_table(&self, answers: Answers) -> PyResult<PhaseTable> {
-        let (phase, events, phases, (call, stays, next, label)) = answers;
-        let blame = Blame { call, stays, next, label };
-        let known = |phase: Option<Phase>| phase.is_none_or(|phase| usize::from(phase) < phases);
-        let fits = phase.len() == self.signatures.list.len()
-            && phase.iter().all(|&phase| known(Some(phase)))
-            && events.iter().all(|&(s, _, b, a)| (s as usize) < phase.len() && known(b) && known(a))
-            && blame.fits(phase.len(), phases);
-        if !fits {
-            return Err(PyValueError::new_err(
-                "one known phase per signature, and known signatures, phases, calls and contexts",
-            ));
-        }
-        let rules =
-            events.into_iter().map(|(s, name, before, after)| ((s, name), EventRule { before, after }));
-        Ok(PhaseTable { phase, events: rules.collect(), phases, blame })
+    /// The answers, if they are about these signatures.
+    fn phase_table<'a>(&self, Answers(table): &'a Answers) -> PyResult<&'a PhaseTable> {
+        let fits = table.phase.len() == self.signatures.list.len();
+        fits.then_some(table)
+            .ok_or_else(|| PyValueError::new_err("answers about the signatures of another join"))
     }
 
     fn span(&self, row: u32) -> SpanView {
@@ -693,6 +711,7 @@ pub struct Explained {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Answers>()?;
     module.add_class::<JoinedSpans>()?;
     module.add_class::<Explained>()?;
     module.add_class::<SpanView>()?;

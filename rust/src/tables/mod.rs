@@ -54,12 +54,14 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         process.map(|process| joined.processes.names[process].0.as_str())
     };
     let callers = || r.caller.iter().map(|&row| (row != NONE).then_some(row as usize));
-    let caller_ns = |row: usize| (c.spans.end_time_unix_nano[row].saturating_sub(raw[row])).cast_signed();
+    let caller_ns =
+        |row: usize| has_valid_times(row).then(|| (c.spans.end_time_unix_nano[row] - raw[row]).cast_signed());
     let prelude_ns = |at: usize| {
-        let above = r.prelude[at];
+        let (row, above) =
+            (r.root[at] as usize, Some(r.prelude[at]).filter(|&above| above != NONE)? as usize);
         // Both are of one process, whose clock is its own whatever the trees were moved to.
-        let ns = || raw[r.root[at] as usize].saturating_sub(raw[above as usize]);
-        (above != NONE).then(|| ns().cast_signed())
+        (has_valid_times(row) && has_valid_times(above))
+            .then(|| raw[row].saturating_sub(raw[above]).cast_signed())
     };
     let counted_in: Vec<u32> = (0..r.len()).map(|at| r.counted_in(&joined.start, &joined.end, at)).collect();
     let some = |texts: &[TextRef]| {
@@ -103,7 +105,7 @@ pub fn requests(joined: &Joined) -> Result<RecordBatch, ArrowError> {
         ("caller_service", Arc::new(StringArray::from_iter(r.caller.iter().map(caller)))),
         ("caller_trace_id", hex_column(callers().map(|row| row.map(|row| &c.spans.trace_id[row][..])))),
         ("caller_span_id", hex_column(callers().map(|row| row.map(|row| &c.spans.span_id[row][..])))),
-        ("caller_ns", Arc::new(Int64Array::from_iter(callers().map(|row| row.map(caller_ns))))),
+        ("caller_ns", Arc::new(Int64Array::from_iter(callers().map(|row| row.and_then(caller_ns))))),
         ("counted_in", index_or_null(&counted_in)),
         ("long_running", Arc::new(BooleanArray::from(r.long_running.clone()))),
         ("has_valid_times", Arc::new(BooleanArray::from_iter(roots().map(|row| Some(has_valid_times(row)))))),

@@ -17,9 +17,13 @@ use crate::join::repair::RepairKind;
 use crate::join::request_info;
 use crate::join::request_keys::Keys;
 use crate::join::span_kind::{INTERNAL, SERVER};
+use crate::join::tops::Tops;
 
 /// How the names begin of what hangs on the span that is not sent.
 const INSIDE: [&str; 4] = ["List(", "cacher", "SerializeObject", "WatchServer"];
+
+/// In a trace of more requests, or `authorization` spans, none is searched for the one that contains an orphan.
+const SEARCHED: usize = 256;
 
 /// What a damaged trace has that such spans can be put under.
 #[derive(Default)]
@@ -46,10 +50,11 @@ pub fn adopt(b: &mut Builder<'_>, orphans: &[u32]) {
         return;
     }
     let traces = look(b, &orphans);
-    let keys = Keys::new(c);
+    let (keys, mut tops) = (Keys::new(c), Tops::default());
     for row in orphans {
         let trace = &traces[&c.spans.trace_id[row as usize]];
-        if let Some(to) = innermost(b, trace, &keys, row) {
+        // A request can be below the span that waits for it: then both stay where they are.
+        if let Some(to) = innermost(b, trace, &keys, row).filter(|&to| tops.of(&b.parent, to) != row) {
             b.adopt(RepairKind::UnendedParent, row, to);
         }
     }
@@ -57,6 +62,9 @@ pub fn adopt(b: &mut Builder<'_>, orphans: &[u32]) {
 
 /// The innermost filter of the one request that contains the row, if that is a watch.
 fn innermost(b: &Builder<'_>, trace: &Trace, keys: &Keys, row: u32) -> Option<u32> {
+    if trace.requests.len().max(trace.authorization.len()) > SEARCHED {
+        return None;
+    }
     let contains = |outer: &&u32| {
         b.process(**outer) == b.process(row)
             && b.start[**outer as usize] <= b.start[row as usize]

@@ -230,6 +230,19 @@ impl<'a> Known<'a> {
         let known = key.map(|key| parts.iter().flatten().filter_map(move |evidence| evidence.get(&key)));
         known.into_iter().flatten()
     }
+
+    /// The pairs of these processes whose calls `parts` tell of.
+    pub fn pairs(self, processes: &Processes, parts: &[Option<&'a Evidence>]) -> Vec<(u32, u32)> {
+        let Some(keys) = self.keys else { return Vec::new() };
+        let numbers: HashMap<u64, u32, RandomState> = processes.keys(keys).into_iter().zip(0..).collect();
+        let here = |(client, server)| Some((*numbers.get(client)?, *numbers.get(server)?));
+        parts
+            .iter()
+            .flatten()
+            .flat_map(|evidence| evidence.keys())
+            .filter_map(|(a, b)| here((a, b)))
+            .collect()
+    }
 }
 
 /// What all calls between two processes say about their clocks.
@@ -300,13 +313,16 @@ pub fn bound(
 }
 
 /// Measures the offset of every pair of processes that called each other, by what each call between them says. `known`
-/// adds calls made elsewhere, or is the `whole` with these among them.
+/// adds calls made `elsewhere`, or is the `whole` with these among them. A pair that only calls elsewhere tell of is
+/// measured too: spans here can be below each other without such a call.
 pub fn measure<'a>(
     calls: impl Iterator<Item = ((u32, u32), Bound)>,
+    elsewhere: Vec<(u32, u32)>,
     known: impl Fn((u32, u32)) -> Vec<&'a Summary>,
     whole: bool,
 ) -> Vec<ClockOffset> {
-    let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> = BTreeMap::new();
+    let mut bounds: BTreeMap<(u32, u32), Vec<Bound>> =
+        elsewhere.into_iter().map(|pair| (pair, Vec::new())).collect();
     for (pair, bound) in calls {
         bounds.entry(pair).or_default().push(bound);
     }
