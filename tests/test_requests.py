@@ -254,7 +254,9 @@ def check_join(requests: k8strace.Requests, expected: oracle.Joined) -> None:
     assert len(found) == len(expected.requests)
     moved = oracle.on_one_clock(expected).rows
     for request in expected.requests:
-        check_request(found[expected.rows[request.root].id], request, moved)
+        actual = found[expected.rows[request.root].id]
+        check_request(actual, request, moved)
+        assert actual.prelude_ns == prelude_ns(request, expected.rows)
 
 
 def check_request(actual: k8strace.Request, expected: oracle.Request, rows: list[oracle.Row]) -> None:
@@ -267,8 +269,15 @@ def check_request(actual: k8strace.Request, expected: oracle.Request, rows: list
     assert actual.spans == len(inside)
     assert actual.pre_start_ns == root.start - min(row.start for row in inside)
     assert actual.async_tail_ns == max(0, max(row.end for row in inside) - root.end)
-    prelude = None if expected.prelude is None else rows[expected.prelude]
-    assert actual.prelude_ns == (prelude and max(0, root.start - prelude.start))
+
+
+def prelude_ns(request: oracle.Request, sent: list[oracle.Row]) -> int | None:
+    """As the one process that sent both saw it; None without usable times."""
+    if request.prelude is None or not all(
+        oracle.good_times(sent[at]) for at in (request.root, request.prelude)
+    ):
+        return None
+    return max(0, sent[request.root].start - sent[request.prelude].start)
 
 
 def repairs(requests: k8strace.Requests) -> Iterator[tuple[Any, ...]]:

@@ -246,7 +246,7 @@ def end_of(row: Row) -> int:
     return max(row.start, row.end)
 
 
-def _good_times(row: Row) -> bool:
+def good_times(row: Row) -> bool:
     """Whether both times were set (0 is none, except near another time on the first day), in order, before 2^62."""
     day = 24 * 3600 * 10**9
     unset = (row.start == 0 and not 0 < row.end < day) or (row.end == 0 and row.start > 0)
@@ -291,7 +291,7 @@ def _adopt(
         ahead = offsets.get((call.process, orphan.process), 0)
         same = (call.trace_id, call.name) == (orphan.trace_id, orphan.name)
         inside = call.start <= orphan.start - ahead and orphan.end - ahead <= call.end
-        return same and inside and _good_times(call) and _good_times(orphan)
+        return same and inside and good_times(call) and good_times(orphan)
 
     edges = [(i, call) for i in waiting for call in open_calls if fits(rows[call], rows[i])]
     degree = Counter(end for edge in edges for end in (("o", edge[0]), ("c", edge[1])))
@@ -362,7 +362,7 @@ def _join_split_authentication(
     filters = [
         row
         for row in (rows[i] for i in sorted(kept))
-        if row.is_authentication and not row.parent_id and in_trace[row.trace_id] == 1 and _good_times(row)
+        if row.is_authentication and not row.parent_id and in_trace[row.trace_id] == 1 and good_times(row)
     ]
     children: dict[int, list[Row]] = {}
     for i in kept:
@@ -371,7 +371,7 @@ def _join_split_authentication(
 
     def fits(filter_: Row, request: Request) -> bool:
         root, below = rows[request.root], children.get(request.root, [])
-        if filter_.process != root.process or request.prelude is not None or not _good_times(root):
+        if filter_.process != root.process or request.prelude is not None or not good_times(root):
             return False
         if any(c.name == "audit" and c.kind == INTERNAL and c.service == "apiserver" for c in below):
             return filter_.start <= root.start and 0 <= filter_.end - root.end <= near
@@ -405,12 +405,12 @@ def _extend_early_roots(
         children = [
             rows[i]
             for i in request.tree
-            if parents[i] == root.number and rows[i].process == root.process and _good_times(rows[i])
+            if parents[i] == root.number and rows[i].process == root.process and good_times(rows[i])
         ]
         over = max((child.end for child in children if child.is_handler), default=None)
         waited = [c.end for c in children if c.is_handler or over is None or c.start < over]
         end = max(waited, default=0)
-        if root.is_unanswered and _good_times(root) and root.end < end:
+        if root.is_unanswered and good_times(root) and root.end < end:
             repairs.append(Repair("root_extended", *root.id, root.end, end))
             changed[root.number] = root._replace(end=end)
     return changed
