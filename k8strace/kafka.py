@@ -29,7 +29,7 @@ from k8strace.components import Taxonomy
 from k8strace.exceptions import DecodeError
 from k8strace.formats import read
 from k8strace.spans import Spans, decode
-from k8strace.stream import SECOND, RequestStream, StreamedRequests, StreamSettings
+from k8strace.stream import LATEST_NS, SECOND, RequestStream, StreamedRequests, StreamSettings
 from k8strace.tables import require
 
 if TYPE_CHECKING:
@@ -49,9 +49,6 @@ TAKE_INTERVAL_NS: Final = SECOND // 2
 
 RECORDS: Final = 500
 """Records that one `step` reads, at most."""
-
-LATEST_NS: Final = 1 << 62
-"""No record is as late: the year 2116."""
 
 OURS: Final = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": True}
 

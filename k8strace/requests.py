@@ -108,7 +108,7 @@ class Joined:
         `rpc_pairs`: gRPC CLIENT spans with their SERVER span, of the apiserver and etcd; `cri_pairs`: the same of
         kubelets and container runtimes. `background_calls`, and `syncs` of pods.
         """
-        return dict(self._join.core.counts())
+        return dict(self._join.counts)
 
     @property
     def ledger(self) -> Ledger:
@@ -513,9 +513,14 @@ class _Join:
             self._tables[name] = self.core.table(name)
         return self._tables[name]
 
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many requests, syncs and so on there are, see `Joined.counts`."""
+        return dict(self.core.counts())
+
     def size(self, table: str) -> int:
         """How many rows "requests" or "syncs" has, known before it is made."""
-        return dict(self.core.counts())[table]
+        return self.counts[table]
 
 
 class Requests(Selection[Request], FileExport):

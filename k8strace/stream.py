@@ -25,6 +25,9 @@ __all__ = ["RequestStream", "StreamSettings", "StreamedRequests"]
 
 SECOND: Final = 1_000_000_000
 
+LATEST_NS: Final = 1 << 62
+"""Times from here on, from the year 2116, tell nothing."""
+
 ID: Final = 32
 """Characters of a trace id."""
 

@@ -10,14 +10,12 @@ from typing import Final, NamedTuple
 
 from k8strace.formats import scan
 from k8strace.spans import Spans
+from k8strace.stream import LATEST_NS
 
 __all__ = ["Merged", "Piece", "Tell"]
 
 PIECE_BYTES: Final = 8 << 10
 """Smaller messages are taken several at a time, up to this size."""
-
-LATEST_NS: Final = 1 << 62
-"""Spans that ended then or later, in the year 2116, tell no time."""
 
 Tell = Callable[[int, int], object]
 """Called with the stored bytes read so far, and their total."""

@@ -23,9 +23,6 @@ METHODS: Final[Sequence[Method]] = ("critical_path", "active_share", "self_time"
 _HIDDEN: Final = ("namespace", "object_name", "instance", "user_agent")
 """Columns of names."""
 
-_MOST: Final = (1 << 63) - 1
-"""The greatest number of a column."""
-
 _SIGNED: Final = frozenset({"start", "duration", "cut_start", "cut_end", "waited"})
 
 
@@ -87,7 +84,7 @@ def _add_numbers(columns: Columns, populations: Sequence[Requests], base: int) -
     for name in ("spans", "etcd_call_count", "pre_start_ns", "async_tail_ns"):
         columns.add(name, [value for (value,) in all_of(name)])
     columns.add("status", [(status or 0) % (1 << 31) for (status,) in all_of("http_status")])
-    columns.add("prelude", [0 if ns is None else min(ns + 1, _MOST) for (ns,) in all_of("prelude_ns")])
+    columns.add("prelude", [0 if ns is None else ns + 1 for (ns,) in all_of("prelude_ns")])
     flags = all_of("long_running", "has_valid_times", "complete")
     columns.add("flags", [long + 2 * valid + 4 * whole for long, valid, whole in flags])
     ids = "".join(trace.rjust(32, "0") for (trace,) in all_of("trace_id"))

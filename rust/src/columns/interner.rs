@@ -84,13 +84,7 @@ impl Interner {
     /// The same, for texts that come in sequence.
     #[inline]
     pub fn intern_str_next(&mut self, sequence: &mut Sequence, text: &str) -> u32 {
-        self.intern_known_next(sequence, text.as_bytes())
-    }
-
-    /// The same, for strings that are known to be UTF-8.
-    #[inline]
-    pub fn intern_known_next(&mut self, sequence: &mut Sequence, bytes: &[u8]) -> u32 {
-        let Ok(id) = self.intern_next(sequence, bytes, |_| Ok::<_, Infallible>(()));
+        let Ok(id) = self.intern_next(sequence, text.as_bytes(), |_| Ok::<_, Infallible>(()));
         id
     }
 

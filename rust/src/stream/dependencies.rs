@@ -15,13 +15,8 @@ use crate::join::apiserver::authentication::APART_NS;
 
 type TraceId = [u8; 16];
 
-/// Where a half can meet another one: process key and ns since the epoch in one number, and the slot of its trace.
-type Meeting = (u128, u32);
-
-/// Instants of different processes are far apart, since none is beyond [`crate::join::times::LATEST`].
-fn instant((process, at): (u64, i64)) -> u128 {
-    u128::from(process) << 64 | u128::from(at.cast_unsigned())
-}
+/// Where a half can meet another one: process key, ns since the epoch, slot of its trace.
+type Meeting = (u64, i64, u32);
 
 /// Meetings that were looked at.
 pub type SeenMeetings = hashbrown::HashSet<Meeting, foldhash::fast::RandomState>;
@@ -59,13 +54,13 @@ impl Couplings {
     }
 
     /// A half of this slot can meet others of the process at this instant.
-    pub fn meet(&mut self, slot: u32, half: (u64, i64)) {
-        self.meetings.insert((instant(half), slot));
+    pub fn meet(&mut self, slot: u32, (process, at): (u64, i64)) {
+        self.meetings.insert((process, at, slot));
     }
 
     /// It can no more.
-    pub fn leave(&mut self, slot: u32, half: (u64, i64)) {
-        self.meetings.remove(&(instant(half), slot));
+    pub fn leave(&mut self, slot: u32, (process, at): (u64, i64)) {
+        self.meetings.remove(&(process, at, slot));
     }
 
     /// The slot has no links any more.
@@ -80,8 +75,8 @@ impl Couplings {
     /// All slots with a half in a chain with these of a slot. A meeting in `seen` was looked at before.
     pub fn near(&self, slot: u32, halves: &[(u64, i64)], seen: &mut SeenMeetings) -> Vec<u32> {
         let mut found = Vec::new();
-        for &half in halves {
-            let here = (instant(half), slot);
+        for &(process, at) in halves {
+            let here = (process, at, slot);
             if !seen.insert(here) {
                 continue;
             }
@@ -90,10 +85,10 @@ impl Couplings {
             for side in
                 [&mut before.into_iter() as &mut dyn Iterator<Item = &Meeting>, &mut after.into_iter()]
             {
-                let mut last = here.0;
+                let mut last = at;
                 for &meeting in side {
-                    let (next, slot) = meeting;
-                    if last.abs_diff(next) > APART_NS as u128 || !seen.insert(meeting) {
+                    let (other, next, slot) = meeting;
+                    if other != process || last.abs_diff(next) > APART_NS as u64 || !seen.insert(meeting) {
                         break;
                     }
                     last = next;
