@@ -12,6 +12,9 @@ use crate::error::room_for;
 /// The address space of a thread's heap in glibc, which ends the process if there is none for thread-local data.
 const HEAP_BYTES: u64 = 64 << 20;
 
+/// Spans for each thread at least, where the work is about spans.
+pub const PART_SPANS: usize = 2048;
+
 /// Whether there is memory for another thread.
 pub fn can_start() -> bool {
     room_for(HEAP_BYTES, "a thread").is_ok()

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use arrow_array::builder::LargeBinaryBuilder;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::ArrowError;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 use crate::arrow::{hex_column, named};
 use crate::columns::Columns;
 use crate::decode::write::Out;
 use crate::encode;
+use crate::error::room_for;
 use crate::join::times::saturated;
 use crate::numbers::u32_of;
 
 /// One row per trace id, ascending; the spans of each in the order in which they came. Those without one are of the id
 /// of zeros.
+///
+/// Errors: [`ArrowError::MemoryError`].
 pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
     let ids = &c.spans.trace_id;
     let mut rows: Vec<u32> = (0..u32_of(c.len())).collect();
@@ -25,6 +26,10 @@ pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
     let traces = || rows.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]);
     let mut wires = LargeBinaryBuilder::new();
     let mut around = Around::new(c);
+    let bytes = traces().map(|trace| around.bytes(c, trace)).sum();
+    room_for(bytes, "resources and scopes of each trace").map_err(|error| {
+        ArrowError::MemoryError(format!("expected {}, got {}", error.expected, error.got))
+    })?;
     let mut out = Out::default();
     for trace in traces() {
         out.0.clear();
@@ -47,19 +52,13 @@ pub fn by_trace(c: &Columns) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-/// How much is written around the spans of all traces: each trace has its resources and scopes by itself, so that a
-/// large resource of many small traces is written many times.
-pub fn bytes_around(c: &Columns) -> u64 {
-    let around = Around::new(c);
-    let mut last = HashMap::<[u8; 16], u32, RandomState>::default();
-    let mut bytes = 0;
-    for (&trace, &scope) in c.spans.trace_id.iter().zip(&c.spans.scope_spans) {
-        if last.insert(trace, scope) != Some(scope) {
-            let resource = c.scopes.resource_spans[scope as usize] as usize;
-            bytes += (around.scopes.of[scope as usize].len() + around.resources.of[resource].len()) as u64;
-        }
-    }
-    bytes
+fn scope_of(c: &Columns, row: u32) -> usize {
+    c.spans.scope_spans[row as usize] as usize
+}
+
+/// Runs of rows with one scope.
+fn by_scope<'a>(c: &'a Columns, rows: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+    rows.chunk_by(|&a, &b| scope_of(c, a) == scope_of(c, b))
 }
 
 /// The bytes around spans, written once for each scope and resource.
@@ -100,10 +99,20 @@ impl Around {
         }
     }
 
+    /// How much is written around the spans of a trace: it has its resources and scopes by itself, so a large resource
+    /// of many small traces is written many times.
+    fn bytes(&self, c: &Columns, rows: &[u32]) -> u64 {
+        let of_scope = |rows: &[u32]| {
+            let scope = scope_of(c, rows[0]);
+            let resource = c.scopes.resource_spans[scope] as usize;
+            (self.scopes.of[scope].len() + self.resources.of[resource].len()) as u64
+        };
+        by_scope(c, rows).map(of_scope).sum()
+    }
+
     fn write(&mut self, c: &Columns, rows: &[u32], out: &mut Out) {
-        let scope_of = |row: u32| c.spans.scope_spans[row as usize];
-        for of_scope in rows.chunk_by(|&a, &b| scope_of(a) == scope_of(b)) {
-            let scope = scope_of(of_scope[0]) as usize;
+        for of_scope in by_scope(c, rows) {
+            let scope = scope_of(c, of_scope[0]);
             let resource = out.open(1);
             self.resources.put(c.scopes.resource_spans[scope] as usize, out);
             let inside = out.open(2);

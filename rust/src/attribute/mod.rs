@@ -46,9 +46,6 @@ pub const NESTING: u32 = 8;
 /// Requests for each thread at least.
 const PART_REQUESTS: usize = 256;
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// What a rule may know of a span. Names are numbers into the columns' interner, [`NONE`] for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature {
@@ -139,12 +136,13 @@ impl Signatures {
             }
             (places, numbers)
         };
-        let mut parts = threads::split(forest.order.len(), joined.threads, PART_SPANS, number).into_iter();
+        let mut parts =
+            threads::split(forest.order.len(), joined.threads, threads::PART_SPANS, number).into_iter();
         // The numbers of the first part are those of the whole already; those of the others become so.
         let (_, mut all) = parts.next().unwrap_or_default();
         for (places, part) in parts {
             let (signatures, events) = all.learn(part);
-            threads::split(places.len(), joined.threads, PART_SPANS, |part| {
+            threads::split(places.len(), joined.threads, threads::PART_SPANS, |part| {
                 for (_, row) in used(places.start + part.start..places.start + part.end) {
                     translate(&of_row[row as usize], &signatures);
                     let own = run(&c.spans.events_end, row as usize);

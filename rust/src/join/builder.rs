@@ -19,9 +19,6 @@ use crate::join::times::{bad_time, id_key, saturated};
 use crate::numbers::u32_of;
 use crate::threads;
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// The spans, and what the steps have found so far. Row → is for all spans.
 pub struct Builder<'a> {
     /// What was sent.
@@ -215,5 +212,5 @@ fn times(sent: &[u64], threads: usize) -> Vec<i64> {
     let write = |rows: Range<usize>, times: &mut [i64]| {
         times.iter_mut().zip(&sent[rows]).for_each(|(time, &ns)| *time = saturated(ns));
     };
-    threads::written(sent.len(), threads, PART_SPANS, write).0
+    threads::written(sent.len(), threads, threads::PART_SPANS, write).0
 }

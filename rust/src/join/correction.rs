@@ -9,14 +9,11 @@ use crate::join::clock::{ClockOffset, Verdict};
 use crate::join::times::LATEST;
 use crate::threads;
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// Measures the offsets by all RPC pairs in trees, and moves the times of called processes by them.
 pub fn correct_clocks(b: &mut Builder<'_>) {
     let order = &b.forest.order[..];
     let pairs = |part: Range<usize>| b.pair_rpcs(order[part].iter().copied());
-    b.rpc_pairs = threads::together(threads::split(order.len(), b.threads, PART_SPANS, pairs));
+    b.rpc_pairs = threads::together(threads::split(order.len(), b.threads, threads::PART_SPANS, pairs));
     let mut offsets = b.measure_clocks(&b.rpc_pairs, &[b.clocks.calls, b.clocks.adopted]);
     // Processes are numbered as they came; the order of their offsets is that of their identities.
     let identities =

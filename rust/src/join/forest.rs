@@ -58,9 +58,6 @@ struct Links {
     before: u32,
 }
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// The lists of children, and the rows that are in a tree and have no parent.
 fn link(parent: &[u32], in_tree: impl Fn(u32) -> bool + Sync, threads: usize) -> (Vec<Links>, Vec<u32>) {
     let within = |rows: Range<usize>, links: &mut [Links]| {
@@ -78,7 +75,7 @@ fn link(parent: &[u32], in_tree: impl Fn(u32) -> bool + Sync, threads: usize) ->
         }
         (tops, elsewhere)
     };
-    let (mut links, found) = threads::written(parent.len(), threads, PART_SPANS, within);
+    let (mut links, found) = threads::written(parent.len(), threads, threads::PART_SPANS, within);
     let (tops, elsewhere): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     for row in elsewhere.into_iter().flatten() {
         let above = parent[row as usize] as usize;
@@ -109,7 +106,7 @@ pub fn lay_out(
     let (order, size): (Vec<_>, Vec<_>) = walked.into_iter().unzip();
     let (order, size) = (threads::together(order), threads::together(size));
     let position = threads::unwritten(n, NONE);
-    threads::split(order.len(), threads, PART_SPANS, |places| {
+    threads::split(order.len(), threads, threads::PART_SPANS, |places| {
         for (place, &row) in (u32_of(places.start)..).zip(&order[places]) {
             position[row as usize].store(place, Relaxed);
         }

@@ -12,9 +12,6 @@ use crate::join::times::id_key;
 use crate::numbers::u32_of;
 use crate::threads;
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// What else the times and parents of spans tell while parents are looked up. Rows are in their order.
 #[derive(Default)]
 pub struct Seen {
@@ -66,7 +63,7 @@ pub fn find(b: &mut Builder<'_>) -> Seen {
         }
         seen
     };
-    let (parent, seen) = threads::written(b.role.len(), b.threads, PART_SPANS, find);
+    let (parent, seen) = threads::written(b.role.len(), b.threads, threads::PART_SPANS, find);
     let seen = seen.into_iter().reduce(Seen::followed_by).unwrap_or_default();
     b.parent = parent;
     b.missing = vec![false; b.parent.len()];

@@ -30,9 +30,6 @@ pub struct Index<'a> {
 /// Slots of a shard at least: so many fill evenly.
 const LEAST_SLOTS: usize = 1 << 12;
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// The ids of rows.
 #[derive(Debug, Default, Clone, Copy)]
 struct Ids<'a> {
@@ -172,7 +169,7 @@ impl<'a> Index<'a> {
             entries(rows).for_each(|entry| of_shards[(entry >> ids.shift) as usize / len].push(entry));
             of_shards
         };
-        let parts = threads::split(rows, threads, PART_SPANS, of_shards);
+        let parts = threads::split(rows, threads, threads::PART_SPANS, of_shards);
         let fill = |(shard, slots): (usize, &mut [u64])| {
             ids.fill(slots, parts.iter().flat_map(|part| &part[shard]).copied())
         };

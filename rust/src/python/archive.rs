@@ -7,14 +7,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::{arrow_err, room, to_py_err};
+use super::errors::{arrow_err, room};
 use super::joined::JoinedSpans;
 use super::spans::SpanColumns;
 use super::table::Table;
 use crate::archive::couplings::{self, Meeting, Process, TraceId};
 use crate::archive::{evidence, split};
 use crate::arrow;
-use crate::error::room_for;
 use crate::join::apiservers::Apiservers;
 use crate::join::clock::Known;
 use crate::join::{Context, join_part};
@@ -185,8 +184,6 @@ fn couplings_of(py: Python<'_>, spans: &SpanColumns, whole: Option<&Couplings>) 
 /// One OTLP message for each trace.
 #[pyfunction]
 fn split_by_trace(py: Python<'_>, spans: &SpanColumns) -> PyResult<Table> {
-    let around = py.detach(|| split::bytes_around(&spans.0));
-    room_for(around, "resources and scopes, written for each trace").map_err(|error| to_py_err(&error))?;
     py.detach(|| split::by_trace(&spans.0)).map(Table::from).map_err(arrow_err)
 }
 

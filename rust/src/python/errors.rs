@@ -26,9 +26,12 @@ pub fn to_py_err(error: &DecodeError) -> PyErr {
     })
 }
 
-/// Arrow refuses only what breaks its own rules, which our columns never do; if they did, Python would raise.
+/// There is no memory; or Arrow refuses what breaks its own rules, which our columns never do.
 pub fn arrow_err(error: ArrowError) -> PyErr {
-    PyRuntimeError::new_err(error.to_string())
+    match error {
+        ArrowError::MemoryError(message) => PyMemoryError::new_err(message),
+        error => PyRuntimeError::new_err(error.to_string()),
+    }
 }
 
 /// A copy of a buffer, or `MemoryError`.

@@ -14,9 +14,6 @@ use crate::join::span_kind::SERVER;
 use crate::threads;
 use siblings::{Beside, Side};
 
-/// Spans for each thread at least.
-const PART_SPANS: usize = 2048;
-
 /// What the rules know a span's name for.
 #[derive(Clone, Copy)]
 enum KnownFor {
@@ -54,7 +51,7 @@ impl Candidates {
     fn new(b: &Builder<'_>) -> Self {
         let (keys, names) = (Keys::new(b.c), names(b.c));
         let of = |rows: Range<usize>| Self::among(b, (&keys, &names), rows);
-        let parts = threads::split(b.parent.len(), b.threads, PART_SPANS, of);
+        let parts = threads::split(b.parent.len(), b.threads, threads::PART_SPANS, of);
         parts.into_iter().reduce(Self::followed_by).unwrap_or_default()
     }
 
