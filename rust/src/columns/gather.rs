@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
-use crate::columns::interner::{Interner, Sequence};
+use crate::columns::interner::Interner;
 use crate::columns::{Arena, Attributes, Columns, NONE, OddId, Rare, TextRef, run};
 use crate::numbers::u32_of;
 
@@ -21,8 +21,8 @@ use crate::numbers::u32_of;
 #[derive(Default)]
 pub struct Gather {
     out: Columns,
-    names: (Interner, Sequence),
-    keys: (Interner, Sequence),
+    names: Interner,
+    keys: Interner,
     /// Texts that were copied since others were shared.
     copied: Vec<u8>,
 }
@@ -87,7 +87,7 @@ impl Gather {
         let Self { mut out, names, keys, mut copied } = self;
         copied.shrink_to_fit();
         out.arena.push(Buffer::from_vec(copied));
-        Columns { names: names.0, keys: keys.0, ..out }
+        Columns { names, keys, ..out }
     }
 }
 
@@ -95,8 +95,7 @@ impl Gather {
 struct Words<'a> {
     known: Vec<u32>,
     from: &'a Interner,
-    /// Tables need their strings in sequences that repeat.
-    into: &'a mut (Interner, Sequence),
+    into: &'a mut Interner,
 }
 
 impl Words<'_> {
@@ -104,7 +103,7 @@ impl Words<'_> {
     fn translate(&mut self, id: u32) -> u32 {
         let known = &mut self.known[id as usize];
         if *known == NONE {
-            *known = self.into.0.intern_known_next(&mut self.into.1, self.from.bytes(id));
+            *known = self.into.intern_known(self.from.bytes(id));
         }
         *known
     }
