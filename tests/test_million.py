@@ -237,3 +237,25 @@ def test_perfettos_lanes_cost_the_number_of_spans_not_its_square() -> None:
         return taken
 
     assert seconds(20_000) < 30 * seconds(2_000) + 0.5
+
+
+def test_watches_of_one_trace_cost_their_number_not_its_square() -> None:
+    """Half of its spans are watch requests, half hang on spans that were not sent: each was asked for each."""
+
+    def seconds(count: int) -> float:
+        at = 10**9
+        times = [(at + number, at + number + 9) for number in range(count)]
+        watches = ExportTraceServiceRequest.FromString(written([0] * count, times, SERVER, HTTP, "GET"))
+        for span in watches.resource_spans[0].scope_spans[0].spans:
+            span.attributes.add(key="http.target").value.string_value = "/api/v1/pods?watch=true"
+            span.span_id = b"w" + span.span_id[1:]
+        inside = written([count + 1] * count, times, INTERNAL, TRACING, "cacher.Watch")
+        spans = k8strace.decode([watches.SerializeToString(), inside])
+        began = time.process_time()
+        requests = k8strace.join(spans)
+        taken = time.process_time() - began
+        assert len(requests) == count
+        assert requests.joined.ledger.set_aside["root_missing"] == count
+        return taken
+
+    assert seconds(40_000) < 40 * seconds(4_000) + 0.5

@@ -32,6 +32,21 @@ REPORT = """
 sys.exit(main(["report", *[sys.argv[2]] * 8]))  # many repeats, which need memory too
 """
 
+SPLIT = """
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+message = ExportTraceServiceRequest()
+sent = message.resource_spans.add()
+sent.resource.attributes.add(key="all").value.string_value = "x" * (1 << 20)
+inside = sent.scope_spans.add()
+for number in range(1, 2001):
+    inside.spans.add(trace_id=number.to_bytes(16, "big"), span_id=b"a" * 8, name="a")
+spans = k8strace.decode(message)
+try:
+    print(len(spans.to_otlp(split="trace_id")))
+except MemoryError as error:
+    print(error)
+"""
+
 
 def limited(steps, mib):
     arguments = [sys.executable, "-c", LIMITED + steps, str(mib), CAPTURE, SMALL]
@@ -57,6 +72,14 @@ def test_report_ends_with_one_line_and_exit_code_1(mib):
         return
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "k8strace: there is not enough memory for this\n"
+
+
+@pytest.mark.slow
+def test_a_large_resource_of_many_traces_is_not_written_for_each():
+    """2,000 traces with a resource of 1 MiB are 2 GiB as a message for each."""
+    done = limited(SPLIT, 512)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("expected memory for 2097")
 
 
 @pytest.mark.slow
